@@ -1,0 +1,348 @@
+"""The numbers of a run: one ``Frame`` per logged step, a ``VariableTable`` for their meaning.
+
+In:  arrays and facts from the training side, or bytes from an event file.
+Out: ``Frame``, ``VariableTable``, ``Recording``; packing to and from bytes.
+Does not know about TensorFlow, TensorBoard or rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients import schema
+from tb_gradients.proto import gradient_health_pb2 as pb
+
+FloatArray = npt.NDArray[np.float32]
+CountArray = npt.NDArray[np.uint16]
+
+
+class FormatError(ValueError):
+    """Data that this version cannot read; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """What is known of one variable; see ``gradient_health.proto`` for each field."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    module: str = ""
+    layer_class: str = ""
+    role: str = "other"
+    activation: str = ""
+    initializer: str = ""
+    regularizer: str = ""
+    constraint: str = ""
+    trainable: bool = True
+    unit_axis: int = -1
+    units: int = 0
+    optimizer: str = ""
+    initial_rms: float = 0.0
+    analytically_zero: bool = False
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; 1 for a scalar, 0 for an empty variable."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunContext:
+    """What is known of the run as a whole; see ``gradient_health.proto`` for each field."""
+
+    optimizer: str = ""
+    optimizer_config: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    loss: str = ""
+    precision: str = ""
+    jit_compile: bool = False
+    strategy: str = ""
+    replicas: int = 1
+    steps_per_execution: int = 1
+    steps_per_epoch: int = 0
+    accumulation_steps: int = 0
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableTable:
+    """The rows (variables, in network order) and columns (statistics) of a run's frames."""
+
+    variables: tuple[Variable, ...]
+    run: RunContext = RunContext()
+    statistics: tuple[str, ...] = schema.statistic_names()
+    context: tuple[str, ...] = schema.context_names()
+
+    @functools.cached_property
+    def table_id(self) -> int:
+        """A 24-bit hash of rows and columns: exact as a float32 in the context vector."""
+        rows = [(v.path, v.shape, v.dtype) for v in self.variables]
+        text = repr((rows, self.statistics, self.context)).encode()
+        return zlib.crc32(text) & 0xFFFFFF
+
+    @functools.cached_property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(variable.path for variable in self.variables)
+
+    def to_bytes(self) -> bytes:
+        """A serialized ``VariableTable`` message."""
+        message = pb.VariableTable(
+            format_version=schema.FORMAT_VERSION,
+            table_id=self.table_id,
+            statistics=self.statistics,
+            context=self.context,
+            run=pb.RunContext(**_fields(self.run)),
+        )
+        for variable in self.variables:
+            message.variables.add(elements=variable.elements, **_fields(variable))
+        return message.SerializeToString(deterministic=True)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> VariableTable:
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+            FormatError: the bytes are no variable table, or one of a newer format.
+        """
+        message = pb.VariableTable()
+        try:
+            message.ParseFromString(data)
+        except Exception as error:  # the runtimes disagree on the exception's module
+            raise FormatError(f"unreadable variable table: {error}") from error
+        if message.format_version > schema.FORMAT_VERSION:
+            raise FormatError(
+                f"written in format {message.format_version}, this version reads up to "
+                f"{schema.FORMAT_VERSION}; upgrade with: pip install -U tb-gradients"
+            )
+        return cls(
+            variables=tuple(_from_message(Variable, v) for v in message.variables),
+            run=_from_message(RunContext, message.run),
+            statistics=tuple(message.statistics),
+            context=tuple(message.context),
+        )
+
+
+def _fields(item: Variable | RunContext) -> dict[str, Any]:
+    return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+
+
+def _from_message(kind: type[Any], message: Any) -> Any:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        value = getattr(message, field.name)
+        if isinstance(value, Mapping):
+            value = dict(value)
+        elif not isinstance(value, (str, int, float, bool)):  # a repeated field
+            value = tuple(value)
+        values[field.name] = value
+    return kind(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One step's worth of numbers for the whole model.
+
+    Attributes:
+        step: zero-based training step (the optimizer's iteration count before the update).
+        wall_time: seconds since the epoch.
+        values: float32 [variables, statistics], columns as named by the table.
+        context: float32 [context columns].
+        histograms: uint16 [variables, schema.HISTOGRAM_BINS] or None at most frames.
+    """
+
+    step: int
+    wall_time: float
+    values: FloatArray
+    context: FloatArray
+    histograms: CountArray | None = None
+
+
+def pack_histograms(counts: npt.ArrayLike, table_id: int) -> bytes:
+    """Counts [variables, bins] as a serialized ``HistogramPack``; clipped at 65535."""
+    array = np.minimum(np.asarray(counts), np.iinfo(np.uint16).max).astype("<u2")
+    return pb.HistogramPack(
+        table_id=table_id,
+        lowest_exponent=schema.HISTOGRAM_LOWEST_EXPONENT,
+        octaves=schema.HISTOGRAM_OCTAVES,
+        counts=zlib.compress(array.tobytes(), 6),
+    ).SerializeToString()
+
+
+def unpack_histograms(data: bytes) -> tuple[int, CountArray]:
+    """The table id and the counts of what ``pack_histograms`` wrote.
+
+    Raises:
+        FormatError: not a histogram pack, or one with other bins.
+    """
+    message = pb.HistogramPack()
+    try:
+        message.ParseFromString(data)
+        flat = np.frombuffer(zlib.decompress(message.counts), dtype="<u2")
+    except Exception as error:
+        raise FormatError(f"unreadable histograms: {error}") from error
+    bins = (message.lowest_exponent, message.octaves)
+    if bins != (schema.HISTOGRAM_LOWEST_EXPONENT, schema.HISTOGRAM_OCTAVES):
+        raise FormatError(f"histograms with other bins {bins}; upgrade tb-gradients")
+    return message.table_id, flat.reshape(-1, schema.HISTOGRAM_BINS).astype(np.uint16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Consecutive frames of one variable table, as arrays: what rules and views work with.
+
+    Attributes:
+        table: rows and columns.
+        steps: int64 [frames], strictly rising.
+        values: float32 [frames, variables, stored statistics].
+        context: float32 [frames, context columns].
+    """
+
+    table: VariableTable
+    steps: npt.NDArray[np.int64]
+    values: FloatArray
+    context: FloatArray
+
+    @classmethod
+    def from_frames(cls, table: VariableTable, frames: Iterable[Frame]) -> Recording:
+        """Sort by step and keep the last frame of each step (platform: restarts repeat steps).
+
+        Raises:
+            FormatError: a frame's shape does not fit the table.
+        """
+        shape = (len(table.variables), len(table.statistics))
+        latest: dict[int, Frame] = {}
+        for frame in sorted(frames, key=lambda f: (f.step, f.wall_time)):
+            if frame.values.shape != shape or frame.context.shape != (len(table.context),):
+                raise FormatError(
+                    f"frame of step {frame.step} has shape {frame.values.shape}, "
+                    f"its variable table says {shape}"
+                )
+            latest[frame.step] = frame
+        kept = list(latest.values())
+        return cls(
+            table=table,
+            steps=np.array([f.step for f in kept], dtype=np.int64),
+            values=np.stack([f.values for f in kept])
+            if kept
+            else np.zeros((0, *shape), np.float32),
+            context=np.stack([f.context for f in kept])
+            if kept
+            else np.zeros((0, len(table.context)), np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def statistic(self, name: str) -> FloatArray:
+        """float32 [frames, variables] of a stored or derived statistic.
+
+        A column that the run's version did not write is all NaN ("not measured").
+
+        Raises:
+            KeyError: no statistic has that name.
+        """
+        if name in self.table.statistics:
+            return self.values[:, :, self.table.statistics.index(name)]
+        if name in _DERIVATIONS:
+            return _DERIVATIONS[name](self)
+        if name in schema.statistic_names():
+            return np.full(self.values.shape[:2], np.nan, np.float32)
+        raise KeyError(name)
+
+    def context_value(self, name: str) -> FloatArray:
+        """float32 [frames] of a context column; all NaN if the run did not write it.
+
+        Raises:
+            KeyError: no context column has that name.
+        """
+        if name in self.table.context:
+            return self.context[:, self.table.context.index(name)]
+        if name in schema.context_names():
+            return np.full(len(self), np.nan, np.float32)
+        raise KeyError(name)
+
+    def row(self, path: str) -> int:
+        """Position of a variable in the table; ``KeyError`` if it is not there."""
+        try:
+            return self.table.paths.index(path)
+        except ValueError:
+            raise KeyError(path) from None
+
+
+def weight_floor(table: VariableTable) -> FloatArray:
+    """float32 [variables]: the weight norm at initialisation scale, below which none counts.
+
+    For weights that start at zero (biases, zero-initialised heads) the scale a He-uniform
+    kernel of that fan-in would have had stands in: dividing by a norm near zero would call
+    every first update of a bias enormous.
+    """
+    floor = np.empty(len(table.variables), np.float32)
+    for i, variable in enumerate(table.variables):
+        rms = variable.initial_rms
+        if not (np.isfinite(rms) and rms > 0):
+            fan_in = variable.elements // variable.units if variable.units else variable.elements
+            rms = float(np.sqrt(2.0 / max(fan_in, 1)))
+        floor[i] = rms * np.sqrt(max(variable.elements, 1))
+    return floor
+
+
+def _per_root_elements(name: str) -> Any:
+    def derive(recording: Recording) -> FloatArray:
+        elements = np.array([v.elements for v in recording.table.variables], np.float32)
+        return recording.statistic(name) / np.sqrt(np.maximum(elements, 1))
+
+    return derive
+
+
+def _max_abs(recording: Recording) -> FloatArray:
+    return np.maximum(
+        np.abs(recording.statistic("gradient_min")), np.abs(recording.statistic("gradient_max"))
+    )
+
+
+def _nonfinite_count(recording: Recording) -> FloatArray:
+    counts: FloatArray = recording.statistic("gradient_nan_count") + recording.statistic(
+        "gradient_inf_count"
+    )
+    return counts
+
+
+def _update_ratio(recording: Recording) -> FloatArray:
+    floor = weight_floor(recording.table)
+    weights = np.fmax(recording.statistic("weight_norm"), floor)
+    ratio: FloatArray = recording.statistic("update_norm") / weights
+    return ratio
+
+
+_DERIVATIONS: Mapping[str, Any] = {
+    "gradient_rms": _per_root_elements("gradient_norm"),
+    "gradient_max_abs": _max_abs,
+    "gradient_nonfinite_count": _nonfinite_count,
+    "weight_rms": _per_root_elements("weight_norm"),
+    "update_ratio": _update_ratio,
+}
+
+
+def concatenate(parts: Sequence[Recording]) -> Recording:
+    """Recordings of one table, in order, as one.
+
+    Raises:
+        ValueError: no parts, or different tables.
+    """
+    if not parts or any(p.table.table_id != parts[0].table.table_id for p in parts):
+        raise ValueError("recordings of one table are needed")
+    return Recording(
+        parts[0].table,
+        np.concatenate([p.steps for p in parts]),
+        np.concatenate([p.values for p in parts]),
+        np.concatenate([p.context for p in parts]),
+    )

@@ -1,0 +1,278 @@
+"""THE contract between the writer, the event file, the rules and the tab.
+
+In:  nothing.
+Out: tag names, the format version, and the name, unit and meaning of every
+     number that is written per variable (statistics) and per step (context).
+Does not know about TensorFlow, TensorBoard, files or rules.
+
+Three kinds of "no number" are kept apart everywhere:
+
+* *zero* is a value like any other;
+* *NaN and Inf inside a tensor* are counted (``gradient_nan_count``, ...), and every
+  other statistic is that of the **finite** elements alone;
+* *NaN in a frame* therefore always means "not measured", never "NaN was seen".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+PLUGIN_NAME = "gradient_health"
+
+FORMAT_VERSION = 1
+"""Rises only when an older reader would misread the data; columns may be added freely."""
+
+TAG_FRAMES = f"{PLUGIN_NAME}/frames"
+"""float32 [variables, statistics], one per frame."""
+TAG_CONTEXT = f"{PLUGIN_NAME}/context"
+"""float32 [context columns], in the same event as the frame."""
+TAG_HISTOGRAMS = f"{PLUGIN_NAME}/histograms"
+"""string scalar: a serialized ``HistogramPack``, in the event of some frames."""
+TAG_TABLE = f"{PLUGIN_NAME}/table"
+"""string scalar: a serialized ``VariableTable``; before the first frame, and when it changes."""
+TAG_FLAGS = f"{PLUGIN_NAME}/flags"
+"""string scalar: a serialized ``FlagList``: the verdict of the live engine, when it changes."""
+
+TAGS = (TAG_FRAMES, TAG_CONTEXT, TAG_HISTOGRAMS, TAG_TABLE, TAG_FLAGS)
+
+Scope = Literal["step", "window"]
+Scale = Literal["log", "linear", "count"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What one number is.
+
+    ``scope`` is "step" for a property of the frame's own step and "window" for one of
+    all steps since the previous frame. ``scale`` tells a view how to draw it.
+    """
+
+    name: str
+    unit: str
+    scope: Scope
+    scale: Scale
+    meaning: str
+
+
+STATISTICS: tuple[Column, ...] = (
+    Column(
+        "gradient_norm",
+        "loss/weight",
+        "step",
+        "log",
+        "L2 norm of the gradient, unscaled and before clipping, over its finite elements.",
+    ),
+    Column("gradient_mean", "loss/weight", "step", "linear", "Mean of the finite elements."),
+    Column("gradient_min", "loss/weight", "step", "linear", "Smallest finite element."),
+    Column("gradient_max", "loss/weight", "step", "linear", "Largest finite element."),
+    Column(
+        "gradient_zero_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the elements that are exactly zero (of the touched rows for a sparse gradient).",
+    ),
+    Column("gradient_nan_count", "elements", "step", "count", "Elements that are NaN."),
+    Column("gradient_inf_count", "elements", "step", "count", "Elements that are +Inf or -Inf."),
+    Column(
+        "applied_norm",
+        "loss/weight",
+        "step",
+        "log",
+        "L2 norm of the gradient that reached the update rule: unscaled, reduced, clipped.",
+    ),
+    Column("weight_norm", "weight", "step", "log", "L2 norm of the finite weights after the step."),
+    Column(
+        "weight_nonfinite_count",
+        "elements",
+        "step",
+        "count",
+        "Weights that are NaN or Inf after the step.",
+    ),
+    Column(
+        "update_norm",
+        "weight",
+        "step",
+        "log",
+        "L2 norm of the update, that is of the weights after minus before the step.",
+    ),
+    Column(
+        "unchanged_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the weights that the step left bit-identical.",
+    ),
+    Column(
+        "lost_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the elements with a non-zero gradient whose weight the step left bit-identical.",
+    ),
+    Column(
+        "unit_spread",
+        "ratio",
+        "step",
+        "log",
+        "Relative spread of the gradient over the output units: norm of the deviation from the "
+        "mean over units, divided by the norm. 0: all units receive the same gradient.",
+    ),
+    Column(
+        "dead_unit_share",
+        "share",
+        "window",
+        "linear",
+        "Share of the output units whose gradient was exactly zero in every one of the last "
+        "`unit_window` steps. Not measured before that many steps were seen.",
+    ),
+    Column(
+        "gradient_norm_max",
+        "loss/weight",
+        "window",
+        "log",
+        "Largest gradient norm of all steps since the previous frame (finite ones).",
+    ),
+    Column(
+        "nonfinite_age",
+        "steps",
+        "window",
+        "count",
+        "How many steps before this frame the gradient was first non-finite, counted from the "
+        "last frame; 0: at this very step; -1: at none.",
+    ),
+    Column(
+        "zero_step_share",
+        "share",
+        "window",
+        "linear",
+        "Share of the steps since the previous frame in which the whole gradient was zero.",
+    ),
+    Column(
+        "none_step_share",
+        "share",
+        "window",
+        "linear",
+        "Share of the steps since the previous frame in which the gradient was None.",
+    ),
+)
+"""Stored columns of a frame, one row per variable. Order matters on disk only: readers go by name."""
+
+DERIVED: tuple[Column, ...] = (
+    Column(
+        "gradient_rms",
+        "loss/weight",
+        "step",
+        "log",
+        "gradient_norm / sqrt(number of elements).",
+    ),
+    Column(
+        "gradient_max_abs", "loss/weight", "step", "log", "Largest magnitude of a finite element."
+    ),
+    Column(
+        "gradient_nonfinite_count",
+        "elements",
+        "step",
+        "count",
+        "gradient_nan_count + gradient_inf_count.",
+    ),
+    Column("weight_rms", "weight", "step", "log", "weight_norm / sqrt(number of elements)."),
+    Column(
+        "update_ratio",
+        "ratio",
+        "step",
+        "log",
+        "update_norm / weight_norm, the latter floored at its scale at initialisation. "
+        "A healthy value is around 1e-3.",
+    ),
+)
+"""Computed from the stored columns when read (``frames.Recording.statistic``)."""
+
+CONTEXT: tuple[Column, ...] = (
+    Column("table_id", "id", "step", "count", "Which variable table the rows belong to (< 2**24)."),
+    Column("window_steps", "steps", "window", "count", "Steps since the previous frame."),
+    Column("applied_steps", "steps", "window", "count", "Those of them that changed weights."),
+    Column("skipped_steps", "steps", "window", "count", "Steps a loss-scaling optimizer skipped."),
+    Column("unit_window", "steps", "window", "count", "Horizon of dead_unit_share."),
+    Column("loss", "loss", "step", "linear", "Loss of the frame's own step."),
+    Column("loss_mean", "loss", "window", "linear", "Mean of the finite losses of the window."),
+    Column("loss_min", "loss", "window", "linear", "Smallest finite loss of the window."),
+    Column("loss_max", "loss", "window", "linear", "Largest finite loss of the window."),
+    Column(
+        "loss_nonfinite_age",
+        "steps",
+        "window",
+        "count",
+        "Like nonfinite_age, for the loss: -1 when it was finite at every step.",
+    ),
+    Column("learning_rate", "1/step", "step", "log", "Of the (first) optimizer at this step."),
+    Column(
+        "global_norm", "loss/weight", "step", "log", "L2 norm of all gradients taken together."
+    ),
+    Column("loss_scale", "ratio", "step", "log", "Of a loss-scaling optimizer; 1 without one."),
+    Column("inputs_nonfinite", "elements", "window", "count", "NaN and Inf in the inputs."),
+    Column("inputs_mean", "input", "step", "linear", "Mean of the finite inputs of this batch."),
+    Column("inputs_std", "input", "step", "log", "Their standard deviation."),
+    Column("inputs_max_abs", "input", "step", "log", "Their largest magnitude."),
+    Column("targets_nonfinite", "elements", "window", "count", "NaN and Inf in the targets."),
+    Column("targets_mean", "target", "step", "linear", "Mean of the finite targets of this batch."),
+    Column("targets_std", "target", "step", "log", "Their standard deviation."),
+    Column("targets_max_abs", "target", "step", "log", "Their largest magnitude."),
+    Column("predictions_mean", "target", "step", "linear", "Mean of the finite predictions."),
+    Column("predictions_std", "target", "step", "log", "Their standard deviation."),
+)
+"""Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
+
+ROLES = (
+    "kernel",
+    "recurrent_kernel",
+    "embedding",
+    "bias",
+    "scale",
+    "other",
+)
+"""What a variable does in its layer. Rules about step sizes judge the first two."""
+
+# --- Histograms -----------------------------------------------------------------------------
+#
+# One bin per sign and octave: the magnitude m of an element falls into octave
+# floor(log2 m), clamped to [LOWEST, LOWEST + OCTAVES). Fixed bins need no pass for
+# min and max, never move, and add up over steps, replicas and runs.
+
+HISTOGRAM_LOWEST_EXPONENT = -72
+"""Magnitudes below 2**-72 (2e-22), subnormals included, fall into the lowest octave."""
+HISTOGRAM_OCTAVES = 96
+"""Magnitudes from 2**23 (8e6) on fall into the highest octave."""
+
+BIN_ZERO = 0
+BIN_NAN = 1
+BIN_POSITIVE_INF = 2
+BIN_NEGATIVE_INF = 3
+BIN_POSITIVE = 4
+"""First bin of the positive octaves, lowest exponent first."""
+BIN_NEGATIVE = BIN_POSITIVE + HISTOGRAM_OCTAVES
+"""First bin of the negative octaves, lowest exponent first."""
+HISTOGRAM_BINS = BIN_NEGATIVE + HISTOGRAM_OCTAVES
+
+
+def statistic_names() -> tuple[str, ...]:
+    """Names of the stored columns, in the order in which this version writes them."""
+    return tuple(column.name for column in STATISTICS)
+
+
+def context_names() -> tuple[str, ...]:
+    """Names of the context columns, in the order in which this version writes them."""
+    return tuple(column.name for column in CONTEXT)
+
+
+def column(name: str) -> Column:
+    """The declaration of a statistic, derived statistic or context column.
+
+    Raises:
+        KeyError: no column has that name.
+    """
+    for candidate in (*STATISTICS, *DERIVED, *CONTEXT):
+        if candidate.name == name:
+            return candidate
+    raise KeyError(name)
