@@ -179,13 +179,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the browser bundle unless it is fresh.")
     parser.add_argument("--force", action="store_true", help="build it in any case")
     parser.add_argument("--check", action="store_true", help="only say whether it is fresh")
+    parser.add_argument("--run", metavar="SCRIPT", help="run a script of frontend/package.json")
     options = parser.parse_args()
     if options.check:
         fresh = is_fresh()
         print(f"{BUNDLE.relative_to(ROOT)} is {'fresh' if fresh else 'missing or out of date'}.")
         return 0 if fresh else 1
     try:
-        if options.force:
+        if options.run:
+            install_packages()
+            npm("run", options.run)
+        elif options.force:
             build()
         else:
             ensure()

@@ -1,0 +1,76 @@
+"""The virtual environment .venv of this checkout: what `demo`, `check` and `test` run in.
+
+In:  a Python 3.10 or newer, a network the first time, and nothing else.
+Out: the path of a Python that has the package (editable) and the extras asked for.
+Standard library only; it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 10):  # noqa: UP036  (whoever runs this may have any Python)
+    sys.exit(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}.")
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "build_backend"))
+import bundle  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PROGRAMS = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = PROGRAMS / ("python.exe" if os.name == "nt" else "python")
+
+
+def prepare(extras: str, *, node: bool = False) -> Path:
+    """Bring .venv up to date and return its Python; exit with one sentence if that fails.
+
+    `node` asks for a Node as well, unless the system has a suitable one. Costs nothing
+    when pyproject.toml and the front end are as they were the last time.
+    """
+    wanted = [f"{ROOT}[{extras}]"]
+    if node and bundle.system_npm() is None:
+        wanted.append(bundle.NODE_REQUIREMENT)
+    if not _runs(PYTHON):
+        _create()
+    stamp = VENV / f"installed-{_digest(*wanted)}"
+    if not (stamp.exists() and bundle.is_fresh()):
+        install = ["-m", "pip", "--disable-pip-version-check", "install", "--editable"]
+        if call([str(PYTHON), *install, *wanted]) != 0:
+            sys.exit("The packages could not be installed; pip says why above.")
+        stamp.touch()
+    return PYTHON
+
+
+def call(command: list[str]) -> int:
+    """Run a command in the checkout, shown first as a shell would, and give its status."""
+    print("$", *command, flush=True)
+    try:
+        return subprocess.run(command, cwd=ROOT).returncode
+    except KeyboardInterrupt:  # the command has seen it too, and said what there was to say
+        return 130
+
+
+def _create() -> None:
+    print(f"Setting up {VENV}", flush=True)
+    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)]).returncode != 0:
+        sys.exit(
+            "Python's venv module does not work here; on Debian and Ubuntu "
+            "`apt install python3-venv` brings the missing part."
+        )
+
+
+def _runs(python: Path) -> bool:
+    """Whether the environment is whole: its base Python may have gone since."""
+    try:
+        return subprocess.run([str(python), "-c", "import pip"]).returncode == 0
+    except OSError:
+        return False
+
+
+def _digest(*wanted: str) -> str:
+    content = (ROOT / "pyproject.toml").read_bytes() + "\n".join(wanted).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
