@@ -1,0 +1,133 @@
+"""What each route answers, as plain data: no HTTP here, so that it can be tested without.
+
+In:  runs as they were loaded.
+Out: dictionaries that are strict JSON, and little-endian float32 bytes.
+Does not know about requests, TensorBoard or threads. See ``docs/http_api.md``.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tb_gradients import schema
+from tb_gradients.flags import Flag, Severity, json_number
+from tb_gradients.frames import FloatArray, Variable
+from tb_gradients.plugin.store import Judgement, LoadedRun, RunSummary
+from tb_gradients.plugin.view import RunView
+from tb_gradients.reading.report import Problem, verdict_label
+from tb_gradients.reading.source import HistogramFrame
+
+SCHEMA = 1
+"""Version of the answers; rises when a client that knows only the older one would err."""
+
+
+def runs(summaries: Iterable[RunSummary]) -> dict[str, Any]:
+    return {"schema": SCHEMA, "runs": [_summary(summary) for summary in summaries]}
+
+
+def _summary(summary: RunSummary) -> dict[str, Any]:
+    steps = summary.steps
+    return {
+        "run": summary.run,
+        "first_step": steps[0] if steps else None,
+        "last_step": steps[-1] if steps else None,
+        "frames": len(steps),
+        "variables": summary.variables,
+        "verdict": None if summary.flags is None else verdict_label(summary.flags),
+        "counts": _counts(summary.flags or ()),
+    }
+
+
+def _counts(flags: Iterable[Flag]) -> dict[str, int]:
+    found = collections.Counter(flag.severity for flag in flags)
+    return {severity.label: found[severity] for severity in sorted(Severity, reverse=True)}
+
+
+def run(
+    loaded: LoadedRun, judgement: Judgement, histograms: Sequence[HistogramFrame]
+) -> dict[str, Any]:
+    view = loaded.view
+    problems = [*map(Problem, view.data.errors), *judgement.problems]
+    return {
+        "schema": SCHEMA,
+        "run": view.data.run,
+        "revision": loaded.revision,
+        "steps": view.steps.tolist(),
+        "wall_times": view.data.wall_times.tolist(),
+        "variables": [_variable(variable) for variable in view.variables],
+        "statistics": [dataclasses.asdict(column) for column in view.statistics],
+        "context_columns": [dataclasses.asdict(column) for column in view.context_columns],
+        "context": strict(dataclasses.asdict(view.run_context)),
+        "flags": flags(judgement.flags),
+        "errors": [problem.to_json() for problem in problems],
+        "sampled": view.data.sampled,
+        "judged": "live" if judgement.live else "offline",
+        "histogram_steps": [frame.step for frame in histograms],
+        "histogram": {
+            "lowest_exponent": schema.HISTOGRAM_LOWEST_EXPONENT,
+            "octaves": schema.HISTOGRAM_OCTAVES,
+        },
+    }
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    facts: dict[str, Any] = strict({**dataclasses.asdict(variable), "elements": variable.elements})
+    return facts
+
+
+def flags(found: Iterable[Flag]) -> list[dict[str, Any]]:
+    """Flags as in the report, each with an "id" that stays the same while the run grows."""
+    answered: list[dict[str, Any]] = []
+    used: collections.Counter[str] = collections.Counter()
+    for flag in found:
+        identity = flag_id(flag)
+        used[identity] += 1
+        suffix = f"-{used[identity]}" if used[identity] > 1 else ""
+        answered.append({"id": identity + suffix, **flag.to_json()})
+    return answered
+
+
+def flag_id(flag: Flag) -> str:
+    """A short name for links: by what opened when and where, not by how it went on."""
+    first_variable = flag.variables[0] if flag.variables else ""
+    text = f"{flag.rule}\n{flag.first_step}\n{first_variable}"
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def matrix(view: RunView, statistic: str) -> bytes:
+    """float32 [steps, variables]; ``UnknownName`` if there is no such statistic."""
+    return _floats(view.matrix(statistic))
+
+
+def series(view: RunView, path: str) -> bytes:
+    """float32 [steps, statistics]; ``UnknownName`` if there is no such variable."""
+    return _floats(view.series(path))
+
+
+def context(view: RunView) -> bytes:
+    """float32 [steps, context columns]."""
+    return _floats(view.context())
+
+
+def histogram(view: RunView, path: str, frames: Sequence[HistogramFrame]) -> bytes:
+    """float32 [histogram steps, bins]; ``UnknownName`` if there is no such variable."""
+    return _floats(view.histogram(path, frames))
+
+
+def _floats(array: FloatArray) -> bytes:
+    return np.ascontiguousarray(array, dtype="<f4").tobytes()
+
+
+def strict(value: Any) -> Any:
+    """The same data with NaN and infinities as their names: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(item) for item in value]
+    return json_number(value) if isinstance(value, float) else value

@@ -1,0 +1,197 @@
+"""The TensorBoard plugin: routes that parse a request, call a function and respond.
+
+In:  HTTP requests, TensorBoard's data provider.
+Out: HTTP answers as in ``docs/http_api.md``; every error is JSON with one sentence.
+Does not know how runs are read, judged or laid out.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorboard import errors as tb_errors
+from tensorboard import plugin_util
+from tensorboard.backend import http_util
+from tensorboard.plugins import base_plugin
+from werkzeug import wrappers
+
+from tb_gradients import schema
+from tb_gradients.plugin import payloads
+from tb_gradients.plugin.bundle import Bundle
+from tb_gradients.plugin.store import LoadedRun, RunStore, StaleRevision
+from tb_gradients.plugin.view import UnknownName
+from tb_gradients.reading.data_provider import DataProviderSource
+from tb_gradients.reading.source import ReadError
+
+TAB_NAME = "Gradient Health"
+_A_YEAR = 365 * 24 * 3600
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[wrappers.Request], wrappers.Response]
+
+
+class _Failure(Exception):
+    """An answer other than 200, with its sentence."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-ignore]
+    """Serves the tab and its data."""
+
+    plugin_name = schema.PLUGIN_NAME
+
+    def __init__(self, context: base_plugin.TBContext, bundle: Bundle | None = None) -> None:
+        self._provider = context.data_provider
+        hints = context.sampling_hints or {}
+        self._keeps_all = hints.get(schema.PLUGIN_NAME) == 0
+        self._bundle = bundle or Bundle()
+        self._store = RunStore()
+
+    def is_active(self) -> bool:
+        """False: TensorBoard itself shows the tab as soon as there are data of ours."""
+        return False
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        return base_plugin.FrontendMetadata(
+            es_module_path=self._bundle.entry_path, tab_name=TAB_NAME
+        )
+
+    def get_plugin_apps(self) -> dict[str, Any]:
+        routes: dict[str, Handler] = {
+            "/runs": self._runs,
+            "/run": self._run,
+            "/matrix": self._matrix,
+            "/series": self._series,
+            "/context": self._context,
+            "/histogram": self._histogram,
+            "/rules": self._rules,
+            "/*": self._unknown,
+        }
+        routes.update({f"/{name}": self._static for name in self._bundle.files})
+        return {route: _app(handler) for route, handler in routes.items()}
+
+    # --- Routes -----------------------------------------------------------------------------
+
+    def _runs(self, request: wrappers.Request) -> wrappers.Response:
+        source, experiment = self._source(request)
+        return _json(request, payloads.runs(self._store.summaries(source, experiment)))
+
+    def _run(self, request: wrappers.Request) -> wrappers.Response:
+        loaded, source = self._load(request)
+        return _json(
+            request, payloads.run(loaded, loaded.judgement(), loaded.histograms(source))
+        )
+
+    def _matrix(self, request: wrappers.Request) -> wrappers.Response:
+        statistic = _argument(request, "statistic")
+        loaded, _ = self._load(request)
+        return _binary(request, payloads.matrix(loaded.view, statistic))
+
+    def _series(self, request: wrappers.Request) -> wrappers.Response:
+        path = _argument(request, "variable")
+        loaded, _ = self._load(request)
+        return _binary(request, payloads.series(loaded.view, path))
+
+    def _context(self, request: wrappers.Request) -> wrappers.Response:
+        loaded, _ = self._load(request)
+        return _binary(request, payloads.context(loaded.view))
+
+    def _histogram(self, request: wrappers.Request) -> wrappers.Response:
+        path = _argument(request, "variable")
+        loaded, source = self._load(request)
+        frames = loaded.histograms(source)
+        return _binary(request, payloads.histogram(loaded.view, path, frames))
+
+    def _rules(self, request: wrappers.Request) -> wrappers.Response:
+        from tb_gradients.rules import rule_book
+
+        return _json(request, payloads.strict(rule_book()))
+
+    def _static(self, request: wrappers.Request) -> wrappers.Response:
+        file = self._bundle.files[request.path.partition(f"/{schema.PLUGIN_NAME}/")[2]]
+        # An address with the version in it never changes its content.
+        forever = request.args.get("v") == self._bundle.version
+        return http_util.Respond(
+            request, file.content, file.mime_type, expires=_A_YEAR if forever else 0
+        )
+
+    def _unknown(self, request: wrappers.Request) -> wrappers.Response:
+        raise _Failure(404, f"There is no route {request.path!r}; see docs/http_api.md.")
+
+    # --- Parts of routes --------------------------------------------------------------------
+
+    def _source(self, request: wrappers.Request) -> tuple[DataProviderSource, str]:
+        """The data as this request may see them, and the experiment they are from."""
+        experiment = plugin_util.experiment_id(request.environ)
+        context = plugin_util.context(request.environ)
+        source = DataProviderSource(
+            self._provider, context, experiment, keeps_all=self._keeps_all
+        )
+        return source, experiment
+
+    def _load(self, request: wrappers.Request) -> tuple[LoadedRun, DataProviderSource]:
+        run = _argument(request, "run")
+        source, experiment = self._source(request)
+        revision = request.args.get("revision")
+        return self._store.load(source, experiment, run, revision), source
+
+
+def _app(handler: Handler) -> Any:
+    """A WSGI application in which every failure becomes JSON with one sentence."""
+
+    @functools.wraps(handler)
+    def answer(request: wrappers.Request) -> wrappers.Response:
+        try:
+            if request.method not in ("GET", "HEAD"):
+                raise _Failure(405, "Only GET is possible here.")
+            return handler(request)
+        except _Failure as failure:
+            return _error(request, failure.code, str(failure))
+        except StaleRevision as stale:
+            return _error(request, 409, str(stale))
+        except (ReadError, UnknownName) as error:
+            return _error(request, 404, str(error))
+        except tb_errors.PublicError as error:
+            return _error(request, error.http_code, str(error), dict(error.headers))
+        except Exception as error:
+            _log.exception("%s failed", request.path)
+            sentence = f"{type(error).__name__}: {error} (details are in TensorBoard's log)."
+            return _error(request, 500, sentence)
+
+    return wrappers.Request.application(answer)
+
+
+def _argument(request: wrappers.Request, name: str) -> str:
+    value = request.args.get(name)
+    if not value:
+        raise _Failure(400, f"The address needs an argument: ?{name}=...")
+    return value
+
+
+def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Response:
+    # Serialized here: `Respond` would walk over every value once more to clean it.
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return http_util.Respond(request, text, "application/json")
+
+
+def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:
+    return http_util.Respond(request, content, "application/octet-stream")
+
+
+def _error(
+    request: wrappers.Request, code: int, sentence: str, headers: Mapping[str, str] | None = None
+) -> wrappers.Response:
+    return http_util.Respond(
+        request,
+        json.dumps({"error": sentence}),
+        "application/json",
+        code=code,
+        headers=list((headers or {}).items()),
+    )

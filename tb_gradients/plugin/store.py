@@ -1,0 +1,223 @@
+"""Runs that were read, kept until they change, so that polling is cheap.
+
+In:  a data provider source (made per request) and the name of a run.
+Out: ``LoadedRun``: its view, its verdict, its histograms.
+Does not know about HTTP. Safe for TensorBoard's threaded server: a run is read by one
+request at a time, and the others wait for that instead of reading it again.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tb_gradients.flags import Flag
+from tb_gradients.plugin.view import RunView
+from tb_gradients.reading.data_provider import Outline, Stamp
+from tb_gradients.reading.report import Problem
+from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
+
+MOST_BYTES = 512 << 20
+"""What all kept runs may take; the run asked for last is kept whatever its size."""
+
+JUDGING_SECONDS = 1.0
+"""How long the list of runs may spend on judging runs whose writer stored no verdict."""
+
+
+class StampedSource(Protocol):
+    """What is needed of a ``DataProviderSource``."""
+
+    def stamps(self, run: str | None = None) -> dict[str, Stamp]: ...
+    def read(self, run: str) -> RunData: ...
+    def histograms(self, run: str) -> list[HistogramFrame]: ...
+    def outlines(self, runs: Sequence[str]) -> dict[str, Outline]: ...
+
+
+class StaleRevision(LookupError):
+    """The run is no longer as it was when the client first asked for it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """Flags, and whether they were judged while training or from what was read here."""
+
+    flags: tuple[Flag, ...]
+    problems: tuple[Problem, ...]
+    live: bool
+
+
+class LoadedRun:
+    """One state of a run; its expensive parts are made when first asked for."""
+
+    def __init__(self, stamp: Stamp, data: RunData) -> None:
+        self.stamp = stamp
+        self.view = RunView(data)
+        text = repr((stamp, data.frames, len(self.view.variables)))
+        self.revision = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self._lock = threading.RLock()
+        self._judgement: Judgement | None = None
+        self._histograms: list[HistogramFrame] | None = None
+
+    def judgement(self) -> Judgement:
+        """The writer's verdict where it covers the run, else one judged here and now."""
+        with self._lock:
+            if self._judgement is None:
+                self._judgement = judge(self.view.data)
+            return self._judgement
+
+    def histograms(self, source: StampedSource) -> list[HistogramFrame]:
+        with self._lock:
+            if self._histograms is None:
+                frames = source.histograms(self.view.data.run)
+                self._histograms = self.view.usable_histograms(frames)
+            return self._histograms
+
+
+def judge(data: RunData) -> Judgement:
+    """The stored verdict if it covers the run, else the rules' verdict on what was read."""
+    stored = data.covering_verdict()
+    if stored is not None:
+        return Judgement(stored.flags, tuple(map(Problem.of_rule, stored.errors)), live=True)
+    from tb_gradients.rules import judge as judge_recordings
+
+    verdict = judge_recordings(list(data.recordings))
+    return Judgement(
+        tuple(verdict.flags), tuple(map(Problem.of_rule, verdict.errors)), live=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """A line of the list of runs; ``flags`` is ``None`` while nobody has judged the run."""
+
+    run: str
+    steps: tuple[int, ...]
+    variables: int
+    flags: tuple[Flag, ...] | None
+
+
+class RunStore:
+    """The runs of all experiments that were asked for, the least recent ones dropped."""
+
+    def __init__(
+        self, most_bytes: int = MOST_BYTES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._loading: dict[tuple[str, str], threading.Lock] = {}
+        self._loaded: collections.OrderedDict[tuple[str, str], LoadedRun] = (
+            collections.OrderedDict()
+        )
+        self._outlines: dict[tuple[str, str], tuple[Stamp, Outline]] = {}
+        self._flags: dict[tuple[str, str], tuple[Stamp, tuple[Flag, ...]]] = {}
+
+    def load(
+        self, source: StampedSource, experiment: str, run: str, revision: str | None = None
+    ) -> LoadedRun:
+        """The run as it is now, read again only if it has changed.
+
+        With ``revision``, the run in that state: answers of several requests fit together.
+
+        Raises:
+            ReadError: there is no such run, or it cannot be read.
+            StaleRevision: the run is no longer in that state.
+        """
+        key = (experiment, run)
+        if revision is not None:
+            loaded = self._kept(key)
+            if loaded is not None and loaded.revision == revision:
+                return loaded
+        with self._lock:
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            # The stamp is taken before reading: what comes in between is read twice, not lost.
+            stamp = source.stamps(run).get(run)
+            if stamp is None:
+                raise ReadError(
+                    f"There is no run {run!r} with gradient-health data. "
+                    "TensorBoard may still be loading it: reload in a moment."
+                )
+            loaded = self._kept(key)
+            if loaded is None or loaded.stamp != stamp:
+                loaded = LoadedRun(stamp, source.read(run))
+                self._keep(key, loaded)
+        if revision is not None and loaded.revision != revision:
+            raise StaleRevision(f"Run {run!r} has new data; ask for the run again.")
+        return loaded
+
+    def summaries(self, source: StampedSource, experiment: str) -> list[RunSummary]:
+        """Every run in one line, by name.
+
+        Runs whose writer stored a verdict cost next to nothing. Others are judged one
+        after the other, for ``JUDGING_SECONDS`` per call: the rest has no flags yet and
+        gets them when asked again.
+        """
+        stamps = source.stamps()
+        outlines = self._fresh_outlines(source, experiment, stamps)
+        deadline = self._clock() + JUDGING_SECONDS
+        summaries = []
+        for run, outline in sorted(outlines.items()):
+            flags: tuple[Flag, ...] | None
+            if outline.verdict is not None:
+                flags = outline.verdict.flags
+            else:
+                flags = self._judged(source, experiment, run, stamps[run], deadline)
+            summaries.append(RunSummary(run, outline.steps, outline.variables, flags))
+        return summaries
+
+    def _fresh_outlines(
+        self, source: StampedSource, experiment: str, stamps: dict[str, Stamp]
+    ) -> dict[str, Outline]:
+        with self._lock:
+            kept = {run: self._outlines.get((experiment, run)) for run in stamps}
+        fresh = {
+            run: entry[1]
+            for run, entry in kept.items()
+            if entry is not None and entry[0] == stamps[run]
+        }
+        changed = source.outlines([run for run in stamps if run not in fresh])
+        with self._lock:
+            for run, outline in changed.items():
+                self._outlines[experiment, run] = (stamps[run], outline)
+        return {**fresh, **changed}
+
+    def _judged(
+        self, source: StampedSource, experiment: str, run: str, stamp: Stamp, deadline: float
+    ) -> tuple[Flag, ...] | None:
+        key = (experiment, run)
+        with self._lock:
+            entry = self._flags.get(key)
+        if entry is not None and entry[0] == stamp:
+            return entry[1]
+        if self._clock() >= deadline:
+            return None
+        try:
+            loaded = self.load(source, experiment, run)
+        except ReadError:  # opening the run says why
+            return None
+        flags = loaded.judgement().flags
+        with self._lock:
+            self._flags[key] = (loaded.stamp, flags)
+        return flags
+
+    def _kept(self, key: tuple[str, str]) -> LoadedRun | None:
+        with self._lock:
+            loaded = self._loaded.get(key)
+            if loaded is not None:
+                self._loaded.move_to_end(key)
+            return loaded
+
+    def _keep(self, key: tuple[str, str], loaded: LoadedRun) -> None:
+        with self._lock:
+            self._loaded[key] = loaded
+            self._loaded.move_to_end(key)
+            total = sum(other.view.nbytes for other in self._loaded.values())
+            while total > self._most_bytes and len(self._loaded) > 1:
+                _, dropped = self._loaded.popitem(last=False)
+                total -= dropped.view.nbytes

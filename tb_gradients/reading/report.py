@@ -1,0 +1,176 @@
+"""The verdict over every run of a folder.
+
+In:  a log directory, and thresholds if they are not to be the default ones.
+Out: ``Report``: flags, errors and sizes per run, also as JSON (version 1).
+Does not know about TensorFlow, HTTP or how a report is printed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from tb_gradients.flags import Flag, RuleError, Severity, worst
+from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.reading.source import ReadError, RunData, Source
+
+REPORT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something that kept the report from being complete.
+
+    Attributes:
+        message: a sentence.
+        rule: the rule that failed, or ``None`` when reading the data did.
+        step: the step at which the rule was switched off.
+    """
+
+    message: str
+    rule: str | None = None
+    step: int | None = None
+
+    @classmethod
+    def of_rule(cls, error: RuleError) -> Problem:
+        return cls(error.message, error.rule, error.step)
+
+    def __str__(self) -> str:
+        if self.rule is None:
+            return self.message
+        return f"rule {self.rule} was switched off at step {self.step}: {self.message}"
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReport:
+    """What is to be said of one run.
+
+    Attributes:
+        run: path of the run's folder relative to the log directory; "." for itself.
+        first_step, last_step: of the frames; ``None`` if there are none.
+        frames: how many frames were judged.
+        variables: paths, in network order; of the last table first, then of earlier ones.
+        flags: worst first.
+        errors: rules that failed, data that could not be read.
+    """
+
+    run: str
+    first_step: int | None
+    last_step: int | None
+    frames: int
+    variables: tuple[str, ...]
+    flags: tuple[Flag, ...] = ()
+    errors: tuple[Problem, ...] = ()
+
+    @property
+    def worst(self) -> Severity | None:
+        """The highest severity of all flags; ``None`` for a healthy run."""
+        return worst(self.flags)
+
+    @property
+    def verdict(self) -> str:
+        """The highest severity's label, or "healthy"."""
+        return verdict_label(self.flags)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "first_step": self.first_step,
+            "last_step": self.last_step,
+            "frames": self.frames,
+            "variables": list(self.variables),
+            "verdict": self.verdict,
+            "flags": [flag.to_json() for flag in self.flags],
+            "errors": [problem.to_json() for problem in self.errors],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The runs of a folder, sorted by name."""
+
+    runs: tuple[RunReport, ...]
+
+    @property
+    def worst(self) -> Severity | None:
+        """The highest severity in any run; ``None`` if all are healthy."""
+        return worst([flag for run in self.runs for flag in run.flags])
+
+    def to_json(self) -> dict[str, Any]:
+        """Version 1 of the report, strict JSON (``docs/design.md``, section 3)."""
+        return {"schema": REPORT_VERSION, "runs": [run.to_json() for run in self.runs]}
+
+
+def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
+    """Read every run below a folder and judge it.
+
+    ```python
+    report = tbg.load("logs")
+    for run in report.runs:
+        for flag in run.flags:
+            print(run.run, flag)
+    ```
+
+    Every frame is read and judged anew, so that a newer version's rules, or other
+    thresholds, apply to old runs; what the writer judged while training is ignored.
+
+    Args:
+        logdir: the folder given to ``GradientHealth``, or one above it.
+        rules: as for ``tb_gradients.rules.judge``; ``None`` for the default ones.
+
+    Raises:
+        ReadError: no such folder, nothing of ours below it, or data of a newer format.
+            Its message is one sentence with the remedy.
+    """
+    source = EventFileSource(logdir)
+    names = source.runs()
+    if not names:
+        raise ReadError(
+            f"There are no gradient-health data below {os.fspath(logdir)!r}. "
+            "Was GradientHealth(logdir) passed to fit?"
+        )
+    return Report(tuple(report_run(data, rules) for data in _each(source, names)))
+
+
+def _each(source: Source, names: Iterable[str]) -> Iterable[RunData]:
+    return (source.read(name) for name in names)
+
+
+def report_run(data: RunData, rules: Any = None) -> RunReport:
+    """Judge one run's frames."""
+    from tb_gradients.rules import judge
+
+    verdict = judge(list(data.recordings), rules)
+    problems = [Problem(sentence) for sentence in data.errors]
+    if not data.frames:
+        problems.append(
+            Problem("There are no frames yet. Has training made its first step?")
+        )
+    problems.extend(Problem.of_rule(error) for error in verdict.errors)
+    steps = data.steps
+    return RunReport(
+        run=data.run,
+        first_step=int(steps[0]) if len(steps) else None,
+        last_step=int(steps[-1]) if len(steps) else None,
+        frames=len(steps),
+        variables=tuple(variable_paths(data)),
+        flags=tuple(verdict.flags),
+        errors=tuple(problems),
+    )
+
+
+def variable_paths(data: RunData) -> list[str]:
+    """Every variable the run ever had: the last table's in order, then those it lost."""
+    tables = [recording.table for recording in reversed(data.recordings)]
+    return list(dict.fromkeys(path for table in tables for path in table.paths))
+
+
+def verdict_label(flags: Iterable[Flag]) -> str:
+    """The label of the highest severity, or "healthy"."""
+    severity = worst(tuple(flags))
+    return "healthy" if severity is None else severity.label

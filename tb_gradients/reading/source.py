@@ -1,0 +1,341 @@
+"""What a run looks like when it is read, wherever it was read from.
+
+In:  the points of a run (frames, contexts, tables, verdicts) in the order in which
+     they were written, from any reader.
+Out: ``RunData``: recordings on one strictly rising step axis, and what went wrong.
+Does not know about files, TensorBoard, rules or HTTP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients import schema
+from tb_gradients.flags import Flag, RuleError
+from tb_gradients.frames import (
+    CountArray,
+    FloatArray,
+    FormatError,
+    Frame,
+    Recording,
+    VariableTable,
+    unpack_histograms,
+)
+from tb_gradients.proto import gradient_health_pb2 as pb
+
+UPGRADE = "upgrade with: pip install -U tb-gradients"
+
+
+class ReadError(ValueError):
+    """Nothing usable could be read; the message is one sentence with the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredVerdict:
+    """The verdict that the writer judged live and stored beside its frames.
+
+    Attributes:
+        flags: ranked worst first, as the live engine had them.
+        errors: rules that raised and were switched off.
+        last_step: the step of the last frame that was judged.
+        frames: how many frames were judged.
+    """
+
+    flags: tuple[Flag, ...] = ()
+    errors: tuple[RuleError, ...] = ()
+    last_step: int = -1
+    frames: int = 0
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> StoredVerdict:
+        """Read a serialized ``FlagList``.
+
+        Raises:
+            FormatError: the bytes are no flag list, or one of a newer format.
+        """
+        message = pb.FlagList()
+        try:
+            message.ParseFromString(data)
+            check_format(message.format_version)
+            return cls(
+                flags=tuple(Flag.from_proto(flag) for flag in message.flags),
+                errors=tuple(RuleError(e.rule, e.step, e.message) for e in message.errors),
+                last_step=message.last_step,
+                frames=message.frames,
+            )
+        except FormatError:
+            raise
+        except Exception as error:  # the protobuf runtimes disagree on the exception's module
+            raise FormatError(f"unreadable flag list: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        """A serialized ``FlagList``: the inverse of ``from_bytes``."""
+        return pb.FlagList(
+            format_version=schema.FORMAT_VERSION,
+            flags=[flag.to_proto() for flag in self.flags],
+            errors=[pb.RuleError(**error.to_json()) for error in self.errors],
+            last_step=self.last_step,
+            frames=self.frames,
+        ).SerializeToString(deterministic=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class HistogramFrame:
+    """All variables' histograms at one step, still packed: most are never looked at."""
+
+    step: int
+    wall_time: float
+    packed: bytes
+
+    def unpack(self) -> tuple[int, CountArray]:
+        """The table id and uint16 [variables, bins]; ``FormatError`` if unreadable."""
+        return unpack_histograms(self.packed)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """One run, without its histograms.
+
+    Attributes:
+        run: path of the run's folder relative to the log directory; "." for itself.
+        recordings: consecutive frames of one variable table each; steps rise strictly
+            over all of them. A table that comes back opens a new recording.
+        wall_times: float64, seconds since the epoch, one per frame of all recordings.
+        verdict: what the writer judged while training, if it stored anything.
+        sampled: frames that were written are missing here.
+        errors: sentences about what could not be read.
+    """
+
+    run: str
+    recordings: tuple[Recording, ...] = ()
+    wall_times: npt.NDArray[np.float64] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.float64)
+    )
+    verdict: StoredVerdict | None = None
+    sampled: bool = False
+    errors: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        return sum(len(recording) for recording in self.recordings)
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """int64 [frames]: the steps of all recordings."""
+        parts = [recording.steps for recording in self.recordings]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def covering_verdict(self) -> StoredVerdict | None:
+        """The stored verdict if it speaks for the whole run.
+
+        A writer that resumed a run may have judged only its own part of it; its verdict
+        is silent about what the part before did. It then has to be judged again.
+        """
+        if self.verdict is None or not covers(self.verdict, self.steps):
+            return None
+        return self.verdict
+
+
+class Source(Protocol):
+    """Where runs come from."""
+
+    def runs(self) -> list[str]:
+        """Names of the runs that hold our data, sorted."""
+        ...
+
+    def read(self, run: str) -> RunData:
+        """A run without its histograms; ``ReadError`` if it cannot be used at all."""
+        ...
+
+    def histograms(self, run: str) -> list[HistogramFrame]:
+        """The histograms of a run, by rising step."""
+        ...
+
+
+# --- From points to a run -------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One float32 array of a time series."""
+
+    step: int
+    wall_time: float
+    value: FloatArray
+
+
+class _Dated(Protocol):
+    @property
+    def step(self) -> int: ...
+
+
+_Dated_T = TypeVar("_Dated_T", bound=_Dated)
+
+
+def latest_timeline(points: Iterable[_Dated_T]) -> list[_Dated_T]:
+    """Points in the order of writing -> points that still count, steps strictly rising.
+
+    A step that comes again means that training went back (a restart, a resume from an
+    older checkpoint): what was written at that step and later is from an abandoned
+    timeline. This is what TensorBoard's Rust loader does by itself; its Python loader
+    hands out everything, so that without this the two would show different runs.
+
+    Goes by the order of writing, not by the clock: a clock set back by a second during
+    training must not make frames look as if they came from before.
+    """
+    kept: list[_Dated_T] = []
+    for point in points:
+        while kept and kept[-1].step >= point.step:
+            kept.pop()
+        kept.append(point)
+    return kept
+
+
+def covers(verdict: StoredVerdict, steps: Iterable[int]) -> bool:
+    """Whether a verdict was judged on all frames up to its last step."""
+    return verdict.frames >= sum(1 for step in steps if step <= verdict.last_step)
+
+
+def check_format(version: int) -> None:
+    """``FormatError`` for data which this version would misread."""
+    if version > schema.FORMAT_VERSION:
+        raise FormatError(
+            f"written in format {version}, this version reads up to "
+            f"{schema.FORMAT_VERSION}; {UPGRADE}"
+        )
+
+
+def check_metadata(run: str, content: bytes) -> None:
+    """``ReadError`` if the plugin data of a tag's metadata name a newer format."""
+    message = pb.PluginData()
+    try:
+        message.ParseFromString(content)
+    except Exception:  # somebody else's metadata: the table's own version decides
+        return
+    try:
+        check_format(message.format_version)
+    except FormatError as error:
+        raise ReadError(f"run {run!r}: {error}") from error
+
+
+def assemble(
+    run: str,
+    *,
+    tables: Iterable[bytes],
+    frames: Iterable[Point],
+    contexts: Iterable[Point],
+    verdicts: Sequence[bytes] = (),
+    sampled: bool = False,
+    errors: Iterable[str] = (),
+) -> RunData:
+    """Join what belongs together: frames with their context, and both with their table.
+
+    Args:
+        tables: serialized ``VariableTable``s.
+        frames: float32 [variables, statistics] in the order of writing.
+        contexts: float32 [context columns] in the order of writing.
+        verdicts: serialized ``FlagList``s in the order of writing; the last one counts.
+
+    Raises:
+        ReadError: the run was written in a newer format.
+    """
+    problems = list(errors)
+    known = _tables(run, tables, problems)
+    by_step = {point.step: point for point in latest_timeline(contexts)}
+    usable: list[tuple[VariableTable, Frame]] = []
+    homeless = misshapen = 0
+    for point in latest_timeline(frames):
+        context = by_step.get(point.step)
+        table = None if context is None else _table_of(context.value, known)
+        if context is None or table is None:
+            homeless += 1
+        elif point.value.shape != (len(table.variables), len(table.statistics)):
+            misshapen += 1
+        else:
+            usable.append(
+                (table, Frame(point.step, point.wall_time, point.value, context.value))
+            )
+    if homeless:
+        problems.append(
+            f"{homeless} frames were left out: the variable table they belong to was not found."
+        )
+    if misshapen:
+        problems.append(
+            f"{misshapen} frames were left out: their shape does not fit their variable table."
+        )
+    return RunData(
+        run=run,
+        recordings=tuple(_segments(usable)),
+        wall_times=np.array([frame.wall_time for _, frame in usable], np.float64),
+        verdict=_last_verdict(run, verdicts, problems),
+        sampled=sampled,
+        errors=tuple(problems),
+    )
+
+
+def _tables(run: str, serialized: Iterable[bytes], problems: list[str]) -> list[VariableTable]:
+    tables: dict[int, VariableTable] = {}
+    for data in serialized:
+        try:
+            table = VariableTable.from_bytes(data)
+        except FormatError as error:
+            if UPGRADE in str(error):
+                raise ReadError(f"run {run!r}: {error}") from error
+            problems.append(f"A variable table was left out: {error}.")
+        else:
+            tables[table.table_id] = table
+    return list(tables.values())
+
+
+def _table_of(context: FloatArray, tables: Sequence[VariableTable]) -> VariableTable | None:
+    # Columns go by name, and the names are the table's: so every table is asked
+    # whether this vector names it. There is one table in nearly every run.
+    for table in tables:
+        if context.shape == (len(table.context),) and "table_id" in table.context:
+            if context[table.context.index("table_id")] == table.table_id:
+                return table
+    return None
+
+
+def _segments(frames: Sequence[tuple[VariableTable, Frame]]) -> Iterator[Recording]:
+    start = 0
+    for end in range(1, len(frames) + 1):
+        table = frames[start][0]
+        if end == len(frames) or frames[end][0].table_id != table.table_id:
+            yield Recording.from_frames(table, [frame for _, frame in frames[start:end]])
+            start = end
+
+
+def _last_verdict(
+    run: str, verdicts: Sequence[bytes], problems: list[str]
+) -> StoredVerdict | None:
+    if not verdicts:
+        return None
+    try:
+        return StoredVerdict.from_bytes(verdicts[-1])
+    except FormatError as error:
+        if UPGRADE in str(error):
+            raise ReadError(f"run {run!r}: {error}") from error
+        problems.append(f"The stored verdict was left out: {error}.")
+        return None
+
+
+def frames_are_missing(data: RunData) -> bool:
+    """Whether frames are missing between those that are there.
+
+    Every frame says how many steps lie between it and the frame before it as it was
+    written; where the step numbers say more, a sampling reader dropped some. One such
+    gap in a run may also be a resume from a later checkpoint, so one is not enough.
+    """
+    gaps = 0
+    steps = data.steps
+    windows = [r.context_value("window_steps") for r in data.recordings]
+    if len(steps) > 1:
+        with np.errstate(invalid="ignore"):  # NaN: not measured, says nothing
+            gaps = int(np.count_nonzero(np.diff(steps) > np.concatenate(windows)[1:]))
+    return gaps > 1
