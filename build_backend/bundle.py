@@ -53,12 +53,20 @@ def fingerprint() -> str:
     is not taken for the recorded one.
     """
     digest = hashlib.sha256()
-    for path in [*_sources(), BUNDLE]:
+    for path in [*sources(), BUNDLE]:
         content = path.read_bytes()
         name = path.relative_to(ROOT).as_posix()
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def sources() -> list[Path]:
+    """What decides the bundle: src/ and the settings beside it, in the same order everywhere."""
+    found = [path for path in FRONTEND.iterdir() if path.is_file()]
+    found += [path for path in (FRONTEND / "src").rglob("*") if path.is_file()]
+    visible = [path for path in found if not path.name.startswith(".")]
+    return sorted(visible, key=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def ensure() -> None:
@@ -146,14 +154,6 @@ def wheel_npm() -> Tool | None:
     return [str(node), str(npm_program)], {**os.environ, "PATH": path}
 
 
-def _sources() -> list[Path]:
-    """What decides the bundle: src/ and the settings beside it, in the same order everywhere."""
-    found = [path for path in FRONTEND.iterdir() if path.is_file()]
-    found += [path for path in (FRONTEND / "src").rglob("*") if path.is_file()]
-    visible = [path for path in found if not path.name.startswith(".")]
-    return sorted(visible, key=lambda path: path.relative_to(ROOT).as_posix())
-
-
 def _packages_match_lock() -> bool:
     """Whether node_modules holds what package-lock.json wants.
 
@@ -170,7 +170,7 @@ def _packages_match_lock() -> bool:
         name == "" or name in present or entry.get("optional") for name, entry in wanted.items()
     )
     return nothing_missing and all(
-        wanted.get(name, {}).get("version") == entry.get("version")
+        name in wanted and wanted[name].get("version") == entry.get("version")
         for name, entry in present.items()
     )
 

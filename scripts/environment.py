@@ -17,7 +17,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  (whoever runs this may have any P
     sys.exit(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}.")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "build_backend"))
-import bundle  # noqa: E402
+import bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
