@@ -10,6 +10,7 @@ Does not know about NumPy, TensorFlow or protobuf: the standard library and
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 from tensorboard.plugins import base_plugin
@@ -26,7 +27,7 @@ class Loader(base_plugin.TBLoader):  # type: ignore[misc, unused-ignore]
 
     def define_flags(self, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("gradient health")
-        try:
+        with contextlib.suppress(argparse.ArgumentError):  # the name is taken: do without
             group.add_argument(
                 "--gradient_health_samples",
                 type=int,
@@ -35,8 +36,6 @@ class Loader(base_plugin.TBLoader):  # type: ignore[misc, unused-ignore]
                 help="Frames that the Gradient Health tab keeps per run; 0 keeps all "
                 "(default: %(default)s).",
             )
-        except argparse.ArgumentError:  # another plugin owns the name: do without
-            pass
 
     def fix_flags(self, flags: argparse.Namespace) -> None:
         hints = getattr(flags, "samples_per_plugin", None)

@@ -101,12 +101,12 @@ def flag_id(flag: Flag) -> str:
 
 
 def matrix(view: RunView, statistic: str) -> bytes:
-    """float32 [steps, variables]; ``UnknownName`` if there is no such statistic."""
+    """float32 [steps, variables]; ``UnknownNameError`` if there is no such statistic."""
     return _floats(view.matrix(statistic))
 
 
 def series(view: RunView, path: str) -> bytes:
-    """float32 [steps, statistics]; ``UnknownName`` if there is no such variable."""
+    """float32 [steps, statistics]; ``UnknownNameError`` if there is no such variable."""
     return _floats(view.series(path))
 
 
@@ -116,7 +116,7 @@ def context(view: RunView) -> bytes:
 
 
 def histogram(view: RunView, path: str, frames: Sequence[HistogramFrame]) -> bytes:
-    """float32 [histogram steps, bins]; ``UnknownName`` if there is no such variable."""
+    """float32 [histogram steps, bins]; ``UnknownNameError`` if there is no such variable."""
     return _floats(view.histogram(path, frames))
 
 

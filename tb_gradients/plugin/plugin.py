@@ -22,8 +22,8 @@ from werkzeug import wrappers
 from tb_gradients import schema
 from tb_gradients.plugin import payloads
 from tb_gradients.plugin.bundle import Bundle
-from tb_gradients.plugin.store import LoadedRun, RunStore, StaleRevision
-from tb_gradients.plugin.view import UnknownName
+from tb_gradients.plugin.store import LoadedRun, RunStore, StaleRevisionError
+from tb_gradients.plugin.view import UnknownNameError
 from tb_gradients.reading.data_provider import DataProviderSource
 from tb_gradients.reading.source import ReadError
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[wrappers.Request], wrappers.Response]
 
 
-class _Failure(Exception):
+class _RequestError(Exception):
     """An answer other than 200, with its sentence."""
 
     def __init__(self, code: int, sentence: str) -> None:
@@ -85,9 +85,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
         loaded, source = self._load(request)
-        return _json(
-            request, payloads.run(loaded, loaded.judgement(), loaded.histograms(source))
-        )
+        return _json(request, payloads.run(loaded, loaded.judgement(), loaded.histograms(source)))
 
     def _matrix(self, request: wrappers.Request) -> wrappers.Response:
         statistic = _argument(request, "statistic")
@@ -118,12 +116,10 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         file = self._bundle.files[request.path.partition(f"/{schema.PLUGIN_NAME}/")[2]]
         # An address with the version in it never changes its content.
         forever = request.args.get("v") == self._bundle.version
-        return http_util.Respond(
-            request, file.content, file.mime_type, expires=_A_YEAR if forever else 0
-        )
+        return _respond(request, file.content, file.mime_type, expires=_A_YEAR if forever else 0)
 
     def _unknown(self, request: wrappers.Request) -> wrappers.Response:
-        raise _Failure(404, f"There is no route {request.path!r}; see docs/http_api.md.")
+        raise _RequestError(404, f"There is no route {request.path!r}; see docs/http_api.md.")
 
     # --- Parts of routes --------------------------------------------------------------------
 
@@ -131,9 +127,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         """The data as this request may see them, and the experiment they are from."""
         experiment = plugin_util.experiment_id(request.environ)
         context = plugin_util.context(request.environ)
-        source = DataProviderSource(
-            self._provider, context, experiment, keeps_all=self._keeps_all
-        )
+        source = DataProviderSource(self._provider, context, experiment, keeps_all=self._keeps_all)
         return source, experiment
 
     def _load(self, request: wrappers.Request) -> tuple[LoadedRun, DataProviderSource]:
@@ -150,13 +144,13 @@ def _app(handler: Handler) -> Any:
     def answer(request: wrappers.Request) -> wrappers.Response:
         try:
             if request.method not in ("GET", "HEAD"):
-                raise _Failure(405, "Only GET is possible here.")
+                raise _RequestError(405, "Only GET is possible here.")
             return handler(request)
-        except _Failure as failure:
+        except _RequestError as failure:
             return _error(request, failure.code, str(failure))
-        except StaleRevision as stale:
+        except StaleRevisionError as stale:
             return _error(request, 409, str(stale))
-        except (ReadError, UnknownName) as error:
+        except (ReadError, UnknownNameError) as error:
             return _error(request, 404, str(error))
         except tb_errors.PublicError as error:
             return _error(request, error.http_code, str(error), dict(error.headers))
@@ -171,27 +165,31 @@ def _app(handler: Handler) -> Any:
 def _argument(request: wrappers.Request, name: str) -> str:
     value = request.args.get(name)
     if not value:
-        raise _Failure(400, f"The address needs an argument: ?{name}=...")
+        raise _RequestError(400, f"The address needs an argument: ?{name}=...")
     return value
 
 
 def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Response:
     # Serialized here: `Respond` would walk over every value once more to clean it.
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return http_util.Respond(request, text, "application/json")
+    return _respond(request, text, "application/json")
 
 
 def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:
-    return http_util.Respond(request, content, "application/octet-stream")
+    return _respond(request, content, "application/octet-stream")
 
 
 def _error(
     request: wrappers.Request, code: int, sentence: str, headers: Mapping[str, str] | None = None
 ) -> wrappers.Response:
-    return http_util.Respond(
-        request,
-        json.dumps({"error": sentence}),
-        "application/json",
-        code=code,
-        headers=list((headers or {}).items()),
-    )
+    text = json.dumps({"error": sentence})
+    extra = list((headers or {}).items())
+    return _respond(request, text, "application/json", code=code, headers=extra)
+
+
+def _respond(
+    request: wrappers.Request, content: str | bytes, mime_type: str, **options: Any
+) -> wrappers.Response:
+    # TensorBoard's own: sets length, "nosniff" and caching as the host wants them.
+    response: wrappers.Response = http_util.Respond(request, content, mime_type, **options)
+    return response

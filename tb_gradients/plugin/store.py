@@ -18,7 +18,7 @@ from typing import Protocol
 
 from tb_gradients.flags import Flag
 from tb_gradients.plugin.view import RunView
-from tb_gradients.reading.data_provider import Outline, Stamp
+from tb_gradients.reading.data_provider import Outline, Stamp, no_such_run
 from tb_gradients.reading.report import Problem
 from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
 
@@ -38,7 +38,7 @@ class StampedSource(Protocol):
     def outlines(self, runs: Sequence[str]) -> dict[str, Outline]: ...
 
 
-class StaleRevision(LookupError):
+class StaleRevisionError(LookupError):
     """The run is no longer as it was when the client first asked for it."""
 
 
@@ -86,9 +86,7 @@ def judge(data: RunData) -> Judgement:
     from tb_gradients.rules import judge as judge_recordings
 
     verdict = judge_recordings(list(data.recordings))
-    return Judgement(
-        tuple(verdict.flags), tuple(map(Problem.of_rule, verdict.errors)), live=False
-    )
+    return Judgement(tuple(verdict.flags), tuple(map(Problem.of_rule, verdict.errors)), live=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +124,7 @@ class RunStore:
 
         Raises:
             ReadError: there is no such run, or it cannot be read.
-            StaleRevision: the run is no longer in that state.
+            StaleRevisionError: the run is no longer in that state.
         """
         key = (experiment, run)
         if revision is not None:
@@ -139,16 +137,13 @@ class RunStore:
             # The stamp is taken before reading: what comes in between is read twice, not lost.
             stamp = source.stamps(run).get(run)
             if stamp is None:
-                raise ReadError(
-                    f"There is no run {run!r} with gradient-health data. "
-                    "TensorBoard may still be loading it: reload in a moment."
-                )
+                raise no_such_run(run)
             loaded = self._kept(key)
             if loaded is None or loaded.stamp != stamp:
                 loaded = LoadedRun(stamp, source.read(run))
                 self._keep(key, loaded)
         if revision is not None and loaded.revision != revision:
-            raise StaleRevision(f"Run {run!r} has new data; ask for the run again.")
+            raise StaleRevisionError(f"Run {run!r} has new data; ask for the run again.")
         return loaded
 
     def summaries(self, source: StampedSource, experiment: str) -> list[RunSummary]:

@@ -18,7 +18,7 @@ from tb_gradients.frames import FloatArray, FormatError, Recording, RunContext, 
 from tb_gradients.reading.source import HistogramFrame, RunData
 
 
-class UnknownName(LookupError):
+class UnknownNameError(LookupError):
     """A variable or statistic that the run does not have; the message says so."""
 
 
@@ -51,9 +51,9 @@ class RunView:
         return sum(r.values.nbytes + r.context.nbytes for r in self.data.recordings)
 
     def matrix(self, statistic: str) -> FloatArray:
-        """float32 [steps, variables]; ``UnknownName`` if there is no such statistic."""
+        """float32 [steps, variables]; ``UnknownNameError`` if there is no such statistic."""
         if all(column.name != statistic for column in self.statistics):
-            raise UnknownName(f"There is no statistic {statistic!r}; the run lists them all.")
+            raise UnknownNameError(f"There is no statistic {statistic!r}; the run lists them all.")
         paths = [variable.path for variable in self.variables]
         parts = []
         for recording in self.data.recordings:
@@ -68,7 +68,7 @@ class RunView:
         return _stacked(parts, len(paths))
 
     def series(self, path: str) -> FloatArray:
-        """float32 [steps, statistics] of one variable; ``UnknownName`` if there is none."""
+        """float32 [steps, statistics] of one variable; ``UnknownNameError`` if there is none."""
         self._require_variable(path)
         parts = []
         for recording in self.data.recordings:
@@ -105,7 +105,7 @@ class RunView:
         """float32 [frames, bins] of one variable; a row of NaN where it has none.
 
         Raises:
-            UnknownName: there is no such variable.
+            UnknownNameError: there is no such variable.
         """
         self._require_variable(path)
         rows = {
@@ -126,7 +126,7 @@ class RunView:
 
     def _require_variable(self, path: str) -> None:
         if all(variable.path != path for variable in self.variables):
-            raise UnknownName(f"There is no variable {path!r}; the run lists them all.")
+            raise UnknownNameError(f"There is no variable {path!r}; the run lists them all.")
 
 
 def _columns(

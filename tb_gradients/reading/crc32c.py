@@ -35,7 +35,8 @@ def _byte_table() -> _Register:
 
 
 def _one_zero_byte(register: _Register) -> _Register:
-    return _byte_table()[register & 0xFF] ^ (register >> 8)
+    after: _Register = _byte_table()[register & 0xFF] ^ (register >> 8)
+    return after
 
 
 @functools.cache
@@ -60,12 +61,13 @@ def _shift_table(log2_blocks: int) -> _Register:
 
 
 def _shift(register: _Register, table: _Register) -> _Register:
-    return (
+    after: _Register = (
         table[0][register & 0xFF]
         ^ table[1][(register >> 8) & 0xFF]
         ^ table[2][(register >> 16) & 0xFF]
         ^ table[3][register >> 24]
     )
+    return after
 
 
 @functools.cache

@@ -114,10 +114,7 @@ class DataProviderSource:
             ReadError: no such run, or one written in a newer format.
         """
         if run not in self.stamps(run):
-            raise ReadError(
-                f"There is no run {run!r} with gradient-health data. "
-                "TensorBoard may still be loading it: reload in a moment."
-            )
+            raise no_such_run(run)
         tables = [_bytes(datum) for datum in self._series(run, schema.TAG_TABLE)]
         affordable = self._most_bytes // max(_largest_frame(tables), 1)
         frames = self._series(run, schema.TAG_FRAMES, at_most=max(affordable, 1))
@@ -186,6 +183,14 @@ class DataProviderSource:
                 _log.info("%s of %s: too large, reading %d points", tags, runs, at_most)
 
 
+def no_such_run(run: str) -> ReadError:
+    """The error for a run that TensorBoard does not have, or not yet."""
+    return ReadError(
+        f"There is no run {run!r} with gradient-health data. "
+        "TensorBoard may still be loading it: reload in a moment."
+    )
+
+
 def _is_too_large(error: Exception) -> bool:
     # A gRPC error, told by its looks: this module need not know that gRPC is behind it.
     code = getattr(error, "code", None)
@@ -193,9 +198,7 @@ def _is_too_large(error: Exception) -> bool:
 
 
 def _point(datum: Any) -> Point:
-    return Point(
-        int(datum.step), float(datum.wall_time), np.asarray(datum.numpy, dtype=np.float32)
-    )
+    return Point(int(datum.step), float(datum.wall_time), np.asarray(datum.numpy, dtype=np.float32))
 
 
 def _bytes(datum: Any) -> bytes:

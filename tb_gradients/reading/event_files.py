@@ -19,6 +19,7 @@ import os
 import posixpath
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -186,13 +187,13 @@ class _Local:
     """Local folders through the standard library: nothing to import, nothing to wait for."""
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(path)
+        return Path(path).exists()
 
     def is_folder(self, path: str) -> bool:
-        return os.path.isdir(path)
+        return Path(path).is_dir()
 
     def open(self, path: str) -> IO[bytes]:
-        return open(path, "rb", buffering=1 << 20)
+        return Path(path).open("rb", buffering=1 << 20)
 
     def walk(self, root: str) -> Iterator[tuple[str, str, list[str]]]:
         """Folder, run name and event files, for the root and every folder below it."""

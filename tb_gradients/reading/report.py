@@ -148,9 +148,7 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
     verdict = judge(list(data.recordings), rules)
     problems = [Problem(sentence) for sentence in data.errors]
     if not data.frames:
-        problems.append(
-            Problem("There are no frames yet. Has training made its first step?")
-        )
+        problems.append(Problem("There are no frames yet. Has training made its first step?"))
     problems.extend(Problem.of_rule(error) for error in verdict.errors)
     steps = data.steps
     return RunReport(

@@ -257,9 +257,7 @@ def assemble(
         elif point.value.shape != (len(table.variables), len(table.statistics)):
             misshapen += 1
         else:
-            usable.append(
-                (table, Frame(point.step, point.wall_time, point.value, context.value))
-            )
+            usable.append((table, Frame(point.step, point.wall_time, point.value, context.value)))
     if homeless:
         problems.append(
             f"{homeless} frames were left out: the variable table they belong to was not found."
@@ -296,9 +294,10 @@ def _table_of(context: FloatArray, tables: Sequence[VariableTable]) -> VariableT
     # Columns go by name, and the names are the table's: so every table is asked
     # whether this vector names it. There is one table in nearly every run.
     for table in tables:
-        if context.shape == (len(table.context),) and "table_id" in table.context:
-            if context[table.context.index("table_id")] == table.table_id:
-                return table
+        if context.shape != (len(table.context),) or "table_id" not in table.context:
+            continue
+        if context[table.context.index("table_id")] == table.table_id:
+            return table
     return None
 
 
@@ -311,9 +310,7 @@ def _segments(frames: Sequence[tuple[VariableTable, Frame]]) -> Iterator[Recordi
             start = end
 
 
-def _last_verdict(
-    run: str, verdicts: Sequence[bytes], problems: list[str]
-) -> StoredVerdict | None:
+def _last_verdict(run: str, verdicts: Sequence[bytes], problems: list[str]) -> StoredVerdict | None:
     if not verdicts:
         return None
     try:
