@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -52,7 +53,7 @@ class Variable:
     @property
     def elements(self) -> int:
         """Number of elements; 1 for a scalar, 0 for an empty variable."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,16 @@ class VariableTable:
         rows = [(v.path, v.shape, v.dtype) for v in self.variables]
         text = repr((rows, self.statistics, self.context)).encode()
         return zlib.crc32(text) & 0xFFFFFF
+
+    @functools.cached_property
+    def elements(self) -> npt.NDArray[np.int64]:
+        """int64 [variables]: the number of elements of each."""
+        return np.array([variable.elements for variable in self.variables], np.int64)
+
+    @functools.cached_property
+    def weight_floor(self) -> FloatArray:
+        """float32 [variables]: see ``weight_floor``; cached, as live rules ask at every frame."""
+        return weight_floor(self)
 
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:
@@ -253,7 +264,8 @@ class Recording:
         if name in self.table.statistics:
             return self.values[:, :, self.table.statistics.index(name)]
         if name in _DERIVATIONS:
-            return _DERIVATIONS[name](self)
+            derived: FloatArray = _DERIVATIONS[name](self)
+            return derived
         if name in schema.statistic_names():
             return np.full(self.values.shape[:2], np.nan, np.float32)
         raise KeyError(name)
@@ -297,7 +309,7 @@ def weight_floor(table: VariableTable) -> FloatArray:
 
 def _per_root_elements(name: str) -> Any:
     def derive(recording: Recording) -> FloatArray:
-        elements = np.array([v.elements for v in recording.table.variables], np.float32)
+        elements = recording.table.elements.astype(np.float32)
         return recording.statistic(name) / np.sqrt(np.maximum(elements, 1))
 
     return derive
@@ -317,8 +329,7 @@ def _nonfinite_count(recording: Recording) -> FloatArray:
 
 
 def _update_ratio(recording: Recording) -> FloatArray:
-    floor = weight_floor(recording.table)
-    weights = np.fmax(recording.statistic("weight_norm"), floor)
+    weights = np.fmax(recording.statistic("weight_norm"), recording.table.weight_floor)
     ratio: FloatArray = recording.statistic("update_norm") / weights
     return ratio
 

@@ -1,6 +1,272 @@
-"""What a rule is: a name, what it needs, and one pure function from a window to findings.
+"""What a rule is: a name, what it needs, and two pure functions on the last frames of a run.
 
 In:  a ``Window``: the last frames of a run, as arrays.
-Out: ``Finding``s with the numbers that decided them.
+Out: a ``Detection`` (which variables, since when, how bad) and, only when a flag opens
+     or changes, a ``Finding`` (one sentence, the numbers that decided, causes, fixes).
 Does not know about files, TensorFlow, TensorBoard, or how flags open and close.
+
+Why two functions: ``detect`` runs on every frame and must be a few vector operations;
+sentences are only worth their time when somebody will read them. It also lets the engine
+group variables by onset, which a rule that keeps no state cannot know of.
 """
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Generic, TypeVar, cast, overload
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+T = TypeVar("T", int, float)
+
+
+class Threshold(Generic[T]):
+    """A named number of a rule, with the reason for its value; settable per instance.
+
+    >>> class Sleepy(Rule):
+    ...     quiet_steps = Threshold(20, "one epoch of the smallest data set we tried")
+
+    ``rule.quiet_steps`` is the number, ``Sleepy.quiet_steps`` this declaration.
+    """
+
+    def __init__(self, default: T, reason: str) -> None:
+        self.default: T = default
+        self.reason = reason
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Threshold[T]: ...
+    @overload
+    def __get__(self, instance: Rule, owner: type) -> T: ...
+    def __get__(self, instance: Rule | None, owner: type) -> T | Threshold[T]:
+        if instance is None:
+            return self
+        return cast(T, instance.settings.get(self.name, self.default))
+
+    def check(self, value: object) -> T:
+        """``value`` as a setting of this threshold.
+
+        Raises:
+            ValueError: not a number of the right kind.
+        """
+        whole = isinstance(self.default, int)
+        kind = "a whole number" if whole else "a number"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{self.name} must be {kind}, not {value!r}")
+        if not math.isfinite(value) or (whole and value != int(value)):
+            raise ValueError(f"{self.name} must be {kind}, not {value!r}")
+        return type(self.default)(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """Who is sick at this frame.
+
+    Attributes:
+        sick: bool [variables]; for a finding about the run as a whole, an empty array.
+        since: int64 [variables], the step from which it has been so, as far as the
+            window reaches back; the engine remembers what lies before.
+        severity: int [variables]; a flag is as bad as the worst of its variables.
+        together: all variables are one disease, whatever their onsets (a NaN that spreads).
+        whole_run: the finding is about the run, no variable is named; ``since`` and
+            ``severity`` then hold one element.
+    """
+
+    sick: BoolArray
+    since: IntArray
+    severity: IntArray
+    together: bool = False
+    whole_run: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        sick: BoolArray,
+        since: IntArray | int,
+        severity: Severity | IntArray,
+        *,
+        together: bool = False,
+    ) -> Detection:
+        """A detection from arrays, or from one onset or severity for all variables."""
+        return cls(
+            sick,
+            np.broadcast_to(np.asarray(since, np.int64), sick.shape),
+            np.broadcast_to(np.asarray(severity, np.int64), sick.shape),
+            together,
+        )
+
+    @classmethod
+    def of_run(cls, since: int, severity: Severity) -> Detection:
+        """A detection that concerns the run as a whole."""
+        return cls(np.zeros(0, bool), np.array([since]), np.array([int(severity)]), True, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What to say about a detection: plain data, the text of a flag.
+
+    ``rows`` may name fewer variables than were detected, in the order in which they
+    should be read (the first one first); ``None`` keeps all, in network order.
+    """
+
+    summary: str
+    evidence: tuple[Evidence, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    fixes: tuple[str, ...] = ()
+    rows: tuple[int, ...] | None = None
+
+
+class Rule(abc.ABC):
+    """One disease: how to recognise it, and what to say then.
+
+    A rule sees only the columns in ``needs``, keeps no state, imports no framework,
+    never prints. Its class docstring is its page in the manual (see ``Page``). What it
+    raises becomes an entry in the report, and the other rules go on.
+    """
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+    severity: ClassVar[Severity]
+    """The worst it can say."""
+    needs: ClassVar[tuple[str, ...]]
+    """Statistics and context columns it looks at."""
+    about_onset: ClassVar[bool] = False
+    """The text tells how it began, and stays as it was written then."""
+
+    def __init__(self, settings: Mapping[str, object] | None = None) -> None:
+        """A rule, with some of its thresholds set otherwise.
+
+        Raises:
+            ValueError: an unknown threshold, or a value of the wrong kind; names the known ones.
+        """
+        known = type(self).thresholds()
+        self.settings: dict[str, int | float] = {}
+        for name, value in (settings or {}).items():
+            if name not in known:
+                raise ValueError(
+                    f"rule {self.id!r} has no threshold {name!r}; known: {', '.join(known)}"
+                )
+            try:
+                self.settings[name] = known[name].check(value)
+            except ValueError as error:
+                raise ValueError(f"rule {self.id!r}: {error}") from None
+
+    @abc.abstractmethod
+    def detect(self, window: Window) -> Detection | None:
+        """Who is sick at the last frame of the window; ``None``: cannot be judged yet."""
+
+    @abc.abstractmethod
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        """What to say about the variables ``rows``, sick since step ``since``."""
+
+    @classmethod
+    def thresholds(cls) -> dict[str, Threshold[Any]]:
+        """The rule's named numbers, in the order of declaration."""
+        return {
+            name: item
+            for base in reversed(cls.__mro__)
+            for name, item in vars(base).items()
+            if isinstance(item, Threshold)
+        }
+
+    @classmethod
+    def page(cls) -> Page:
+        """The rule's page in the manual."""
+        return Page.of(cls)
+
+
+_HEADINGS = {
+    "Why it matters": "why",
+    "Definition": "definition",
+    "Try": "fixes",
+    "Silent when": "silent_when",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """A rule's docstring, taken apart: one declaration for the manual, the CLI and the tab.
+
+    The docstring opens with a paragraph that says what the flag says, followed by
+    paragraphs that begin with the headings ``Why it matters:``, ``Definition:``,
+    ``Try:`` (a list of ``* `` items) and ``Silent when:``.
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    summary: str
+    why: str
+    definition: str
+    fixes: tuple[str, ...]
+    silent_when: str
+    thresholds: tuple[tuple[str, float, str], ...]
+
+    @classmethod
+    def of(cls, rule: type[Rule]) -> Page:
+        """Parse the docstring of a rule.
+
+        Raises:
+            ValueError: a section is missing.
+        """
+        sections = dict(_sections(inspect.cleandoc(rule.__doc__ or "")))
+        missing = [heading for heading, key in _HEADINGS.items() if not sections.get(key)]
+        if missing:
+            raise ValueError(f"docstring of rule {rule.id!r} lacks {', '.join(missing)}")
+        return cls(
+            id=rule.id,
+            title=rule.title,
+            severity=rule.severity,
+            summary=" ".join(sections["summary"].split()),
+            why=" ".join(sections["why"].split()),
+            definition=" ".join(sections["definition"].split()),
+            fixes=tuple(
+                " ".join(item.split())
+                for item in f"\n{sections['fixes']}".split("\n* ")
+                if item.strip()
+            ),
+            silent_when=" ".join(sections["silent_when"].split()),
+            thresholds=tuple(
+                (name, item.default, item.reason) for name, item in rule.thresholds().items()
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The page as the HTTP route ``rules`` answers it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "severity": self.severity.label,
+            "summary": self.summary,
+            "why": self.why,
+            "definition": self.definition,
+            "fixes": list(self.fixes),
+            "silent_when": self.silent_when,
+            "thresholds": [
+                {"name": name, "value": value, "reason": reason}
+                for name, value, reason in self.thresholds
+            ],
+        }
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """(key, text) of each section of a docstring, the opening paragraph as "summary"."""
+    key, lines = "summary", list[str]()
+    for line in text.splitlines():
+        heading, colon, rest = line.partition(":")
+        if colon and heading in _HEADINGS:
+            yield key, "\n".join(lines)
+            key, lines = _HEADINGS[heading], [rest.strip()]
+        else:
+            lines.append(line)
+    yield key, "\n".join(lines)

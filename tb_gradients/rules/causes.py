@@ -1,0 +1,165 @@
+"""The registry of causes: every reason a rule can give, declared once.
+
+In:  nothing.
+Out: ``CAUSES`` and ``cause(...)``, which refuses an id that is not registered.
+Does not know which rule gives which cause, or on what evidence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tb_gradients.flags import Cause
+
+
+@dataclasses.dataclass(frozen=True)
+class CauseKind:
+    """A reason, as the rule book lists it."""
+
+    id: str
+    title: str
+    summary: str
+
+
+CAUSES: dict[str, CauseKind] = {
+    kind.id: kind
+    for kind in (
+        CauseKind(
+            "loss_ignores_parameters",
+            "The loss does not depend on the parameters",
+            "The value that is differentiated is constant: multiplied by zero, computed from "
+            "something else, or cut off from the model.",
+        ),
+        CauseKind(
+            "non_differentiable_operation",
+            "An operation without a gradient is on the way",
+            "argmax, round, a cast to integer, NumPy code or stop_gradient between these "
+            "variables and the loss ends the back-propagation.",
+        ),
+        CauseKind(
+            "unused_variable",
+            "The variable is not used",
+            "The variable exists and is trainable, but the forward pass never reads it.",
+        ),
+        CauseKind(
+            "saturating_activation",
+            "A saturating activation shrinks the gradient",
+            "The slope of sigmoid is at most 1/4, that of tanh far below 1 outside a narrow "
+            "band; a stack of them multiplies these slopes.",
+        ),
+        CauseKind(
+            "dying_relu",
+            "ReLU units are switched off for every input",
+            "A ReLU whose input is negative for all data has slope zero and no way back.",
+        ),
+        CauseKind(
+            "deep_narrow_network",
+            "Many narrow layers in a row",
+            "Each layer of few units loses a part of the signal; without shortcuts little "
+            "arrives at the first ones.",
+        ),
+        CauseKind(
+            "long_recurrence",
+            "A simple recurrence over many time steps",
+            "The same matrix is multiplied once per time step: the gradient of early ones "
+            "shrinks exponentially.",
+        ),
+        CauseKind(
+            "zero_initialization",
+            "The weights start at zero",
+            "Zero weights pass no gradient on, and all units of a layer stay the same.",
+        ),
+        CauseKind(
+            "constant_initialization",
+            "The weights all start at the same value",
+            "Units that start equal receive equal gradients and stay equal: the layer is one "
+            "unit wide.",
+        ),
+        CauseKind(
+            "initialization_scale",
+            "The weights start at the wrong scale",
+            "Too small (too large) weights shrink (grow) signal and gradient with every layer.",
+        ),
+        CauseKind(
+            "learning_rate_too_small",
+            "The learning rate is far too small",
+            "The steps are so short that the weights stay where they are.",
+        ),
+        CauseKind(
+            "learning_rate_too_large",
+            "The learning rate is too large",
+            "The steps overshoot; losses and norms grow until they overflow.",
+        ),
+        CauseKind(
+            "unscaled_inputs",
+            "The inputs are not scaled",
+            "Inputs far outside [-1, 1] drive activations into their flat part.",
+        ),
+        CauseKind(
+            "input_outliers",
+            "Single extreme values in the inputs",
+            "A few values many standard deviations out dominate the sums they enter.",
+        ),
+        CauseKind(
+            "nonfinite_inputs",
+            "NaN or Inf in the inputs",
+            "The data already hold NaN or Inf when they enter the model.",
+        ),
+        CauseKind(
+            "nonfinite_targets",
+            "NaN or Inf in the targets",
+            "The labels already hold NaN or Inf.",
+        ),
+        CauseKind("constant_inputs", "The inputs never vary", "There is nothing to learn from."),
+        CauseKind("constant_targets", "The targets never vary", "There is nothing to learn."),
+        CauseKind(
+            "class_imbalance",
+            "One class is nearly everything",
+            "Predicting the frequent class always is almost optimal for this loss.",
+        ),
+        CauseKind(
+            "strong_regularization",
+            "The penalty outweighs the data",
+            "The gradient of the regularizer is larger than that of the loss on the data.",
+        ),
+        CauseKind(
+            "numeric_overflow",
+            "A number grew out of its range",
+            "exp, a product or a division left the range of the dtype; so do log(0) and 0/0.",
+        ),
+        CauseKind(
+            "numeric_underflow",
+            "A number shrank out of its range",
+            "A product became exactly zero, and a logarithm or division by it infinite.",
+        ),
+        CauseKind(
+            "low_precision",
+            "The dtype is too coarse",
+            "Steps smaller than the spacing of float16 or bfloat16 numbers are rounded away.",
+        ),
+        CauseKind(
+            "loss_output_mismatch",
+            "The output layer does not fit the loss",
+            "For example softmax on a single unit, or softmax before a loss from logits.",
+        ),
+        CauseKind(
+            "update_not_applied",
+            "The gradient is computed but not applied",
+            "apply_gradients is not called, or the optimizer was built for other variables.",
+        ),
+        CauseKind(
+            "clipping_too_tight",
+            "Clipping decides the step size",
+            "The limit is far below the usual norm of the gradient.",
+        ),
+    )
+}
+
+
+def cause(kind: str, confidence: float, summary: str) -> Cause:
+    """A cause of a flag: a registered id, and the observation that speaks for it.
+
+    Raises:
+        KeyError: the id is not registered.
+    """
+    return Cause(CAUSES[kind].id, round(min(max(confidence, 0.0), 1.0), 2), summary)

@@ -1,0 +1,180 @@
+"""Units that no batch reaches."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    RELU,
+    SATURATING,
+    UNSCALED_INPUT,
+    activation,
+    initialization_cause,
+    layer,
+    optimizer_name,
+    starts_constant,
+    usual_learning_rate,
+)
+from tb_gradients.rules.window import IntArray, Window
+
+
+class DeadUnits(Rule):
+    """Units of a layer received no gradient from any of the last batches.
+
+    Why it matters: a dead ReLU outputs zero for every input and cannot come back; the
+    layer is as narrow as its living units, and with none of them nothing before it learns.
+
+    Definition: more than half of a layer's output units had a gradient column of exactly
+    zero in every one of the last `unit_window` steps (20 or more, so that chance batches
+    and dropout masks do not count; about 50 % zeros in any one batch are normal for ReLU).
+    Named is the layer whose own units are dead, not the ones before it that starve by it.
+
+    Try:
+    * Lower the learning rate: one large step pushed the units below zero.
+    * Use leaky_relu, elu or gelu; He initialisation; a bias that starts at zero.
+    * Scale the inputs to about [-1, 1].
+
+    Silent when: embeddings; weights without units; the whole gradient of the model is zero
+    (zero_gradient speaks then). `info` while the run learns with the units it has.
+    """
+
+    id = "dead_units"
+    title = "Dead units"
+    severity = Severity.CRITICAL
+    needs = (
+        "dead_unit_share",
+        "zero_step_share",
+        "weight_norm",
+        "learning_rate",
+        "inputs_max_abs",
+        "unit_window",
+    )
+
+    share = Threshold(
+        0.5, "no false alarm on 45 healthy programs at this share (faults.md, section 3)"
+    )
+    nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
+
+    def detect(self, window: Window) -> Detection | None:
+        dead = window.statistic("dead_unit_share")[-1]
+        rows = window.rows
+        judged = rows.judged & rows.kernel & (rows.units > 1) & ~np.isnan(dead)
+        if not judged.any():
+            return None
+        sick = judged & (dead > self.share)
+        if not sick.any():
+            return Detection.of(sick, window.step, self.severity)
+        table = window.table
+        silent = window.statistic("zero_step_share")[-1] >= 1
+        if not (rows.judged & ~silent).any():
+            return Detection.of(np.zeros_like(sick), window.step, self.severity)
+        # A layer behind which all is dead has no gradient either. The one that is to blame
+        # is the last silent layer that can die; those that start equal have their own rule.
+        full = np.flatnonzero(sick & (dead >= 1))
+        guilty = [row for row in full if activation(table.variables[row]) in RELU]
+        guilty = guilty or [row for row in full if activation(table.variables[row]) in SATURATING]
+        sick[full] = False
+        sick[guilty[-1:]] = True
+        for row in np.flatnonzero(sick):
+            sick[row] = not starts_constant(table.variables[row])
+        history = window.statistic("dead_unit_share")
+        since = window.onset(history > self.share, ~np.isnan(history), per_step=True)
+        horizon = window.latest("unit_window")
+        first = window.steps[np.argmax(~np.isnan(history).all(axis=1))]
+        if math.isfinite(horizon):
+            # Dead at the first measurement: dead since the measured steps began.
+            since = np.where(since == first, np.maximum(since - int(horizon) + 1, 0), since)
+        learns = window.learning.learning
+        little = Severity.INFO if learns else Severity.WARNING
+        severe = Severity.WARNING if learns else Severity.CRITICAL
+        severity = np.where(dead >= self.nearly_all, int(severe), int(little))
+        return Detection.of(sick, since, severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        dead = window.statistic("dead_unit_share")[-1][rows]
+        worst = int(rows[np.nanargmax(dead)])
+        value = float(np.nanmax(dead))
+        variable = window.table.variables[worst]
+        others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        horizon = window.latest("unit_window")
+        over = f"{horizon:.0f}" if math.isfinite(horizon) else "last"
+        causes = self._causes(window, worst)
+        return Finding(
+            summary=f"{round(value * variable.units)} of {variable.units} units of "
+            f"{variable.path}{others} received no gradient from any of the {over} batches "
+            f"before step {window.step}, since about step {since}.",
+            evidence=(
+                Evidence("dead_unit_share", value, self.share),
+                Evidence("units", variable.units),
+            ),
+            causes=causes,
+            fixes=self._fixes(window, worst, causes),
+        )
+
+    def _causes(self, window: Window, row: int) -> tuple[Cause, ...]:
+        variable = window.table.variables[row]
+        found: list[Cause] = []
+        name = activation(variable)
+        rate = window.latest("learning_rate")
+        usual = usual_learning_rate(window.table)
+        if name in RELU:
+            found.append(
+                cause(
+                    "dying_relu",
+                    0.9,
+                    f"{layer(variable)} has activation {variable.activation}, whose slope is zero "
+                    "for negative inputs.",
+                )
+            )
+        elif name in SATURATING:
+            found.append(
+                cause(
+                    "saturating_activation",
+                    0.7,
+                    f"{layer(variable)} has activation {variable.activation}; its slope rounds to "
+                    "zero far from the middle.",
+                )
+            )
+        if rate >= 10 * usual:
+            found.append(
+                cause(
+                    "learning_rate_too_large",
+                    0.6,
+                    f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
+                    f"used around {usual:.0e}.",
+                )
+            )
+        extreme = window.latest("inputs_max_abs")
+        if extreme > UNSCALED_INPUT:
+            found.append(
+                cause("unscaled_inputs", 0.5, f"the inputs reach magnitudes of {extreme:.3g}.")
+            )
+        start = initialization_cause(window.table, [row])
+        return (*found, start) if start else tuple(found)
+
+    def _fixes(self, window: Window, row: int, causes: tuple[Cause, ...]) -> tuple[str, ...]:
+        variable = window.table.variables[row]
+        rate = window.latest("learning_rate")
+        fixes = []
+        if any(c.id == "learning_rate_too_large" for c in causes):
+            usual = usual_learning_rate(window.table)
+            fixes.append(
+                f"Lower the learning rate: {optimizer_name(window.table)}(learning_rate={usual:g})."
+            )
+        elif math.isfinite(rate):
+            fixes.append(
+                "Lower the learning rate tenfold: "
+                f"{optimizer_name(window.table)}(learning_rate={rate / 10:.2g})."
+            )
+        if any(c.id == "unscaled_inputs" for c in causes):
+            fixes.append("Scale the inputs: keras.layers.Normalization() or Rescaling(1 / 255).")
+        fixes.append(
+            f'In {layer(variable)} use activation="leaky_relu", kernel_initializer="he_normal" '
+            'and bias_initializer="zeros".'
+        )
+        return tuple(fixes)

@@ -1,0 +1,269 @@
+"""Evidence that several rules share: names, initial values, activations, what came before a NaN.
+
+In:  a window and rows of it.
+Out: causes with the observation that speaks for each, and concrete fixes.
+Does not know which rule asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tb_gradients.flags import Cause
+from tb_gradients.frames import FloatArray, Variable, VariableTable
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.window import Window
+
+SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
+RELU = frozenset({"relu", "relu6"})
+"""Slope exactly zero on one side: units can die. (Leaky and smooth variants cannot.)"""
+
+CONSTANT_INITIALIZERS = frozenset({"zeros", "ones", "constant"})
+
+USUAL_LEARNING_RATE = {
+    "SGD": 1e-2,
+    "Adam": 1e-3,
+    "AdamW": 1e-3,
+    "Adamax": 1e-3,
+    "Nadam": 1e-3,
+    "RMSprop": 1e-3,
+    "Adagrad": 1e-3,
+    "Adadelta": 1e-3,
+    "Ftrl": 1e-3,
+    "Lion": 1e-4,
+    "Lamb": 1e-3,
+    "Adafactor": 1e-3,
+    "Muon": 1e-3,
+}
+"""Keras' defaults. Good values lie within a factor of 100 of these for nearly every model."""
+
+ADAPTIVE_EPSILON = 1e-7
+"""Keras' epsilon of Adam and its relatives: gradients far below it are no longer normalised."""
+
+UNSCALED_INPUT = 30.0
+"""Images in 0..255 and raw columns exceed it; standardised data (six sigmas) do not."""
+
+
+def optimizer_name(table: VariableTable) -> str:
+    """The optimizer for use in a sentence or in code."""
+    return table.run.optimizer or "the optimizer"
+
+
+def usual_learning_rate(table: VariableTable) -> float:
+    """The optimizer's default learning rate, 1e-3 for one we do not know."""
+    return USUAL_LEARNING_RATE.get(table.run.optimizer, 1e-3)
+
+
+def names(table: VariableTable, rows: Sequence[int] | Iterable[int], limit: int = 3) -> str:
+    """Paths as words: ``a, b, c and 4 more``."""
+    paths = [table.paths[int(row)] for row in rows]
+    if len(paths) <= limit:
+        return " and ".join(part for part in (", ".join(paths[:-1]), *paths[-1:]) if part)
+    return f"{', '.join(paths[:limit])} and {len(paths) - limit} more"
+
+
+def layer(variable: Variable) -> str:
+    """The layer of a variable, in the words of its path."""
+    return variable.path.rpartition("/")[0] or variable.path
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 variable``, ``2 variables``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def activation(variable: Variable) -> str:
+    return variable.activation.lower()
+
+
+def plain(initializer: str) -> str:
+    """An initializer's class name without case and underscores: zeros, glorotuniform."""
+    return initializer.lower().replace("_", "")
+
+
+def starts_constant(variable: Variable) -> bool:
+    """Whether all elements are known to have started at one value."""
+    return plain(variable.initializer) in CONSTANT_INITIALIZERS or (
+        not variable.initializer and variable.initial_rms == 0
+    )
+
+
+def starts_random(variable: Variable) -> bool:
+    """Whether the elements are known to have started at different values."""
+    return bool(variable.initializer) and not starts_constant(variable)
+
+
+def initializer_for(variable: Variable) -> str:
+    """The initializer that fits the layer's activation."""
+    return "he_normal" if "relu" in activation(variable) else "glorot_uniform"
+
+
+def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | None:
+    """zero_initialization or constant_initialization, if a weight in ``rows`` shows it."""
+    suspects = [
+        table.variables[int(row)]
+        for row in rows
+        if table.variables[int(row)].role in ("kernel", "recurrent_kernel", "embedding", "other")
+        and table.variables[int(row)].elements > 1
+        and starts_constant(table.variables[int(row)])
+    ]
+    if not suspects:
+        return None
+    first = suspects[0]
+    told = f"initializer {first.initializer}" if first.initializer else "no initializer is known"
+    if first.initial_rms == 0:
+        return cause(
+            "zero_initialization", 0.95, f"{first.path} starts at zero everywhere ({told})."
+        )
+    return cause(
+        "constant_initialization",
+        0.95,
+        f"all elements of {first.path} start at {first.initial_rms:.3g} ({told}).",
+    )
+
+
+# --- What came before a NaN -----------------------------------------------------------------
+
+NONFINITE_NEEDS = (
+    "global_norm",
+    "loss_mean",
+    "loss_max",
+    "inputs_nonfinite",
+    "targets_nonfinite",
+    "inputs_max_abs",
+    "targets_max_abs",
+    "learning_rate",
+    "loss_scale",
+    "gradient_inf_count",
+)
+
+GROWTH = 10.0
+"""Losses and norms that grew by this before a NaN: single batches vary less than that."""
+HUGE = 1e15
+"""Squares of such numbers are near the end of float32's range (3.4e38), with sums beyond."""
+
+
+def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
+    """Why something became NaN or Inf at step ``since``."""
+    found: list[Cause] = []
+    until = window.steps <= max(since, int(window.steps[0]))
+    first = int(np.argmax(window.steps >= since))
+    until[first] = True
+    for side, kind in (("inputs", "nonfinite_inputs"), ("targets", "nonfinite_targets")):
+        count = _last_maximum(window.context(f"{side}_nonfinite")[until])
+        if count > 0:
+            found.append(
+                cause(kind, 0.97, f"{count:.0f} elements of the {side} were NaN or Inf by then.")
+            )
+    growth, what = _growth(window, first)
+    rate = window.latest("learning_rate")
+    usual = usual_learning_rate(window.table)
+    if growth >= GROWTH:
+        confidence = 0.5 + 0.1 * min(math.log10(growth), 3) + 0.1 * (rate > 10 * usual)
+        told = "" if math.isnan(rate) else f"; the learning rate is {rate:.3g}"
+        found.append(
+            cause(
+                "learning_rate_too_large",
+                confidence if not found else 0.2,
+                f"the {what} had grown {growth:.3g}-fold before{told}.",
+            )
+        )
+    elif rate >= 100 * usual and not found:
+        found.append(
+            cause(
+                "learning_rate_too_large",
+                0.6,
+                f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
+                f"used around {usual:.0e}.",
+            )
+        )
+    infinities = float(np.nansum(window.statistic("gradient_inf_count")[first]))
+    extreme = max(
+        _last_maximum(window.context(name)[until])
+        for name in ("inputs_max_abs", "targets_max_abs", "loss_max", "global_norm")
+    )
+    data_seen = np.isfinite(window.context("inputs_nonfinite")[until]).any()
+    precision = window.table.run.precision
+    scale = window.latest("loss_scale")
+    if "float16" in precision and "bfloat16" not in precision and not scale > 1:
+        found.append(
+            cause(
+                "low_precision",
+                0.6 if not found else 0.3,
+                f"the policy is {precision}, whose numbers end at 65504, without loss scaling.",
+            )
+        )
+    elif extreme > HUGE:
+        found.append(
+            cause(
+                "numeric_overflow",
+                0.6 if not found else 0.5,
+                f"magnitudes of {extreme:.3g} were seen just before; their squares overflow.",
+            )
+        )
+    elif infinities > 0:
+        found.append(
+            cause(
+                "numeric_overflow",
+                0.6 if not found else 0.3,
+                f"{infinities:.0f} elements of the gradients were Inf at the first bad frame.",
+            )
+        )
+    elif not found and data_seen:
+        found.append(
+            cause(
+                "numeric_overflow",
+                0.5,
+                "the batch was finite and nothing had grown before: log(0), 0/0, sqrt(0) or "
+                "exp of a large number in the model or the loss.",
+            )
+        )
+    return tuple(found)
+
+
+def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
+    """What to change, the likeliest first."""
+    rate = window.latest("learning_rate")
+    slower = "lower the learning rate tenfold"
+    if math.isfinite(rate):
+        slower += f": {optimizer_name(window.table)}(learning_rate={rate / 10:.2g})"
+    known = {
+        "nonfinite_inputs": "Remove or impute the missing values before training: "
+        "x = np.nan_to_num(x), or drop rows where ~np.isfinite(x).all(axis=-1).",
+        "nonfinite_targets": "Drop the samples whose target is missing: "
+        "keep = np.isfinite(y); x, y = x[keep], y[keep].",
+        "learning_rate_too_large": f"{slower[0].upper()}{slower[1:]}, "
+        "or clip the gradients (global_clipnorm=1.0).",
+        "low_precision": "Wrap the optimizer in keras.optimizers.LossScaleOptimizer, "
+        'or use the policy "mixed_bfloat16".',
+        "numeric_overflow": "Guard the operation: log(x + 1e-7), tf.math.divide_no_nan, "
+        "from_logits=True instead of softmax followed by a logarithm. "
+        "tf.debugging.enable_check_numerics() names the operation.",
+    }
+    ordered = sorted(causes, key=lambda c: -c.confidence)
+    fixes = [known[c.id] for c in ordered if c.id in known]
+    return tuple(fixes or ["Call tf.debugging.enable_check_numerics() to find the operation."])
+
+
+def _last_maximum(values: FloatArray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _growth(window: Window, first: int) -> tuple[float, str]:
+    """By how much the loss or the gradient had grown before frame ``first``, and which."""
+    best, what = 1.0, ""
+    for name, label in (("global_norm", "gradient norm"), ("loss_mean", "loss")):
+        before = np.abs(window.context(name)[max(0, first - 20) : first])
+        before = before[np.isfinite(before) & (before > 0)]
+        if name == "loss_mean":  # steps between the last frame and the first bad one
+            late = np.abs(window.context("loss_max")[first : first + 1])
+            before = np.concatenate([before, late[np.isfinite(late)]])
+        if before.size >= 2:
+            grown = float(before[-2:].max()) / float(before.min())
+            if grown > best:
+                best, what = grown, label
+    return best, what

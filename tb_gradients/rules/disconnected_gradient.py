@@ -1,0 +1,105 @@
+"""The gradient is None."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import layer, names, plural
+from tb_gradients.rules.window import IntArray, Window
+
+
+class DisconnectedGradient(Rule):
+    """The loss does not depend on a trainable variable: its gradient is None.
+
+    Why it matters: the variable keeps its initial value for ever. If an operation without
+    a gradient cuts the model in two, everything before the cut is as random as at the start.
+
+    Definition: the gradient was None in every one of the last steps. None is a fact of the
+    graph (tf.GradientTape returns it for "unconnected" targets), not a small number.
+
+    Try:
+    * Find the operation between the named variables and the loss that has no gradient:
+      argmax, round, a cast to an integer, .numpy(), tf.stop_gradient.
+    * Remove a layer that is created but not called, or set layer.trainable = False.
+
+    Silent when: the variable is frozen by trainable=False, or only some steps leave it out,
+    as in a GAN or with several tasks in turn.
+    """
+
+    id = "disconnected_gradient"
+    title = "The gradient is None"
+    severity = Severity.CRITICAL
+    needs = ("none_step_share",)
+
+    steps = Threshold(
+        12,
+        "alternating losses leave a variable out for a few steps (five critic steps per "
+        "generator step in WGAN); twice that cycle, and the reader still hears of it early",
+    )
+
+    def detect(self, window: Window) -> Detection | None:
+        frames = window.last_frames(self.steps)
+        if frames is None:
+            return None
+        share = window.statistic("none_step_share")
+        candidates = window.rows.judged & (share[-1] >= 1)
+        if not candidates.any():
+            return Detection.of(candidates, window.step, self.severity)
+        sick = candidates & (share[frames] >= 1).all(axis=0)
+        since = window.onset(share >= 1, ~np.isnan(share), per_step=False)
+        # Cut off, that is everything from the inputs up to somewhere; or merely lying about.
+        alive = np.flatnonzero(window.rows.judged & ~sick)
+        cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))
+        severity = np.where(cut, int(Severity.CRITICAL), int(Severity.WARNING))
+        return Detection.of(sick, since, severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        share = window.statistic("none_step_share")[-1]
+        alive = np.flatnonzero(window.rows.judged & ~(share >= 1))
+        causes = self._causes(window, rows, alive)
+        fixes = {
+            "loss_ignores_parameters": "Compute the loss from model(x, training=True) inside "
+            "the GradientTape, with TensorFlow operations only.",
+            "non_differentiable_operation": "Replace the operation behind "
+            f"{layer(window.table.variables[int(rows[-1])])} by a differentiable one: softmax "
+            "for argmax, a straight-through estimator for round; remove stop_gradient.",
+            "unused_variable": f"Call {layer(window.table.variables[int(rows[0])])} in the "
+            "model's call(), or delete it, or set its trainable = False.",
+        }
+        return Finding(
+            summary=f"The gradient of {names(window.table, rows)} is None in every step since "
+            f"step {since}: the loss does not depend on "
+            f"{'it' if len(rows) == 1 else 'them'}.",
+            evidence=(
+                Evidence("none_step_share", float(share[rows].max()), 1.0),
+                Evidence("variables_with_gradient", len(alive)),
+            ),
+            causes=causes,
+            fixes=tuple(fixes[c.id] for c in causes),
+        )
+
+    def _causes(self, window: Window, rows: IntArray, alive: IntArray) -> tuple[Cause, ...]:
+        if not alive.size:
+            return (
+                cause("loss_ignores_parameters", 0.9, "no variable at all has a gradient."),
+                cause("non_differentiable_operation", 0.5, "no variable at all has a gradient."),
+            )
+        layers = {layer(window.table.variables[int(row)]) for row in rows}
+        if int(rows[-1]) < int(alive[0]):
+            told = (
+                f"all {plural(len(rows), 'variable')} before "
+                f"{window.table.paths[int(alive[0])]} are cut off, those from there on are not."
+            )
+            deep = len(layers) > 1
+            return (
+                cause("non_differentiable_operation", 0.85 if deep else 0.6, told),
+                cause("unused_variable", 0.15 if deep else 0.4, told),
+            )
+        told = f"variables before and behind {names(window.table, rows)} do have a gradient."
+        return (
+            cause("unused_variable", 0.8, told),
+            cause("non_differentiable_operation", 0.2, told),
+        )

@@ -1,0 +1,130 @@
+"""A gradient, but never an update."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import ADAPTIVE_EPSILON, names, optimizer_name
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+
+class FrozenWeight(Rule):
+    """The variable has a gradient, but no step changes it.
+
+    Why it matters: the gradient is computed and thrown away; the variable does not learn.
+
+    Definition: over at least 10 applied updates the weights stay bit-identical while the
+    gradient is not zero and the step that the learning rate would give is large enough not
+    to be rounded away (otherwise update_too_small speaks); or no update at all was applied
+    for 30 steps or four rounds of gradient accumulation.
+
+    Try:
+    * In a train_step of your own, call optimizer.apply(gradients, variables).
+    * Build the optimizer for the variables of this model, not for those of another one.
+
+    Silent when: trainable=False; between two updates of gradient accumulation; steps that
+    a loss-scaling optimizer skips; a learning rate of zero in a warm-up.
+    """
+
+    id = "frozen_weight"
+    title = "A gradient, but no update"
+    severity = Severity.CRITICAL
+    needs = (
+        "update_norm",
+        "gradient_norm",
+        "weight_norm",
+        "applied_steps",
+        "skipped_steps",
+        "learning_rate",
+    )
+
+    updates = Threshold(10, "exact equality needs no statistics; ten exclude a passing coincidence")
+    frames = Threshold(3, "the same, where only every tenth step is logged")
+    steps_without_update = Threshold(30, "no schedule of updates that we know skips as many steps")
+
+    def detect(self, window: Window) -> Detection | None:
+        rows = window.rows
+        update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
+        candidates = rows.judged & (update[-1] == 0) & (gradient[-1] > 0)
+        if not candidates.any():
+            return Detection.of(candidates, window.step, self.severity)
+        still = (update == 0) & (gradient > 0)
+        known = ~np.isnan(update)
+        own = window.own_step_applied()
+        applied = np.where(own, np.nan_to_num(window.context("applied_steps"), nan=1.0), 0.0)
+        reach = window.last_frames(self.updates, applied)
+        if reach is not None and own[-1]:
+            seen = known & own[:, np.newaxis]
+            sick = candidates & ~(seen & ~still)[reach].any(axis=0)
+            sick &= (seen & still)[reach].sum(axis=0) >= self.frames
+        elif reach is None:
+            seen = known
+            if not self._never_applied(window):
+                return None
+            sick = candidates & still.all(axis=0)
+        else:
+            return None  # this step applied nothing: accumulation; the next ones will tell
+        if sick.any():
+            sick &= ~self._rounded_away(window, update, gradient)
+        since = window.onset(still & seen, seen, per_step=True)
+        return Detection.of(sick, since, self.severity)
+
+    def _never_applied(self, window: Window) -> bool:
+        applied = window.context("applied_steps")
+        patience = max(self.steps_without_update, 4 * window.table.run.accumulation_steps)
+        rate = window.latest("learning_rate")
+        return bool(
+            (applied == 0).all()
+            and not np.nansum(window.context("skipped_steps")) > 0
+            and window.spans.sum() >= patience
+            and rate != 0
+        )
+
+    def _rounded_away(self, window: Window, update: FloatArray, gradient: FloatArray) -> BoolArray:
+        """Whether the step would be too small to change a weight of the variable's size."""
+        rate = window.latest("learning_rate")
+        if rate == 0:
+            return np.ones(gradient.shape[1], bool)
+        weight = window.statistic("weight_norm")[-1] / np.sqrt(window.rows.elements)
+        largest = gradient[-1].astype(np.float64)  # no element is larger than the norm
+        if np.isnan(rate):
+            # A step of ours by hand: what moved tells the rate.
+            moved = (update > 0) & (gradient > 0)
+            if not moved.any():
+                return np.zeros(gradient.shape[1], bool)
+            rate = float((update[moved] / gradient[moved]).max())
+        elif window.table.run.optimizer not in ("", "SGD"):
+            largest = largest / (largest + ADAPTIVE_EPSILON)
+        result: BoolArray = rate * largest < window.rows.rounding * weight
+        return result
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        gradient = float(np.nanmedian(window.statistic("gradient_norm")[-1][rows]))
+        moving = window.rows.judged & (window.statistic("update_norm") > 0).any(axis=0)
+        everything = not moving.any()
+        optimizer = optimizer_name(window.table)
+        if everything:
+            told = "no variable of the model was changed by any of these steps."
+            fix = "Call optimizer.apply_gradients(zip(gradients, variables)) in every train step."
+        else:
+            told = (
+                f"{int(moving.sum())} other variables of the model are changed by the same steps."
+            )
+            fix = (
+                f"Build {optimizer} for these variables too: pass "
+                "model.trainable_variables to apply_gradients, after the model is built."
+            )
+        return Finding(
+            summary=f"{names(window.table, rows)} has a gradient (norm {gradient:.3g}) but was not "
+            f"changed by any step since step {since}.",
+            evidence=(
+                Evidence("update_norm", 0.0, 0.0),
+                Evidence("gradient_norm", gradient, 0.0),
+            ),
+            causes=(cause("update_not_applied", 0.95 if everything else 0.9, told),),
+            fixes=(fix,),
+        )

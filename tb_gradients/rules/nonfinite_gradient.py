@@ -1,0 +1,100 @@
+"""NaN or Inf in a gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.diagnosis import (
+    NONFINITE_NEEDS,
+    names,
+    nonfinite_causes,
+    nonfinite_fixes,
+    plural,
+)
+from tb_gradients.rules.window import IntArray, Window
+
+
+class NonfiniteGradient(Rule):
+    """A gradient holds NaN or Inf.
+
+    Why it matters: one step with a NaN gradient makes the weight NaN, the next step every
+    weight behind and before it, and nothing brings them back.
+
+    Definition: at least one element of a trainable variable's gradient is NaN or Inf, at
+    any step, logged or not: the writer counts every one and keeps the exact first step.
+    Named is the variable of the earliest step, and among those of one step the one nearest
+    the loss: back-propagation carries a NaN from there to all others (the same convention
+    as TensorFlow's check_numerics, which reports the first in execution order).
+
+    Try:
+    * Look at the batch of that step: missing values are the most common source.
+    * Lower the learning rate if loss or norms had grown before.
+    * Guard log, division, sqrt and exp; use losses with from_logits=True.
+
+    Silent when: a loss-scaling optimizer skips the step, as it does in the first steps
+    while it looks for its scale, unless it goes on skipping.
+    """
+
+    id = "nonfinite_gradient"
+    title = "NaN or Inf in the gradient"
+    severity = Severity.CRITICAL
+    needs = (
+        *NONFINITE_NEEDS,
+        "gradient_nan_count",
+        "nonfinite_age",
+        "skipped_steps",
+    )
+    about_onset = True
+
+    skipped_in_a_row = Threshold(
+        30,
+        "from 2^15 a loss scale halves 15 times to 1 and about 15 times more until float16 "
+        "gradients vanish: who skips for longer does not look for a scale, the data are bad",
+    )
+
+    def detect(self, window: Window) -> Detection:
+        age = window.statistic("nonfinite_age")[-1]
+        bad = (
+            (age >= 0)
+            | (window.statistic("gradient_nan_count")[-1] > 0)
+            | (window.statistic("gradient_inf_count")[-1] > 0)
+        )
+        if not bad.any() or self._skipped(window):
+            return Detection.of(np.zeros_like(bad), 0, self.severity)
+        since = window.step - np.where(age >= 0, age, 0).astype(np.int64)
+        return Detection.of(bad, since, self.severity, together=True)
+
+    def _skipped(self, window: Window) -> bool:
+        """Whether the optimizer threw the bad steps away, and not yet for too long."""
+        skipped = np.nan_to_num(window.context("skipped_steps"))
+        if skipped[-1] == 0:
+            return False
+        every = skipped >= window.spans
+        run = len(every) if every.all() else int(np.argmax(~every[::-1]))
+        return int(window.spans[len(every) - run :].sum()) < self.skipped_in_a_row
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        age = window.statistic("nonfinite_age")[-1][rows]
+        first = rows[age >= age.max()][::-1]  # the last in network order is nearest the loss
+        row = int(first[0])
+        nan = window.statistic("gradient_nan_count")[-1][row]
+        inf = window.statistic("gradient_inf_count")[-1][row]
+        count = float(np.nan_to_num(nan) + np.nan_to_num(inf))
+        total = int(window.rows.elements[row])
+        kind = "Inf" if inf > nan else "NaN"
+        counted = f" ({count:.0f} of {total} elements at step {window.step})" if count else ""
+        others = f", and {plural(len(rows) - 1, 'more variable')} by now" if len(rows) > 1 else ""
+        causes = nonfinite_causes(window, since)
+        return Finding(
+            summary=f"The gradient of {names(window.table, [row])} is {kind} at step {since}"
+            f"{counted}{others}.",
+            evidence=(
+                Evidence("gradient_nonfinite_count", count, 0),
+                Evidence("variables_affected", len(rows)),
+            ),
+            causes=causes,
+            fixes=nonfinite_fixes(window, causes),
+            rows=tuple(int(r) for r in first),
+        )

@@ -1,0 +1,53 @@
+"""NaN or Inf as the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule
+from tb_gradients.rules.diagnosis import NONFINITE_NEEDS, nonfinite_causes, nonfinite_fixes
+from tb_gradients.rules.window import IntArray, Window
+
+
+class NonfiniteLoss(Rule):
+    """The loss is NaN or Inf.
+
+    Why it matters: there is nothing to descend on; the gradients of this step are NaN
+    as well in nearly every case.
+
+    Definition: the loss of at least one step was NaN or Inf, logged or not, exactly counted.
+
+    Try:
+    * Check inputs and targets of that step for missing values.
+    * Use the loss from logits: softmax or sigmoid followed by log gives log(0).
+    * Lower the learning rate if the loss had grown before.
+
+    Silent when: the loss is not seen: pass it with monitor.step(loss=loss).
+    """
+
+    id = "nonfinite_loss"
+    title = "The loss is NaN or Inf"
+    severity = Severity.CRITICAL
+    needs = (*NONFINITE_NEEDS, "loss", "loss_nonfinite_age")
+    about_onset = True
+
+    def detect(self, window: Window) -> Detection:
+        age = float(window.context("loss_nonfinite_age")[-1])
+        if not age >= 0:
+            return Detection.of(np.zeros(0, bool), 0, self.severity)
+        return Detection.of_run(window.step - int(age), self.severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:  # noqa: ARG002
+        losses = window.context("loss_mean")
+        finite = losses[np.isfinite(losses)]
+        before = f"; the last finite mean was {finite[-1]:.3g}" if finite.size else ""
+        causes = nonfinite_causes(window, since)
+        return Finding(
+            summary=f"The loss is NaN or Inf at step {since}{before}.",
+            evidence=(
+                Evidence("loss_nonfinite_age", float(window.context("loss_nonfinite_age")[-1]), 0),
+            ),
+            causes=causes,
+            fixes=nonfinite_fixes(window, causes),
+        )

@@ -1,0 +1,65 @@
+"""NaN or Inf in a weight."""
+
+from __future__ import annotations
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule
+from tb_gradients.rules.diagnosis import (
+    NONFINITE_NEEDS,
+    names,
+    nonfinite_causes,
+    nonfinite_fixes,
+    plural,
+)
+from tb_gradients.rules.window import IntArray, Window
+
+
+class NonfiniteWeight(Rule):
+    """A weight is NaN or Inf: from this step on the model is lost.
+
+    Why it matters: every prediction that uses the weight is NaN, and so is every further
+    gradient. Training on changes nothing.
+
+    Definition: at least one element of a variable is NaN or Inf after a step, an exact
+    count. Named are the variables of the first frame in which it was seen, that nearest the
+    loss first; the writer makes a frame at the very step a gradient turns non-finite.
+
+    Try:
+    * Go back to a checkpoint from before this step.
+    * Then follow the advice of nonfinite_gradient: data, learning rate, unsafe operations.
+    * keras.callbacks.TerminateOnNaN() or stop_on="critical" saves the computing time.
+
+    Silent when: all weights are finite.
+    """
+
+    id = "nonfinite_weight"
+    title = "NaN or Inf in a weight"
+    severity = Severity.CRITICAL
+    needs = (*NONFINITE_NEEDS, "weight_nonfinite_count")
+    about_onset = True
+
+    def detect(self, window: Window) -> Detection:
+        bad = window.statistic("weight_nonfinite_count")[-1] > 0
+        return Detection.of(bad, window.step, self.severity, together=True)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        nearest = rows[::-1]
+        row = int(nearest[0])
+        count = float(window.statistic("weight_nonfinite_count")[-1][row])
+        total = int(window.rows.elements[row])
+        others = f", and of {plural(len(rows) - 1, 'more variable')}" if len(rows) > 1 else ""
+        causes = nonfinite_causes(window, since)
+        return Finding(
+            summary=f"{count:.0f} of {total} weights of {names(window.table, [row])} are NaN or "
+            f"Inf after step {since}{others}.",
+            evidence=(
+                Evidence("weight_nonfinite_count", count, 0),
+                Evidence("variables_affected", len(rows)),
+            ),
+            causes=causes,
+            fixes=(
+                *nonfinite_fixes(window, causes),
+                f"Restart from a checkpoint of before step {since}: these weights do not recover.",
+            ),
+            rows=tuple(int(r) for r in nearest),
+        )

@@ -1,0 +1,88 @@
+"""The units of a layer all compute the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.diagnosis import (
+    initialization_cause,
+    initializer_for,
+    layer,
+    names,
+    plural,
+    starts_random,
+)
+from tb_gradients.rules.window import IntArray, Window
+
+
+class SymmetricUnits(Rule):
+    """All units of a layer receive the same gradient, so they stay equal for ever.
+
+    Why it matters: a layer of 128 equal units is a layer of one unit.
+
+    Definition: the gradient is not zero, and its spread over the output units (norm of
+    the deviation from their mean, divided by the norm) stays below 1e-4 over at least 10
+    steps, in a weight of more than one unit that is not known to have started at random.
+    Units that start different receive different gradients from the first step (Goodfellow,
+    Bengio, Courville: Deep Learning, section 8.4).
+
+    Try:
+    * Start the kernel at random values: kernel_initializer="glorot_uniform" or "he_normal".
+    * Starting at zero is right for biases, and for the last layer of a residual branch.
+
+    Silent when: only the first steps look alike (a zero-initialised head, residual scale or
+    LoRA factor recovers by itself); in biases; in units that are all dead.
+    """
+
+    id = "symmetric_units"
+    title = "All units of a layer are the same"
+    severity = Severity.CRITICAL
+    needs = ("unit_spread", "gradient_norm")
+
+    spread = Threshold(
+        1e-4, "equal columns differ by rounding, 1e-7 to 1e-6 relative; different ones by > 1e-2"
+    )
+    steps = Threshold(10, "a zero-initialised layer behind recovers within two or three steps")
+    frames = Threshold(3, "one or two frames may be chance")
+
+    def detect(self, window: Window) -> Detection | None:
+        reach = window.last_frames(self.steps)
+        if reach is None:
+            return None
+        judged = window.rows.judged & ~window.rows.minor & (window.rows.units > 1)
+        spread = window.statistic("unit_spread")
+        candidates = judged & (spread[-1] < self.spread)
+        if not candidates.any():
+            return Detection.of(candidates, window.step, self.severity)
+        reach = slice(max(min(reach.start, len(window) - self.frames), 0), len(window))
+        known = ~np.isnan(spread) & (window.statistic("gradient_norm") > 0)
+        equal = known & (spread < self.spread)
+        enough = known[reach].sum(axis=0) >= self.frames
+        sick = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
+        for row in np.flatnonzero(sick):
+            sick[row] = not starts_random(window.table.variables[row])
+        since = window.onset(equal, known, per_step=True)
+        certain = [v.initializer != "" or v.initial_rms == 0 for v in window.table.variables]
+        severity = np.where(certain, int(Severity.CRITICAL), int(Severity.WARNING))
+        return Detection.of(sick, since, severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        variables = [window.table.variables[int(row)] for row in rows]
+        spread = float(np.nanmax(window.statistic("unit_spread")[-1][rows]))
+        start = initialization_cause(window.table, rows)
+        units = plural(variables[0].units, "unit")
+        return Finding(
+            summary=f"All {units} of {names(window.table, rows)} receive the same gradient since "
+            f"step {since} (relative spread {spread:.1e}): the layer is one unit wide.",
+            evidence=(
+                Evidence("unit_spread", spread, self.spread),
+                Evidence("units", variables[0].units),
+            ),
+            causes=(start,) if start else (),
+            fixes=tuple(
+                f'Start {layer(v)} at random: kernel_initializer="{initializer_for(v)}".'
+                for v in variables[:3]
+            ),
+        )

@@ -1,0 +1,183 @@
+"""Steps too small to move the weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import names, optimizer_name, usual_learning_rate
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+
+class UpdateTooSmall(Rule):
+    """The steps are so small that the weights stay where they started.
+
+    Why it matters: at a relative step of 1e-6 a weight needs a million steps in the same
+    direction to change by its own size.
+
+    Definition: the median of ‖update‖ / ‖weights‖ of a kernel over at least 50 updates is
+    below 1e-6 (the weights' norm floored at its scale at the start), and the loss does not
+    fall. Healthy runs are around 1e-3 (CS231n). Or, whatever the loss: the relative
+    step has been below half the spacing of the dtype's numbers (6e-8 for float32) for 20
+    updates and ever since the start, and this comes from the step size, not from a small
+    gradient: such steps are rounded away, the weights cannot change.
+
+    Try:
+    * Raise the learning rate to the optimizer's default.
+    * If a schedule lowered it, let it decay later or to a higher floor.
+
+    Silent when: biases and scales (they start at zero and make the ratio meaningless);
+    steps that accumulate or that a loss scale skips; a learning rate that is still rising;
+    a run whose loss fell or is low: converged, or at the end of its schedule.
+    """
+
+    id = "update_too_small"
+    title = "The steps are too small"
+    severity = Severity.CRITICAL
+    needs = (
+        "update_ratio",
+        "update_norm",
+        "gradient_norm",
+        "applied_steps",
+        "learning_rate",
+        "lost_share",
+    )
+
+    ratio = Threshold(
+        1e-6, "a thousandth of the usual 1e-3: an epoch of 1000 steps moves a weight by 0.1 %"
+    )
+    updates = Threshold(50, "as many as the loss needs to be judged")
+    updates_when_absurd = Threshold(20, "rounding needs no statistics, only no accident")
+    absurd_step = Threshold(
+        1e-6, "‖update‖ / ‖gradient‖ no published recipe uses, for any optimizer (SGD: 1e-4 up)"
+    )
+
+    def detect(self, window: Window) -> Detection | None:
+        rows = window.rows
+        ratio, gradient = window.statistic("update_ratio"), window.statistic("gradient_norm")
+        judged = rows.judged & rows.kernel
+        rate = window.context("learning_rate")
+        own = window.own_step_applied() | (rate == 0)
+        if not own[-1] or not judged.any():
+            return None
+        small = judged & (ratio[-1] < self.ratio) & (gradient[-1] > 0)
+        if not small.any() or self._rising(rate):
+            return Detection.of(np.zeros_like(small), window.step, self.severity)
+        applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
+        updates = np.where(rate == 0, window.spans, np.where(own, applied, 0))
+        known = own[:, np.newaxis] & ~np.isnan(ratio) & (gradient > 0)
+
+        sick = np.zeros_like(small)
+        severity = np.full(small.shape, int(Severity.INFO))
+        reach = window.last_frames(self.updates, updates)
+        if reach is not None and not window.learning.learning:
+            sick |= small & _mostly((ratio < self.ratio) & known, known, reach)
+            if window.learning.stuck:
+                severity[:] = int(Severity.WARNING)
+        reach = window.last_frames(self.updates_when_absurd, updates)
+        if reach is not None:
+            absurd = small & (window.largest("update_ratio") < rows.rounding)
+            absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
+            absurd &= self._step_is_tiny(window)
+            sick |= absurd
+            severity[absurd] = int(Severity.CRITICAL)
+        since = window.onset((ratio < self.ratio) & known, known, per_step=True)
+        if window.learning.stuck and sick.any() and sick[judged].all():
+            severity[:] = int(Severity.CRITICAL)
+        return Detection.of(sick, since, severity)
+
+    @staticmethod
+    def _rising(rate: FloatArray) -> bool:
+        """A warm-up: the learning rate has grown by 5 % or more within the window."""
+        known = rate[np.isfinite(rate)]
+        return bool(known.size > 1 and known[-1] > 1.05 * known[0])
+
+    def _step_is_tiny(self, window: Window) -> BoolArray:
+        """Whether the step size is to blame rather than a small gradient."""
+        rate = window.latest("learning_rate")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
+        tiny: BoolArray = step < self.absurd_step
+        if math.isfinite(rate):
+            return np.full(tiny.shape, rate <= 1e-3 * usual_learning_rate(window.table))
+        return tiny
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        ratio = float(np.nanmedian(window.statistic("update_ratio")[-1][rows]))
+        never = "not at all" if ratio == 0 else f"by {ratio:.1e} of their size"
+        causes = self._causes(window, rows)
+        usual = usual_learning_rate(window.table)
+        optimizer = optimizer_name(window.table)
+        code = f"{window.table.run.optimizer}(learning_rate={usual:g})"
+        fix = (
+            f"Raise the learning rate: {code if window.table.run.optimizer else f'try {usual:g}'}."
+        )
+        if not any(c.id == "learning_rate_too_small" for c in causes):
+            fix = (
+                "The gradient is small rather than the learning rate: see the other flags, or use "
+                f"an optimizer that normalises it, keras.optimizers.Adam, instead of {optimizer}."
+            )
+        return Finding(
+            summary=f"Since step {since} a step changes the weights of "
+            f"{names(window.table, rows)} {never}; {window.learning.sentence()}.",
+            evidence=(
+                Evidence("update_ratio", ratio, self.ratio),
+                Evidence("learning_rate", window.latest("learning_rate"), None),
+            ),
+            causes=causes,
+            fixes=(fix,),
+        )
+
+    def _causes(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
+        found: list[Cause] = []
+        rate = window.latest("learning_rate")
+        usual = usual_learning_rate(window.table)
+        optimizer = optimizer_name(window.table)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            update, gradient = (
+                window.statistic("update_norm")[-1],
+                window.statistic("gradient_norm"),
+            )
+            step = float(np.nanmedian(update[rows] / gradient[-1][rows]))
+        if rate <= 0.01 * usual:
+            found.append(
+                cause(
+                    "learning_rate_too_small",
+                    0.95 if rate <= 1e-4 * usual else 0.8,
+                    f"the learning rate is {rate:.3g}; {optimizer} is usually used around "
+                    f"{usual:.0e}.",
+                )
+            )
+        elif math.isnan(rate) and step < self.absurd_step:
+            found.append(
+                cause(
+                    "learning_rate_too_small",
+                    0.9,
+                    f"a step is only {step:.1e} times the gradient.",
+                )
+            )
+        dtypes = {window.table.variables[int(row)].dtype for row in rows}
+        lost = float(np.nanmax(np.append(window.statistic("lost_share")[-1][rows], 0)))
+        coarse = sorted(dtypes & {"float16", "bfloat16"})
+        if coarse and lost > 0.5:
+            found.append(
+                cause(
+                    "low_precision",
+                    0.8,
+                    f"{lost:.0%} of the elements with a gradient did not change: the variables "
+                    f"are {coarse[0]}.",
+                )
+            )
+        return tuple(found)
+
+
+def _mostly(small: BoolArray, known: BoolArray, reach: slice) -> BoolArray:
+    """Whether the median of the known frames in reach is small; three frames at least."""
+    count = known[reach].sum(axis=0)
+    result: BoolArray = (count >= 3) & (2 * small[reach].sum(axis=0) > count)
+    return result

@@ -1,0 +1,224 @@
+"""The gradient fades on its way to the first layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    SATURATING,
+    UNSCALED_INPUT,
+    activation,
+    layer,
+    names,
+)
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+
+class VanishingGradient(Rule):
+    """The first layers receive far smaller gradients than the last ones.
+
+    Why it matters: the layers that look at the data learn nothing; the last ones learn
+    from random features.
+
+    Definition: in network order, the relative gradient ‖gradient‖ / ‖weights‖ of kernels
+    in the first part is below 1e-3 of that of the last kernels (median over at least 20
+    steps), and it fades: the logarithm falls towards the inputs (rank correlation with depth
+    above 0.5). A sigmoid's slope is at most 1/4: five of them make 1e-3 (Glorot and Bengio
+    2010; Hochreiter 1991). An absolute limit such as 1e-7 accuses healthy runs, so the ratio
+    is taken, and it is a warning only if the loss was seen and does not fall.
+
+    Try:
+    * Use relu, gelu or selu instead of sigmoid or tanh, with he_normal initialisation.
+    * Add BatchNormalization or LayerNormalization, or residual connections.
+    * In recurrent models use LSTM or GRU instead of SimpleRNN.
+
+    Silent when: the run learns, unless the first layers also hardly move (`info` then);
+    the loss is not seen (`info`); frozen layers, embeddings, biases and scales are not judged.
+    """
+
+    id = "vanishing_gradient"
+    title = "The gradient vanishes towards the first layers"
+    severity = Severity.CRITICAL
+    needs = (
+        "gradient_norm",
+        "weight_norm",
+        "update_ratio",
+        "inputs_max_abs",
+    )
+
+    ratio = Threshold(1e-3, "five sigmoids at their best slope: 0.25 ** 5 = 1e-3")
+    hopeless = Threshold(1e-5, "float32 sums over many weights drown it in rounding")
+    steps = Threshold(20, "longer than what zero-initialised branches need to wake up")
+    frames = Threshold(3, "a median of fewer says nothing")
+    fading = Threshold(0.5, "rank correlation with depth; one small layer alone is no fading")
+    layers = Threshold(4, "with fewer kernels a ratio is the layers' own scale, not depth")
+    update_gap = Threshold(0.1, "the first layers' relative step against the median of all")
+
+    def detect(self, window: Window) -> Detection | None:
+        reach = window.last_frames(self.steps)
+        if reach is None or len(window) - reach.start < self.frames:
+            return None
+        rows = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        none = np.zeros(len(window.rows.judged), bool)
+        if len(rows) < self.layers:
+            return None
+        latest = self._relative(window, slice(len(window) - 1, len(window)), rows)
+        if not self._faded(latest).any():  # cheap, and the rule of healthy runs
+            return Detection.of(none, window.step, self.severity)
+        relative = self._relative(window, reach, rows)
+        faded = self._faded(relative)
+        if not faded.any() or self._correlation(relative) < self.fading:
+            return Detection.of(none, window.step, self.severity)
+        sick = none
+        sick[rows[faded]] = True
+        ratio = float(relative[faded & (relative > 0)].min() / _late(relative))
+        if window.learning.stuck:
+            severe = ratio < self.hopeless or bool(faded.mean() >= 0.5)
+            severity = Severity.CRITICAL if severe else Severity.WARNING
+        else:
+            severity = Severity.INFO
+            if window.learning.learning:
+                step = window.statistic("update_ratio")[-1]
+                still = step < self.update_gap * np.nanmedian(step[rows])
+                sick &= still
+        since = int(window.steps[reach.start])
+        return Detection.of(sick, since, severity, together=True)
+
+    @staticmethod
+    def _relative(window: Window, reach: slice, rows: IntArray) -> FloatArray:
+        """Median relative gradient of each kernel; NaN where not measured."""
+        gradient = window.statistic("gradient_norm")[reach][:, rows]
+        weight = window.statistic("weight_norm")[reach][:, rows]
+        start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
+        relative = gradient / np.fmax(np.fmax(weight, start), 1e-30)
+        known = ~np.isnan(relative)
+        result = np.full(len(rows), np.nan, np.float32)
+        some = known.any(axis=0)
+        if some.any():
+            result[some] = np.nanmedian(relative[:, some], axis=0)
+        return result
+
+    def _faded(self, relative: FloatArray) -> BoolArray:
+        """Kernels before the last ones that receive next to nothing compared to those.
+
+        Exact zeros beyond a fading belong to it (underflow); zeros alone are another disease.
+        """
+        late = _late(relative)
+        faded = relative < self.ratio * late
+        faded[-_late_count(len(relative)) :] = False
+        if not (faded & (relative > 0)).any():
+            faded[:] = False
+        return faded
+
+    @staticmethod
+    def _correlation(relative: FloatArray) -> float:
+        """Spearman's rank correlation of the relative gradient with depth."""
+        known = relative[~np.isnan(relative)]
+        if len(known) < 3:
+            return 0.0
+        ranks = np.argsort(np.argsort(known, kind="stable"), kind="stable")
+        return float(np.corrcoef(ranks, np.arange(len(known)))[0, 1])
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        reach = window.last_frames(self.steps) or slice(0, len(window))
+        relative = self._relative(window, reach, kernels)
+        late = _late(relative)
+        member = np.isin(kernels, rows)
+        ratio = float(np.nanmin(relative[member]) / late) if late > 0 else 0.0
+        last = window.table.paths[int(kernels[-1])]
+        causes = self._causes(window, rows, kernels)
+        return Finding(
+            summary=f"Since step {since} the relative gradient of {names(window.table, rows)} is "
+            f"down to {ratio:.1e} of that of the last layers ({last}); "
+            f"{window.learning.sentence()}.",
+            evidence=(
+                Evidence("relative_gradient_ratio", ratio, self.ratio),
+                Evidence("layers_affected", len(rows)),
+            ),
+            causes=causes,
+            fixes=tuple(self._fix(window, rows, c) for c in causes)
+            or ("Add BatchNormalization or residual connections between these layers.",),
+        )
+
+    def _causes(self, window: Window, rows: IntArray, kernels: IntArray) -> tuple[Cause, ...]:
+        table = window.table
+        path = [table.variables[int(row)] for row in kernels if row >= rows[0]]
+        saturating = [v for v in path[:-1] if activation(v) in SATURATING]
+        found: list[Cause] = []
+        if len(saturating) >= 2:
+            found.append(
+                cause(
+                    "saturating_activation",
+                    0.6 + 0.35 * len(saturating) / max(len(path) - 1, 1),
+                    f"{len(saturating)} of the {len(path) - 1} layers from {layer(path[0])} on "
+                    f"have activation {saturating[0].activation}.",
+                )
+            )
+        recurrent = [v for v in path if v.layer_class == "SimpleRNN"]
+        if recurrent:
+            found.append(cause("long_recurrence", 0.7, f"{layer(recurrent[0])} is a SimpleRNN."))
+        width = float(np.median([v.units for v in path])) if path else 0.0
+        if len(path) >= 8 and 0 < width <= 8:
+            found.append(
+                cause(
+                    "deep_narrow_network",
+                    0.6 if saturating else 0.85,
+                    f"{len(path)} layers in a row with a median of {width:.0f} units.",
+                )
+            )
+        small = [v for v in path[:-1] if _gain(v) < 0.5 and v.initial_rms > 0]
+        if len(small) >= 2 and not saturating:
+            found.append(
+                cause(
+                    "initialization_scale",
+                    0.7,
+                    f"{layer(small[0])} starts at an RMS of {small[0].initial_rms:.2g}, "
+                    f"{_gain(small[0]):.2g} of what keeps the signal's size.",
+                )
+            )
+        extreme = window.latest("inputs_max_abs")
+        if extreme > UNSCALED_INPUT and saturating:
+            found.append(
+                cause("unscaled_inputs", 0.6, f"the inputs reach magnitudes of {extreme:.3g}.")
+            )
+        return tuple(found)
+
+    @staticmethod
+    def _fix(window: Window, rows: IntArray, reason: Cause) -> str:
+        first, last = (layer(window.table.variables[int(rows[i])]) for i in (0, -1))
+        span = first if first == last else f"{first} to {last}"
+        return {
+            "saturating_activation": f'In {span} use activation="relu" and '
+            'kernel_initializer="he_normal".',
+            "long_recurrence": "Replace SimpleRNN by keras.layers.LSTM or GRU.",
+            "deep_narrow_network": f"Add a shortcut round every two layers of {span} "
+            "(x = keras.layers.add([x, block(x)])), or use fewer and wider ones.",
+            "initialization_scale": f'In {span} use kernel_initializer="he_normal".',
+            "unscaled_inputs": "Scale the inputs: keras.layers.Normalization() or "
+            "Rescaling(1 / 255).",
+        }[reason.id]
+
+
+def _late_count(kernels: int) -> int:
+    return max(kernels // 4, 1)
+
+
+def _late(relative: FloatArray) -> float:
+    """The level of the last quarter of the kernels."""
+    tail = relative[-_late_count(len(relative)) :]
+    tail = tail[~np.isnan(tail)]
+    return float(np.median(tail)) if tail.size else 0.0
+
+
+def _gain(variable: object) -> float:
+    """Initial scale relative to He's, which keeps the size of a signal through ReLUs."""
+    units = getattr(variable, "units", 0)
+    elements = getattr(variable, "elements", 0)
+    rms = getattr(variable, "initial_rms", 0.0)
+    fan_in = elements / units if units else elements
+    return float(rms / np.sqrt(2.0 / max(fan_in, 1)))

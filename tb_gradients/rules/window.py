@@ -1,0 +1,283 @@
+"""What rules look at: the last frames of a run, and a few facts from its whole length.
+
+In:  frames, one by one.
+Out: ``History`` (bounded memory) and ``Window`` (a rule's read-only view of it).
+Does not know about any rule, about files or about flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients import schema
+from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
+from tb_gradients.rules.learning import Learning, LossTrace
+
+if TYPE_CHECKING:
+    from tb_gradients.rules.base import Rule
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+CAPACITY = 64
+"""Frames a window holds: the longest horizon of a rule is 50 steps, each logged at worst."""
+
+FACTS_OF_NONFINITE = frozenset(
+    {
+        "gradient_nan_count",
+        "gradient_inf_count",
+        "gradient_nonfinite_count",
+        "weight_nonfinite_count",
+        "nonfinite_age",
+        "none_step_share",
+    }
+)
+"""Statistics that still mean something when a tensor holds NaN or Inf. The others are
+those of the finite remainder, down to the norm of nothing, and would accuse wrongly."""
+
+_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+class Rows:
+    """The variable table as arrays over the rows."""
+
+    def __init__(self, table: VariableTable) -> None:
+        variables = table.variables
+        roles = np.array([v.role for v in variables], dtype=object)
+        self.kernel: BoolArray = (roles == "kernel") | (roles == "recurrent_kernel")
+        """Weights that multiply a signal: the rows that step-size rules judge."""
+        self.embedding: BoolArray = roles == "embedding"
+        self.minor: BoolArray = (roles == "bias") | (roles == "scale")
+        """Offsets and scales: small, often zero at the start, rarely the reason for anything."""
+        self.judged: BoolArray = np.array(
+            [v.trainable and v.elements > 0 and not v.analytically_zero for v in variables], bool
+        )
+        """Rows whose gradient should be something."""
+        self.units: IntArray = np.array([v.units for v in variables], np.int64)
+        self.elements: IntArray = np.array([v.elements for v in variables], np.int64)
+        self.initial_rms: npt.NDArray[np.float64] = np.array(
+            [v.initial_rms for v in variables], np.float64
+        )
+        self.rounding: npt.NDArray[np.float64] = np.array(
+            [_EPSILON.get(v.dtype, _EPSILON["float32"]) / 2 for v in variables], np.float64
+        )
+        """Half the distance of 1 to the next number: a smaller relative step is rounded away."""
+
+
+class History:
+    """The last ``CAPACITY`` frames of one table, and running facts of the whole run.
+
+    Columns are stored as one block each, [frames, variables] in step order, in a buffer of
+    twice the capacity: the view of the last frames is always contiguous and free.
+    """
+
+    def __init__(self, table: VariableTable, needs: Iterable[str]) -> None:
+        self._needs = frozenset(needs)
+        self._peaks: dict[str, FloatArray] = {}
+        self.table = table
+        self.set_table(table)
+        self.losses = LossTrace()
+        self._judged_at, self._learning = 0, Learning("unseen")
+        self.context: dict[str, FloatArray] = {
+            name: np.full(2 * CAPACITY, np.nan, np.float32) for name in schema.context_names()
+        }
+
+    def set_table(self, table: VariableTable) -> None:
+        """Start a new window; running facts of variables that stay are kept."""
+        previous, paths = self._peaks, self.table.paths
+        self.table = table
+        self.rows = Rows(table)
+        columns = (*schema.STATISTICS, *schema.DERIVED)
+        names = [column.name for column in columns if column.name in self._needs]
+        shape = (2 * CAPACITY, len(table.variables))
+        self._blocks = {name: np.full(shape, np.nan, np.float32) for name in names}
+        self._peaks = {name: np.full(shape[1], np.nan, np.float32) for name in names}
+        new = {path: row for row, path in enumerate(table.paths)}
+        pairs = [(old, new[path]) for old, path in enumerate(paths) if path in new]
+        if previous and pairs:
+            source, target = np.array(pairs).T
+            for name in names:
+                self._peaks[name][target] = previous[name][source]
+        self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
+        self._spans = np.ones(2 * CAPACITY, np.int64)
+        self._stop = 0
+
+    def push(self, frame: Frame) -> None:
+        """Add the next frame.
+
+        Raises:
+            ValueError: the frame's shape does not fit the table.
+        """
+        shape = (len(self.table.variables), len(self.table.statistics))
+        if frame.values.shape != shape or frame.context.shape != (len(self.table.context),):
+            raise ValueError(
+                f"frame of step {frame.step} has shape {frame.values.shape} and "
+                f"{frame.context.shape}; the variable table says {shape} and "
+                f"({len(self.table.context)},); call set_table first"
+            )
+        if self._stop and frame.step <= self.steps[self._stop - 1]:
+            self._stop = 0  # a run that was resumed from an earlier step begins a new window
+        if self._stop == 2 * CAPACITY:
+            self._wrap()
+        at = self._stop
+        one = Recording(
+            self.table,
+            np.array([frame.step]),
+            frame.values[np.newaxis],
+            frame.context[np.newaxis],
+        )
+        for name, column in self.context.items():
+            column[at] = one.context_value(name)[0]
+        self.steps[at] = frame.step
+        self._spans[at] = self._span(at)
+        nonfinite = (
+            (one.statistic("gradient_nan_count")[0] > 0)
+            | (one.statistic("gradient_inf_count")[0] > 0)
+            | (one.statistic("weight_nonfinite_count")[0] > 0)
+        )
+        withhold = bool(nonfinite.any())
+        for name, block in self._blocks.items():
+            row = block[at]
+            row[:] = one.statistic(name)[0]
+            if withhold and name not in FACTS_OF_NONFINITE:
+                row[nonfinite] = np.nan
+            np.fmax(self._peaks[name], row, out=self._peaks[name])
+        self._stop += 1
+        self.losses.add(
+            float(self.context["loss_mean"][at]),
+            int(self._spans[at]),
+            float(self.context["targets_mean"][at]),
+            float(self.context["targets_std"][at]),
+        )
+
+    def _wrap(self) -> None:
+        for block in (*self._blocks.values(), *self.context.values()):
+            block[:CAPACITY] = block[CAPACITY:]
+        self.steps[:CAPACITY] = self.steps[CAPACITY:]
+        self._spans[:CAPACITY] = self._spans[CAPACITY:]
+        self._stop = CAPACITY
+
+    def _span(self, at: int) -> int:
+        """Steps the frame stands for; without the column, those since the previous frame."""
+        written = self.context["window_steps"][at]
+        if np.isfinite(written):
+            return max(int(written), 1)
+        return int(self.steps[at] - self.steps[at - 1]) if at else 1
+
+    @property
+    def bounds(self) -> slice:
+        return slice(max(0, self._stop - CAPACITY), self._stop)
+
+    def block(self, name: str) -> FloatArray:
+        return self._blocks[name][self.bounds]
+
+    def peak(self, name: str) -> FloatArray:
+        return self._peaks[name]
+
+    def spans(self) -> IntArray:
+        return self._spans[self.bounds]
+
+    def window(self, rule: Rule) -> Window:
+        """The view of one rule: the columns it declared, nothing else."""
+        return Window(self, frozenset(rule.needs))
+
+    def learning(self) -> Learning:
+        """Whether the run learns, judged at most once per frame."""
+        if self._judged_at != self.losses.count:
+            self._learning = self.losses.judge(self.table)
+            self._judged_at = self.losses.count
+        return self._learning
+
+
+class Window:
+    """What one rule sees: at most ``CAPACITY`` frames, oldest first, the newest last."""
+
+    def __init__(self, history: History, allowed: frozenset[str]) -> None:
+        self._history = history
+        self._allowed = allowed
+        self.table = history.table
+        self.rows = history.rows
+        self.steps: IntArray = history.steps[history.bounds]
+        self.spans: IntArray = history.spans()
+        """How many steps each frame stands for."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def step(self) -> int:
+        """Step of the newest frame."""
+        return int(self.steps[-1])
+
+    @property
+    def learning(self) -> Learning:
+        """Whether the run as a whole learns, by its loss."""
+        return self._history.learning()
+
+    def _check(self, name: str) -> None:
+        if name not in self._allowed:
+            raise KeyError(f"{name!r} is not among the rule's needs")
+
+    def statistic(self, name: str) -> FloatArray:
+        """float32 [frames, variables]; NaN where not measured."""
+        self._check(name)
+        return self._history.block(name)
+
+    def context(self, name: str) -> FloatArray:
+        """float32 [frames]; NaN where not measured."""
+        self._check(name)
+        return self._history.context[name][self._history.bounds]
+
+    def largest(self, name: str) -> FloatArray:
+        """float32 [variables]: the largest value since the start of the run, not of the window."""
+        self._check(name)
+        return self._history.peak(name)
+
+    def latest(self, name: str) -> float:
+        """The newest measured value of a context column; NaN if there is none."""
+        values = self.context(name)
+        known = np.flatnonzero(np.isfinite(values))
+        return float(values[known[-1]]) if known.size else float("nan")
+
+    def last_frames(self, steps: int, counted: npt.ArrayLike | None = None) -> slice | None:
+        """The fewest last frames that stand for ``steps`` steps; ``None`` if fewer were seen.
+
+        ``counted`` replaces the number of steps per frame, for example by the applied ones.
+        """
+        spans = self.spans if counted is None else np.nan_to_num(np.asarray(counted))
+        seen = np.cumsum(spans[::-1])
+        if not len(seen) or seen[-1] < steps:
+            return None
+        return slice(len(spans) - 1 - int(np.searchsorted(seen, steps)), len(spans))
+
+    def onset(self, bad: BoolArray, known: BoolArray, *, per_step: bool) -> IntArray:
+        """int64 [variables]: since which step it has been bad without a break.
+
+        Args:
+            bad: [frames, variables], true where the frame shows the disease.
+            known: where it could be judged; unknown frames neither break nor begin a run.
+            per_step: the frame speaks of its own step; otherwise of all steps since the
+                previous frame, and the onset is the first of those.
+        """
+        count = len(self)
+        index = np.arange(count)[:, np.newaxis]
+        last_clean = np.where(known & ~bad, index, -1).max(axis=0, initial=-1)
+        first = np.argmax((bad & known) & (index > last_clean), axis=0)
+        begins = self.steps if per_step else self.steps - self.spans + 1
+        onset: IntArray = np.maximum(begins[first], 0)
+        return onset
+
+    def own_step_applied(self) -> BoolArray:
+        """bool [frames]: whether the optimizer changed weights at the frame's own step.
+
+        Under gradient accumulation and loss scaling many steps change nothing, and that
+        is no fault: only a window of applied steps, or a weight that moved, proves one.
+        """
+        applied = self.context("applied_steps")
+        moved = (self.statistic("update_norm") > 0).any(axis=1)
+        result: BoolArray = moved | (applied >= self.spans)
+        return result

@@ -1,0 +1,154 @@
+"""The whole gradient is exactly zero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    RELU,
+    SATURATING,
+    activation,
+    initialization_cause,
+    initializer_for,
+    layer,
+    names,
+)
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+
+class ZeroGradient(Rule):
+    """Every element of the gradient is exactly zero, step after step.
+
+    Why it matters: the variable receives no information from the data; it does not learn.
+
+    Definition: all elements zero in at least 90 % of the steps of a window of at least 10
+    steps (every step is counted, logged or not). Of embeddings only the touched rows count.
+    Exact zeros do not come from small numbers alone: something multiplies by zero.
+
+    Try:
+    * If it is every variable: the loss is constant; look for a factor of zero, or a loss
+      that is computed from something else than the model's output.
+    * If it is everything up to some layer: that layer is dead or starts at zero.
+
+    Silent when: the gradient is zero by construction (a bias before normalisation); or
+    the variable had a gradient and the run has learnt what there was: a loss that reached
+    zero has no gradient. Offsets and scales alone are only worth an `info`.
+    """
+
+    id = "zero_gradient"
+    title = "The gradient is exactly zero"
+    severity = Severity.CRITICAL
+    needs = ("zero_step_share", "none_step_share", "gradient_norm", "loss_mean")
+
+    share = Threshold(0.9, "some batches may reach a variable by chance; one in ten still is dead")
+    steps = Threshold(
+        10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
+    )
+
+    def detect(self, window: Window) -> Detection | None:
+        frames = window.last_frames(self.steps)
+        if frames is None:
+            return None
+        zero = window.statistic("zero_step_share")
+        candidates = window.rows.judged & (zero[-1] > 0)
+        if not candidates.any():
+            return Detection.of(candidates, window.step, self.severity)
+        weight = window.spans[frames, np.newaxis]
+        steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
+        sick = candidates & (steps >= self.share)
+        if window.learning.learning:
+            sick &= ~(window.largest("gradient_norm") > 0)
+        since = window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
+        severity = np.full(sick.shape, int(Severity.CRITICAL))
+        if sick.any() and not (sick & ~window.rows.minor).any():
+            severity[:] = int(Severity.INFO)
+        return Detection.of(sick, since, severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        zero = window.statistic("zero_step_share")
+        alive = window.rows.judged & ~(zero[-1] >= self.share)
+        everything = not alive.any()
+        causes = self._causes(window, rows, alive)
+        who = "every variable" if everything else names(window.table, rows)
+        value = float(zero[-1][rows].min())
+        return Finding(
+            summary=f"The gradient of {who} is exactly zero in {value:.0%} of the steps since "
+            f"step {since}.",
+            evidence=(
+                Evidence("zero_step_share", value, self.share),
+                Evidence("variables_with_gradient", int(alive.sum())),
+            ),
+            causes=causes,
+            fixes=tuple(self._fix(window, rows, c) for c in causes),
+        )
+
+    def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:
+        table = window.table
+        if not alive.any():
+            losses = window.context("loss_mean")
+            losses = losses[np.isfinite(losses)]
+            constant = losses.size > 1 and np.ptp(losses) == 0
+            told = "all variables, the last layer's too, have a gradient of exactly zero"
+            if constant:
+                told += f", and the loss is {losses[-1]:.3g} at every step"
+            return (cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{told}."),)
+        found: list[Cause] = []
+        # What ends the gradient is at the border: the last silent layer, or the next one.
+        border = [int(rows[-1]), *np.flatnonzero(alive & (np.arange(len(alive)) > rows[-1]))[:2]]
+        start = initialization_cause(table, [*rows, *border])
+        if start is not None:
+            found.append(start)
+        kernels = [int(row) for row in rows if window.rows.kernel[row]]
+        for kind, family, told in (
+            ("dying_relu", RELU, "units that are off for every input pass nothing on"),
+            ("saturating_activation", SATURATING, "on its flat part its slope rounds to zero"),
+        ):
+            which = [row for row in kernels if activation(table.variables[row]) in family]
+            if which:
+                last = table.variables[which[-1]]
+                found.append(
+                    cause(
+                        kind,
+                        0.3 if start else 0.7,
+                        f"{layer(last)} has activation {last.activation}: {told}.",
+                    )
+                )
+        after = np.flatnonzero(alive)
+        if after.size and int(rows[-1]) < int(after[0]):
+            found.append(
+                cause(
+                    "non_differentiable_operation",
+                    0.2 if found else 0.7,
+                    f"nothing before {table.paths[int(after[0])]} receives a gradient, "
+                    "everything from there on does.",
+                )
+            )
+        return tuple(found)
+
+    def _fix(self, window: Window, rows: IntArray, reason: Cause) -> str:
+        variables = [window.table.variables[int(row)] for row in rows]
+        last = variables[-1]
+        if reason.id == "loss_ignores_parameters":
+            return (
+                "Look at what is differentiated: a factor or mask of zero, a constant, "
+                "or targets compared with themselves instead of with model(x)."
+            )
+        if reason.id in ("zero_initialization", "constant_initialization"):
+            return f'Start {layer(last)} at random: kernel_initializer="{initializer_for(last)}".'
+        if reason.id == "dying_relu":
+            return (
+                f'In {layer(last)} use activation="leaky_relu" and '
+                'kernel_initializer="he_normal", and lower the learning rate.'
+            )
+        if reason.id == "saturating_activation":
+            return (
+                f'In {layer(last)} use activation="relu" and kernel_initializer="he_normal", '
+                "or put BatchNormalization before the activation; scale the inputs."
+            )
+        return (
+            f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "
+            "(sign, floor, comparison) by a smooth one."
+        )
