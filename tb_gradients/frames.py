@@ -308,14 +308,14 @@ def weight_floor(table: VariableTable) -> FloatArray:
 
 
 def _per_root_elements(name: str) -> Any:
-    def derive(recording: Recording) -> FloatArray:
+    def derive(recording: Recording) -> Any:
         elements = recording.table.elements.astype(np.float32)
         return recording.statistic(name) / np.sqrt(np.maximum(elements, 1))
 
     return derive
 
 
-def _max_abs(recording: Recording) -> FloatArray:
+def _max_abs(recording: Recording) -> Any:
     return np.maximum(
         np.abs(recording.statistic("gradient_min")), np.abs(recording.statistic("gradient_max"))
     )
@@ -328,10 +328,9 @@ def _nonfinite_count(recording: Recording) -> FloatArray:
     return counts
 
 
-def _update_ratio(recording: Recording) -> FloatArray:
+def _update_ratio(recording: Recording) -> Any:
     weights = np.fmax(recording.statistic("weight_norm"), recording.table.weight_floor)
-    ratio: FloatArray = recording.statistic("update_norm") / weights
-    return ratio
+    return recording.statistic("update_norm") / weights
 
 
 _DERIVATIONS: Mapping[str, Any] = {

@@ -80,8 +80,7 @@ class DeadUnits(Rule):
         guilty = guilty or [row for row in full if activation(table.variables[row]) in SATURATING]
         sick[full] = False
         sick[guilty[-1:]] = True
-        for row in np.flatnonzero(sick):
-            sick[row] = not starts_constant(table.variables[row])
+        sick[[row for row in np.flatnonzero(sick) if starts_constant(table.variables[row])]] = False
         history = window.statistic("dead_unit_share")
         since = window.onset(history > self.share, ~np.isnan(history), per_step=True)
         horizon = window.latest("unit_window")

@@ -34,6 +34,9 @@ CLEAN_FRAMES = 5
 NEAR_STEPS = 20
 """Onsets closer than this are one event: the dense phase of the writer's own schedule."""
 
+NOBODY = -1
+"""The owner of a variable that no flag of the rule holds."""
+
 EXPLAIN_EVERY = 16
 """Frames between two refreshes of an unchanged flag's numbers, once it is that old."""
 
@@ -68,6 +71,15 @@ class _Case:
         )
 
 
+class _Track:
+    """One rule at work: its cases, and which of them each variable belongs to."""
+
+    def __init__(self, rule: Rule, variables: int) -> None:
+        self.rule = rule
+        self.cases: list[_Case] = []
+        self.owner: IntArray = np.full(variables, NOBODY, np.int64)
+
+
 class Engine:
     """Applies rules to a run, frame by frame, in bounded memory.
 
@@ -83,23 +95,21 @@ class Engine:
     def __init__(
         self, table: VariableTable, rules: RuleSettings | Iterable[Rule] | None = None
     ) -> None:
-        self._rules = make_rules(rules)
         self._table = table
-        needs = {name for rule in self._rules for name in rule.needs}
+        self._tracks = [_Track(rule, len(table.variables)) for rule in make_rules(rules)]
+        needs = {name for track in self._tracks for name in track.rule.needs}
         self._history = History(table, needs)
-        self._row = {path: row for row, path in enumerate(table.paths)}
-        self._cases: list[_Case] = []
-        self._errors: list[RuleError] = []
+        self._errors: dict[str, RuleError] = {}
 
     @property
     def flags(self) -> tuple[Flag, ...]:
         """All flags so far, open and closed, worst first."""
-        return tuple(ranked(case.flag() for case in self._cases))
+        return tuple(ranked(case.flag() for track in self._tracks for case in track.cases))
 
     @property
     def errors(self) -> tuple[RuleError, ...]:
         """Rules that failed, at most one entry each: they are switched off for the run."""
-        return tuple(self._errors)
+        return tuple(self._errors.values())
 
     def set_table(self, table: VariableTable) -> None:
         """From the next frame on the rows are those of another variable table."""
@@ -107,10 +117,14 @@ class Engine:
             return
         self._table = table
         self._history.set_table(table)
-        self._row = {path: row for row, path in enumerate(table.paths)}
-        for case in self._cases:
-            if case.paths and not any(path in self._row for path in case.paths):
-                case.open = False
+        row = {path: i for i, path in enumerate(table.paths)}
+        for track in self._tracks:
+            track.owner = np.full(len(table.variables), NOBODY, np.int64)
+            for index, case in enumerate(track.cases):
+                rows = [row[path] for path in case.paths if path in row]
+                track.owner[rows] = index
+                if case.paths and not rows:
+                    case.open = False
 
     def update(self, frame: Frame) -> list[Flag]:
         """Judge the next frame.
@@ -123,104 +137,100 @@ class Engine:
         """
         self._history.push(frame)
         news: list[_Case] = []
-        for rule in list(self._rules):
+        for track in self._tracks:
+            if track.rule.id in self._errors:
+                continue
             try:
-                news += self._apply(rule)
+                news += self._apply(track)
             except Exception as error:
-                self._rules.remove(rule)
                 message = f"{type(error).__name__}: {error}"
-                self._errors.append(RuleError(rule.id, frame.step, message))
+                self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
         return ranked(case.flag() for case in news)
 
-    def _apply(self, rule: Rule) -> list[_Case]:
-        window = self._history.window(rule)
-        detection = rule.detect(window)
+    def _apply(self, track: _Track) -> list[_Case]:
+        """One rule on the newest frame; the cases that it opened or that became worse."""
+        detection = track.rule.detect(self._history.window(track.rule))
         if detection is None:
             return []
-        cases = [case for case in self._cases if case.rule is rule]
-        if detection.whole_run:
-            hit, groups = set[int](), {-1: np.zeros(0, np.int64)}
-        else:
-            hit = set(np.flatnonzero(detection.sick).tolist())
-            groups = self._grouped(detection, cases)
-        news = []
-        for index, rows in groups.items():
-            case = cases[index] if index >= 0 else None
-            if detection.whole_run and cases:
-                case = cases[0]
-            news += self._advance(rule, case, rows, detection)
-        touched = {id(cases[index]) for index in groups if index >= 0}
-        if detection.whole_run:
-            touched = {id(case) for case in cases}
-        for case in cases:
-            if case.open and id(case) not in touched and not (hit & self._rows_of(case)):
+        alive: set[int] = set()
+        news: list[_Case] = []
+        for index, rows in self._grouped(detection, track):
+            if index == NOBODY:
+                index = len(track.cases)
+                news.append(self._open(track, rows, detection))
+            elif self._carry_on(track, index, rows, detection):
+                news.append(track.cases[index])
+            alive.add(index)
+        for index, case in enumerate(track.cases):
+            if case.open and index not in alive:
                 case.clean += 1
                 case.open = case.clean < CLEAN_FRAMES
         return news
 
-    def _rows_of(self, case: _Case) -> set[int]:
-        return {self._row[path] for path in case.paths if path in self._row}
-
-    def _grouped(self, detection: Detection, cases: Sequence[_Case]) -> dict[int, IntArray]:
-        """Sick rows by the case they belong to: index into ``cases``, below zero for new ones."""
+    def _grouped(self, detection: Detection, track: _Track) -> list[tuple[int, IntArray]]:
+        """Sick rows by the case they belong to: its index and rows, NOBODY for new cases."""
         sick = np.flatnonzero(detection.sick)
-        if not sick.size:
-            return {}
-        if detection.together:
-            return {0 if cases else -1: sick}
-        owner = {row: i for i, case in enumerate(cases) for row in self._rows_of(case)}
-        groups: dict[int, list[int]] = {}
-        free: list[int] = []
-        for row in sick.tolist():
-            if row in owner:
-                groups.setdefault(owner[row], []).append(row)
-            else:
-                free.append(row)
-        near = max(NEAR_STEPS, 2 * int(self._history.spans().max()))
-        onsets = {i: case.first_step for i, case in enumerate(cases) if case.open}
-        for row in sorted(free, key=lambda row: (int(detection.since[row]), row)):
-            since = int(detection.since[row])
-            home = next((i for i, onset in onsets.items() if abs(onset - since) <= near), None)
-            if home is None:
-                home = -1 - sum(index < 0 for index in onsets)
-                onsets[home] = since
-            groups.setdefault(home, []).append(row)
-        return {i: np.array(sorted(rows), np.int64) for i, rows in groups.items()}
-
-    def _advance(
-        self, rule: Rule, case: _Case | None, rows: IntArray, detection: Detection
-    ) -> list[_Case]:
-        """Open a case, or carry one on by one frame; returned if it opened or got worse."""
-        window = self._history.window(rule)
-        member = slice(None) if detection.whole_run else rows
-        severity = Severity(int(detection.severity[member].max()))
-        if case is None:
-            since = int(detection.since[member].min())
-            finding = rule.explain(window, rows, since)
-            paths = tuple(self._table.paths[row] for row in rows)
-            case = _Case(
-                rule, paths, since, window.step, severity, finding, self._reading(finding, paths)
+        if detection.together or not sick.size:
+            if not sick.size and not detection.whole_run:
+                return []
+            return [(0 if track.cases else NOBODY, sick)]
+        owner = track.owner[sick]
+        free = sick[owner == NOBODY]
+        groups = {int(i): sick[owner == i] for i in np.unique(owner) if i != NOBODY}
+        fresh: list[tuple[int, IntArray]] = []
+        near = max(NEAR_STEPS, 2 * int(self._history.spans().max())) if free.size else 0
+        free = free[np.argsort(detection.since[free], kind="stable")]
+        while free.size:
+            since = int(detection.since[free[0]])
+            member = detection.since[free] <= since + near
+            rows, free = free[member], free[~member]
+            home = next(
+                (
+                    i
+                    for i, case in enumerate(track.cases)
+                    if case.open and abs(case.first_step - since) <= near
+                ),
+                NOBODY,
             )
-            self._cases.append(case)
-            return [case]
-        before = case.severity
+            if home == NOBODY:
+                fresh.append((NOBODY, np.sort(rows)))
+            else:
+                groups[home] = np.sort(np.append(groups.get(home, sick[:0]), rows))
+        return [*groups.items(), *fresh]
+
+    def _open(self, track: _Track, rows: IntArray, detection: Detection) -> _Case:
+        window = self._history.window(track.rule)
+        member = slice(None) if detection.whole_run else rows
+        since = int(detection.since[member].min())
+        severity = Severity(int(detection.severity[member].max()))
+        finding = track.rule.explain(window, rows, since)
         paths = tuple(self._table.paths[row] for row in rows)
-        joined = [path for path in paths if path not in case.paths]
+        reading = self._reading(finding, paths)
+        case = _Case(track.rule, paths, since, window.step, severity, finding, reading)
+        track.owner[rows] = len(track.cases)
+        track.cases.append(case)
+        return case
+
+    def _carry_on(self, track: _Track, index: int, rows: IntArray, detection: Detection) -> bool:
+        """Update a case by one frame; whether it became worse."""
+        window = self._history.window(track.rule)
+        case = track.cases[index]
+        member = slice(None) if detection.whole_run else rows
+        before = case.severity
+        case.severity = Severity(int(detection.severity[member].max()))
         case.last_step = window.step
         case.open, case.clean, case.frames = True, 0, case.frames + 1
-        case.severity = severity
+        joined = rows[track.owner[rows] == NOBODY]
+        track.owner[joined] = index
         due = case.frames % EXPLAIN_EVERY == 0 or case.frames & (case.frames - 1) == 0
-        if joined or severity != before or due:
-            case.paths = self._ordered((*case.paths, *joined))
-            if not rule.about_onset:
-                case.finding = rule.explain(window, rows, case.first_step)
-                case.reading = self._reading(case.finding, case.paths)
-        return [case] if severity > before else []
-
-    def _ordered(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Network order; variables of an earlier table last."""
-        last = len(self._row)
-        return tuple(sorted(paths, key=lambda path: self._row.get(path, last)))
+        if joined.size:
+            gone = [path for path in case.paths if path not in self._table.paths]
+            now = np.flatnonzero(track.owner == index)
+            case.paths = (*(self._table.paths[row] for row in now), *gone)
+        if (joined.size or case.severity != before or due) and not track.rule.about_onset:
+            case.finding = track.rule.explain(window, rows, case.first_step)
+            case.reading = self._reading(case.finding, case.paths)
+        return case.severity > before
 
     def _reading(self, finding: Finding, paths: tuple[str, ...]) -> tuple[str, ...]:
         """The variables of a flag in the order in which its rule wants them read."""

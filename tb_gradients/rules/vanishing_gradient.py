@@ -95,11 +95,10 @@ class VanishingGradient(Rule):
         weight = window.statistic("weight_norm")[reach][:, rows]
         start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
         relative = gradient / np.fmax(np.fmax(weight, start), 1e-30)
-        known = ~np.isnan(relative)
-        result = np.full(len(rows), np.nan, np.float32)
-        some = known.any(axis=0)
-        if some.any():
-            result[some] = np.nanmedian(relative[:, some], axis=0)
+        # The lower median, as sorting puts NaN last: nanmedian takes twenty times as long.
+        known = len(relative) - np.isnan(relative).sum(axis=0)
+        relative.sort(axis=0)
+        result: FloatArray = relative[np.maximum(known - 1, 0) // 2, np.arange(len(rows))]
         return result
 
     def _faded(self, relative: FloatArray) -> BoolArray:

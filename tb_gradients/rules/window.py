@@ -263,10 +263,12 @@ class Window:
             per_step: the frame speaks of its own step; otherwise of all steps since the
                 previous frame, and the onset is the first of those.
         """
-        count = len(self)
-        index = np.arange(count)[:, np.newaxis]
-        last_clean = np.where(known & ~bad, index, -1).max(axis=0, initial=-1)
-        first = np.argmax((bad & known) & (index > last_clean), axis=0)
+        hit, clean = bad & known, known & ~bad
+        if clean.any():  # a disease that is older than the window has no clean frame in it
+            last_clean = len(self) - 1 - np.argmax(clean[::-1], axis=0)
+            last_clean = np.where(clean.any(axis=0), last_clean, -1)
+            hit &= np.arange(len(self))[:, np.newaxis] > last_clean
+        first = np.argmax(hit, axis=0)
         begins = self.steps if per_step else self.steps - self.spans + 1
         onset: IntArray = np.maximum(begins[first], 0)
         return onset
