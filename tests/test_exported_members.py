@@ -1,0 +1,43 @@
+"""The public names are those that `__init__` lists: no more, no fewer, and all documented."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import pytest
+
+import tb_gradients
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_list_is_sorted_and_names_nothing_twice() -> None:
+    assert list(tb_gradients.__all__) == sorted(set(tb_gradients.__all__))
+
+
+@pytest.mark.parametrize("name", tb_gradients.__all__)
+def test_every_listed_name_exists(name: str) -> None:
+    assert getattr(tb_gradients, name) is not None
+
+
+def test_dir_shows_the_list_and_nothing_else_that_is_public() -> None:
+    shown = {
+        name
+        for name in dir(tb_gradients)
+        if not name.startswith("_")
+        and not isinstance(vars(tb_gradients).get(name), types.ModuleType)
+        and name != "annotations"
+    }
+    assert shown == {name for name in tb_gradients.__all__ if not name.startswith("_")}
+
+
+def test_a_name_that_does_not_exist_is_refused_as_by_any_module() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        tb_gradients.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(set(tb_gradients.__all__) - {"__version__"}))
+def test_every_public_name_is_in_the_manual(name: str) -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    assert any(name in page.read_text(encoding="utf-8") for page in pages)
