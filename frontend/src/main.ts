@@ -1,3 +1,9 @@
+/** The entry that TensorBoard calls. */
+
+import { createClient } from './api/client';
+import { startApp } from './app';
+import { createHost } from './host';
+
 export function render(): void {
-  document.body.textContent = 'Gradient Health';
+  startApp(document.body, createHost(), createClient());
 }

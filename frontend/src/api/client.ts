@@ -1,0 +1,55 @@
+/**
+ * The one module that talks to the server.
+ *
+ * Addresses are relative: the page's base is the plugin's own folder, so path prefixes
+ * and proxies need no care here. A failure is an Error whose message is a sentence for
+ * the reader, the server's own one where it sent one.
+ */
+
+import { decodeError, decodeFloats, decodeRules, decodeRun, decodeRuns } from './decode';
+import type { RuleBook, Run, RunSummary } from './types';
+
+export interface Client {
+  runs(): Promise<RunSummary[]>;
+  run(run: string): Promise<Run>;
+  /** [steps, variables], row-major. */
+  matrix(run: string, statistic: string): Promise<Float32Array>;
+  /** [steps, statistics] of one variable. */
+  series(run: string, variable: string): Promise<Float32Array>;
+  /** [steps, context columns]. */
+  context(run: string): Promise<Float32Array>;
+  /** [histogram steps, bins] of one variable. */
+  histogram(run: string, variable: string): Promise<Float32Array>;
+  rules(): Promise<RuleBook>;
+}
+
+export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)): Client {
+  async function get(route: string, parameters: Record<string, string> = {}): Promise<Response> {
+    const query = new URLSearchParams(parameters).toString();
+    let response: Response;
+    try {
+      response = await fetcher(query === '' ? `./${route}` : `./${route}?${query}`);
+    } catch {
+      throw new Error('TensorBoard does not answer. Is it still running?');
+    }
+    if (!response.ok) {
+      const sentence = decodeError(await response.text());
+      throw new Error(sentence ?? `TensorBoard answered ${response.status} for “${route}”.`);
+    }
+    return response;
+  }
+  const json = async (route: string, parameters?: Record<string, string>): Promise<unknown> =>
+    (await get(route, parameters)).json();
+  const floats = async (route: string, parameters: Record<string, string>): Promise<Float32Array> =>
+    decodeFloats(await (await get(route, parameters)).arrayBuffer());
+
+  return {
+    runs: async () => decodeRuns(await json('runs')),
+    run: async (run) => decodeRun(await json('run', { run })),
+    matrix: (run, statistic) => floats('matrix', { run, statistic }),
+    series: (run, variable) => floats('series', { run, variable }),
+    context: (run) => floats('context', { run }),
+    histogram: (run, variable) => floats('histogram', { run, variable }),
+    rules: async () => decodeRules(await json('rules')),
+  };
+}

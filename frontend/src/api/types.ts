@@ -1,0 +1,125 @@
+/**
+ * What the tab works with: the typed form of the server's answers.
+ *
+ * The wire shapes are described once, in `docs/design.md` ("HTTP"); `decode.ts` turns
+ * them into these. Nothing here knows about fetch, the DOM or drawing.
+ */
+
+export const SEVERITIES = ['critical', 'warning', 'info'] as const;
+export type Severity = (typeof SEVERITIES)[number];
+export type Verdict = Severity | 'healthy';
+
+export interface RunSummary {
+  readonly run: string;
+  readonly firstStep: number;
+  readonly lastStep: number;
+  readonly frames: number;
+  readonly variables: number;
+  readonly verdict: Verdict;
+  readonly counts: Readonly<Record<Severity, number>>;
+}
+
+/** One column of numbers: a statistic per variable, or a value per step. */
+export interface Column {
+  readonly name: string;
+  readonly unit: string;
+  readonly scope: 'step' | 'window';
+  readonly scale: 'log' | 'linear' | 'count';
+  readonly meaning: string;
+}
+
+export interface Variable {
+  readonly path: string;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly elements: number;
+  readonly module: string;
+  readonly layerClass: string;
+  readonly role: string;
+  readonly activation: string;
+  readonly initializer: string;
+  readonly regularizer: string;
+  readonly constraint: string;
+  readonly trainable: boolean;
+  readonly units: number;
+  readonly optimizer: string;
+  readonly facts: Readonly<Record<string, string>>;
+}
+
+export interface Evidence {
+  readonly name: string;
+  readonly value: number;
+  /** Null: the value speaks for itself. */
+  readonly threshold: number | null;
+}
+
+export interface Cause {
+  readonly id: string;
+  readonly confidence: number;
+  readonly summary: string;
+}
+
+export interface Flag {
+  readonly id: string;
+  readonly rule: string;
+  readonly severity: Severity;
+  readonly variables: readonly string[];
+  readonly firstStep: number;
+  readonly lastStep: number;
+  readonly open: boolean;
+  readonly summary: string;
+  readonly evidence: readonly Evidence[];
+  readonly causes: readonly Cause[];
+  readonly fixes: readonly string[];
+}
+
+/** A rule that raised, or a sentence about data that could not be read. */
+export interface RuleError {
+  readonly rule: string;
+  readonly step: number | null;
+  readonly message: string;
+}
+
+/** Fixed log2 bins; see `histogram` in the design picture for their order. */
+export interface HistogramBins {
+  readonly lowestExponent: number;
+  readonly octaves: number;
+}
+
+export interface Run {
+  readonly run: string;
+  readonly steps: readonly number[];
+  readonly variables: readonly Variable[];
+  readonly statistics: readonly Column[];
+  readonly contextColumns: readonly Column[];
+  readonly context: Readonly<Record<string, string>>;
+  readonly flags: readonly Flag[];
+  readonly errors: readonly RuleError[];
+  readonly sampled: boolean;
+  readonly judged: 'live' | 'offline';
+  readonly histogramSteps: readonly number[];
+  readonly histogram: HistogramBins;
+}
+
+/** The manual page of a rule, written in the rule's own source. */
+export interface RuleCard {
+  readonly id: string;
+  readonly title: string;
+  readonly severity: string;
+  readonly summary: string;
+  readonly why: string;
+  readonly definition: string;
+  readonly fixes: readonly string[];
+  readonly silentWhen: string;
+}
+
+export interface CauseCard {
+  readonly id: string;
+  readonly title: string;
+  readonly summary: string;
+}
+
+export interface RuleBook {
+  readonly rules: ReadonlyMap<string, RuleCard>;
+  readonly causes: ReadonlyMap<string, CauseCard>;
+}

@@ -1,0 +1,115 @@
+/**
+ * Puts the parts together: host and client feed the store, the store feeds the views.
+ */
+
+import type { Client } from './api/client';
+import { h } from './dom';
+import type { Host, Link } from './host';
+import { applyTheme } from './scale/colour';
+import { createActions, type Actions } from './store/actions';
+import { createLoader } from './store/loader';
+import { DEFAULT_STATISTIC, initialState, type State } from './store/state';
+import { createStore, type Store } from './store/store';
+import { createCharts } from './views/charts';
+import { createDivider } from './views/divider';
+import { createEmpty } from './views/empty';
+import { createFlags } from './views/flags';
+import { createHeader } from './views/header';
+import { createHeatmap } from './views/heatmap';
+import { createInspector } from './views/inspector';
+import { applyLayout } from './views/layout';
+import { createRuleCard } from './views/rulecard';
+import style from './views/style.css';
+
+export function startApp(body: HTMLElement, host: Host, client: Client): void {
+  const root = document.documentElement;
+  const store = createStore<State>(initialState(host.theme()));
+  let refresh = (): void => undefined;
+  const actions = createActions(store, () => {
+    refresh();
+  });
+  actions.followLink(host.readLink());
+  document.head.append(h('style', {}, style));
+  document.title = 'Gradient Health';
+  applyLayout(root);
+  const update = buildPage(body, actions);
+  store.subscribe((state) => {
+    if (root.dataset.theme !== state.theme) applyTheme(root, state.theme);
+    if (state.visible) update(state);
+  });
+  applyTheme(root, store.get().theme);
+  update(store.get());
+
+  refresh = createLoader(store, client, () => host.runs()).refresh;
+  host.onTheme((theme) => {
+    store.set({ theme });
+  });
+  host.onVisible((visible) => {
+    store.set({ visible });
+  });
+  host.onReload(() => {
+    refresh();
+  });
+  linkBothWays(store, host, actions);
+}
+
+/** Three panes: what is wrong | everything over steps | everything at the chosen step. */
+function buildPage(body: HTMLElement, actions: Actions): (state: State) => void {
+  const page = h('div', { class: 'page' });
+  const left = h('div', { class: 'pane pane-left' });
+  const middle = h('div', { class: 'pane pane-middle' });
+  const right = h('div', { class: 'pane pane-right' });
+  const header = createHeader(page, actions);
+  page.append(h('main', { class: 'panes' }, left, middle, right));
+  const empty = createEmpty(body, actions);
+  body.append(page);
+  const heatmap = createHeatmap(middle, actions);
+  const divider = createDivider('Height of the heat-map', 0.5, (share) => {
+    middle.style.setProperty('--split', `${100 * share}%`);
+  });
+  middle.append(divider);
+  const views = [
+    header,
+    createFlags(left, actions),
+    heatmap,
+    createCharts(middle, actions),
+    createInspector(right, actions),
+    createRuleCard(body, actions),
+    empty,
+  ];
+  return (state) => {
+    const anything = state.runs !== null && state.runs.length > 0;
+    body.dataset.phase = anything ? 'data' : 'empty';
+    const open =
+      state.run?.variables.some(({ path }) => path === state.selectedVariable) ?? false;
+    page.dataset.detail = open ? 'open' : 'closed';
+    for (const view of views) view.update(state);
+  };
+}
+
+/** The address follows the selection, and the selection the address. */
+function linkBothWays(store: Store<State>, host: Host, actions: Actions): void {
+  const linkOf = (state: State): Link => ({
+    run: state.selectedRun ?? '',
+    flag: state.selectedFlag ?? '',
+    variable: state.selectedVariable ?? '',
+    statistic: state.statistic === DEFAULT_STATISTIC ? '' : state.statistic,
+  });
+  let written = '';
+  store.subscribe((state) => {
+    const link = linkOf(state);
+    const text = JSON.stringify(link);
+    // Not before the first data: an address read on load must survive an empty server.
+    if (state.run === null || text === written) return;
+    written = text;
+    host.writeLink(link);
+  });
+  host.onLink((link) => {
+    // Another tab's address may hold nothing of ours.
+    if (Object.keys(link).length === 0) return;
+    const same = Object.entries(linkOf(store.get())).every(
+      ([key, value]) => (link[key] ?? '') === value,
+    );
+    if (!same) actions.followLink(link);
+  });
+}

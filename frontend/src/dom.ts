@@ -1,0 +1,56 @@
+/** Three small helpers instead of a framework: make elements, and redraw only on change. */
+
+type Value = string | number | boolean | null | undefined | ((event: never) => void);
+export type Child = Node | string | number | null | false | undefined | readonly Child[];
+
+/**
+ * An element with attributes, listeners and children.
+ *
+ * `onclick`-like keys take functions and become listeners (the page's content policy
+ * forbids inline handlers); `true` makes an empty attribute, `false` and `null` none.
+ */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Readonly<Record<string, Value>> = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') {
+      element.addEventListener(name.slice(2), value as EventListener);
+    } else if (value === true) {
+      element.setAttribute(name, '');
+    } else if (value !== false && value !== null && value !== undefined) {
+      element.setAttribute(name, String(value));
+    }
+  }
+  append(element, children);
+  return element;
+}
+
+function append(element: Element, children: readonly Child[]): void {
+  for (const child of children) {
+    if (Array.isArray(child)) append(element, child as readonly Child[]);
+    else if (child !== null && child !== undefined && child !== false) {
+      element.append(child instanceof Node ? child : String(child as string | number));
+    }
+  }
+}
+
+/** Replace what an element holds. */
+export function fill(element: Element, ...children: readonly Child[]): void {
+  element.replaceChildren();
+  append(element, children);
+}
+
+/** Wrap a drawing function so that it runs only when one of its arguments is another one. */
+export function onChange<T extends readonly unknown[]>(
+  draw: (...args: T) => void,
+): (...args: T) => void {
+  let last: T | null = null;
+  return (...args) => {
+    if (last?.every((value, i) => Object.is(value, args[i]))) return;
+    last = args;
+    draw(...args);
+  };
+}

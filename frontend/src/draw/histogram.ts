@@ -1,0 +1,134 @@
+/** Histograms in two forms: all of them over steps as a heat-map, one of them as bars. */
+
+import { frameAtX, stepX, type StepAxis } from '../scale/axis';
+import { RAMP_SIZE, type Palette, type Ramp } from '../scale/colour';
+import { nonfiniteShare, signedShares, type Histogram, type HistogramFrame } from '../scale/histogram';
+import { drawMissing, drawNonfinite } from './marks';
+
+const NONFINITE_BAND = 11;
+
+/** Powers of ten among octaves, for labels: exponent of two -> text. */
+function decades(first: number, last: number, most: number): { octave: number; label: string }[] {
+  const low = Math.ceil((first + 0.5) * Math.LOG10E * Math.LN2);
+  const high = Math.floor((last + 0.5) * Math.LOG10E * Math.LN2);
+  const stride = Math.max(1, Math.ceil((high - low + 1) / most));
+  const found = [];
+  for (let ten = high; ten >= low; ten -= stride) {
+    found.push({ octave: ten * Math.log2(10), label: `1e${ten}` });
+  }
+  return found;
+}
+
+/** Frequent and rare bins both show: colour follows the square root of the share. */
+const shade = (share: number): number =>
+  Math.min(RAMP_SIZE - 1, Math.round(Math.sqrt(Math.min(1, 2 * share)) * (RAMP_SIZE - 1)));
+
+export function drawHistogramMap(
+  context: CanvasRenderingContext2D,
+  histogram: Histogram,
+  histogramSteps: readonly number[],
+  axis: StepAxis,
+  x: number,
+  height: number,
+  ramp: Ramp,
+  palette: Palette,
+): void {
+  const octaves = histogram.last - histogram.first + 1;
+  const bins = 2 * octaves + 1;
+  const top = NONFINITE_BAND + 2;
+  // Zero is one bin among fifty; it is drawn three times as thick to be seen.
+  const unit = (height - top - 4) / (bins + 2);
+  const yOf = (bin: number): number =>
+    height - 4 - unit * (bin <= octaves ? bin : bin + 2);
+  const columns = histogram.frames.map((frame, i) => {
+    const step = histogramSteps[i] ?? 0;
+    const next = histogramSteps[i + 1];
+    const from = Math.round(stepX(axis, step));
+    const to = next === undefined ? axis.width : Math.round(stepX(axis, next));
+    return { frame, from, to: Math.max(from + 1, to) };
+  });
+  const begin = columns[0]?.from ?? axis.width;
+  if (begin > 0) drawMissing(context, palette, x, top, begin, height - top - 4);
+  for (const { frame, from, to } of columns) {
+    signedShares(frame).forEach((share, bin) => {
+      if (share === 0) return;
+      const c = 3 * shade(share);
+      context.fillStyle = `rgb(${ramp[c]} ${ramp[c + 1]} ${ramp[c + 2]})`;
+      const [y0, y1] = [yOf(bin + 1), yOf(bin)];
+      context.fillRect(x + from, y0, to - from, y1 - y0 + 0.3);
+    });
+    if (nonfiniteShare(frame) > 0) {
+      drawNonfinite(context, palette, x + from, 0, to - from, NONFINITE_BAND);
+    }
+  }
+  context.fillStyle = palette.quiet;
+  context.textAlign = 'right';
+  context.textBaseline = 'middle';
+  const labels = Math.max(1, Math.floor((octaves * unit) / 16));
+  for (const { octave, label } of decades(histogram.first, histogram.last, labels)) {
+    const place = octave - histogram.first;
+    if (place < 5 / unit) continue; // would touch the label of zero
+    context.fillText(label, x - 6, yOf(octaves + 1) - unit * place);
+    context.fillText(`−${label}`, x - 6, yOf(octaves) + unit * place);
+  }
+  context.fillText('0', x - 6, (yOf(octaves) + yOf(octaves + 1)) / 2);
+}
+
+/** Which histogram stands at a pixel: the last one taken at or before it. */
+export function histogramAt(
+  axis: StepAxis,
+  histogramSteps: readonly number[],
+  x: number,
+): number {
+  const step = axis.steps[frameAtX(axis, x)] ?? 0;
+  return histogramSteps.findLastIndex((candidate) => candidate <= step);
+}
+
+export function drawHistogramBars(
+  context: CanvasRenderingContext2D,
+  histogram: Histogram,
+  frame: HistogramFrame,
+  width: number,
+  height: number,
+  palette: Palette,
+): void {
+  const shares = signedShares(frame);
+  const nonfinite = nonfiniteShare(frame);
+  const octaves = histogram.last - histogram.first + 1;
+  const zeroWidth = 10;
+  const right = nonfinite > 0 ? 26 : 0;
+  const unit = (width - zeroWidth - 8 - right) / (2 * octaves);
+  const floor = height - 18;
+  const most = Math.max(nonfinite, ...shares);
+  const tall = (share: number): number => (most > 0 ? (share / most) * (floor - 4) : 0);
+  const xOf = (bin: number): number =>
+    bin <= octaves ? bin * unit : bin * unit - unit + zeroWidth + 8;
+  context.strokeStyle = palette.line;
+  context.beginPath();
+  context.moveTo(0, floor + 0.5);
+  context.lineTo(width, floor + 0.5);
+  context.stroke();
+  shares.forEach((share, bin) => {
+    if (share === 0) return;
+    const zero = bin === octaves;
+    context.fillStyle = zero ? palette.zeroLine : palette.first;
+    const left = zero ? octaves * unit + 4 : xOf(bin);
+    const size = Math.max(1, tall(share));
+    context.fillRect(left, floor - size, zero ? zeroWidth : Math.max(1, unit - 0.5), size);
+  });
+  if (nonfinite > 0) {
+    const size = Math.max(11, tall(nonfinite));
+    drawNonfinite(context, palette, width - 16, floor - size, 12, size);
+  }
+  context.fillStyle = palette.quiet;
+  context.textBaseline = 'top';
+  context.textAlign = 'center';
+  context.fillText('0', octaves * unit + 4 + zeroWidth / 2, floor + 4);
+  const labels = Math.max(1, Math.floor((octaves * unit) / 40));
+  for (const { octave, label } of decades(histogram.first, histogram.last, labels)) {
+    const place = (octave - histogram.first) * unit;
+    if (place < 24 || place > octaves * unit - 10) continue;
+    context.fillText(label, octaves * unit + zeroWidth + 8 + place, floor + 4);
+    context.fillText(`−${label}`, octaves * unit - place, floor + 4);
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * One small chart over steps: lines with their extremes, zero docked, marks on top.
+ */
+
+import type { Domain } from '../scale/domain';
+import { isZero, position } from '../scale/domain';
+import type { StepAxis } from '../scale/axis';
+import type { Palette } from '../scale/colour';
+import { stretches, type Strip } from '../scale/reduce';
+import { drawMissing, drawNonfinite } from './marks';
+
+export interface Line {
+  readonly strip: Strip;
+  readonly colour: string;
+  readonly dashed: boolean;
+}
+
+export interface Chart {
+  readonly domain: Domain;
+  readonly lines: readonly Line[];
+  readonly ticks: readonly { readonly value: number; readonly label: string }[];
+  /** A horizontal guide, for example the healthy update ratio. */
+  readonly guide: number | null;
+}
+
+const PADDING = 5;
+const DOCK = 7;
+
+/** Height of a value; zero sits on its dock below the lowest decade. */
+function heightOf(domain: Domain, height: number): (value: number) => number {
+  const bottom = height - PADDING - (domain.kind === 'log' ? DOCK : 0);
+  return (value) =>
+    isZero(domain, value)
+      ? height - PADDING
+      : bottom - position(domain, value) * (bottom - PADDING);
+}
+
+export function drawChart(
+  context: CanvasRenderingContext2D,
+  chart: Chart,
+  axis: StepAxis,
+  x: number,
+  height: number,
+  palette: Palette,
+): void {
+  const y = heightOf(chart.domain, height);
+  const { width } = axis;
+  context.strokeStyle = palette.line;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (const { value } of chart.ticks) {
+    const at = Math.round(y(value)) + 0.5;
+    context.moveTo(x, at);
+    context.lineTo(x + width, at);
+  }
+  context.stroke();
+  context.fillStyle = palette.quiet;
+  context.textAlign = 'right';
+  context.textBaseline = 'middle';
+  for (const { value, label } of chart.ticks) context.fillText(label, x - 6, y(value));
+  if (chart.guide !== null) drawGuide(context, chart.guide, x, width, y, palette);
+  const first = chart.lines[0];
+  if (first) {
+    for (const [from, to] of stretches(width, (i) => missing(chart.lines, i))) {
+      drawMissing(context, palette, x + from, PADDING, to - from, height - 2 * PADDING);
+    }
+  }
+  for (const line of chart.lines) drawLine(context, line, axis, x, y);
+  if (first) {
+    for (const [from, to] of stretches(width, (i) => first.strip.marked[i] === 1)) {
+      drawNonfinite(context, palette, x + from, 0, to - from, 11);
+    }
+  }
+}
+
+const missing = (lines: readonly Line[], x: number): boolean =>
+  lines.every(({ strip }) => Number.isNaN(strip.high[x] ?? Number.NaN) && strip.marked[x] !== 1);
+
+function drawGuide(
+  context: CanvasRenderingContext2D,
+  guide: number,
+  x: number,
+  width: number,
+  y: (value: number) => number,
+  palette: Palette,
+): void {
+  context.strokeStyle = palette.healthy;
+  context.setLineDash([2, 3]);
+  context.beginPath();
+  context.moveTo(x, Math.round(y(guide)) + 0.5);
+  context.lineTo(x + width, Math.round(y(guide)) + 0.5);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+/** Through the middle of every frame; a pixel of many steps shows their whole range. */
+function drawLine(
+  context: CanvasRenderingContext2D,
+  { strip, colour, dashed }: Line,
+  axis: StepAxis,
+  x: number,
+  y: (value: number) => number,
+): void {
+  context.strokeStyle = colour;
+  context.lineWidth = 1.5;
+  context.lineJoin = 'round';
+  context.setLineDash(dashed ? [4, 3] : []);
+  context.beginPath();
+  let pen = false;
+  let drawn = -1;
+  for (let frame = 0; frame < axis.start.length; frame++) {
+    const column = axis.start[frame] ?? 0;
+    if (column === drawn) continue;
+    drawn = column;
+    const high = strip.high[column] ?? Number.NaN;
+    const low = strip.low[column] ?? Number.NaN;
+    if (Number.isNaN(high)) {
+      pen = false;
+      continue;
+    }
+    const at = x + (column + Math.min(axis.end[frame] ?? 0, axis.width)) / 2;
+    if (!pen) context.moveTo(at, y(high));
+    // A lone value between gaps must still leave a trace.
+    if (!pen) context.lineTo(at + 0.5, y(high));
+    context.lineTo(at, y(high));
+    if (low !== high) {
+      context.lineTo(at, y(low));
+      context.lineTo(at, y(high));
+    }
+    pen = true;
+  }
+  context.stroke();
+  context.setLineDash([]);
+}

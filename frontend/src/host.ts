@@ -1,0 +1,184 @@
+/**
+ * The one module that touches the page around us.
+ *
+ * In:  TensorBoard's page, when we are inside of it: theme, address, message port.
+ * Out: a `Host` of plain functions. Every access to the parent may fail (another origin,
+ *      no TensorBoard at all); then the page stands on its own.
+ * Does not know about runs, the store or views.
+ *
+ * TensorBoard never published its guest library, so its small protocol is spoken here:
+ * JSON strings over a MessagePort, every request answered by exactly one reply.
+ */
+
+export type Theme = 'light' | 'dark';
+export type Link = Readonly<Record<string, string>>;
+
+export interface Host {
+  theme(): Theme;
+  onTheme(listener: (theme: Theme) => void): void;
+  /** TensorBoard was asked to reload its data, by its button or its timer. */
+  onReload(listener: () => void): void;
+  /** Called with false when our tab is hidden, with true when it is shown again. */
+  onVisible(listener: (visible: boolean) => void): void;
+  /** Run names in the order in which TensorBoard colours them; empty without TensorBoard. */
+  runs(): Promise<readonly string[]>;
+  readLink(): Link;
+  writeLink(link: Link): void;
+  onLink(listener: (link: Link) => void): void;
+}
+
+const PREFIX = 'p.gradient_health.';
+
+interface Message {
+  readonly type: string;
+  readonly id: number;
+  readonly payload?: unknown;
+  readonly error?: string | null;
+  readonly isReply: boolean;
+}
+
+interface Storage {
+  setString(
+    key: string,
+    value: string,
+    options: { useLocationReplace: boolean; defaultValue: string },
+  ): void;
+}
+
+/** The parent window, if there is one that we may look into. */
+function parentWindow(): Window | null {
+  try {
+    if (window.parent === window) return null;
+    return window.parent.document.body === null ? null : window.parent;
+  } catch {
+    return null;
+  }
+}
+
+/** The keys of ours in TensorBoard's `#name&key=value&...`. */
+export function parseLink(hash: string): Link {
+  const link: Record<string, string> = {};
+  for (const part of hash.replace(/^#/, '').split('&')) {
+    const [key, value] = part.split('=', 2).map(decoded);
+    if (key?.startsWith(PREFIX) && value !== undefined) link[key.slice(PREFIX.length)] = value;
+  }
+  return link;
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // not encoded by TensorBoard; better shown than lost
+  }
+}
+
+type Request = (type: string) => Promise<unknown>;
+
+/** Shake hands with TensorBoard; requests fail softly when nobody answers. */
+function connect(handlers: Readonly<Record<string, () => void>>): Request {
+  const { port1: port, port2 } = new MessageChannel();
+  const waiting = new Map<number, (message: Message) => void>();
+  let nextId = 0;
+  const post = (message: Message): void => {
+    port.postMessage(JSON.stringify({ payload: null, error: null, ...message }));
+  };
+  port.onmessage = (event: MessageEvent<string>) => {
+    const message = JSON.parse(event.data) as Message;
+    if (message.isReply) {
+      waiting.get(message.id)?.(message);
+      waiting.delete(message.id);
+      return;
+    }
+    handlers[message.type]?.();
+    post({ type: message.type, id: message.id, isReply: true });
+  };
+  window.parent.postMessage('experimental.bootstrap', '*', [port2]);
+  return (type) =>
+    new Promise((resolve, reject) => {
+      const id = nextId++;
+      waiting.set(id, ({ error, payload }) => {
+        if (error) reject(new Error(error));
+        else resolve(payload);
+      });
+      post({ type, id, isReply: false });
+    });
+}
+
+export function createHost(): Host {
+  const parent = parentWindow();
+  const reloadListeners: (() => void)[] = [];
+  const request: Request | null =
+    parent &&
+    connect({
+      'experimental.DataReloaded': () => {
+        for (const listener of reloadListeners) listener();
+      },
+    });
+  const preference = window.matchMedia('(prefers-color-scheme: dark)');
+
+  const theme = (): Theme => {
+    const dark = parent
+      ? parent.document.body.classList.contains('dark-mode')
+      : preference.matches;
+    return dark ? 'dark' : 'light';
+  };
+
+  return {
+    theme,
+    onTheme(listener) {
+      const notify = (): void => {
+        listener(theme());
+      };
+      if (!parent) {
+        preference.addEventListener('change', notify);
+        return;
+      }
+      // TensorBoard tells its guests nothing about dark mode; its body's class does.
+      new MutationObserver(notify).observe(parent.document.body, {
+        attributes: true,
+        attributeFilter: ['class'],
+      });
+    },
+    onReload(listener) {
+      reloadListeners.push(listener);
+    },
+    onVisible(listener) {
+      // A hidden tab is squeezed to height 0: visibilityState and resize events miss that.
+      new IntersectionObserver((entries) => {
+        listener(entries.at(-1)?.isIntersecting ?? true);
+      }).observe(document.body);
+    },
+    async runs() {
+      if (!request) return [];
+      // The port stays silent in a frame that TensorBoard did not make.
+      const patience = new Promise<null>((resolve) => setTimeout(resolve, 2000, null));
+      const names = await Promise.race([request('experimental.GetRuns'), patience]).catch(
+        () => null,
+      );
+      return Array.isArray(names) ? names.map(String) : [];
+    },
+    readLink() {
+      // GetURLPluginData answers {} on page load, so the address itself is read.
+      return parseLink((parent ?? window).location.hash);
+    },
+    writeLink(link) {
+      const storage = (parent as { tensorboard?: { tf_storage?: Storage } } | null)?.tensorboard
+        ?.tf_storage;
+      const current = parseLink((parent ?? window).location.hash);
+      for (const [key, value] of Object.entries(link)) {
+        if ((current[key] ?? '') === value) continue;
+        try {
+          storage?.setString(PREFIX + key, value, { useLocationReplace: true, defaultValue: '' });
+        } catch {
+          // An unofficial way in; without it the tab works, only the link is poorer.
+        }
+      }
+    },
+    onLink(listener) {
+      (parent ?? window).addEventListener('hashchange', () => {
+        listener(parseLink((parent ?? window).location.hash));
+      });
+    },
+  };
+}

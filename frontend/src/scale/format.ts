@@ -1,0 +1,58 @@
+/** Numbers and names as text. Pure. */
+
+/** Three significant digits; the few names that are no numbers are spelled out. */
+export function formatNumber(value: number): string {
+  if (Number.isNaN(value)) return 'not measured';
+  if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
+  if (value === 0) return '0';
+  const magnitude = Math.abs(value);
+  if (Number.isInteger(value) && magnitude < 1e6) return formatCount(value);
+  const text =
+    magnitude >= 1e-3 && magnitude < 1e5
+      ? String(Number(value.toPrecision(3)))
+      : value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
+  return text.replace(/^-/, '−');
+}
+
+export function formatCount(value: number): string {
+  return value.toLocaleString('en-US').replace(/^-/, '−');
+}
+
+export function formatShare(value: number): string {
+  if (!Number.isFinite(value)) return formatNumber(value);
+  const percent = 100 * value;
+  // 99.97 % dead is not all dead, and 0.01 % zero is not none.
+  if (percent > 99 && percent < 100) return `${(Math.floor(percent * 100) / 100).toFixed(2)} %`;
+  if (percent > 0 && percent < 1) return `${Number(percent.toPrecision(2))} %`;
+  return `${Number(percent.toFixed(1))} %`;
+}
+
+/** A value with its unit, as a person would write it. */
+export function formatValue(value: number, unit: string): string {
+  if (Number.isNaN(value)) return 'not measured';
+  if (unit === 'share') return formatShare(value);
+  const text = formatNumber(value);
+  return unit === '' || unit === 'ratio' || unit === 'id' ? text : `${text} ${unit}`;
+}
+
+const plurals: Readonly<Record<string, string>> = { critical: 'critical', info: 'info' };
+
+export function plural(count: number, noun: string): string {
+  const word = count === 1 ? noun : (plurals[noun] ?? `${noun}s`);
+  return `${formatCount(count)} ${word}`;
+}
+
+/** `gradient_zero_share` -> `Gradient zero share`. */
+export function title(name: string): string {
+  const words = name
+    .replaceAll('_', ' ')
+    .replace(/\b(rms|nan|inf)\b/g, (word) => (word === 'nan' ? 'NaN' : word === 'inf' ? 'Inf' : 'RMS'));
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+export function formatInterval(first: number, last: number, open: boolean): string {
+  if (open) return `since step ${formatCount(first)}`;
+  return first === last
+    ? `at step ${formatCount(first)}`
+    : `steps ${formatCount(first)} to ${formatCount(last)}`;
+}

@@ -1,0 +1,89 @@
+/**
+ * The fixed signed log2 bins of a histogram, as something to draw. Pure.
+ *
+ * On disk: zero, NaN, +Inf, -Inf, positive octaves, negative octaves. To look at: from the
+ * most negative over zero to the most positive, cropped to the octaves that occur, with
+ * the non-finite ones apart.
+ */
+
+import type { HistogramBins } from '../api/types';
+
+const ZERO = 0;
+const NAN = 1;
+const POSITIVE_INF = 2;
+const NEGATIVE_INF = 3;
+const POSITIVE = 4;
+
+export interface Histogram {
+  /** Lowest and highest exponent that occur in any of the frames. */
+  readonly first: number;
+  readonly last: number;
+  readonly frames: readonly HistogramFrame[];
+}
+
+export interface HistogramFrame {
+  /** Shares of all elements, by exponent from `first` to `last`. */
+  readonly positive: readonly number[];
+  readonly negative: readonly number[];
+  readonly zero: number;
+  readonly nan: number;
+  readonly positiveInf: number;
+  readonly negativeInf: number;
+  /** Elements counted; a large variable is sampled. */
+  readonly total: number;
+}
+
+const FEWEST_OCTAVES = 8;
+
+export function readHistogram(counts: Float32Array, bins: HistogramBins): Histogram {
+  const size = POSITIVE + 2 * bins.octaves;
+  const count = Math.floor(counts.length / size);
+  let first = Infinity;
+  let last = -Infinity;
+  for (let frame = 0; frame < count; frame++) {
+    for (let octave = 0; octave < bins.octaves; octave++) {
+      const at = frame * size + POSITIVE + octave;
+      if ((counts[at] ?? 0) + (counts[at + bins.octaves] ?? 0) === 0) continue;
+      first = Math.min(first, octave);
+      last = Math.max(last, octave);
+    }
+  }
+  if (last < first) [first, last] = [-bins.lowestExponent - 10, -bins.lowestExponent];
+  for (let below = true; last - first + 1 < FEWEST_OCTAVES; below = !below) {
+    if (below && first > 0) first -= 1;
+    else last += 1;
+  }
+  const frames = Array.from({ length: count }, (_, i) =>
+    readFrame(counts.subarray(i * size, (i + 1) * size), bins.octaves, first, last),
+  );
+  return { first: first + bins.lowestExponent, last: last + bins.lowestExponent, frames };
+}
+
+function readFrame(
+  counts: Float32Array,
+  octaves: number,
+  first: number,
+  last: number,
+): HistogramFrame {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const share = (bin: number): number => (total > 0 ? (counts[bin] ?? 0) / total : 0);
+  const octave = (from: number) =>
+    Array.from({ length: last - first + 1 }, (_, i) => share(from + first + i));
+  return {
+    positive: octave(POSITIVE),
+    negative: octave(POSITIVE + octaves),
+    zero: share(ZERO),
+    nan: share(NAN),
+    positiveInf: share(POSITIVE_INF),
+    negativeInf: share(NEGATIVE_INF),
+    total,
+  };
+}
+
+/** Shares from the most negative magnitude over zero to the most positive one. */
+export function signedShares(frame: HistogramFrame): number[] {
+  return [...frame.negative].reverse().concat(frame.zero, frame.positive);
+}
+
+export const nonfiniteShare = (frame: HistogramFrame): number =>
+  frame.nan + frame.positiveInf + frame.negativeInf;

@@ -1,0 +1,124 @@
+/** Questions to the state. Pure. */
+
+import {
+  SEVERITIES,
+  type Column,
+  type Flag,
+  type Run,
+  type RunSummary,
+  type Variable,
+  type Verdict,
+} from '../api/types';
+import { frameAtStep } from '../scale/axis';
+import { formatCount, plural } from '../scale/format';
+import type { State } from './state';
+
+export interface RunEntry {
+  readonly summary: RunSummary;
+  /** Position among TensorBoard's runs: its colour. */
+  readonly position: number;
+}
+
+/** Runs as TensorBoard orders them; ones it does not list come last, by name. */
+export function orderRuns(
+  runs: readonly RunSummary[],
+  hostRuns: readonly string[],
+): readonly RunEntry[] {
+  const known = new Map(hostRuns.map((name, i) => [name, i]));
+  const strangers = runs
+    .map(({ run }) => run)
+    .filter((run) => !known.has(run))
+    .sort();
+  strangers.forEach((run, i) => known.set(run, hostRuns.length + i));
+  return runs
+    .map((summary) => ({ summary, position: known.get(summary.run) ?? 0 }))
+    .sort((a, b) => a.position - b.position);
+}
+
+const RANK: Readonly<Record<Verdict, number>> = { critical: 3, warning: 2, info: 1, healthy: 0 };
+
+/** Where to land: the sickest run, and of several the first. */
+export function sickestRun(entries: readonly RunEntry[]): string | null {
+  let best: RunEntry | null = null;
+  for (const entry of entries) {
+    if (!best || RANK[entry.summary.verdict] > RANK[best.summary.verdict]) best = entry;
+  }
+  return best?.summary.run ?? null;
+}
+
+/** The overall verdict of a run, in one line. */
+export function verdictSentence(run: Run): string {
+  const first = run.steps[0] ?? 0;
+  const last = run.steps.at(-1) ?? 0;
+  const seen = `${plural(run.variables.length, 'variable')}, ${plural(run.steps.length, 'frame')} over ${plural(last - first + 1, 'step')}`;
+  const found = SEVERITIES.map((severity) => ({
+    severity,
+    count: run.flags.filter((flag) => flag.severity === severity).length,
+  })).filter(({ count }) => count > 0);
+  if (found.length === 0) return `Healthy: ${seen}, nothing found`;
+  return `${found.map(({ severity, count }) => plural(count, severity)).join(', ')} in ${seen}`;
+}
+
+export function verdictOf(run: Run): Verdict {
+  return SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s)) ?? 'healthy';
+}
+
+/** Ongoing flags first, in the server's ranking; those that ended follow. */
+export function splitFlags(flags: readonly Flag[]): { open: Flag[]; closed: Flag[] } {
+  return { open: flags.filter((flag) => flag.open), closed: flags.filter((flag) => !flag.open) };
+}
+
+export function selectedFlag(state: State): Flag | null {
+  return state.run?.flags.find((flag) => flag.id === state.selectedFlag) ?? null;
+}
+
+export function selectedVariable(state: State): Variable | null {
+  return state.run?.variables.find(({ path }) => path === state.selectedVariable) ?? null;
+}
+
+export function columnOf(run: Run, name: string): Column | null {
+  return run.statistics.find((column) => column.name === name) ?? null;
+}
+
+/** The chosen statistic, or one that this run has. */
+export function shownStatistic(run: Run, wanted: string): string {
+  return columnOf(run, wanted)?.name ?? run.statistics[0]?.name ?? wanted;
+}
+
+/**
+ * The statistic that shows best what a flag is about: the one its evidence is named after
+ * (`gradient_rms_ratio` speaks of `gradient_rms`).
+ */
+export function statisticOf(flag: Flag, run: Run): string | null {
+  for (const { name } of flag.evidence) {
+    const candidates = run.statistics
+      .map((column) => column.name)
+      .filter((statistic) => name.includes(statistic))
+      .sort((a, b) => b.length - a.length);
+    if (candidates[0] !== undefined) return candidates[0];
+  }
+  return null;
+}
+
+/** The step everything is read off at: the chosen one, else the last. */
+export function shownFrame(run: Run, step: number | null): number {
+  if (run.steps.length === 0) return 0;
+  return step === null ? run.steps.length - 1 : frameAtStep(run.steps, step);
+}
+
+/** Columns of one series as [frames] each. */
+export function seriesColumn(
+  values: Float32Array,
+  columns: readonly Column[],
+  name: string,
+): Float32Array | null {
+  const index = columns.findIndex((column) => column.name === name);
+  if (index < 0 || columns.length === 0) return null;
+  const frames = Math.floor(values.length / columns.length);
+  return Float32Array.from({ length: frames }, (_, i) => values[i * columns.length + index] ?? NaN);
+}
+
+export function describeShape(variable: Variable): string {
+  const shape = variable.shape.length === 0 ? 'scalar' : variable.shape.join(' × ');
+  return `${shape} = ${formatCount(variable.elements)}`;
+}

@@ -1,0 +1,268 @@
+/** One variable at one step: its facts, its flags, its distribution and every number. */
+
+import type { Column, Flag, Run, Variable } from '../api/types';
+import { fill, h, onChange, type Child } from '../dom';
+import { createDrawing } from '../draw/canvas';
+import { drawHistogramBars } from '../draw/histogram';
+import { PALETTES } from '../scale/colour';
+import { formatCount, formatInterval, formatShare, formatValue, plural, title } from '../scale/format';
+import { nonfiniteShare, readHistogram, type Histogram } from '../scale/histogram';
+import type { Actions } from '../store/actions';
+import { describeShape, selectedVariable, shownFrame, shownStatistic } from '../store/selectors';
+import type { ContextData, State, VariableData } from '../store/state';
+import { icon } from './icons';
+import { FONT } from './layout';
+import type { View } from './view';
+
+export function createInspector(parent: HTMLElement, actions: Actions): View {
+  const head = h('div', { class: 'inspector-head' });
+  const flags = h('div', { class: 'inspector-flags' });
+  const stepBar = h('div', { class: 'step-bar' });
+  const bars = createBars();
+  const values = h('div', { class: 'values' });
+  const facts = h('div', {});
+  const element = h(
+    'aside',
+    { class: 'inspector', 'aria-label': 'The selected variable' },
+    head,
+    flags,
+    stepBar,
+    bars.element,
+    values,
+    facts,
+  );
+  parent.append(element);
+
+  const drawHead = onChange((variable: Variable | null) => {
+    fill(
+      head,
+      variable && [
+        h('h2', {}, breakable(variable.path)),
+        h(
+          'button',
+          {
+            class: 'plain',
+            type: 'button',
+            'aria-label': 'Close the panel of this variable',
+            onclick: () => {
+              actions.selectVariable(null);
+            },
+          },
+          icon('close'),
+        ),
+      ],
+    );
+    fill(facts, variable && factTable(variable));
+  });
+  const drawFlags = onChange((run: Run | null, path: string | null, chosen: string | null) => {
+    const found = run?.flags.filter((flag) => path !== null && flag.variables.includes(path)) ?? [];
+    fill(flags, found.map((flag) => flagButton(flag, flag.id === chosen, actions)));
+  });
+  const drawStep = onChange((run: Run | null, step: number | null) => {
+    fill(stepBar, run && stepControls(run, step, actions));
+  });
+  const drawValues = onChange(
+    (
+      data: VariableData | null,
+      context: ContextData | null,
+      step: number | null,
+      statistic: string | null,
+    ) => {
+      const focused = document.activeElement?.getAttribute('data-column');
+      fill(values, data && valueTables(data, context, step, statistic, actions));
+      if (focused) values.querySelector<HTMLElement>(`[data-column="${focused}"]`)?.focus();
+    },
+  );
+
+  return {
+    update(state) {
+      const variable = selectedVariable(state);
+      element.hidden = variable === null;
+      const data = state.variable?.variable === state.selectedVariable ? state.variable : null;
+      drawHead(variable);
+      drawFlags(state.run, state.selectedVariable, state.selectedFlag);
+      drawStep(state.run, state.selectedStep);
+      drawValues(
+        data,
+        state.context,
+        state.selectedStep,
+        state.run && shownStatistic(state.run, state.statistic),
+      );
+      bars.update(state, data);
+    },
+    destroy() {
+      bars.destroy();
+      element.remove();
+    },
+  };
+}
+
+/** Long paths may break after a slash. */
+function breakable(path: string): Child[] {
+  return path.split('/').flatMap((part, i) => (i === 0 ? [part] : ['/', h('wbr'), part]));
+}
+
+function flagButton(flag: Flag, chosen: boolean, actions: Actions): HTMLElement {
+  return h(
+    'button',
+    {
+      class: 'flag-chip',
+      type: 'button',
+      'data-severity': flag.severity,
+      'aria-pressed': String(chosen),
+      title: flag.summary,
+      onclick: () => {
+        actions.toggleFlag(flag.id);
+      },
+    },
+    icon(flag.severity),
+    `${title(flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
+  );
+}
+
+function stepControls(run: Run, step: number | null, actions: Actions): Child[] {
+  const frame = shownFrame(run, step);
+  const go = (label: string, sign: string, to: number): HTMLElement =>
+    h(
+      'button',
+      {
+        type: 'button',
+        'aria-label': label,
+        disabled: to < 0 || to >= run.steps.length,
+        onclick: () => {
+          actions.selectStep(run.steps[to] ?? null);
+        },
+      },
+      sign,
+    );
+  return [
+    h('h3', {}, `At step ${formatCount(run.steps[frame] ?? 0)}`),
+    h('span', { class: 'frame-count' }, `frame ${formatCount(frame + 1)} of ${formatCount(run.steps.length)}`),
+    go('Frame before', '‹', frame - 1),
+    go('Frame after', '›', frame + 1),
+  ];
+}
+
+function createBars(): {
+  element: HTMLElement;
+  update(state: State, data: VariableData | null): void;
+  destroy(): void;
+} {
+  const caption = h('figcaption', {});
+  const drawing = createDrawing('bars', (context, width, height) => {
+    const frame = histogram?.frames[index];
+    if (!state || !histogram || !frame) return;
+    context.font = FONT;
+    drawHistogramBars(context, histogram, frame, width, height, PALETTES[state.theme]);
+  });
+  drawing.element.setAttribute('role', 'img');
+  const element = h('figure', { class: 'bars-figure' }, drawing.element, caption);
+  let state: State | null = null;
+  let histogram: Histogram | null = null;
+  let index = -1;
+  const read = onChange((data: VariableData | null) => {
+    histogram = data && readHistogram(data.histogram, data.run.histogram);
+  });
+
+  return {
+    element,
+    update(next, data) {
+      state = next;
+      read(data);
+      const step = data?.run.steps[shownFrame(data.run, next.selectedStep)] ?? 0;
+      index = data?.run.histogramSteps.findLastIndex((taken) => taken <= step) ?? -1;
+      const frame = histogram?.frames[index];
+      element.hidden = !frame;
+      if (frame) {
+        const nonfinite = nonfiniteShare(frame);
+        const text = [
+          `Gradient values at step ${formatCount(data?.run.histogramSteps[index] ?? 0)}`,
+          `${plural(frame.total, 'element')} counted`,
+          `${formatShare(frame.zero)} exactly zero`,
+          nonfinite > 0 ? `${formatShare(nonfinite)} NaN or Inf` : 'none NaN or Inf',
+        ].join(', ');
+        caption.textContent = text;
+        drawing.element.setAttribute('aria-label', text);
+        drawing.request();
+      }
+    },
+    destroy() {
+      drawing.destroy();
+      element.remove();
+    },
+  };
+}
+
+function valueTables(
+  data: VariableData,
+  context: ContextData | null,
+  step: number | null,
+  statistic: string | null,
+  actions: Actions,
+): Child[] {
+  const { run, series } = data;
+  const frame = shownFrame(run, step);
+  const row = (column: Column, value: number, name: Child): HTMLElement =>
+    h(
+      'tr',
+      { title: column.meaning },
+      h('th', { scope: 'row' }, name),
+      h('td', { 'data-missing': Number.isNaN(value) }, formatValue(value, column.unit)),
+    );
+  const statisticButton = ({ name, meaning }: Column): HTMLElement =>
+    h(
+      'button',
+      {
+        class: 'column-link',
+        type: 'button',
+        'data-column': name,
+        'aria-pressed': String(name === statistic),
+        'aria-description': `${meaning} Show it in the heat-map.`,
+        onclick: () => {
+          actions.selectStatistic(name);
+        },
+      },
+      title(name),
+    );
+  const own = run.statistics.map((column, i) =>
+    row(column, series[frame * run.statistics.length + i] ?? Number.NaN, statisticButton(column)),
+  );
+  const columns = context?.run.contextColumns ?? [];
+  const whole = columns.flatMap((column, i) => {
+    const value = context?.values[frame * columns.length + i] ?? Number.NaN;
+    return column.unit === 'id' || Number.isNaN(value) ? [] : [row(column, value, title(column.name))];
+  });
+  return [
+    h('table', { class: 'value-table' }, h('caption', {}, 'This variable'), h('tbody', {}, own)),
+    whole.length > 0 &&
+      h('table', { class: 'value-table' }, h('caption', {}, 'The whole run'), h('tbody', {}, whole)),
+  ];
+}
+
+function factTable(variable: Variable): HTMLElement {
+  const rows: [string, string][] = [
+    ['Shape', describeShape(variable)],
+    ['Dtype', variable.dtype],
+    ['Layer', variable.layerClass],
+    ['Module', variable.module],
+    ['Role', variable.role],
+    ['Output units', variable.units > 0 ? formatCount(variable.units) : ''],
+    ['Activation', variable.activation],
+    ['Initializer', variable.initializer],
+    ['Regularizer', variable.regularizer],
+    ['Constraint', variable.constraint],
+    ['Trainable', variable.trainable ? 'yes' : 'no'],
+    ['Optimizer', variable.optimizer],
+    ...Object.entries(variable.facts).map(([name, value]): [string, string] => [title(name), value]),
+  ];
+  return h(
+    'section',
+    {},
+    h('h3', {}, 'Facts'),
+    h(
+      'dl',
+      { class: 'facts' },
+      rows.filter(([, value]) => value !== '').map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
+    ),
+  );
+}

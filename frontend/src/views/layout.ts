@@ -1,0 +1,15 @@
+/** Sizes that canvas and style sheet must agree on, so that all steps line up. */
+
+/** Room for names on the left of the heat-map and of every chart. */
+export const GUTTER = 196;
+export const ROW = 20;
+/** Step axis above the heat-map. */
+export const AXIS = 26;
+
+export const FONT = '11px Roboto, "Helvetica Neue", Arial, sans-serif';
+
+export function applyLayout(root: HTMLElement): void {
+  root.style.setProperty('--gutter', `${GUTTER}px`);
+  root.style.setProperty('--row', `${ROW}px`);
+  root.style.setProperty('--axis', `${AXIS}px`);
+}
