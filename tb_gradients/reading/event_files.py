@@ -90,7 +90,13 @@ class EventFileSource:
         found = _Found()
         for path in files:
             for record in self._records(path, found.errors):
-                found.add_event(run, record)
+                try:
+                    found.add_event(run, record)
+                except ReadError:
+                    raise
+                except Exception as error:  # the checksum holds, so it was written like this
+                    name = posixpath.basename(path)
+                    found.errors.append(f"A record of {name} is no event: {error}.")
         return found
 
     def _holds_ours(self, files: list[str]) -> bool:
