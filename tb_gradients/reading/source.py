@@ -8,6 +8,7 @@ Does not know about files, TensorBoard, rules or HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -28,11 +29,13 @@ from tb_gradients.frames import (
 )
 from tb_gradients.proto import gradient_health_pb2 as pb
 
-UPGRADE = "upgrade with: pip install -U tb-gradients"
-
 
 class ReadError(ValueError):
     """Nothing usable could be read; the message is one sentence with the remedy."""
+
+
+class NewerFormatError(FormatError):
+    """Written by a version whose data this one would misread."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class StoredVerdict:
         """Read a serialized ``FlagList``.
 
         Raises:
-            FormatError: the bytes are no flag list, or one of a newer format.
+            FormatError: the bytes are no flag list; ``NewerFormatError``: a newer one.
         """
         message = pb.FlagList()
         try:
@@ -202,11 +205,11 @@ def covers(verdict: StoredVerdict, steps: Iterable[int]) -> bool:
 
 
 def check_format(version: int) -> None:
-    """``FormatError`` for data which this version would misread."""
+    """Raise ``NewerFormatError`` for data which this version would misread."""
     if version > schema.FORMAT_VERSION:
-        raise FormatError(
+        raise NewerFormatError(
             f"written in format {version}, this version reads up to "
-            f"{schema.FORMAT_VERSION}; {UPGRADE}"
+            f"{schema.FORMAT_VERSION}; upgrade with: pip install -U tb-gradients"
         )
 
 
@@ -219,8 +222,12 @@ def check_metadata(run: str, content: bytes) -> None:
         return
     try:
         check_format(message.format_version)
-    except FormatError as error:
-        raise ReadError(f"run {run!r}: {error}") from error
+    except NewerFormatError as error:
+        raise _too_new(run, error) from error
+
+
+def _too_new(run: str, error: NewerFormatError) -> ReadError:
+    return ReadError(f"Run {run!r} was {error}.")
 
 
 def assemble(
@@ -280,14 +287,22 @@ def _tables(run: str, serialized: Iterable[bytes], problems: list[str]) -> list[
     tables: dict[int, VariableTable] = {}
     for data in serialized:
         try:
-            table = VariableTable.from_bytes(data)
+            table = _table(data)
+        except NewerFormatError as error:
+            raise _too_new(run, error) from error
         except FormatError as error:
-            if UPGRADE in str(error):
-                raise ReadError(f"run {run!r}: {error}") from error
             problems.append(f"A variable table was left out: {error}.")
         else:
             tables[table.table_id] = table
     return list(tables.values())
+
+
+def _table(data: bytes) -> VariableTable:
+    message = pb.VariableTable()
+    with contextlib.suppress(Exception):  # then `from_bytes` says what is wrong
+        message.ParseFromString(data)
+    check_format(message.format_version)
+    return VariableTable.from_bytes(data)
 
 
 def _table_of(context: FloatArray, tables: Sequence[VariableTable]) -> VariableTable | None:
@@ -315,9 +330,9 @@ def _last_verdict(run: str, verdicts: Sequence[bytes], problems: list[str]) -> S
         return None
     try:
         return StoredVerdict.from_bytes(verdicts[-1])
+    except NewerFormatError as error:
+        raise _too_new(run, error) from error
     except FormatError as error:
-        if UPGRADE in str(error):
-            raise ReadError(f"run {run!r}: {error}") from error
         problems.append(f"The stored verdict was left out: {error}.")
         return None
 

@@ -171,7 +171,7 @@ def test_an_unknown_run_is_named(tmp_path: pathlib.Path) -> None:
 
 def test_a_newer_format_says_how_to_upgrade(tmp_path: pathlib.Path) -> None:
     made.write_events(tmp_path, [made.table_event(TABLE, format_version=2)])
-    with pytest.raises(ReadError, match=r"run '\.': written in format 2.*pip install -U"):
+    with pytest.raises(ReadError, match=r"Run '\.' was written in format 2.*pip install -U"):
         EventFileSource(tmp_path).read(".")
 
 

@@ -140,7 +140,7 @@ def test_a_missing_folder_is_named(tmp_path: pathlib.Path) -> None:
 def test_a_newer_format_is_not_passed_over_in_silence(tmp_path: pathlib.Path) -> None:
     made.write_run(tmp_path / "old", TABLE, made.make_frames(TABLE, range(3)))
     made.write_events(tmp_path / "new", [made.table_event(TABLE, format_version=2)])
-    with pytest.raises(ReadError, match=r"run 'new'.*pip install -U tb-gradients"):
+    with pytest.raises(ReadError, match=r"Run 'new' was.*pip install -U tb-gradients"):
         load(tmp_path)
 
 

@@ -137,7 +137,7 @@ def test_a_run_without_frames_is_empty() -> None:
 
 def test_a_newer_table_says_how_to_upgrade() -> None:
     table = pb.VariableTable(format_version=99).SerializeToString()
-    with pytest.raises(ReadError, match=r"run 'run': written in format 99.*pip install -U"):
+    with pytest.raises(ReadError, match=r"Run 'run' was written in format 99.*pip install -U"):
         assemble("run", tables=[table], frames=[], contexts=[])
 
 

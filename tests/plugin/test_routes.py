@@ -1,0 +1,319 @@
+"""Every route over HTTP, on TensorBoard's own application and its own data provider."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import recordings as made
+from tensorboard import errors as tb_errors
+from tensorboard.backend import application
+from tensorboard.backend.event_processing import data_provider as tb_data_provider
+from tensorboard.backend.event_processing import plugin_event_multiplexer
+from tensorboard.data import provider as tb_provider
+from tensorboard.plugins import base_plugin
+from werkzeug import test as werkzeug_test
+
+from tb_gradients import schema
+from tb_gradients.plugin.bundle import Bundle
+from tb_gradients.plugin.plugin import GradientHealthPlugin
+from tb_gradients.plugin.store import LoadedRun
+
+PREFIX = f"/data/plugin/{schema.PLUGIN_NAME}"
+TABLE = made.make_table(3)
+FRAMES = made.turn_zero(
+    made.make_frames(TABLE, range(60), histograms_every=20), TABLE, rows=[0, 1], since=10
+)
+FLAG = made.make_flag(variables=["dense/kernel", "dense/bias"], last_step=59)
+DOCUMENTATION = pathlib.Path(__file__).parents[2] / "docs" / "http_api.md"
+
+
+class Browser:
+    """Asks the application; answers parsed."""
+
+    def __init__(self, provider: Any, bundle: Bundle | None = None) -> None:
+        context = base_plugin.TBContext(
+            data_provider=provider, sampling_hints={schema.PLUGIN_NAME: 0}
+        )
+        self.plugin = GradientHealthPlugin(context, bundle)
+        host = application.TensorBoardWSGI([self.plugin], data_provider=provider)
+        self._client = werkzeug_test.Client(host)
+
+    def get(self, route: str, method: str = "GET", prefix: str = PREFIX, **arguments: str) -> Any:
+        return self._client.open(f"{prefix}/{route}", method=method, query_string=arguments)
+
+    def json(self, route: str, **arguments: str) -> Any:
+        answer = self.get(route, **arguments)
+        assert answer.status_code == 200, answer.text
+        assert answer.mimetype == "application/json"
+        return json.loads(answer.data, parse_constant=_refuse)
+
+    def floats(self, route: str, **arguments: str) -> Any:
+        answer = self.get(route, **arguments)
+        assert answer.status_code == 200, answer.text
+        assert answer.mimetype == "application/octet-stream"
+        return np.frombuffer(answer.data, "<f4")
+
+
+def _refuse(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
+
+
+def browse(folder: pathlib.Path) -> Browser:
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(
+        tensor_size_guidance={schema.PLUGIN_NAME: 0}
+    )
+    multiplexer.AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    return Browser(tb_data_provider.MultiplexerDataProvider(multiplexer, str(folder)))
+
+
+@pytest.fixture(name="browser", scope="module")
+def _browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    folder = tmp_path_factory.mktemp("logs")
+    made.write_run(folder / "sick", TABLE, FRAMES, flags=[FLAG])
+    made.write_run(folder / "unjudged", TABLE, FRAMES)
+    made.write_events(folder / "theirs", [made.scalar_event("loss", 0, 1.0)])
+    return browse(folder)
+
+
+# --- Data -----------------------------------------------------------------------------------
+
+
+def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
+    answer = browser.json("runs")
+    assert answer["schema"] == 1
+    assert [run["run"] for run in answer["runs"]] == ["sick", "unjudged"]
+    assert answer["runs"][0] == {
+        "run": "sick",
+        "first_step": 0,
+        "last_step": 59,
+        "frames": 60,
+        "variables": 6,
+        "verdict": "critical",
+        "counts": {"critical": 1, "warning": 0, "info": 0},
+    }
+
+
+def test_run_describes_the_layout_of_all_other_answers(browser: Browser) -> None:
+    run = browser.json("run", run="sick")
+    assert run["steps"] == list(range(60))
+    assert run["judged"] == "live"
+    assert run["sampled"] is False
+    assert run["errors"] == []
+    assert [flag["rule"] for flag in run["flags"]] == [FLAG.rule]
+    assert run["histogram_steps"] == [0, 20, 40]
+    variables, revision = len(run["variables"]), run["revision"]
+    same = {"run": "sick", "revision": revision}
+    assert browser.floats("matrix", statistic="gradient_norm", **same).size == 60 * variables
+    assert browser.floats("series", variable="dense/bias", **same).size == 60 * len(
+        run["statistics"]
+    )
+    assert browser.floats("context", **same).size == 60 * len(run["context_columns"])
+    bins = 4 + 2 * run["histogram"]["octaves"]
+    assert browser.floats("histogram", variable="dense/bias", **same).size == 3 * bins
+
+
+def test_a_run_without_a_stored_verdict_is_judged_offline(browser: Browser) -> None:
+    assert browser.json("run", run="unjudged")["judged"] == "offline"
+
+
+def test_numbers_arrive_bit_by_bit(browser: Browser) -> None:
+    written = np.stack([frame.values for frame in FRAMES])
+    for column, name in enumerate(schema.statistic_names()):
+        matrix = browser.floats("matrix", run="sick", statistic=name)
+        np.testing.assert_array_equal(matrix.reshape(60, 6), written[:, :, column])
+    context = browser.floats("context", run="sick").reshape(60, -1)
+    np.testing.assert_array_equal(context, [frame.context for frame in FRAMES])
+    histogram = browser.floats("histogram", run="sick", variable="dense/bias")
+    expected = [made.make_histograms(TABLE, step)[1] for step in (0, 20, 40)]
+    np.testing.assert_array_equal(histogram.reshape(3, -1), expected)
+
+
+def test_rules_is_the_rule_book(browser: Browser) -> None:
+    book = browser.json("rules")
+    assert set(book) == {"rules", "causes"}
+
+
+def test_answers_are_not_cached_and_not_sniffed(browser: Browser) -> None:
+    answer = browser.get("runs")
+    assert answer.headers["Cache-Control"] == "no-cache, must-revalidate"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert int(answer.headers["Content-Length"]) == len(answer.data)
+
+
+def test_a_run_that_grows_shows_up_at_the_next_question(tmp_path: pathlib.Path) -> None:
+    path = made.write_run(tmp_path / "run", TABLE, FRAMES[:10], flags=[])
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(
+        tensor_size_guidance={schema.PLUGIN_NAME: 0}
+    )
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    browser = Browser(tb_data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path)))
+    before = browser.json("run", run="run")
+    events = [made.frame_event(frame, TABLE) for frame in FRAMES[10:20]]
+    made.write_events(path.parent, events, name=path.name)
+    multiplexer.Reload()
+    assert browser.json("runs")["runs"][0]["frames"] == 20
+    after = browser.json("run", run="run")
+    assert len(after["steps"]) == 20
+    assert after["revision"] != before["revision"]
+    stale = browser.get("context", run="run", revision=before["revision"])
+    assert stale.status_code == 409
+
+
+# --- Errors ---------------------------------------------------------------------------------
+
+
+def broken(error: Exception) -> Browser:
+    provider = mock.create_autospec(tb_provider.DataProvider, instance=True)
+    provider.list_tensors.side_effect = error
+    return Browser(provider)
+
+
+def sentence(answer: Any) -> str:
+    """The one shape that all errors have."""
+    assert answer.mimetype == "application/json"
+    body = json.loads(answer.data)
+    assert set(body) == {"error"}
+    assert body["error"][0].isupper()
+    assert body["error"].endswith((".", "..."))
+    return str(body["error"])
+
+
+@pytest.mark.parametrize(
+    ("route", "arguments", "status", "words"),
+    [
+        ("run", {}, 400, "?run="),
+        ("run", {"run": ""}, 400, "?run="),
+        ("matrix", {"run": "sick"}, 400, "?statistic="),
+        ("series", {"run": "sick"}, 400, "?variable="),
+        ("histogram", {"run": "sick"}, 400, "?variable="),
+        ("context", {}, 400, "?run="),
+        ("run", {"run": "nope"}, 404, "'nope'"),
+        ("matrix", {"run": "nope", "statistic": "gradient_norm"}, 404, "'nope'"),
+        ("matrix", {"run": "sick", "statistic": "nope"}, 404, "'nope'"),
+        ("series", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
+        ("histogram", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
+        ("context", {"run": "sick", "revision": "nope"}, 409, "ask for the run again"),
+        ("nope", {}, 404, "no route"),
+        ("static/../plugin.py", {}, 404, "no route"),
+    ],
+)
+def test_bad_requests_get_a_sentence(
+    browser: Browser, route: str, arguments: dict[str, str], status: int, words: str
+) -> None:
+    answer = browser.get(route, **arguments)
+    assert answer.status_code == status
+    assert words in sentence(answer)
+
+
+@pytest.mark.parametrize("route", ["runs", "run", "index.js", "nope"])
+def test_only_get_is_answered(browser: Browser, route: str) -> None:
+    answer = browser.get(route, method="POST")
+    assert answer.status_code == 405
+    assert "GET" in sentence(answer)
+
+
+def test_head_answers_without_a_body(browser: Browser) -> None:
+    answer = browser.get("runs", method="HEAD")
+    assert answer.status_code == 200
+    assert answer.data == b""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (tb_errors.NotFoundError("experiment"), 404),
+        (tb_errors.PermissionDeniedError("not yours"), 403),
+        (tb_errors.UnauthenticatedError("who?", challenge="Bearer"), 401),
+        (RuntimeError("the disk is full"), 500),
+    ],
+)
+@pytest.mark.parametrize("route", ["runs", "run", "matrix", "series", "context", "histogram"])
+def test_errors_of_the_host_have_our_shape(route: str, error: Exception, status: int) -> None:
+    arguments = {"run": "r", "statistic": "gradient_norm", "variable": "v"}
+    answer = broken(error).get(route, **arguments)
+    assert answer.status_code == status
+    body = json.loads(answer.data)
+    assert str(error.args[0]) in body["error"]
+    if status == 401:
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_newer_format_says_how_to_upgrade(tmp_path: pathlib.Path) -> None:
+    made.write_events(tmp_path / "new", [made.table_event(TABLE, format_version=2)])
+    browser = browse(tmp_path)
+    assert [run["run"] for run in browser.json("runs")["runs"]] == ["new"]
+    answer = browser.get("run", run="new")
+    assert answer.status_code == 404
+    assert "pip install -U tb-gradients" in sentence(answer)
+
+
+def test_a_rule_engine_that_fails_is_a_sentence_and_a_logged_traceback(
+    browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mock.patch.object(LoadedRun, "judgement", side_effect=ZeroDivisionError("by zero")):
+        answer = browser.get("run", run="sick")
+    assert answer.status_code == 500
+    assert "ZeroDivisionError: by zero" in sentence(answer)
+    assert "Traceback" in caplog.text
+
+
+# --- The page -------------------------------------------------------------------------------
+
+
+def test_the_tab_is_announced_with_its_name_and_a_versioned_module(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "index.js").write_text("export function render() {}")
+    provider = mock.create_autospec(tb_provider.DataProvider, instance=True)
+    provider.list_plugins.return_value = []
+    browser = Browser(provider, Bundle(tmp_path))
+    listing = json.loads(browser.get("plugins_listing", prefix="/data").data)
+    entry = listing[schema.PLUGIN_NAME]
+    assert entry["tab_name"] == "Gradient Health"
+    assert entry["enabled"] is False
+    assert not entry["disable_reload"]
+    module = entry["loading_mechanism"]["module_path"]
+    version = re.fullmatch(rf"{PREFIX}/index\.js\?v=([0-9a-f]{{12}})", module)
+    assert version is not None
+    answer = browser.get("index.js", v=version[1])
+    assert answer.mimetype == "text/javascript"
+    assert answer.data == b"export function render() {}"
+    assert "max-age=31536000" in answer.headers["Cache-Control"]
+    assert "no-cache" in browser.get("index.js").headers["Cache-Control"]
+
+
+def test_the_tab_is_active_when_there_are_data(browser: Browser) -> None:
+    listing = json.loads(browser.get("plugins_listing", prefix="/data").data)
+    assert listing[schema.PLUGIN_NAME]["enabled"] is True
+
+
+def test_a_missing_bundle_is_explained_in_the_page(tmp_path: pathlib.Path) -> None:
+    provider = mock.create_autospec(tb_provider.DataProvider, instance=True)
+    answer = Browser(provider, Bundle(tmp_path)).get("index.js")
+    assert answer.status_code == 200, "a module that is refused could not say anything"
+    assert "is not built" in answer.text
+
+
+# --- Documentation --------------------------------------------------------------------------
+
+
+def test_every_route_is_documented(browser: Browser) -> None:
+    text = DOCUMENTATION.read_text(encoding="utf-8")
+    headings = re.findall(r"^## `([a-z.]+)", text, re.MULTILINE)
+    routes = {route.strip("/") for route in browser.plugin.get_plugin_apps()}
+    assert set(headings) == {route for route in routes if not route.endswith((".map", "*"))}
+
+
+def test_every_key_of_runs_and_run_is_documented(browser: Browser) -> None:
+    text = DOCUMENTATION.read_text(encoding="utf-8")
+    run = browser.json("run", run="sick")
+    keys = {*run, *run["variables"][0], *run["statistics"][0], *run["context"], *run["flags"][0]}
+    keys |= {*browser.json("runs")["runs"][0], *run["histogram"]}
+    missing = {key for key in keys if not re.search(rf'[`"]{key}[`"]', text)}
+    assert missing == set()
