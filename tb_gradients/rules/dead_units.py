@@ -40,7 +40,7 @@ class DeadUnits(Rule):
     * Scale the inputs to about [-1, 1].
 
     Silent when: embeddings; weights without units; the whole gradient of the model is zero
-    (zero_gradient speaks then). `info` while the run learns with the units it has.
+    (zero_gradient speaks then). `info` once the run has converged with the units it has.
     """
 
     id = "dead_units"
@@ -88,10 +88,13 @@ class DeadUnits(Rule):
         if math.isfinite(horizon):
             # Dead at the first measurement: dead since the measured steps began.
             since = np.where(since == first, np.maximum(since - int(horizon) + 1, 0), since)
-        learns = window.learning.learning
+        learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
-        severe = Severity.WARNING if learns else Severity.CRITICAL
-        severity = np.where(dead >= self.nearly_all, int(severe), int(little))
+        severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL
+        all_of_it = Severity.INFO if converged else Severity.CRITICAL
+        severity = np.where(
+            dead >= 1, int(all_of_it), np.where(dead >= self.nearly_all, int(severe), int(little))
+        )
         return Detection.of(sick, since, severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

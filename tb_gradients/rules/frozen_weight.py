@@ -44,6 +44,9 @@ class FrozenWeight(Rule):
 
     updates = Threshold(10, "exact equality needs no statistics; ten exclude a passing coincidence")
     frames = Threshold(3, "the same, where only every tenth step is logged")
+    visible = Threshold(
+        100.0, "how far above rounding the step must be; what is not applied is off by thousands"
+    )
     steps_without_update = Threshold(30, "no schedule of updates that we know skips as many steps")
 
     def detect(self, window: Window) -> Detection | None:
@@ -99,7 +102,10 @@ class FrozenWeight(Rule):
             rate = float((update[moved] / gradient[moved]).max())
         elif window.table.run.optimizer not in ("", "SGD"):
             largest = largest / (largest + ADAPTIVE_EPSILON)
-        result: BoolArray = rate * largest < window.rows.rounding * weight
+        # A variable that was moved before, and whose gradient has faded, has converged.
+        faded = gradient[-1] < 1e-3 * window.largest("gradient_norm")
+        faded &= window.largest("update_norm") > 0
+        result: BoolArray = faded | (rate * largest < self.visible * window.rows.rounding * weight)
         return result
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
@@ -119,8 +125,9 @@ class FrozenWeight(Rule):
                 "model.trainable_variables to apply_gradients, after the model is built."
             )
         return Finding(
-            summary=f"{names(window.table, rows)} has a gradient (norm {gradient:.3g}) but was not "
-            f"changed by any step since step {since}.",
+            summary=f"{names(window.table, rows)} {'has' if len(rows) == 1 else 'have'} a gradient "
+            f"(norm {gradient:.3g}), but no step since step {since} changed "
+            f"{'it' if len(rows) == 1 else 'them'}.",
             evidence=(
                 Evidence("update_norm", 0.0, 0.0),
                 Evidence("gradient_norm", gradient, 0.0),

@@ -71,6 +71,17 @@ class Learning:
         """The loss was seen, and it falls or is low."""
         return self.state == "learning"
 
+    @property
+    def guessing(self) -> bool:
+        """The loss is known to be no better than that of a constant prediction."""
+        return self.now >= GUESS_BAND * self.guess
+
+    @property
+    def converged(self) -> bool:
+        """The run has learnt most of what there is: small gradients are then as they should be."""
+        level = self.guess if math.isfinite(self.guess) else self.start
+        return self.learning and self.now <= LOW_SHARE * level
+
     def sentence(self) -> str:
         """The state in words, with its numbers."""
         if self.state == "unseen":
@@ -80,7 +91,7 @@ class Learning:
         if self.learning:
             return f"the loss went from {self.start:.3g} to {self.now:.3g}"
         level = ""
-        if math.isfinite(self.guess) and self.now >= GUESS_BAND * self.guess:
+        if self.guessing:
             level = f", the level of guessing is {self.guess:.3g}"
         return f"the loss does not fall ({self.start:.3g} at the start, {self.now:.3g} now{level})"
 
@@ -127,7 +138,7 @@ class LossTrace:
             return Learning("early", total, start, now, guess)
         middle = loss[(share > HEAD_SHARE) & (share <= 1 - 2 * TAIL_SHARE)]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
-        if not math.isnan(guess) and now >= GUESS_BAND * guess:
+        if now >= GUESS_BAND * guess:  # never so when the level of guessing is not known
             learns = still_falls
         elif now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
             learns = True

@@ -53,6 +53,7 @@ class UpdateTooSmall(Rule):
     )
     updates = Threshold(50, "as many as the loss needs to be judged")
     updates_when_absurd = Threshold(20, "rounding needs no statistics, only no accident")
+    kernels = Threshold(0.5, "the share of the model's kernels that must be slow: a step size is")
     absurd_step = Threshold(
         1e-6, "‖update‖ / ‖gradient‖ no published recipe uses, for any optimizer (SGD: 1e-4 up)"
     )
@@ -75,15 +76,21 @@ class UpdateTooSmall(Rule):
         sick = np.zeros_like(small)
         severity = np.full(small.shape, int(Severity.INFO))
         reach = window.last_frames(self.updates, updates)
+        tiny = self._step_is_tiny(window)
         if reach is not None and not window.learning.learning:
-            sick |= small & _mostly((ratio < self.ratio) & known, known, reach)
+            # Some slow kernels among others that move have a disease of their own: a gradient
+            # that vanishes, a weight that is not updated.
+            slow = small & _mostly((ratio < self.ratio) & known, known, reach)
+            slow &= (ratio[-1] > 0) | tiny
+            if slow.sum() >= self.kernels * judged.sum():
+                sick |= slow
             if window.learning.stuck:
                 severity[:] = int(Severity.WARNING)
         reach = window.last_frames(self.updates_when_absurd, updates)
         if reach is not None:
             absurd = small & (window.largest("update_ratio") < rows.rounding)
             absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
-            absurd &= self._step_is_tiny(window)
+            absurd &= tiny
             sick |= absurd
             severity[absurd] = int(Severity.CRITICAL)
         since = window.onset((ratio < self.ratio) & known, known, per_step=True)
@@ -103,8 +110,9 @@ class UpdateTooSmall(Rule):
         with np.errstate(invalid="ignore", divide="ignore"):
             step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
         tiny: BoolArray = step < self.absurd_step
-        if math.isfinite(rate):
-            return np.full(tiny.shape, rate <= 1e-3 * usual_learning_rate(window.table))
+        if math.isfinite(rate):  # a step of exactly zero is one that was not applied, or this
+            tiny &= step > 0
+            tiny |= rate <= 1e-3 * usual_learning_rate(window.table)
         return tiny
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

@@ -25,9 +25,9 @@ class VanishingGradient(Rule):
     from random features.
 
     Definition: in network order, the relative gradient ‖gradient‖ / ‖weights‖ of kernels
-    in the first part is below 1e-3 of that of the last kernels (median over at least 20
-    steps), and it fades: the logarithm falls towards the inputs (rank correlation with depth
-    above 0.5). A sigmoid's slope is at most 1/4: five of them make 1e-3 (Glorot and Bengio
+    in the first part, or the gradient of their bias (the back-propagated error itself), is
+    below 1e-3 of that of the last layers (median over at least 20 steps), and it fades: it
+    falls towards the inputs (rank correlation with depth above 0.5). A sigmoid's slope is at most 1/4: five of them make 1e-3 (Glorot and Bengio
     2010; Hochreiter 1991). An absolute limit such as 1e-7 accuses healthy runs, so the ratio
     is taken, and it is a warning only if the loss was seen and does not fall.
 
@@ -66,18 +66,18 @@ class VanishingGradient(Rule):
         none = np.zeros(len(window.rows.judged), bool)
         if len(rows) < self.layers:
             return None
-        latest = self._relative(window, slice(len(window) - 1, len(window)), rows)
+        latest = self._profile(window, slice(len(window) - 1, len(window)), rows)
         if not self._faded(latest).any():  # cheap, and the rule of healthy runs
             return Detection.of(none, window.step, self.severity)
-        relative = self._relative(window, reach, rows)
-        faded = self._faded(relative)
-        if not faded.any() or self._correlation(relative) < self.fading:
+        profile = self._profile(window, reach, rows)
+        faded = self._faded(profile)
+        if not faded.any() or self._correlation(profile) < self.fading:
             return Detection.of(none, window.step, self.severity)
         sick = none
         sick[rows[faded]] = True
-        ratio = float(relative[faded & (relative > 0)].min() / _late(relative))
         if window.learning.stuck:
-            severe = ratio < self.hopeless or bool(faded.mean() >= 0.5)
+            worst = float(profile[faded & (profile > 0)].min())
+            severe = worst < self.hopeless or window.learning.guessing
             severity = Severity.CRITICAL if severe else Severity.WARNING
         else:
             severity = Severity.INFO
@@ -89,34 +89,41 @@ class VanishingGradient(Rule):
         return Detection.of(sick, since, severity, together=True)
 
     @staticmethod
-    def _relative(window: Window, reach: slice, rows: IntArray) -> FloatArray:
-        """Median relative gradient of each kernel; NaN where not measured."""
-        gradient = window.statistic("gradient_norm")[reach][:, rows]
-        weight = window.statistic("weight_norm")[reach][:, rows]
-        start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
-        relative = gradient / np.fmax(np.fmax(weight, start), 1e-30)
-        # The lower median, as sorting puts NaN last: nanmedian takes twenty times as long.
-        known = len(relative) - np.isnan(relative).sum(axis=0)
-        relative.sort(axis=0)
-        result: FloatArray = relative[np.maximum(known - 1, 0) // 2, np.arange(len(rows))]
-        return result
+    def _profile(window: Window, reach: slice, rows: IntArray) -> FloatArray:
+        """What arrives at each kernel's layer, relative to what arrives at the last ones.
 
-    def _faded(self, relative: FloatArray) -> BoolArray:
+        The smaller of two views. A kernel's gradient is the product of the error that comes
+        back and the signal that comes forward; where both shrink with depth, all kernels have
+        the same small gradient. The bias' gradient is the error alone. NaN: not measured.
+        """
+        gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
+        start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
+        scale = np.fmax(np.fmax(weight[reach][:, rows], start), 1e-30)
+        profile = _to_last(_lower_median(gradient[reach][:, rows] / scale))
+        biases = window.rows.bias_of[rows]
+        known = biases >= 0
+        if known.sum() >= 2 and known[-1]:
+            at = biases[known]
+            size = np.sqrt(window.rows.elements[at])
+            error = _to_last(_lower_median(gradient[reach][:, at] / size))
+            profile[known] = np.fmin(profile[known], error)
+        return profile
+
+    def _faded(self, profile: FloatArray) -> BoolArray:
         """Kernels before the last ones that receive next to nothing compared to those.
 
         Exact zeros beyond a fading belong to it (underflow); zeros alone are another disease.
         """
-        late = _late(relative)
-        faded = relative < self.ratio * late
-        faded[-_late_count(len(relative)) :] = False
-        if not (faded & (relative > 0)).any():
+        faded = profile < self.ratio
+        faded[-_late_count(len(profile)) :] = False
+        if not (faded & (profile > 0)).any():
             faded[:] = False
         return faded
 
     @staticmethod
-    def _correlation(relative: FloatArray) -> float:
-        """Spearman's rank correlation of the relative gradient with depth."""
-        known = relative[~np.isnan(relative)]
+    def _correlation(profile: FloatArray) -> float:
+        """Spearman's rank correlation of the profile with depth."""
+        known = profile[~np.isnan(profile)]
         if len(known) < 3:
             return 0.0
         ranks = np.argsort(np.argsort(known, kind="stable"), kind="stable")
@@ -125,18 +132,17 @@ class VanishingGradient(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
         reach = window.last_frames(self.steps) or slice(0, len(window))
-        relative = self._relative(window, reach, kernels)
-        late = _late(relative)
-        member = np.isin(kernels, rows)
-        ratio = float(np.nanmin(relative[member]) / late) if late > 0 else 0.0
+        profile = self._profile(window, reach, kernels)[np.isin(kernels, rows)]
+        known = profile[~np.isnan(profile)]
+        ratio = float(known.min()) if known.size else 0.0
         last = window.table.paths[int(kernels[-1])]
         causes = self._causes(window, rows, kernels)
         return Finding(
-            summary=f"Since step {since} the relative gradient of {names(window.table, rows)} is "
-            f"down to {ratio:.1e} of that of the last layers ({last}); "
+            summary=f"Since step {since} what arrives at {names(window.table, rows)} is "
+            f"down to {ratio:.1e} of what arrives at the last layers ({last}); "
             f"{window.learning.sentence()}.",
             evidence=(
-                Evidence("relative_gradient_ratio", ratio, self.ratio),
+                Evidence("relative_gradient", ratio, self.ratio),
                 Evidence("layers_affected", len(rows)),
             ),
             causes=causes,
@@ -207,11 +213,21 @@ def _late_count(kernels: int) -> int:
     return max(kernels // 4, 1)
 
 
-def _late(relative: FloatArray) -> float:
-    """The level of the last quarter of the kernels."""
-    tail = relative[-_late_count(len(relative)) :]
-    tail = tail[~np.isnan(tail)]
-    return float(np.median(tail)) if tail.size else 0.0
+def _to_last(values: FloatArray) -> FloatArray:
+    """Values over the median of the last quarter."""
+    last = values[-_late_count(len(values)) :]
+    last = last[~np.isnan(last)]
+    level = float(np.median(last)) if last.size else 0.0
+    scaled: FloatArray = (values / (level or np.inf)).astype(np.float32)
+    return scaled
+
+
+def _lower_median(values: FloatArray) -> FloatArray:
+    """Over the frames; NaN sorts last and is left out. (nanmedian takes twenty times as long.)"""
+    known = len(values) - np.isnan(values).sum(axis=0)
+    ordered = np.sort(values, axis=0)
+    median: FloatArray = ordered[np.maximum(known - 1, 0) // 2, np.arange(values.shape[1])]
+    return median
 
 
 def _gain(variable: object) -> float:

@@ -62,6 +62,16 @@ class Rows:
         self.initial_rms: npt.NDArray[np.float64] = np.array(
             [v.initial_rms for v in variables], np.float64
         )
+        self.bias_of: IntArray = np.full(len(variables), -1, np.int64)
+        """Row of the judged bias that a kernel's layer adds; -1 where there is none."""
+        bias = {
+            v.path.rpartition("/")[0]: row
+            for row, v in enumerate(variables)
+            if v.role == "bias" and len(v.shape) == 1 and self.judged[row]
+        }
+        for row, v in enumerate(variables):
+            if v.role == "kernel":
+                self.bias_of[row] = bias.get(v.path.rpartition("/")[0], -1)
         self.rounding: npt.NDArray[np.float64] = np.array(
             [_EPSILON.get(v.dtype, _EPSILON["float32"]) / 2 for v in variables], np.float64
         )
@@ -139,6 +149,8 @@ class History:
             | (one.statistic("gradient_inf_count")[0] > 0)
             | (one.statistic("weight_nonfinite_count")[0] > 0)
         )
+        if (one.statistic("weight_nonfinite_count")[0] > 0).any():
+            nonfinite[:] = True  # the whole model computes with it, finite or not
         withhold = bool(nonfinite.any())
         for name, block in self._blocks.items():
             row = block[at]

@@ -59,7 +59,7 @@ class ZeroGradient(Rule):
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
-        if window.learning.learning:
+        if window.learning.converged:
             sick &= ~(window.largest("gradient_norm") > 0)
         since = window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
         severity = np.full(sick.shape, int(Severity.CRITICAL))
@@ -117,11 +117,11 @@ class ZeroGradient(Rule):
                     )
                 )
         after = np.flatnonzero(alive)
-        if after.size and int(rows[-1]) < int(after[0]):
+        if not found and after.size and int(rows[-1]) < int(after[0]):
             found.append(
                 cause(
                     "non_differentiable_operation",
-                    0.2 if found else 0.7,
+                    0.7,
                     f"nothing before {table.paths[int(after[0])]} receives a gradient, "
                     "everything from there on does.",
                 )
