@@ -1,0 +1,281 @@
+"""What the monitor costs, measured against the bare training step in one process.
+
+Two copies of a model train in turn, one bare and one watched, a burst of steps each, again
+and again. The ratio of the two bursts of one round is one measurement, so a machine that
+slows down slows both. Printed are minimum, median and maximum over the rounds, for wall
+time and for CPU time of the process, and written as JSON with ``--json FILE``.
+
+    python benchmarks/overhead.py                       # all models, graph and XLA
+    python benchmarks/overhead.py --models mlp --modes graph --cadences auto,1,naive
+
+"naive" is what people write by hand: one ``tf.summary.histogram`` and three scalars per
+variable and step, inside the step (graph mode only; XLA cannot compile ``tf.summary``).
+The default cadence is measured after a warm-up, in which its dense start lies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tb_gradients as tbg
+
+layers = keras.layers
+
+
+def mlp() -> tuple[keras.Model, tuple[int, ...]]:
+    model = keras.Sequential(
+        [
+            keras.Input((784,)),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(10),
+        ]
+    )
+    return model, (128, 784)
+
+
+def cnn() -> tuple[keras.Model, tuple[int, ...]]:
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(10),
+        ]
+    )
+    return model, (64, 32, 32, 3)
+
+
+def transformer() -> tuple[keras.Model, tuple[int, ...]]:
+    """12 layers of width 256: 197 variables, 9.6 million parameters."""
+    inputs = keras.Input((64,), dtype="int32")
+    x = layers.Embedding(512, 256)(inputs)
+    for _ in range(12):
+        y = layers.LayerNormalization()(x)
+        y = layers.MultiHeadAttention(4, 64)(y, y, use_causal_mask=True)
+        x = layers.Add()([x, y])
+        y = layers.LayerNormalization()(x)
+        y = layers.Dense(1024, activation="gelu")(y)
+        x = layers.Add()([x, layers.Dense(256)(y)])
+    x = layers.LayerNormalization()(x)
+    outputs = layers.Dense(10)(layers.GlobalAveragePooling1D()(x))
+    return keras.Model(inputs, outputs), (16, 64)
+
+
+def deep() -> tuple[keras.Model, tuple[int, ...]]:
+    """257 layers of width 32: 514 variables, 0.27 million parameters."""
+    x = inputs = keras.Input((32,))
+    for _ in range(256):
+        x = layers.Add()([x, layers.Dense(32, activation="relu")(x)]) * 0.7
+    return keras.Model(inputs, layers.Dense(10)(x)), (64, 32)
+
+
+MODELS: dict[str, Callable[[], tuple[keras.Model, tuple[int, ...]]]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "transformer": transformer,
+    "deep": deep,
+}
+
+
+@dataclasses.dataclass
+class Trainer:
+    """One model with its step; ``burst`` trains some steps and waits for the last."""
+
+    step: Callable[[], Any]
+    close: Callable[[], None] = lambda: None
+    folder: str = ""
+    monitor: Any = None
+
+    def burst(self, count: int) -> tuple[float, float]:
+        """Seconds of wall time and of CPU time per step."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = None
+        for _ in range(count):
+            result = self.step()
+        np.asarray(result)
+        return (
+            (time.perf_counter() - wall) / count,
+            (time.process_time() - cpu) / count,
+        )
+
+
+def make_trainer(name: str, xla: bool, cadence: str | int | None, folder: str) -> Trainer:
+    keras.utils.set_random_seed(0)
+    model, shape = MODELS[name]()
+    optimizer = keras.optimizers.Adam(1e-4)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    generator = np.random.default_rng(0)
+    if model.input.dtype == "int32":
+        x = tf.constant(generator.integers(0, 512, shape), tf.int32)
+    else:
+        x = tf.constant(generator.normal(size=shape), tf.float32)
+    y = tf.constant(generator.integers(0, 10, shape[0]), tf.int32)
+    naive = cadence == "naive"
+    writer = tf.summary.create_file_writer(folder) if naive else None
+    counter = tf.Variable(0, dtype=tf.int64)
+
+    @tf.function(jit_compile=xla)
+    def train_step(x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(y, model(x, training=True))
+        variables = model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if naive:
+            assert writer is not None
+            with writer.as_default(step=counter):
+                for variable, gradient in zip(variables, gradients, strict=True):
+                    gradient = tf.convert_to_tensor(gradient)
+                    tf.summary.histogram(f"gradients/{variable.path}", gradient)
+                    tf.summary.scalar(f"norm/{variable.path}", tf.norm(gradient))
+                    tf.summary.scalar(
+                        f"zeros/{variable.path}",
+                        tf.reduce_mean(tf.cast(gradient == 0, tf.float32)),
+                    )
+                    tf.summary.scalar(f"max/{variable.path}", tf.reduce_max(tf.abs(gradient)))
+            counter.assign_add(1)
+        return loss
+
+    if cadence is None or naive:
+        return Trainer(lambda: train_step(x, y), folder=folder)
+    monitor = tbg.watch(optimizer, folder, model=model, every=cadence, verbose=0)
+
+    def step() -> Any:
+        loss = train_step(x, y)
+        monitor.step()
+        return loss
+
+    return Trainer(step, monitor.close, folder, monitor)
+
+
+@dataclasses.dataclass
+class Result:
+    """Ratios are (minimum, median, maximum) over the rounds."""
+
+    model: str
+    mode: str
+    cadence: str
+    step_ms: float
+    wall: tuple[float, float, float]
+    cpu: tuple[float, float, float]
+    first_call: float
+    frames: int
+    bytes_per_frame_and_variable: float
+
+
+def spread(ratios: list[float]) -> tuple[float, float, float]:
+    return min(ratios), statistics.median(ratios), max(ratios)
+
+
+def folder_bytes(folder: str) -> int:
+    return sum(
+        os.path.getsize(os.path.join(root, file))
+        for root, _, files in os.walk(folder)
+        for file in files
+    )
+
+
+def measure(
+    name: str, mode: str, cadences: list[str], repeats: int, seconds: float, warmup: int
+) -> Iterator[Result]:
+    xla = mode == "xla"
+    with tempfile.TemporaryDirectory() as logs:
+        make_trainer(name, xla, None, logs).burst(1)  # what the process pays once
+        bare = make_trainer(name, xla, None, logs)
+        bare_first = bare.burst(1)[0]
+        bare.burst(3)
+        per_step = bare.burst(3)[0]
+        count = max(2, round(seconds / per_step))
+        for cadence in cadences:
+            folder = os.path.join(logs, cadence)
+            kind = int(cadence) if cadence.isdigit() else cadence
+            watched = make_trainer(name, xla, kind, folder)
+            first = watched.burst(1)[0]
+            # A first call is long: one against one, not a statistic.
+            watched.burst(warmup if cadence == "auto" else 3)
+            walls, cpus, steps = [], [], []
+            for _ in range(repeats):
+                bare_wall, bare_cpu = bare.burst(count)
+                wall, cpu = watched.burst(count)
+                walls.append(wall / bare_wall)
+                cpus.append(cpu / bare_cpu)
+                steps.append(bare_wall)
+            watched.close()
+            variables = len(MODELS[name]()[0].trainable_variables)
+            frames = watched.monitor.frames if watched.monitor else 4 + repeats * count
+            yield Result(
+                name,
+                mode,
+                cadence,
+                1e3 * statistics.median(steps),
+                spread(walls),
+                spread(cpus),
+                first / bare_first,
+                frames,
+                folder_bytes(folder) / max(frames, 1) / variables,
+            )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--modes", default="graph,xla")
+    parser.add_argument("--cadences", default="auto,1,naive")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of a burst")
+    parser.add_argument("--warmup", type=int, default=150, help="steps before 'auto' is measured")
+    parser.add_argument("--json", metavar="FILE")
+    arguments = parser.parse_args()
+    header = (
+        f"{'model':12} {'mode':6} {'cadence':8} {'bare step':>10}  "
+        f"{'wall ratio min/median/max':>26}  {'CPU ratio':>20}  {'first call':>10}  "
+        f"{'frames':>6}  {'B/frame/var':>11}"
+    )
+    print(header, flush=True)
+    results = []
+    for name in arguments.models.split(","):
+        for mode in arguments.modes.split(","):
+            cadences = [
+                c for c in arguments.cadences.split(",") if not (c == "naive" and mode == "xla")
+            ]
+            for result in measure(
+                name, mode, cadences, arguments.repeats, arguments.seconds, arguments.warmup
+            ):
+                results.append(dataclasses.asdict(result))
+                wall, cpu = ("/".join(f"{r:.3f}" for r in x) for x in (result.wall, result.cpu))
+                print(
+                    f"{result.model:12} {result.mode:6} {result.cadence:8} "
+                    f"{result.step_ms:7.2f} ms  {wall:>26}  {cpu:>20}  "
+                    f"{result.first_call:10.2f}  {result.frames:6d}  "
+                    f"{result.bytes_per_frame_and_variable:11.0f}",
+                    flush=True,
+                )
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"versions": {"tensorflow": tf.__version__}, "results": results}, file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

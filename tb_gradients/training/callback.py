@@ -1,0 +1,147 @@
+"""``model.fit`` in one line.
+
+In:  a Keras model, through the callback interface.
+Out: a ``GradientMonitor`` attached to the model's optimizer.
+Does not know how anything is measured or judged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tb_gradients.flags import Flag
+from tb_gradients.training.monitor import GradientMonitor, Rules
+from tb_gradients.training.probe import Batch
+from tb_gradients.training.schedule import Every
+
+
+class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
+    """Watches the gradients of ``model.fit`` and says what is wrong with them.
+
+    ```python
+    model.fit(x, y, callbacks=[tbg.GradientHealth("logs/run1")])
+    ```
+
+    Works with eager, graph and XLA steps and with ``steps_per_execution``. It changes no
+    weight and draws no random number: the same seed gives the same weights with and
+    without it.
+
+    Args:
+        log_dir: folder of this run; ``tensorboard --logdir`` on it, or on a folder above it.
+        every: number of steps from frame to frame, or "auto": dense at the start, then
+            ever sparser, within about 1 % of the training time.
+        histograms: also write histograms of the gradients.
+        stop_on: stop the training when a flag of this severity ("critical", "warning" or
+            "info") opens.
+        on_flag: called with each ``Flag`` when it opens.
+        rules: thresholds other than the default, ``{"rule_id": {"name": value}}``.
+        verbose: 0 silent, 1 flags as they open and a summary at the end.
+
+    Raises:
+        ValueError: an argument is not one of those described.
+        LogDirError: the folder cannot be written to (before the first step).
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        *,
+        every: Every = "auto",
+        histograms: bool = True,
+        stop_on: str | None = None,
+        on_flag: Callable[[Flag], None] | None = None,
+        rules: Rules | None = None,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__()
+        self._monitor = GradientMonitor(
+            log_dir,
+            every=every,
+            histograms=histograms,
+            stop_on=stop_on,
+            on_flag=on_flag,
+            rules=rules,
+            verbose=verbose,
+        )
+        self._attached: Any = None
+        self._batch = 0
+        self._loss_seen = False
+
+    @property
+    def report(self) -> tuple[Flag, ...]:
+        """The flags so far, worst first."""
+        return self._monitor.flags
+
+    @property
+    def monitor(self) -> GradientMonitor:
+        """The monitor behind this callback."""
+        return self._monitor
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        model, optimizer = self.model, getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return
+        if self._attached is not optimizer:
+            self._monitor.describe_run(steps_per_epoch=int((self.params or {}).get("steps") or 0))
+            self._monitor.watch_model(model, optimizer)
+            self._observe_loss(model)
+            # A function traced in an earlier fit does not contain the probe.
+            model.make_train_function(force=True)
+            self._attached = optimizer
+        self._monitor.resume()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._batch = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # `batch` is the last step of an execution of several.
+        count, self._batch = batch + 1 - self._batch, batch + 1
+        # A custom train_step may not call compute_loss: its own loss metric stands in.
+        loss = None if self._loss_seen else (logs or {}).get("loss")
+        self._monitor.advance(max(count, 1), loss)
+        if self._monitor.should_stop:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._monitor.close()
+
+    def _observe_loss(self, model: Any) -> None:
+        """See what ``compute_loss`` sees; its result is passed on untouched."""
+        original = model.compute_loss
+        monitor = self._monitor
+
+        def compute_loss(
+            x: Any = None,
+            y: Any = None,
+            y_pred: Any = None,
+            sample_weight: Any = None,
+            training: bool = True,
+            **others: Any,
+        ) -> Any:
+            if _takes_training(original):
+                others["training"] = training
+            loss = original(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **others)
+            if training:
+                self._loss_seen = True
+                monitor.observe_batch(
+                    Batch(loss, _tensors(x), _tensors(y), _tensors(y_pred))
+                )
+            return loss
+
+        model.__dict__["compute_loss"] = compute_loss
+
+
+def _takes_training(function: Any) -> bool:
+    from inspect import signature
+
+    parameters = signature(function).parameters
+    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [t for t in tf.nest.flatten(structure) if isinstance(t, tf.Tensor)]

@@ -1,0 +1,637 @@
+"""Watch a training from the host: hook, schedule, judge, write.
+
+In:  an optimizer (or hand-written updates) and one call per step.
+Out: an event file, flags as they open, and a summary at the end.
+Does not know how a statistic is computed or a rule decides.
+
+Two promises shape this file. *A step on which nothing is due costs a comparison*: the host
+counts steps itself and touches the device only when a frame waits. *Nothing here reaches
+the training*: whatever fails is said once, then the monitor is silent and training goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import statistics as stats
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_gradients import schema
+from tb_gradients.flags import Flag, Severity
+from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.rules.engine import Engine
+from tb_gradients.training.probe import Batch, OptimizerView, Probe
+from tb_gradients.training.schedule import Every, make_schedule
+from tb_gradients.training.variables import key_of, make_table, native, trainable_variables
+from tb_gradients.training.writer import EventWriter, choose_folder
+
+logger = logging.getLogger("tb_gradients")
+
+POLL_SECONDS = 2.0
+"""How long a frame that a non-finite gradient forced may wait unseen."""
+
+MIN_UNIT_WINDOW, MAX_UNIT_WINDOW = 20, 100
+"""A unit counts as dead after one epoch without gradient, within these bounds: fewer batches
+do not cover the data, and more only delay the answer."""
+
+HISTOGRAM_BYTES_PER_VARIABLE = 30
+"""Mean size on disk that histograms may add to each frame and variable; one packed
+histogram is 60 to 150 bytes, so only every few frames of a larger model carry them."""
+
+SMALL_MODEL_VARIABLES = 64
+"""Up to this many variables every frame carries histograms: size is no question then."""
+
+Rules = Mapping[str, Any]
+
+
+class GradientMonitor:
+    """Watches the gradients, weights and updates of one training run.
+
+    Use it directly for hand-written updates; for an optimizer use ``watch``, for
+    ``model.fit`` use ``GradientHealth``.
+
+    ```python
+    monitor = tbg.GradientMonitor("logs/run1", variables=[w, b])
+    for x, y in data:
+        with tf.GradientTape() as tape:
+            loss = ...
+        gradients = tape.gradient(loss, [w, b])
+        with monitor.observe(gradients, [w, b]):      # weights before and after
+            for variable, gradient in zip([w, b], gradients):
+                variable.assign_sub(0.1 * gradient)
+        monitor.step(loss=loss)
+    monitor.close()
+    ```
+
+    Args:
+        log_dir: folder of this run; made if it is missing. Where another writer's event file
+            is in it, the monitor writes to ``log_dir/gradient_health``.
+        variables: the variables to watch, inputs first. Without them (and without ``model``)
+            those of the first update are taken.
+        model: a Keras model: its trainable variables are watched, and its layers explain them.
+        every: number of steps from frame to frame, or "auto": dense at the start, then
+            ever sparser, within about 1 % of the training time.
+        histograms: also write histograms of the gradients.
+        stop_on: "critical", "warning" or "info": ``step()`` returns True from the moment a flag
+            of at least this severity opens.
+        on_flag: called with each ``Flag`` when it opens.
+        rules: thresholds other than the default, ``{"rule_id": {"name": value}}``, or
+            ``{"rule_id": False}`` to switch one off.
+        verbose: 0 silent, 1 flags as they open and a summary at the end.
+
+    Raises:
+        ValueError: an argument is not one of those described.
+        LogDirError: the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        *,
+        variables: Sequence[Any] | None = None,
+        model: Any = None,
+        every: Every = "auto",
+        histograms: bool = True,
+        stop_on: str | None = None,
+        on_flag: Callable[[Flag], None] | None = None,
+        rules: Rules | None = None,
+        verbose: int = 1,
+    ) -> None:
+        self._schedule = make_schedule(every)
+        self._stop_on = None if stop_on is None else Severity.parse(stop_on)
+        Engine(VariableTable(()), rules)  # a mistake in `rules` is told before training
+        self.log_dir = os.fspath(log_dir)
+        self.folder = choose_folder(log_dir)
+        self._model = model
+        self._variables = None if variables is None else list(variables)
+        self._histograms = histograms
+        self._on_flag = on_flag
+        self._rules = rules
+        self._verbose = verbose
+
+        self._engine: Engine | None = None
+        self._writer: EventWriter | None = None
+        self._probe: Probe | None = None
+        self._optimizer: Any = None
+        self._run_facts: dict[str, Any] = {}
+        self._frames = 0
+        self._failed = False
+        self._warned_unseen = False
+        self._flags_written: tuple[Flag, ...] = ()
+        self._losses: deque[tuple[int, Any]] = deque(maxlen=4096)
+        self._loss_numbers: list[tuple[int, float]] = []
+        self._offset: int | None = None
+        self._next = 0
+        self._ticks = 0
+        self._due = 0
+        self._last_poll = 0.0
+        self._clock = _Clock()
+        self.should_stop = False
+        """True once a flag of severity ``stop_on`` has opened."""
+
+    # --- what the user calls -----------------------------------------------------------
+
+    @contextlib.contextmanager
+    def observe(self, gradients: Sequence[Any], variables: Sequence[Any]) -> Iterator[None]:
+        """Bracket a hand-written update, inside or outside of a ``tf.function``.
+
+        Args:
+            gradients: one per variable: tensor, ``IndexedSlices`` or None.
+            variables: ``tf.Variable`` or Keras variables.
+        """
+        pending = self._guarded(self._before, gradients, variables, OptimizerView())
+        yield
+        self._guarded(self._after, pending)
+
+    def step(self, *, loss: Any = None, step: int | None = None) -> bool:
+        """Tell that one training step has been made; on the host, once per step.
+
+        Args:
+            loss: scalar tensor or number; read only when a frame is written.
+            step: number of this step, where it is not the count of steps so far.
+
+        Returns:
+            Whether training should stop (see ``stop_on``).
+        """
+        self._guarded(self._tick, 1, loss, step)
+        return self.should_stop
+
+    def advance(self, count: int, loss: Any = None) -> bool:
+        """Like ``step`` for ``count`` steps made in one call of the device."""
+        self._guarded(self._tick, count, loss, None)
+        return self.should_stop
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The flags so far, worst first."""
+        return self._engine.flags if self._engine is not None else ()
+
+    @property
+    def report(self) -> tuple[Flag, ...]:
+        """The same, under the name that ``GradientHealth`` has for it."""
+        return self.flags
+
+    @property
+    def frames(self) -> int:
+        """How many frames were written so far."""
+        return self._frames
+
+    def close(self) -> None:
+        """Write what waits, close the file and print the summary. May be called twice."""
+        if self._writer is None:
+            return
+        self._guarded(self._finish)
+        if self._verbose:
+            print(self.summary())
+
+    def __enter__(self) -> GradientMonitor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def summary(self) -> str:
+        """A few lines: the verdict, each flag, and the command that opens the tab."""
+        command = f"tensorboard --logdir {self.log_dir}"
+        if not self.flags:
+            verdict = f"tb_gradients: healthy ({self._frames} frames, no flag)."
+            return f"{verdict} Details: {command}, tab 'Gradient Health'"
+        lines = [f"tb_gradients: {len(self.flags)} flag(s) in {self._frames} frames"]
+        lines += [f"  {flag}" for flag in self.flags]
+        lines.append(f"Causes and fixes: {command}, then open its address with #gradient_health")
+        return "\n".join(lines)
+
+    # --- attaching ---------------------------------------------------------------------
+
+    def attach(self, optimizer: Any) -> None:
+        """Hook an optimizer, before the function that calls it is traced."""
+        if not hasattr(optimizer, "apply") or not hasattr(optimizer, "update_step"):
+            raise TypeError(
+                f"{type(optimizer).__name__} is not a Keras 3 optimizer; for updates without "
+                "one use GradientMonitor.observe(gradients, variables)"
+            )
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            self._fail(NotImplementedError("training on several replicas is not supported yet"))
+            return
+        self._optimizer = optimizer
+        hook = _Hook(optimizer, self)
+        # Not through __setattr__: Keras would try to track it.
+        optimizer.__dict__["apply"] = hook
+        if self._model is not None and getattr(self._model, "built", False):
+            self._guarded(self._prepare, None)
+
+    def watch_model(self, model: Any, optimizer: Any) -> None:
+        """Attach to the optimizer of a compiled model; its variables may change with it."""
+        self.detach()
+        self._model, self._probe = model, None
+        self.attach(optimizer)
+
+    def resume(self) -> None:
+        """Go on after ``close``: a new event file, the same flags."""
+        if self._probe is not None and self._writer is None:
+            self._guarded(self._open)
+            self._guarded(self._arm, self._next)
+
+    def detach(self) -> None:
+        """Remove the hook; functions already traced keep an idle probe."""
+        optimizer, self._optimizer = self._optimizer, None
+        if optimizer is not None:
+            hook = optimizer.__dict__.get("apply")
+            if isinstance(hook, _Hook) and hook.monitor is self:
+                del optimizer.__dict__["apply"]
+
+    def observe_batch(self, batch: Batch) -> None:
+        """Hand over what the next update's loss was computed from."""
+        if self._probe is None and self._optimizer is not None:
+            self._guarded(self._prepare, None)
+        if self._probe is not None and not self._failed:
+            self._probe.batch = batch
+
+    def describe_run(self, **facts: Any) -> None:
+        """Facts about the run that the variables do not tell (fields of ``RunContext``)."""
+        self._run_facts.update(facts)
+
+    # --- inside the training step ------------------------------------------------------
+
+    def _before(
+        self, gradients: Sequence[Any], variables: Sequence[Any], view: OptimizerView
+    ) -> Any:
+        self._prepare(variables)
+        assert self._probe is not None
+        return self._probe.before(gradients, variables, view)
+
+    def _after(self, pending: Any) -> None:
+        if self._probe is not None:
+            self._probe.after(pending)
+
+    def _prepare(self, variables: Sequence[Any] | None) -> None:
+        """Make table, engine, probe and file, when the variables are known."""
+        if self._probe is not None:
+            return
+        watched = self._variables
+        if watched is None and self._model is not None:
+            watched = trainable_variables([self._model])
+        if not watched:
+            watched = None if variables is None else list(variables)
+        if not watched:
+            return
+        with tf.init_scope():
+            table = make_table(watched, self._model, self._optimizer, **self._run_facts)
+            first = _iterations(self._optimizer)
+            self._next = self._due = first
+            per_tick = max(table.run.steps_per_execution, 1)
+            frames = per_tick if not self._schedule.interval else -(-per_tick // self._schedule.interval)
+            epoch = table.run.steps_per_epoch
+            self._probe = Probe(
+                table,
+                [key_of(v) for v in watched],
+                first_step=first,
+                slots=min(frames, 64) + 1,
+                unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
+                with_histograms=self._histograms,
+            )
+            self._arm(first)
+        if self._engine is None:
+            self._engine = Engine(table, self._rules)
+        else:
+            self._engine.set_table(table)
+        self._open()
+
+    def _open(self) -> None:
+        """Start an event file with the table, unless one is open."""
+        if self._writer is None and self._probe is not None:
+            self._writer = EventWriter(self.folder)
+            self._writer.table(self._probe.table, self._next)
+
+    def _arm(self, due: int) -> None:
+        assert self._probe is not None
+        self._due = due
+        fixed = self._schedule.interval
+        if fixed:
+            self._due = -(-due // fixed) * fixed
+            self._probe.schedule(self._due, fixed)
+        else:
+            self._probe.schedule(due)
+
+    # --- on the host, after each step --------------------------------------------------
+
+    def _tick(self, count: int, loss: Any, step: int | None) -> None:
+        """``count`` steps were made since the last call."""
+        now = time.perf_counter()
+        self._ticks += 1
+        taken = self._next + count - 1
+        if loss is not None:
+            self._losses.append((taken, loss))
+        if step is not None and self._offset is None:
+            self._offset = step - taken
+        self._next += count
+        if self._probe is None:
+            self._warn_unseen()
+            return
+        due = self._next > self._due
+        self._clock.step(now, due)
+        if due or now - self._last_poll > POLL_SECONDS:
+            self._collect()
+            self._last_poll = time.perf_counter()
+        if due:
+            self._clock.frame(time.perf_counter() - now)
+
+    def _warn_unseen(self) -> None:
+        if self._ticks >= 3 and not self._warned_unseen:
+            self._warned_unseen = True
+            logger.warning(
+                "tb_gradients has seen no update after %d steps: attach the monitor before "
+                "the first call of the training function, and let that function call "
+                "optimizer.apply_gradients (or bracket its update with monitor.observe)",
+                self._ticks,
+            )
+
+    def _collect(self) -> None:
+        """Fetch, judge and write the frames that wait; then say when the next is due."""
+        assert self._probe is not None
+        if not self._probe.taken():
+            return
+        drained = self._probe.drain()
+        self._next = self._probe.next_step()
+        self._losses_to_numbers()
+        broken = False
+        for number, values, context, counts in drained:
+            broken |= not _all_finite(values)
+            self._add_loss(number, context)
+            frame = Frame(
+                step=number + (self._offset or 0),
+                wall_time=time.time(),
+                values=values,
+                context=context,
+                histograms=counts if self._wants_histograms() else None,
+            )
+            self._judge_and_write(frame)
+        if not broken:
+            self._probe.rearm()
+        if not self._schedule.interval:
+            due = self._schedule.next_due(self._next - 1, self._clock.elapsed, self._clock.spent)
+            self._arm(max(due, self._next))
+        else:
+            self._due = self._schedule.next_due(self._next - 1, 0.0, 0.0)
+
+    def _judge_and_write(self, frame: Frame) -> None:
+        assert self._engine is not None and self._probe is not None
+        self._open()
+        assert self._writer is not None
+        self._frames += 1
+        self._writer.frame(frame, self._probe.table.table_id)
+        opened = self._engine.update(frame)
+        for flag in opened:
+            self._announce(flag)
+        if opened:
+            self._write_flags(frame.step)
+
+    def _announce(self, flag: Flag) -> None:
+        if self._verbose and flag.severity >= Severity.WARNING:
+            print(f"\ntb_gradients: {flag}", flush=True)
+        if self._stop_on is not None and flag.severity >= self._stop_on:
+            self.should_stop = True
+        if self._on_flag is not None:
+            try:
+                self._on_flag(flag)
+            except Exception:
+                logger.exception("tb_gradients: on_flag raised; training goes on")
+
+    def _write_flags(self, step: int) -> None:
+        assert self._engine is not None and self._writer is not None
+        flags = self._engine.flags
+        self._flags_written = flags
+        self._writer.flags(flags, self._engine.errors, step, self._frames)
+
+    def _wants_histograms(self) -> bool:
+        assert self._probe is not None
+        if not self._histograms:
+            return False
+        small = len(self._probe.table.variables) <= SMALL_MODEL_VARIABLES
+        typical = 100
+        return small or self._frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
+
+    def _losses_to_numbers(self) -> None:
+        """Read the losses that were handed in since the last frame (this waits for the device)."""
+        numbers = [(step, float(tf.reduce_mean(native(loss)))) for step, loss in self._losses]
+        self._losses.clear()
+        self._loss_numbers = numbers
+
+    def _add_loss(self, step: int, context: np.ndarray) -> None:
+        """Fill the loss columns from what ``step(loss=...)`` was given, up to this frame."""
+        window = [(s, value) for s, value in self._loss_numbers if s <= step]
+        self._loss_numbers = [(s, value) for s, value in self._loss_numbers if s > step]
+        column = schema.context_names().index
+        if not window or not np.isnan(context[column("loss_mean")]):
+            return
+        finite = [value for _, value in window if np.isfinite(value)]
+        context[column("loss")] = window[-1][1]
+        broken = [s for s, value in window if not np.isfinite(value)]
+        context[column("loss_nonfinite_age")] = step - broken[0] if broken else -1
+        if finite:
+            context[column("loss_mean")] = np.mean(finite)
+            context[column("loss_min")] = min(finite)
+            context[column("loss_max")] = max(finite)
+
+    def _finish(self) -> None:
+        if self._probe is not None:
+            self._collect()
+            self._probe.schedule(2**62)
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            if self._engine is not None:
+                writer.flags(self._engine.flags, self._engine.errors, max(self._last_step(), 0), self._frames)
+            writer.close()
+
+    def _last_step(self) -> int:
+        return self._next - 1 + (self._offset or 0)
+
+    # --- failing softly ----------------------------------------------------------------
+
+    def _guarded(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a part of the monitor so that no failure of it reaches the training."""
+        if self._failed:
+            return None
+        try:
+            return action(*arguments)
+        except Exception as error:
+            self._fail(error)
+            return None
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        logger.warning(
+            "tb_gradients stopped monitoring, training goes on: %s: %s",
+            type(error).__name__,
+            error,
+            exc_info=logger.isEnabledFor(logging.DEBUG),
+        )
+
+
+class _Hook:
+    """Stands in for ``optimizer.apply``: same arguments, same effect, watched."""
+
+    def __init__(self, optimizer: Any, monitor: GradientMonitor) -> None:
+        earlier = optimizer.__dict__.get("apply")
+        if isinstance(earlier, _Hook):  # a monitor from before: replaced, not stacked
+            earlier = earlier.original
+        self.original = earlier or optimizer.apply
+        self.optimizer = optimizer
+        self.monitor = monitor
+
+    def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
+        grads = list(grads)
+        variables = trainable_variables
+        if variables is None:
+            variables = getattr(self.optimizer, "_trainable_variables", None)
+        if variables is not None:
+            variables = list(variables)
+            trainable_variables = variables if trainable_variables is not None else None
+        monitor = self.monitor
+        pending = None
+        if variables is not None:
+            view = monitor._guarded(_view_of, self.optimizer)
+            pending = monitor._guarded(monitor._before, grads, variables, view)
+        result = self.original(grads, trainable_variables)
+        if pending is not None:
+            monitor._guarded(monitor._after, pending)
+        return result
+
+
+def _view_of(optimizer: Any) -> OptimizerView:
+    """How to read an optimizer, for the probe."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    scaling = hasattr(optimizer, "dynamic_scale") or hasattr(optimizer, "initial_scale")
+    static_scale = getattr(optimizer, "loss_scale_factor", None)
+    scale = None
+    if scaling:
+
+        def scale() -> Any:
+            if optimizer.built:
+                return native(optimizer.dynamic_scale)
+            return tf.constant(float(optimizer.initial_scale))
+    elif static_scale:
+
+        def scale() -> Any:
+            return tf.constant(float(static_scale))
+
+    conditional = scaling or getattr(inner, "gradient_accumulation_steps", None)
+    clipping = {
+        name: float(value)
+        for name in ("clipnorm", "global_clipnorm", "clipvalue")
+        if (value := getattr(inner, name, None)) is not None
+    }
+    return OptimizerView(
+        updates=(lambda: _int64(optimizer.iterations)) if conditional else None,
+        learning_rate=tf.convert_to_tensor(native(optimizer.learning_rate)),
+        loss_scale=scale,
+        clipping=clipping,
+    )
+
+
+def _int64(value: Any) -> Any:
+    return tf.cast(native(value), tf.int64)
+
+
+def _iterations(optimizer: Any) -> int:
+    """Steps made before: those of a resumed optimizer, micro-steps where it accumulates."""
+    if optimizer is None:
+        return 0
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    counter = getattr(inner, "_iterations", None)
+    if counter is None:
+        counter = inner.iterations
+    return int(native(counter).numpy())
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    names = schema.statistic_names()
+    counts = values[:, [names.index("gradient_nan_count"), names.index("gradient_inf_count")]]
+    return not np.nansum(counts)
+
+
+class _Clock:
+    """What steps and frames cost, from the times between calls of ``step``."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+        self._last: float | None = None
+        self._plain: deque[float] = deque(maxlen=16)
+        self._sampled = 0.0
+        self.spent = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        if self._start is None or self._last is None:
+            return 0.0
+        return self._last - self._start
+
+    def step(self, now: float, sampled: bool) -> None:
+        """A step ended now; ``sampled`` tells whether it took a frame."""
+        if self._last is None:
+            self._start = now  # the first step compiles: no measure of anything
+        else:
+            duration = now - self._last
+            if not sampled:
+                self._plain.append(duration)
+            elif self._plain:
+                self.spent += max(0.0, duration - stats.median(self._plain))
+        self._last = now
+
+    def frame(self, seconds: float) -> None:
+        """Fetching, judging and handing over a frame took so long on the host."""
+        self.spent += seconds
+        if self._last is not None:
+            self._last += seconds
+
+
+def watch(
+    optimizer: Any,
+    log_dir: str | os.PathLike[str],
+    *,
+    model: Any = None,
+    variables: Sequence[Any] | None = None,
+    every: Every = "auto",
+    histograms: bool = True,
+    stop_on: str | None = None,
+    on_flag: Callable[[Flag], None] | None = None,
+    rules: Rules | None = None,
+    verbose: int = 1,
+) -> GradientMonitor:
+    """Watch a training loop of one's own: attach once, tick once per step.
+
+    ```python
+    monitor = tbg.watch(optimizer, "logs/run1", model=model)
+    for x, y in data:
+        loss = train_step(x, y)      # any tf.function that calls optimizer.apply_gradients
+        monitor.step(loss=loss)
+    monitor.close()
+    ```
+
+    Attach before the first call of ``train_step``: its trace takes the probe in. The
+    arguments are those of ``GradientMonitor``.
+
+    Returns:
+        The monitor; also a context manager.
+    """
+    monitor = GradientMonitor(
+        log_dir,
+        model=model,
+        variables=variables,
+        every=every,
+        histograms=histograms,
+        stop_on=stop_on,
+        on_flag=on_flag,
+        rules=rules,
+        verbose=verbose,
+    )
+    monitor.attach(optimizer)
+    return monitor
+

@@ -1,0 +1,353 @@
+"""What is known of the variables of a model and of its run, before the first step.
+
+In:  a Keras model, or any variables; an optimizer.
+Out: a ``VariableTable`` in network order, and the key that finds a variable's row.
+Does not know about steps, statistics or files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import numbers
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_gradients.frames import RunContext, Variable, VariableTable
+
+Layer = Any
+
+_NORMALIZATIONS = ("BatchNormalization", "GroupNormalization", "InstanceNormalization")
+"""Layers that subtract a mean over the batch or over each channel's positions: a constant
+per channel added before them changes nothing. (LayerNormalization subtracts the mean over
+the channels and keeps a bias' differences between them.)"""
+
+_SHAPE_ONLY = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Identity")
+"""Layers between another layer and its activation or normalisation that change neither."""
+
+_ACTIVATIONS = {
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "prelu",
+    "ELU": "elu",
+    "Softmax": "softmax",
+}
+
+
+def native(variable: Any) -> Any:
+    """The ``tf.Variable`` behind a Keras variable (or the variable itself)."""
+    value = getattr(variable, "value", None)
+    return variable if value is None or callable(value) else value
+
+
+def key_of(variable: Any) -> Any:
+    """A key by which a variable is found again, whichever wrapper it comes in."""
+    variable = native(variable)
+    container = getattr(variable, "_distributed_container", None)
+    if container is None:
+        container = getattr(getattr(variable, "handle", None), "_distributed_container", None)
+    if callable(container):
+        variable = container() or variable
+    return getattr(variable, "_unique_id", None) or id(variable)
+
+
+def make_table(
+    variables: Sequence[Any], model: Any = None, optimizer: Any = None, **run_facts: Any
+) -> VariableTable:
+    """Describe variables (in the given order, which should be network order) and the run.
+
+    Args:
+        variables: Keras or TensorFlow variables.
+        model: the Keras model they belong to, if there is one: gives layers and activations.
+        optimizer: a Keras optimizer, if there is one.
+        run_facts: further fields of ``RunContext``, such as ``steps_per_epoch``.
+    """
+    layers = _layers_by_key(model)
+    successors = _successors(model)
+    paths: dict[str, int] = {}
+    described = []
+    for variable in variables:
+        path = getattr(variable, "path", None) or variable.name.split(":")[0]
+        paths[path] = paths.get(path, 0) + 1
+        if paths[path] > 1:  # two hand-made variables of one name stay two rows
+            path = f"{path}#{paths[path]}"
+        layer, attribute = layers.get(key_of(variable), (None, ""))
+        described.append(_describe(variable, path, layer, attribute, successors, optimizer))
+    return VariableTable(tuple(described), run=_run_context(model, optimizer, run_facts))
+
+
+def _describe(
+    variable: Any,
+    path: str,
+    layer: Layer,
+    attribute: str,
+    successors: Mapping[int, Sequence[Layer]],
+    optimizer: Any,
+) -> Variable:
+    tensor = native(variable)
+    shape = tuple(int(d) for d in tensor.shape)
+    role = _role(path, shape, layer, attribute)
+    following = _following(layer, successors)
+    unit_axis = _unit_axis(shape, role, layer)
+    facts = {}
+    if following:
+        facts["followed_by"] = following
+    if layer is not None:
+        facts.update(_layer_facts(layer))
+    return Variable(
+        path=path,
+        shape=shape,
+        dtype=tensor.dtype.name,
+        module=path.rpartition("/")[0],
+        layer_class=type(layer).__name__ if layer is not None else "",
+        role=role,
+        activation=_activation(layer, following, successors),
+        initializer=_class_name(_layer_setting(layer, attribute, "initializer")),
+        regularizer=_class_name(_layer_setting(layer, attribute, "regularizer")),
+        constraint=_class_name(getattr(variable, "constraint", None)),
+        trainable=bool(getattr(variable, "trainable", True)),
+        unit_axis=unit_axis,
+        units=shape[unit_axis] if unit_axis >= 0 else 0,
+        optimizer=getattr(optimizer, "name", "") or "",
+        initial_rms=_rms(tensor),
+        analytically_zero=_analytically_zero(role, path, layer, following),
+        facts=facts,
+    )
+
+
+def _role(path: str, shape: tuple[int, ...], layer: Layer, attribute: str) -> str:
+    name = path.rpartition("/")[2].partition("#")[0]
+    if type(layer).__name__ == "Embedding" or "embedding" in name:
+        return "embedding"
+    if "recurrent_kernel" in name:
+        return "recurrent_kernel"
+    if "bias" in name or name == "beta":
+        return "bias"
+    if name in ("gamma", "alpha", "scale"):
+        return "scale"
+    if "kernel" in name:
+        return "kernel"
+    # A hand-made matrix is a kernel for all that the rules ask; a vector is a bias or a scale.
+    return "kernel" if layer is None and len(shape) >= 2 else "other"
+
+
+def _unit_axis(shape: tuple[int, ...], role: str, layer: Layer) -> int:
+    """Axis whose slices are output units; -1 where there are none."""
+    if not shape or role == "embedding" or 0 in shape:
+        return -1
+    if role == "kernel" and len(shape) >= 2 and "Transpose" in type(layer).__name__:
+        return len(shape) - 2  # [..., output, input]
+    return len(shape) - 1
+
+
+def _analytically_zero(role: str, path: str, layer: Layer, following: str) -> bool:
+    """Biases whose gradient is zero by construction, so that zero says nothing.
+
+    A constant added before a normalisation is subtracted again; one added to every key of
+    a softmax attention moves all scores of a query alike, and softmax ignores that.
+    """
+    if role != "bias":
+        return False
+    if following in _NORMALIZATIONS and type(layer).__name__ not in _NORMALIZATIONS:
+        return True
+    return path.endswith("/key/bias")
+
+
+def _layers_by_key(model: Any) -> dict[Any, tuple[Layer, str]]:
+    """Variable key -> (layer that owns it, attribute it is held in)."""
+    if model is None:
+        return {}
+    found: dict[Any, tuple[Layer, str]] = {}
+    for layer in _flat_layers(model):
+        own = [*getattr(layer, "_trainable_variables", []), *_non_trainable(layer)]
+        for variable in own:
+            name = getattr(variable, "name", "")
+            found.setdefault(key_of(variable), (layer, name))
+    return found
+
+
+def _non_trainable(layer: Layer) -> list[Any]:
+    return [
+        v for v in getattr(layer, "_non_trainable_variables", []) if getattr(v, "trainable", True)
+    ]
+
+
+def _flat_layers(model: Any) -> list[Layer]:
+    """The model and all layers inside it, however deep."""
+    flatten = getattr(model, "_flatten_layers", None)
+    if flatten is not None:
+        return list(flatten(include_self=True, recursive=True))
+    return [model, *getattr(model, "layers", [])]
+
+
+def _successors(model: Any) -> dict[int, list[Layer]]:
+    """id(layer) -> the layers that consume its output, in Sequential and functional models."""
+    following: dict[int, list[Layer]] = {}
+    for layer in _flat_layers(model) if model is not None else []:
+        operations = getattr(layer, "operations", None) or []
+        for operation in operations:
+            for node in getattr(operation, "_inbound_nodes", []):
+                for parent in getattr(node, "parent_nodes", []):
+                    before = following.setdefault(id(parent.operation), [])
+                    if operation not in before:
+                        before.append(operation)
+        if type(layer).__name__ == "Sequential":
+            chain = list(layer.layers)
+            for first, second in zip(chain[:-1], chain[1:], strict=True):
+                before = following.setdefault(id(first), [])
+                if second not in before:
+                    before.append(second)
+    return following
+
+
+def _following(layer: Layer, successors: Mapping[int, Sequence[Layer]]) -> str:
+    """Class of the one layer behind, seen through dropout; "" if there are none or several."""
+    for _ in range(8):
+        after = successors.get(id(layer), [])
+        if layer is None or len(after) != 1:
+            return ""
+        layer = after[0]
+        if type(layer).__name__ not in _SHAPE_ONLY:
+            return type(layer).__name__
+    return ""
+
+
+def _activation(layer: Layer, following: str, successors: Mapping[int, Sequence[Layer]]) -> str:
+    """The layer's activation, or that of the activation layer behind it."""
+    own = _function_name(getattr(layer, "activation", None))
+    if layer is None or own not in ("", "linear"):
+        return own
+    current = layer
+    for _ in range(8):
+        after = successors.get(id(current), [])
+        if len(after) != 1:
+            break
+        current = after[0]
+        kind = type(current).__name__
+        if kind == "Activation":
+            return _function_name(current.activation)
+        if kind in _ACTIVATIONS:
+            return _ACTIVATIONS[kind]
+        if kind not in (*_SHAPE_ONLY, *_NORMALIZATIONS, "LayerNormalization"):
+            break
+    return own
+
+
+def _layer_setting(layer: Layer, attribute: str, kind: str) -> Any:
+    """``kernel_initializer`` for "kernel", ``embeddings_initializer`` for "embeddings", ..."""
+    return getattr(layer, f"{attribute}_{kind}", None)
+
+
+def _layer_facts(layer: Layer) -> dict[str, str]:
+    facts = {}
+    for name in ("units", "filters", "strides", "padding", "rate", "momentum", "epsilon"):
+        value = getattr(layer, name, None)
+        if isinstance(value, (numbers.Number, str, tuple)):
+            facts[name] = str(value)
+    if not getattr(layer, "trainable", True):
+        facts["trainable"] = "False"
+    return facts
+
+
+def _function_name(function: Any) -> str:
+    if function is None:
+        return ""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _class_name(thing: Any) -> str:
+    return "" if thing is None else type(thing).__name__
+
+
+def _rms(tensor: Any) -> float:
+    try:
+        values = tf.cast(tensor, tf.float64).numpy()
+    except Exception:  # a symbolic or sharded variable: the rules do without
+        return 0.0
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunContext:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    context: dict[str, Any] = {
+        "optimizer": _class_name(inner),
+        "optimizer_config": _scalars_of(inner),
+        "accumulation_steps": int(getattr(inner, "gradient_accumulation_steps", None) or 0),
+        "versions": _versions(),
+    }
+    if model is not None:
+        context["loss"] = _loss_text(getattr(model, "loss", None))
+        context["precision"] = str(getattr(getattr(model, "dtype_policy", None), "name", ""))
+        context["jit_compile"] = getattr(model, "jit_compile", False) is True
+        context["steps_per_execution"] = int(getattr(model, "steps_per_execution", 1) or 1)
+        context["facts"] = _head_facts(model)
+    strategy = tf.distribute.get_strategy()
+    context["strategy"] = type(strategy).__name__ if tf.distribute.has_strategy() else ""
+    context["replicas"] = int(strategy.num_replicas_in_sync)
+    context.update(facts)
+    return RunContext(**context)
+
+
+def _scalars_of(optimizer: Any) -> dict[str, str]:
+    try:
+        config = optimizer.get_config()
+    except Exception:  # not every optimizer is serializable; its class is known all the same
+        return {}
+    scalars = (str, int, float, bool)
+    return {k: str(v) for k, v in config.items() if v is None or isinstance(v, scalars)}
+
+
+def _loss_text(loss: Any) -> str:
+    if loss is None:
+        return ""
+    if isinstance(loss, (list, tuple)):
+        return ", ".join(_loss_text(item) for item in loss)
+    if isinstance(loss, Mapping):
+        return ", ".join(f"{name}: {_loss_text(item)}" for name, item in loss.items())
+    if isinstance(loss, str):
+        return loss
+    if hasattr(loss, "get_config"):
+        settings = getattr(loss, "_fn_kwargs", None) or getattr(loss, "fn_kwargs", None) or {}
+        from_logits = settings.get("from_logits")
+        name = type(loss).__name__
+        return name if from_logits is None else f"{name}(from_logits={from_logits})"
+    return _function_name(loss)
+
+
+def _head_facts(model: Any) -> dict[str, str]:
+    layers = [layer for layer in getattr(model, "layers", []) if hasattr(layer, "activation")]
+    if not layers:
+        return {}
+    facts = {"head": layers[-1].name, "head_activation": _function_name(layers[-1].activation)}
+    units = getattr(layers[-1], "units", None)
+    if units is not None:
+        facts["head_units"] = str(units)
+    return facts
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in ("tensorflow", "tensorflow-cpu", "keras", "numpy", "tb-gradients"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def trainable_variables(models: Iterable[Any]) -> list[Any]:
+    """All trainable variables of some models, each once, in network order."""
+    seen: dict[Any, Any] = {}
+    for model in models:
+        for variable in model.trainable_variables:
+            seen.setdefault(key_of(variable), variable)
+    return list(seen.values())
+
+
+def with_facts(table: VariableTable, **changes: Any) -> VariableTable:
+    """The same rows with other facts about the run."""
+    return dataclasses.replace(table, run=dataclasses.replace(table.run, **changes))
