@@ -18,7 +18,8 @@ import numpy as np
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity, json_number
 from tb_gradients.frames import FloatArray, Variable
-from tb_gradients.plugin.store import Judgement, LoadedRun, RunSummary
+from tb_gradients.plugin.judging import Judgement
+from tb_gradients.plugin.store import LoadedRun, RunSummary
 from tb_gradients.plugin.view import RunView
 from tb_gradients.reading.report import Problem, verdict_label
 from tb_gradients.reading.source import HistogramFrame

@@ -11,15 +11,16 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tb_gradients.flags import Flag
+from tb_gradients.plugin.judging import Judgement, RunJudge
 from tb_gradients.plugin.view import RunView
 from tb_gradients.reading.data_provider import Outline, Stamp, no_such_run
-from tb_gradients.reading.report import Problem
 from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
 
 MOST_BYTES = 512 << 20
@@ -42,20 +43,13 @@ class StaleRevisionError(LookupError):
     """The run is no longer as it was when the client first asked for it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Judgement:
-    """Flags, and whether they were judged while training or from what was read here."""
-
-    flags: tuple[Flag, ...]
-    problems: tuple[Problem, ...]
-    live: bool
-
-
 class LoadedRun:
     """One state of a run; its expensive parts are made when first asked for."""
 
-    def __init__(self, stamp: Stamp, data: RunData) -> None:
+    def __init__(self, stamp: Stamp, data: RunData, judge: RunJudge | None = None) -> None:
+        """``judge`` may have judged an earlier state of the run, and is then faster."""
         self.stamp = stamp
+        self._judge = judge or RunJudge()
         self.view = RunView(data)
         text = repr((stamp, data.frames, len(self.view.variables)))
         self.revision = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -64,10 +58,16 @@ class LoadedRun:
         self._histograms: list[HistogramFrame] | None = None
 
     def judgement(self) -> Judgement:
-        """The writer's verdict where it covers the run, else one judged here and now."""
+        """The writer's verdict where it covers the run, else the rules' own."""
+        judgement = self.judgement_before(math.inf)
+        assert judgement is not None, "there was all the time in the world"
+        return judgement
+
+    def judgement_before(self, deadline: float) -> Judgement | None:
+        """The same, or ``None`` if it takes longer than until that time of the clock."""
         with self._lock:
             if self._judgement is None:
-                self._judgement = judge(self.view.data)
+                self._judgement = self._judge.judgement(self.view.data, deadline)
             return self._judgement
 
     def histograms(self, source: StampedSource) -> list[HistogramFrame]:
@@ -76,17 +76,6 @@ class LoadedRun:
                 frames = source.histograms(self.view.data.run)
                 self._histograms = self.view.usable_histograms(frames)
             return self._histograms
-
-
-def judge(data: RunData) -> Judgement:
-    """The stored verdict if it covers the run, else the rules' verdict on what was read."""
-    stored = data.covering_verdict()
-    if stored is not None:
-        return Judgement(stored.flags, tuple(map(Problem.of_rule, stored.errors)), live=True)
-    from tb_gradients.rules import judge as judge_recordings
-
-    verdict = judge_recordings(list(data.recordings))
-    return Judgement(tuple(verdict.flags), tuple(map(Problem.of_rule, verdict.errors)), live=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +102,7 @@ class RunStore:
             collections.OrderedDict()
         )
         self._outlines: dict[tuple[str, str], tuple[Stamp, Outline]] = {}
+        self._judges: dict[tuple[str, str], RunJudge] = {}
         self._flags: dict[tuple[str, str], tuple[Stamp, tuple[Flag, ...]]] = {}
 
     def load(
@@ -140,7 +130,8 @@ class RunStore:
                 raise no_such_run(run)
             loaded = self._kept(key)
             if loaded is None or loaded.stamp != stamp:
-                loaded = LoadedRun(stamp, source.read(run))
+                judge = self._judges.setdefault(key, RunJudge(self._clock))
+                loaded = LoadedRun(stamp, source.read(run), judge)
                 self._keep(key, loaded)
         if revision is not None and loaded.revision != revision:
             raise StaleRevisionError(f"Run {run!r} has new data; ask for the run again.")
@@ -150,8 +141,8 @@ class RunStore:
         """Every run in one line, by name.
 
         Runs whose writer stored a verdict cost next to nothing. Others are judged one
-        after the other, for ``JUDGING_SECONDS`` per call: the rest has no flags yet and
-        gets them when asked again.
+        after the other, for ``JUDGING_SECONDS`` per call: who has no flags then gets
+        them when asked again.
         """
         stamps = source.stamps()
         outlines = self._fresh_outlines(source, experiment, stamps)
@@ -196,10 +187,12 @@ class RunStore:
             loaded = self.load(source, experiment, run)
         except ReadError:  # opening the run says why
             return None
-        flags = loaded.judgement().flags
+        judgement = loaded.judgement_before(deadline)
+        if judgement is None:
+            return None
         with self._lock:
-            self._flags[key] = (loaded.stamp, flags)
-        return flags
+            self._flags[key] = (loaded.stamp, judgement.flags)
+        return judgement.flags
 
     def _kept(self, key: tuple[str, str]) -> LoadedRun | None:
         with self._lock:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -54,15 +56,14 @@ class FakeSource:
 
 @pytest.fixture(name="judged")
 def _judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rules that flag everything; how many frames each call judged."""
-    lengths: list[int] = []
-
-    def judge(recordings: Sequence[Recording], settings: Any = None) -> rules.Verdict:
-        lengths.append(sum(map(len, recordings)))
-        return rules.Verdict((made.make_flag(),), ())
-
-    monkeypatch.setattr(rules, "judge", judge)
-    return lengths
+    """Rules that flag everything; the steps of the frames that they judged."""
+    steps: list[int] = []
+    engine = mock.create_autospec(rules.Engine)
+    engine.return_value.flags = (made.make_flag(),)
+    engine.return_value.errors = ()
+    engine.return_value.update.side_effect = lambda frame: steps.append(frame.step)
+    monkeypatch.setattr(rules, "Engine", engine)
+    return steps
 
 
 def test_an_unchanged_run_is_read_once() -> None:
@@ -162,13 +163,21 @@ def test_without_one_the_run_is_judged_here_and_once(judged: list[int]) -> None:
     loaded = RunStore().load(FakeSource(None, a=3), "", "a")
     assert not loaded.judgement().live
     assert loaded.judgement().flags == (made.make_flag(),)
-    assert judged == [3]
+    assert judged == [0, 1, 2]
+
+
+def test_only_the_new_frames_of_a_growing_run_are_judged(judged: list[int]) -> None:
+    store, source = RunStore(), FakeSource(None, a=3)
+    store.load(source, "", "a").judgement()
+    source.lengths["a"] = 5
+    store.load(source, "", "a").judgement()
+    assert judged == [0, 1, 2, 3, 4]
 
 
 def test_a_verdict_on_a_part_of_the_run_is_not_taken_for_the_whole(judged: list[int]) -> None:
     of_a_part = StoredVerdict((), (), last_step=9, frames=4)
     assert not RunStore().load(FakeSource(of_a_part, a=10), "", "a").judgement().live
-    assert judged == [10]
+    assert judged == list(range(10))
 
 
 # --- The list of runs -----------------------------------------------------------------------
@@ -200,14 +209,16 @@ def test_runs_that_vanish_leave_the_list() -> None:
 
 
 def test_runs_without_a_verdict_are_judged_as_far_as_the_time_reaches(judged: list[int]) -> None:
-    clock = iter(range(100))
-    store = RunStore(clock=lambda: next(clock) * JUDGING_SECONDS / 1.5)
-    source = FakeSource(None, a=1, b=2, c=3)
-    flags = [s.flags for s in store.summaries(source, "")]
-    assert flags == [(made.make_flag(),), None, None]
-    later = [s.flags for s in store.summaries(source, "")]
-    assert later == [(made.make_flag(),), (made.make_flag(),), None]
-    assert judged == [1, 2]
+    ticks = itertools.count(0.0, JUDGING_SECONDS / 3.5)  # a tick per look at the clock
+    store = RunStore(clock=lambda: next(ticks))
+    source = FakeSource(None, a=1, b=3, c=1)
+    answers = []
+    while not answers or None in answers[-1]:
+        answers.append([summary.flags for summary in store.summaries(source, "")])
+    found = (made.make_flag(),)
+    assert answers[0] == [found, None, None]
+    assert answers[-1] == [found, found, found]
+    assert judged == [0, 0, 1, 2, 0], "what was judged in one call is not judged in the next"
 
 
 def test_a_run_that_cannot_be_read_does_not_spoil_the_list() -> None:

@@ -1,0 +1,95 @@
+"""The verdict on a run that may still be growing, without judging any frame twice.
+
+In:  ``RunData``, each time it was read.
+Out: ``Judgement``: the writer's verdict if that covers the run, else the rules' own.
+Does not know about HTTP or about where runs come from.
+
+Judging takes milliseconds per frame. A tab that reloads every 30 seconds would spend
+them on every frame of the run again; the engine takes frames one by one, so it is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tb_gradients.flags import Flag
+from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.reading.report import Problem
+from tb_gradients.reading.source import RunData
+
+if TYPE_CHECKING:
+    from tb_gradients.rules import Engine
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """Flags, and whether they were judged while training or from what was read here."""
+
+    flags: tuple[Flag, ...]
+    problems: tuple[Problem, ...]
+    live: bool
+
+
+class RunJudge:
+    """Judges the states of one run, one after the other. Safe to use from several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._table: VariableTable | None = None
+        self._seen = np.zeros((0, 2))
+
+    def judgement(self, data: RunData, deadline: float = math.inf) -> Judgement | None:
+        """The verdict on a run; ``None`` if the deadline came first.
+
+        What was judged until then is not lost: the next call goes on from there.
+        """
+        stored = data.covering_verdict()
+        if stored is not None:
+            problems = tuple(map(Problem.of_rule, stored.errors))
+            return Judgement(stored.flags, problems, live=True)
+        with self._lock:
+            if not self._judge_what_is_new(data, deadline):
+                return None
+            if self._engine is None:
+                return Judgement((), (), live=False)
+            problems = tuple(map(Problem.of_rule, self._engine.errors))
+            return Judgement(tuple(self._engine.flags), problems, live=False)
+
+    def _judge_what_is_new(self, data: RunData, deadline: float) -> bool:
+        from tb_gradients.rules import Engine
+
+        dates = np.stack([data.steps, data.wall_times], axis=1)
+        if not np.array_equal(dates[: len(self._seen)], self._seen):
+            # Training went back, or other frames were sampled: judged from the start.
+            self._engine, self._table, self._seen = None, None, self._seen[:0]
+        for table, frame in itertools.islice(_frames(data), len(self._seen), None):
+            if self._clock() >= deadline:
+                return False
+            if self._engine is None:
+                self._engine = Engine(table)
+            elif self._table is not None and table.table_id != self._table.table_id:
+                # By id: a table that was merely read again is no change of variables.
+                self._engine.set_table(table)
+            self._table = table
+            self._engine.update(frame)
+            self._seen = dates[: len(self._seen) + 1]
+        return True
+
+
+def _frames(data: RunData) -> Iterator[tuple[VariableTable, Frame]]:
+    times = iter(data.wall_times.tolist())
+    for recording in data.recordings:
+        for step, values, context in zip(
+            recording.steps.tolist(), recording.values, recording.context, strict=True
+        ):
+            yield recording.table, Frame(step, next(times), values, context)

@@ -1,0 +1,78 @@
+"""A growing run is judged frame by frame, with the verdict of judging it at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import recordings as made
+
+from tb_gradients import rules
+from tb_gradients.frames import Frame, Recording, VariableTable
+from tb_gradients.plugin.judging import Judgement, RunJudge
+from tb_gradients.reading.source import RunData
+
+TABLE, BIGGER = made.make_table(2), made.make_table(3)
+SICK = made.turn_nonfinite(
+    made.turn_zero(made.make_frames(TABLE, range(80)), TABLE, [2, 3], since=20), TABLE, since=60
+)
+GROWN = made.turn_zero(made.make_frames(BIGGER, range(80, 140)), BIGGER, [4, 5], since=90)
+
+
+def run_of(*parts: tuple[VariableTable, Sequence[Frame]]) -> RunData:
+    """As it comes from a reader: every time with tables that were read anew."""
+    recordings = tuple(
+        Recording.from_frames(VariableTable.from_bytes(table.to_bytes()), frames)
+        for table, frames in parts
+        if frames
+    )
+    times = [frame.wall_time for _, frames in parts for frame in frames]
+    return RunData("run", recordings, np.array(times))
+
+
+def judged_at_once(data: RunData) -> Judgement:
+    verdict = rules.judge(list(data.recordings))
+    assert verdict.errors == ()
+    return Judgement(verdict.flags, (), live=False)
+
+
+@pytest.mark.parametrize("portion", [1, 7, 50, 140])
+def test_judging_in_portions_is_judging_at_once(portion: int) -> None:
+    judge = RunJudge()
+    for end in range(portion, 140 + portion, portion):
+        data = run_of((TABLE, SICK[:end]), (BIGGER, GROWN[: max(0, end - 80)]))
+        if end % 35 == 0 or end >= 140:
+            assert judge.judgement(data) == judged_at_once(data)
+        else:
+            judge.judgement(data)
+
+
+def test_a_sick_run_is_flagged_at_all() -> None:
+    judgement = RunJudge().judgement(run_of((TABLE, SICK)))
+    assert judgement is not None
+    assert "nonfinite_gradient" in {flag.rule for flag in judgement.flags}
+
+
+def test_training_that_went_back_is_judged_from_the_start() -> None:
+    judge = RunJudge()
+    judge.judgement(run_of((TABLE, SICK)))
+    healthy_again = [*SICK[:10], *made.make_frames(TABLE, range(10, 40), salt=1)]
+    healthy_again[10:] = [
+        Frame(f.step, f.wall_time + 1000, f.values, f.context) for f in healthy_again[10:]
+    ]
+    data = run_of((TABLE, healthy_again))
+    assert judge.judgement(data) == judged_at_once(data)
+
+
+def test_a_run_without_frames_has_no_flags() -> None:
+    assert RunJudge().judgement(RunData("run")) == Judgement((), (), live=False)
+
+
+def test_a_deadline_loses_nothing() -> None:
+    now = iter(range(1000))
+    judge = RunJudge(clock=lambda: next(now))
+    data = run_of((TABLE, SICK[:30]))
+    assert judge.judgement(data, deadline=10) is None
+    assert judge.judgement(data, deadline=math.inf) == judged_at_once(data)
