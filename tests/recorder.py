@@ -15,8 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-
 from reference import dead_units, norm, reference_row
+
 from tb_gradients import schema
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.training.variables import make_table

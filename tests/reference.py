@@ -1,4 +1,4 @@
-"""The statistics of one gradient, computed slowly and plainly: the truth that the device is held to.
+"""The statistics of one gradient, computed slowly and plainly: what the device must agree with.
 
 In:  one variable's gradient, and its weights before and after the step, as NumPy arrays.
 Out: ``reference_row``: every step-scoped statistic of ``schema.STATISTICS`` by name.

@@ -27,9 +27,10 @@ class VanishingGradient(Rule):
     Definition: in network order, the relative gradient ‖gradient‖ / ‖weights‖ of kernels
     in the first part, or the gradient of their bias (the back-propagated error itself), is
     below 1e-3 of that of the last layers (median over at least 20 steps), and it fades: it
-    falls towards the inputs (rank correlation with depth above 0.5). A sigmoid's slope is at most 1/4: five of them make 1e-3 (Glorot and Bengio
-    2010; Hochreiter 1991). An absolute limit such as 1e-7 accuses healthy runs, so the ratio
-    is taken, and it is a warning only if the loss was seen and does not fall.
+    falls towards the inputs (rank correlation with depth above 0.5). A sigmoid's slope is at
+    most 1/4: five of them make 1e-3 (Glorot and Bengio 2010; Hochreiter 1991). An absolute
+    limit such as 1e-7 accuses healthy runs, so the ratio is taken, and it is a warning only
+    if the loss was seen and does not fall.
 
     Try:
     * Use relu, gelu or selu instead of sigmoid or tanh, with he_normal initialisation.
@@ -99,13 +100,13 @@ class VanishingGradient(Rule):
         gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
         start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
         scale = np.fmax(np.fmax(weight[reach][:, rows], start), 1e-30)
-        profile = _to_last(_lower_median(gradient[reach][:, rows] / scale))
+        profile = _to_last(_lower_median((gradient[reach][:, rows] / scale).astype(np.float32)))
         biases = window.rows.bias_of[rows]
         known = biases >= 0
         if known.sum() >= 2 and known[-1]:
             at = biases[known]
             size = np.sqrt(window.rows.elements[at])
-            error = _to_last(_lower_median(gradient[reach][:, at] / size))
+            error = _to_last(_lower_median((gradient[reach][:, at] / size).astype(np.float32)))
             profile[known] = np.fmin(profile[known], error)
         return profile
 

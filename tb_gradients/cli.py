@@ -1,0 +1,196 @@
+"""The command line: ``tb-gradients check | rules | demo``.
+
+In:  arguments.
+Out: text on standard output, one line on standard error where something is unusable, and
+     an exit status: 0 healthy, 1 a flag at or above --fail-on, 2 unusable input.
+Does not know how runs are read or judged, or how a report is laid out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tb_gradients import __version__
+from tb_gradients.console import Console, wants_colour
+from tb_gradients.flags import Severity
+
+if TYPE_CHECKING:
+    from tb_gradients.reading.report import Report
+
+HEALTHY, SICK, UNUSABLE = 0, 1, 2
+
+_DEMO = "tb_gradients.demo"
+
+
+class UsageError(Exception):
+    """The user's input cannot be used; the message is one line with the remedy."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(argv).parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()  # a closed pipe shows here, not at interpreter exit
+    except UsageError as error:
+        print(f"tb-gradients: {' '.join(str(error).split())}", file=sys.stderr)
+        return UNUSABLE
+    except BrokenPipeError:  # `tb-gradients check logs | head`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tb-gradients",
+        description="Which variable's gradient is sick, since which step, why, and what to change.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    check = commands.add_parser(
+        "check",
+        help="judge the runs below a folder",
+        description="Judge every run below LOGDIR. Exit status: 0 healthy, 1 a flag at or above "
+        "--fail-on in any run, 2 unusable input.",
+    )
+    check.add_argument(
+        "logdir", metavar="LOGDIR", help="the folder given to GradientHealth, or one above it"
+    )
+    check.add_argument("--format", choices=("text", "json"), default="text")
+    check.add_argument(
+        "--fail-on",
+        choices=("critical", "warning", "never"),
+        default="critical",
+        help="the severity from which on the exit status is 1 (default: critical)",
+    )
+    check.add_argument(
+        "--rules",
+        metavar="FILE",
+        help='JSON with other thresholds: {"dead_units": {"share": 0.8}, "symmetric_units": false}',
+    )
+    check.set_defaults(run=_check)
+
+    rules = commands.add_parser(
+        "rules",
+        help="print the rule book",
+        description="Print the rule book: what each rule says, why, when, and what to try.",
+    )
+    rules.add_argument("rule", metavar="RULE", nargs="*", help="only these rules")
+    rules.add_argument("--format", choices=("text", "json"), default="text")
+    rules.set_defaults(run=_rules)
+
+    if importlib.util.find_spec(_DEMO) is not None:
+        demo = commands.add_parser("demo", help="train a healthy and some sick models, and judge")
+        if argv[:1] == ["demo"]:  # only then is the module wanted
+            importlib.import_module(_DEMO).add_arguments(demo)
+        demo.set_defaults(run=_demo)
+    return parser
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    report = _load(arguments.logdir, _read_settings(arguments.rules))
+    if arguments.format == "json":
+        print(json.dumps(report.to_json(), indent=2, allow_nan=False))
+    else:
+        from tb_gradients.rules import make_rules
+
+        applied = len(make_rules(_read_settings(arguments.rules)))
+        print(_console().report(report, applied), end="")
+    if arguments.fail_on == "never" or report.worst is None:
+        return HEALTHY
+    return SICK if report.worst >= Severity.parse(arguments.fail_on) else HEALTHY
+
+
+def _load(logdir: str, settings: dict[str, Any] | None) -> Report:
+    from tb_gradients.reading.report import load
+
+    folder = pathlib.Path(logdir)
+    if not folder.exists():
+        raise UsageError(f"there is no folder {logdir!r}; pass the one given to GradientHealth")
+    try:
+        report = load(logdir, settings)
+    except (ValueError, OSError) as error:  # ReadError is a ValueError
+        raise UsageError(str(error)) from error
+    if not any(run.frames for run in report.runs):
+        reasons = [str(problem) for run in report.runs for problem in run.errors]
+        told = reasons[0] if reasons else "Has training made its first step?"
+        raise UsageError(f"no frames could be read below {logdir!r}. {told}")
+    return report
+
+
+def _read_settings(path: str | None) -> dict[str, Any] | None:
+    """The thresholds of a --rules file, checked."""
+    if path is None:
+        return None
+    from tb_gradients.rules import make_rules
+
+    try:
+        settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read --rules {path!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--rules {path!r} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f'--rules {path!r} must hold an object: {{"rule": {{"threshold": 1}}}}')
+    try:
+        make_rules(settings)
+    except ValueError as error:
+        raise UsageError(f"--rules {path!r}: {error}") from error
+    return settings
+
+
+def _rules(arguments: argparse.Namespace) -> int:
+    from tb_gradients.rules import all_rules
+    from tb_gradients.rules.causes import CAUSES
+
+    known = {rule.id: rule for rule in all_rules()}
+    unknown = [name for name in arguments.rule if name not in known]
+    if unknown:
+        raise UsageError(f"there is no rule {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    pages = [known[name].page() for name in arguments.rule or known]
+    if arguments.format == "json":
+        causes = [
+            {"id": kind.id, "title": kind.title, "summary": kind.summary}
+            for kind in CAUSES.values()
+        ]
+        book = {"rules": [page.to_json() for page in pages], "causes": causes}
+        print(json.dumps(book, indent=2, allow_nan=False))
+    elif arguments.rule:
+        console = _console()
+        print("\n\n".join(console.page(page) for page in pages))
+    else:
+        print(_console().rule_book(pages, CAUSES.values()), end="")
+    return HEALTHY
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    status: int = importlib.import_module(_DEMO).run(arguments)
+    return status
+
+
+def _console() -> Console:
+    width = shutil.get_terminal_size((96, 24)).columns if sys.stdout.isatty() else 96
+    return Console(colour=wants_colour(sys.stdout, os.environ), width=min(width, 120))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Reports and the rule book as text for a terminal.
+
+In:  a ``Report`` (or what looks like one), pages of the rule book.
+Out: strings, with or without ANSI colours.
+Does not know where a report comes from, about arguments, or about exit statuses.
+
+Nothing is told by colour alone: every severity is written out.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING
+
+from tb_gradients.flags import Evidence, Flag, Severity
+
+if TYPE_CHECKING:
+    from tb_gradients.reading.report import Report, RunReport
+    from tb_gradients.rules.base import Page
+    from tb_gradients.rules.causes import CauseKind
+
+_CODES = {"critical": "1;31", "warning": "1;33", "info": "36", "healthy": "1;32", "dim": "2"}
+
+
+def wants_colour(stream: IO[str], environment: Mapping[str, str]) -> bool:
+    """Only on a terminal that can, and never against the user's wish (no-color.org)."""
+    return (
+        stream.isatty()
+        and not environment.get("NO_COLOR")
+        and environment.get("TERM", "") != "dumb"
+    )
+
+
+class Console:
+    """Turns things into lines of text.
+
+    Args:
+        colour: use ANSI colours.
+        width: columns to wrap at.
+    """
+
+    def __init__(self, *, colour: bool = False, width: int = 96) -> None:
+        self.colour = colour
+        self.width = max(width, 40)
+
+    # --- A report -------------------------------------------------------------------------
+
+    def report(self, report: Report, rules: int) -> str:
+        """One block per run, the worst first, and one line that sums up."""
+        runs = sorted(report.runs, key=lambda run: (-(run.worst or 0), run.run))
+        blocks = ["\n".join(self._run(run, rules)) for run in runs]
+        return "\n\n".join([*blocks, self._total(runs)]) + "\n"
+
+    def _run(self, run: RunReport, rules: int) -> Iterator[str]:
+        what = f"{_count(run.frames, 'frame')}, {_count(len(run.variables), 'variable')}"
+        if run.first_step is not None:
+            what = f"steps {run.first_step} to {run.last_step}, {what}"
+        verdict = self._paint(run.verdict.upper(), run.verdict)
+        yield f"{verdict}  {run.run}  {self._paint(what, 'dim')}"
+        for flag in run.flags:
+            yield ""
+            yield from self._flag(flag)
+        if not run.flags and run.frames:
+            yield from self._wrapped(
+                f"{_count(rules - len(run.errors), 'rule')} found nothing in "
+                f"{_count(len(run.variables), 'variable')}.",
+                "  ",
+            )
+        for problem in run.errors:
+            yield from self._wrapped(f"not complete: {problem}", "  ")
+
+    def _flag(self, flag: Flag) -> Iterator[str]:
+        label = flag.severity.label
+        since = f"since step {flag.first_step}"
+        if not flag.open:
+            since = f"steps {flag.first_step} to {flag.last_step}, over now"
+        yield f"  {self._paint(label, label)}: {flag.rule}, {since}"
+        yield from self._wrapped(flag.summary, "    ")
+        if len(flag.variables) > 1:
+            yield from self._labelled("variables", ", ".join(_shortened(flag.variables)))
+        for item in flag.evidence:
+            yield from self._labelled("evidence", _evidence(item))
+        for cause in flag.causes:
+            yield from self._labelled(
+                "cause", f"{cause.id} ({cause.confidence:.0%}): {cause.summary}"
+            )
+        for fix in flag.fixes:
+            yield from self._labelled("try", fix)
+
+    def _total(self, runs: Sequence[RunReport]) -> str:
+        sick = {
+            severity: sum(run.worst == severity for run in runs)
+            for severity in (Severity.CRITICAL, Severity.WARNING)
+        }
+        told = [f"{count} {severity.label}" for severity, count in sick.items() if count]
+        quiet = len(runs) - sum(sick.values())
+        told += [f"{quiet} without a warning"] if quiet else []
+        return f"{_count(len(runs), 'run')}: {', '.join(told)}."
+
+    # --- The rule book --------------------------------------------------------------------
+
+    def rule_book(self, pages: Iterable[Page], causes: Iterable[CauseKind]) -> str:
+        """All pages, then the causes that rules give."""
+        blocks = [self.page(page) for page in pages]
+        listed = []
+        for kind in causes:
+            listed += self._wrapped(f"{kind.id}: {kind.summary}", "  ", hang=4)
+        return "\n\n".join([*blocks, "\n".join(["Causes", *listed])]) + "\n"
+
+    def page(self, page: Page) -> str:
+        """One rule's page."""
+        label = page.severity.label
+        lines = [f"{page.id}  {self._paint(f'up to {label}', label)}"]
+        lines += self._wrapped(page.summary, "  ")
+        for title, text in (
+            ("Why it matters", page.why),
+            ("Definition", page.definition),
+            ("Silent when", page.silent_when),
+        ):
+            lines += self._wrapped(f"{title}: {text}", "  ", hang=4)
+        lines += ["  Try:"]
+        for fix in page.fixes:
+            lines += self._wrapped(f"* {fix}", "    ", hang=2)
+        if page.thresholds:
+            lines += ["  Thresholds:"]
+        for name, value, reason in page.thresholds:
+            lines += self._wrapped(f"{name} = {value:g}: {reason}", "    ", hang=2)
+        return "\n".join(lines)
+
+    # --- Lines ----------------------------------------------------------------------------
+
+    def _labelled(self, label: str, text: str) -> list[str]:
+        first, *others = textwrap.wrap(
+            text, self.width - 14, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+        return [
+            f"    {self._paint(f'{label:<10}', 'dim')}{first}",
+            *(f"{'':14}{line}" for line in others),
+        ]
+
+    def _wrapped(self, text: str, indent: str, hang: int = 0) -> list[str]:
+        return textwrap.wrap(
+            text,
+            self.width,
+            initial_indent=indent,
+            subsequent_indent=indent + " " * hang,
+            break_long_words=False,  # paths are for copying
+            break_on_hyphens=False,
+        )
+
+    def _paint(self, text: str, style: str) -> str:
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour else text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _shortened(paths: Sequence[str], limit: int = 6) -> list[str]:
+    if len(paths) <= limit:
+        return list(paths)
+    return [*paths[: limit - 1], f"and {len(paths) - limit + 1} more"]
+
+
+def _evidence(item: Evidence) -> str:
+    value = "not measured" if math.isnan(item.value) else f"{item.value:.4g}"
+    if item.threshold is None:
+        return f"{item.name} {value}"
+    return f"{item.name} {value} (threshold {item.threshold:.4g})"
