@@ -18,7 +18,7 @@ import dataclasses
 import os
 import posixpath
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +37,8 @@ from tb_gradients.reading.source import (
 )
 
 _EVENT_FILE_MARK = "tfevents"  # as TensorBoard decides (io_wrapper.IsTensorFlowEventsFile)
-_OUR_MARK = f"{schema.PLUGIN_NAME}/".encode()
+_OUR_PREFIX = f"{schema.PLUGIN_NAME}/".encode()
+_OUR_TAGS = tuple(tag.encode() for tag in schema.TAGS)
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 
@@ -59,7 +60,11 @@ class EventFileSource:
     def runs(self) -> list[str]:
         """Folders with at least one record of ours, sorted; "." first."""
         return sorted(
-            (run for run, files in self._event_files().items() if self._holds_ours(files)),
+            (
+                run
+                for folder, run, names in self._files.walk(self._logdir)
+                if self._holds_ours(_paths(folder, names))
+            ),
             key=lambda run: (run != ".", run),
         )
 
@@ -84,11 +89,11 @@ class EventFileSource:
         return latest_timeline(self._values(run).histograms)
 
     def _values(self, run: str) -> _Found:
-        files = self._event_files().get(run)
-        if files is None:
+        folder = self._logdir if run == "." else posixpath.join(self._logdir, run)
+        if not self._files.is_folder(folder):
             raise ReadError(f"There is no run {run!r} below {self._logdir!r}.")
         found = _Found()
-        for path in files:
+        for path in _paths(folder, self._files.names(folder)):
             for record in self._records(path, found.errors):
                 try:
                     found.add_event(run, record)
@@ -109,13 +114,10 @@ class EventFileSource:
         except OSError as error:  # removed or locked meanwhile: the other files still count
             errors.append(f"{posixpath.basename(path)} could not be read: {error}.")
 
-    def _event_files(self) -> dict[str, list[str]]:
-        """Run -> its event files, oldest first: their names begin with the time."""
-        return {
-            run: [posixpath.join(folder, name) for name in sorted(names)]
-            for folder, run, names in self._files.walk(self._logdir)
-            if names
-        }
+
+def _paths(folder: str, names: Iterable[str]) -> list[str]:
+    """The event files among the names, oldest first: their names begin with the time."""
+    return [posixpath.join(folder, name) for name in sorted(names) if _EVENT_FILE_MARK in name]
 
 
 def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[bytes]:
@@ -127,24 +129,33 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
     ``errors``. Other people's records are skipped unparsed and unchecked.
     """
     position = 0
-    while True:
-        header = stream.read(_HEADER.size)
+    damaged: list[int] = []
+    while header := stream.read(_HEADER.size):
         if len(header) < _HEADER.size:
-            return
+            break
         length, header_checksum = _HEADER.unpack(header)
         if masked_crc32c(header[:8]) != header_checksum:
             errors.append(f"{name} is damaged at byte {position}; what follows was not read.")
-            return
+            break
         body = stream.read(length + _CHECKSUM.size)
         if len(body) < length + _CHECKSUM.size:
-            return
+            break
         record = body[:length]
-        if _OUR_MARK in record:
+        if _is_ours(record):
             if masked_crc32c(record) == _CHECKSUM.unpack(body[length:])[0]:
                 yield record
             else:
-                errors.append(f"{name} is damaged at byte {position}; one record was left out.")
+                damaged.append(position)
         position += _HEADER.size + len(body)
+    if damaged:
+        errors.append(
+            f"{name} is damaged: {len(damaged)} records were left out, "
+            f"the first at byte {damaged[0]}."
+        )
+
+
+def _is_ours(record: bytes) -> bool:
+    return _OUR_PREFIX in record and any(tag in record for tag in _OUR_TAGS)
 
 
 @dataclasses.dataclass
@@ -201,8 +212,11 @@ class _Local:
     def open(self, path: str) -> IO[bytes]:
         return Path(path).open("rb", buffering=1 << 20)
 
+    def names(self, folder: str) -> list[str]:
+        return [path.name for path in Path(folder).iterdir()]
+
     def walk(self, root: str) -> Iterator[tuple[str, str, list[str]]]:
-        """Folder, run name and event files, for the root and every folder below it."""
+        """Folder, run name and names of files, for the root and every folder below it."""
         seen: set[str] = set()  # links are followed as TensorBoard does, circles are not
         for folder, children, names in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
@@ -211,7 +225,7 @@ class _Local:
                 continue
             seen.add(real)
             run = os.path.relpath(folder, root).replace(os.sep, "/")
-            yield folder, run, [name for name in names if _EVENT_FILE_MARK in name]
+            yield folder, run, names
 
 
 class _Remote:
@@ -230,10 +244,13 @@ class _Remote:
         stream: IO[bytes] = self._gfile.GFile(path, "rb")
         return stream
 
+    def names(self, folder: str) -> list[str]:
+        return list(self._gfile.listdir(folder))
+
     def walk(self, root: str) -> Iterator[tuple[str, str, list[str]]]:
         for folder, _, names in self._gfile.walk(root):
             run = posixpath.relpath(folder.rstrip("/"), root.rstrip("/"))
-            yield folder, run, [name for name in names if _EVENT_FILE_MARK in name]
+            yield folder, run, list(names)
 
 
 def _remote(path: str) -> _Remote:
