@@ -22,4 +22,6 @@ await build({
 
 const bundle = readFileSync(outfile);
 const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
-console.log(`${outfile}: ${kilobytes(bundle.length)}, ${kilobytes(gzipSync(bundle).length)} gzipped`);
+console.log(
+  `${outfile}: ${kilobytes(bundle.length)}, ${kilobytes(gzipSync(bundle).length)} gzipped`,
+);

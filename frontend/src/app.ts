@@ -80,8 +80,7 @@ function buildPage(body: HTMLElement, actions: Actions): (state: State) => void 
   return (state) => {
     const anything = state.runs !== null && state.runs.length > 0;
     body.dataset.phase = anything ? 'data' : 'empty';
-    const open =
-      state.run?.variables.some(({ path }) => path === state.selectedVariable) ?? false;
+    const open = state.run?.variables.some(({ path }) => path === state.selectedVariable) ?? false;
     page.dataset.detail = open ? 'open' : 'closed';
     for (const view of views) view.update(state);
   };

@@ -30,9 +30,9 @@ export function h<K extends keyof HTMLElementTagNameMap>(
 
 function append(element: Element, children: readonly Child[]): void {
   for (const child of children) {
-    if (Array.isArray(child)) append(element, child as readonly Child[]);
+    if (Array.isArray(child)) append(element, child);
     else if (child !== null && child !== undefined && child !== false) {
-      element.append(child instanceof Node ? child : String(child as string | number));
+      element.append(child instanceof Node ? child : String(child));
     }
   }
 }

@@ -49,7 +49,7 @@ interface Storage {
 function parentWindow(): Window | null {
   try {
     if (window.parent === window) return null;
-    return window.parent.document.body === null ? null : window.parent;
+    return window.parent.document.isConnected ? window.parent : null; // throws if foreign
   } catch {
     return null;
   }
@@ -118,9 +118,7 @@ export function createHost(): Host {
   const preference = window.matchMedia('(prefers-color-scheme: dark)');
 
   const theme = (): Theme => {
-    const dark = parent
-      ? parent.document.body.classList.contains('dark-mode')
-      : preference.matches;
+    const dark = parent ? parent.document.body.classList.contains('dark-mode') : preference.matches;
     return dark ? 'dark' : 'light';
   };
 

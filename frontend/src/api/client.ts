@@ -9,17 +9,23 @@
 import { decodeError, decodeFloats, decodeRules, decodeRun, decodeRuns } from './decode';
 import type { RuleBook, Run, RunSummary } from './types';
 
+/** A run and the state of it that numbers are wanted for. */
+type RunState = Pick<Run, 'run' | 'revision'>;
+
+/** The run has grown since it was asked for: its steps have to be read again. */
+export class StaleRunError extends Error {}
+
 export interface Client {
   runs(): Promise<RunSummary[]>;
   run(run: string): Promise<Run>;
   /** [steps, variables], row-major. */
-  matrix(run: string, statistic: string): Promise<Float32Array>;
+  matrix(run: RunState, statistic: string): Promise<Float32Array>;
   /** [steps, statistics] of one variable. */
-  series(run: string, variable: string): Promise<Float32Array>;
+  series(run: RunState, variable: string): Promise<Float32Array>;
   /** [steps, context columns]. */
-  context(run: string): Promise<Float32Array>;
+  context(run: RunState): Promise<Float32Array>;
   /** [histogram steps, bins] of one variable. */
-  histogram(run: string, variable: string): Promise<Float32Array>;
+  histogram(run: RunState, variable: string): Promise<Float32Array>;
   rules(): Promise<RuleBook>;
 }
 
@@ -34,22 +40,29 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
     }
     if (!response.ok) {
       const sentence = decodeError(await response.text());
+      if (response.status === 409) throw new StaleRunError(sentence ?? 'The run has changed.');
       throw new Error(sentence ?? `TensorBoard answered ${response.status} for “${route}”.`);
     }
     return response;
   }
   const json = async (route: string, parameters?: Record<string, string>): Promise<unknown> =>
     (await get(route, parameters)).json();
-  const floats = async (route: string, parameters: Record<string, string>): Promise<Float32Array> =>
-    decodeFloats(await (await get(route, parameters)).arrayBuffer());
+  const floats = async (
+    route: string,
+    { run, revision }: RunState,
+    parameters: Record<string, string> = {},
+  ): Promise<Float32Array> => {
+    const state = revision === '' ? { run } : { run, revision };
+    return decodeFloats(await (await get(route, { ...state, ...parameters })).arrayBuffer());
+  };
 
   return {
     runs: async () => decodeRuns(await json('runs')),
     run: async (run) => decodeRun(await json('run', { run })),
-    matrix: (run, statistic) => floats('matrix', { run, statistic }),
-    series: (run, variable) => floats('series', { run, variable }),
-    context: (run) => floats('context', { run }),
-    histogram: (run, variable) => floats('histogram', { run, variable }),
+    matrix: (run, statistic) => floats('matrix', run, { statistic }),
+    series: (run, variable) => floats('series', run, { variable }),
+    context: (run) => floats('context', run),
+    histogram: (run, variable) => floats('histogram', run, { variable }),
     rules: async () => decodeRules(await json('rules')),
   };
 }

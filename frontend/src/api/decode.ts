@@ -60,7 +60,8 @@ const facts = (json: unknown, prefix = ''): Record<string, string> =>
 const severity = (json: unknown): Severity =>
   SEVERITIES.find((candidate) => candidate === json) ?? 'info';
 
-const verdict = (json: unknown): Verdict => (json === 'healthy' ? json : severity(json));
+const verdict = (json: unknown): Verdict | null =>
+  json === 'healthy' ? json : (SEVERITIES.find((candidate) => candidate === json) ?? null);
 
 function runSummary(json: unknown): RunSummary {
   const f = fields(json);
@@ -168,6 +169,7 @@ export function decodeRun(json: unknown): Run {
   const bins = fields(f.histogram);
   return {
     run: text(f.run),
+    revision: text(f.revision),
     steps: list(f.steps, (step) => number(step, 0)),
     variables: list(f.variables, variable),
     statistics: list(f.statistics, column),

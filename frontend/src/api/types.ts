@@ -15,7 +15,8 @@ export interface RunSummary {
   readonly lastStep: number;
   readonly frames: number;
   readonly variables: number;
-  readonly verdict: Verdict;
+  /** Null: not judged yet; ask again. */
+  readonly verdict: Verdict | null;
   readonly counts: Readonly<Record<Severity, number>>;
 }
 
@@ -88,6 +89,8 @@ export interface HistogramBins {
 
 export interface Run {
   readonly run: string;
+  /** Names this state of the run; numbers asked for with it fit its steps and variables. */
+  readonly revision: string;
   readonly steps: readonly number[];
   readonly variables: readonly Variable[];
   readonly statistics: readonly Column[];

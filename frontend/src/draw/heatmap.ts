@@ -78,8 +78,7 @@ function drawMarks(
   for (const [from, to] of stretches(width, (i) => isZero(domain, at(high, i)))) {
     drawZero(context, palette, x + from, y, to - from, height);
   }
-  const partly = (i: number): boolean =>
-    isZero(domain, at(low, i)) && !isZero(domain, at(high, i));
+  const partly = (i: number): boolean => isZero(domain, at(low, i)) && !isZero(domain, at(high, i));
   for (const [from, to] of stretches(width, partly)) {
     drawZero(context, palette, x + from, y + height / 2, to - from, height / 2);
   }

@@ -1,8 +1,13 @@
 /** Histograms in two forms: all of them over steps as a heat-map, one of them as bars. */
 
-import { frameAtX, stepX, type StepAxis } from '../scale/axis';
-import { RAMP_SIZE, type Palette, type Ramp } from '../scale/colour';
-import { nonfiniteShare, signedShares, type Histogram, type HistogramFrame } from '../scale/histogram';
+import { stepX, type StepAxis } from '../scale/axis';
+import type { Palette } from '../scale/colour';
+import {
+  nonfiniteShare,
+  signedShares,
+  type Histogram,
+  type HistogramFrame,
+} from '../scale/histogram';
 import { drawMissing, drawNonfinite } from './marks';
 
 const NONFINITE_BAND = 11;
@@ -19,9 +24,8 @@ function decades(first: number, last: number, most: number): { octave: number; l
   return found;
 }
 
-/** Frequent and rare bins both show: colour follows the square root of the share. */
-const shade = (share: number): number =>
-  Math.min(RAMP_SIZE - 1, Math.round(Math.sqrt(Math.min(1, 2 * share)) * (RAMP_SIZE - 1)));
+/** Frequent and rare bins both show: ink follows the square root of the share. */
+const ink = (share: number): number => 0.12 + 0.88 * Math.sqrt(Math.min(1, 3 * share));
 
 export function drawHistogramMap(
   context: CanvasRenderingContext2D,
@@ -30,7 +34,6 @@ export function drawHistogramMap(
   axis: StepAxis,
   x: number,
   height: number,
-  ramp: Ramp,
   palette: Palette,
 ): void {
   const octaves = histogram.last - histogram.first + 1;
@@ -38,8 +41,7 @@ export function drawHistogramMap(
   const top = NONFINITE_BAND + 2;
   // Zero is one bin among fifty; it is drawn three times as thick to be seen.
   const unit = (height - top - 4) / (bins + 2);
-  const yOf = (bin: number): number =>
-    height - 4 - unit * (bin <= octaves ? bin : bin + 2);
+  const yOf = (bin: number): number => height - 4 - unit * (bin <= octaves ? bin : bin + 2);
   const columns = histogram.frames.map((frame, i) => {
     const step = histogramSteps[i] ?? 0;
     const next = histogramSteps[i + 1];
@@ -50,13 +52,18 @@ export function drawHistogramMap(
   const begin = columns[0]?.from ?? axis.width;
   if (begin > 0) drawMissing(context, palette, x, top, begin, height - top - 4);
   for (const { frame, from, to } of columns) {
+    if (!frame) {
+      drawMissing(context, palette, x + from, top, to - from, height - top - 4);
+      continue;
+    }
+    context.fillStyle = palette.first;
     signedShares(frame).forEach((share, bin) => {
       if (share === 0) return;
-      const c = 3 * shade(share);
-      context.fillStyle = `rgb(${ramp[c]} ${ramp[c + 1]} ${ramp[c + 2]})`;
+      context.globalAlpha = ink(share);
       const [y0, y1] = [yOf(bin + 1), yOf(bin)];
-      context.fillRect(x + from, y0, to - from, y1 - y0 + 0.3);
+      context.fillRect(x + from, y0, to - from, y1 - y0);
     });
+    context.globalAlpha = 1;
     if (nonfiniteShare(frame) > 0) {
       drawNonfinite(context, palette, x + from, 0, to - from, NONFINITE_BAND);
     }
@@ -67,21 +74,11 @@ export function drawHistogramMap(
   const labels = Math.max(1, Math.floor((octaves * unit) / 16));
   for (const { octave, label } of decades(histogram.first, histogram.last, labels)) {
     const place = octave - histogram.first;
-    if (place < 5 / unit) continue; // would touch the label of zero
+    if (unit * (place + 1.5) < 12) continue; // would touch the label of zero
     context.fillText(label, x - 6, yOf(octaves + 1) - unit * place);
     context.fillText(`−${label}`, x - 6, yOf(octaves) + unit * place);
   }
   context.fillText('0', x - 6, (yOf(octaves) + yOf(octaves + 1)) / 2);
-}
-
-/** Which histogram stands at a pixel: the last one taken at or before it. */
-export function histogramAt(
-  axis: StepAxis,
-  histogramSteps: readonly number[],
-  x: number,
-): number {
-  const step = axis.steps[frameAtX(axis, x)] ?? 0;
-  return histogramSteps.findLastIndex((candidate) => candidate <= step);
 }
 
 export function drawHistogramBars(

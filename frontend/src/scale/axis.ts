@@ -31,8 +31,8 @@ export function createStepAxis(
   const end = new Int32Array(count);
   const edge = edges(steps, width, spacing);
   for (let i = 0; i < count; i++) {
-    start[i] = Math.min(Math.round(edge(i)), Math.max(0, width - 1));
-    end[i] = Math.max(Math.round(edge(i + 1)), (start[i] ?? 0) + 1);
+    start[i] = Math.min(Math.floor(edge(i)), Math.max(0, width - 1));
+    end[i] = Math.max(Math.floor(edge(i + 1)), (start[i] ?? 0) + 1);
   }
   const axis = { width, steps, start, end };
   return { ...axis, ticks: stepTicks(axis, spacing) };

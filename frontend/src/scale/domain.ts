@@ -34,9 +34,10 @@ export function fitDomain(column: Column, values: Float32Array): Domain {
     if (magnitude > high) high = magnitude;
   }
   if (high === 0) [low, high] = [1e-3, 1];
-  if (column.scale === 'count') return { kind: 'log', low: Math.min(low, 1), high: Math.max(high, 10) };
-  let first = Math.floor(Math.log10(low));
-  let last = Math.ceil(Math.log10(high));
+  if (column.scale === 'count')
+    return { kind: 'log', low: Math.min(low, 1), high: Math.max(high, 10) };
+  let first = Math.floor(Math.log10(low) + 1e-6);
+  let last = Math.ceil(Math.log10(high) - 1e-6);
   for (let below = true; last - first < FEWEST_DECADES; below = !below) {
     if (below) first -= 1;
     else last += 1;
@@ -98,7 +99,7 @@ export function linearTicks(low: number, high: number, most: number): number[] {
   const stride = ([1, 2, 5].find((m) => m * power >= raw - 1e-12) ?? 10) * power;
   const values: number[] = [];
   for (let i = Math.ceil(low / stride - 1e-9); i * stride <= high + 1e-9 * stride; i++) {
-    values.push(i * stride);
+    values.push(i * stride + 0); // + 0 turns −0 into 0
   }
   return values;
 }

@@ -1,16 +1,20 @@
 /** Numbers and names as text. Pure. */
 
-/** Three significant digits; the few names that are no numbers are spelled out. */
-export function formatNumber(value: number): string {
-  if (Number.isNaN(value)) return 'not measured';
+/** A few significant digits; the names that are no numbers are spelled out. */
+export function formatNumber(value: number, digits = 3): string {
+  if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   if (value === 0) return '0';
   const magnitude = Math.abs(value);
   if (Number.isInteger(value) && magnitude < 1e6) return formatCount(value);
   const text =
     magnitude >= 1e-3 && magnitude < 1e5
-      ? String(Number(value.toPrecision(3)))
-      : value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
+      ? String(Number(value.toPrecision(digits)))
+      : value
+          .toExponential(digits - 1)
+          .replace(/(\.\d*?)0+e/, '$1e')
+          .replace('.e', 'e')
+          .replace('e+', 'e');
   return text.replace(/^-/, '−');
 }
 
@@ -27,11 +31,16 @@ export function formatShare(value: number): string {
   return `${Number(percent.toFixed(1))} %`;
 }
 
+/** Evidence has a name but no unit; here NaN is what was seen, not what is missing. */
+export function formatEvidence(name: string, value: number): string {
+  return name.endsWith('_share') ? formatShare(value) : formatNumber(value);
+}
+
 /** A value with its unit, as a person would write it. */
-export function formatValue(value: number, unit: string): string {
+export function formatValue(value: number, unit: string, digits = 3): string {
   if (Number.isNaN(value)) return 'not measured';
   if (unit === 'share') return formatShare(value);
-  const text = formatNumber(value);
+  const text = formatNumber(value, digits);
   return unit === '' || unit === 'ratio' || unit === 'id' ? text : `${text} ${unit}`;
 }
 
@@ -46,7 +55,9 @@ export function plural(count: number, noun: string): string {
 export function title(name: string): string {
   const words = name
     .replaceAll('_', ' ')
-    .replace(/\b(rms|nan|inf)\b/g, (word) => (word === 'nan' ? 'NaN' : word === 'inf' ? 'Inf' : 'RMS'));
+    .replace(/\b(rms|nan|inf)\b/g, (word) =>
+      word === 'nan' ? 'NaN' : word === 'inf' ? 'Inf' : 'RMS',
+    );
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 

@@ -18,7 +18,8 @@ export interface Histogram {
   /** Lowest and highest exponent that occur in any of the frames. */
   readonly first: number;
   readonly last: number;
-  readonly frames: readonly HistogramFrame[];
+  /** Null: this variable had no histogram then. */
+  readonly frames: readonly (HistogramFrame | null)[];
 }
 
 export interface HistogramFrame {
@@ -43,7 +44,7 @@ export function readHistogram(counts: Float32Array, bins: HistogramBins): Histog
   for (let frame = 0; frame < count; frame++) {
     for (let octave = 0; octave < bins.octaves; octave++) {
       const at = frame * size + POSITIVE + octave;
-      if ((counts[at] ?? 0) + (counts[at + bins.octaves] ?? 0) === 0) continue;
+      if (!((counts[at] ?? 0) + (counts[at + bins.octaves] ?? 0) > 0)) continue;
       first = Math.min(first, octave);
       last = Math.max(last, octave);
     }
@@ -64,8 +65,9 @@ function readFrame(
   octaves: number,
   first: number,
   last: number,
-): HistogramFrame {
+): HistogramFrame | null {
   const total = counts.reduce((sum, count) => sum + count, 0);
+  if (Number.isNaN(total)) return null;
   const share = (bin: number): number => (total > 0 ? (counts[bin] ?? 0) / total : 0);
   const octave = (from: number) =>
     Array.from({ length: last - first + 1 }, (_, i) => share(from + first + i));

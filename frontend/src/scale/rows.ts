@@ -27,7 +27,7 @@ export function buildRows(
 ): Row[] {
   const rows: Row[] = [];
   const seen = new Map<string, number>();
-  for (let from = 0; from < variables.length; ) {
+  for (let from = 0; from < variables.length;) {
     const module = moduleOf(variables[from]);
     let to = from;
     while (to < variables.length && moduleOf(variables[to]) === module) to++;
@@ -52,7 +52,10 @@ export function buildRows(
 /** Variables that name no module go by the first part of their path. */
 function moduleOf(variable: Variable | undefined): string {
   if (!variable) return '';
-  return variable.module || (variable.path.includes('/') ? (variable.path.split('/')[0] ?? '') : '(top level)');
+  return (
+    variable.module ||
+    (variable.path.includes('/') ? (variable.path.split('/')[0] ?? '') : '(top level)')
+  );
 }
 
 const range = (from: number, to: number): number[] =>

@@ -6,8 +6,9 @@
  * all, the server is asked again every few seconds.
  */
 
-import type { Client } from '../api/client';
-import { orderRuns, shownStatistic, sickestRun } from './selectors';
+import { StaleRunError, type Client } from '../api/client';
+import type { Run } from '../api/types';
+import { columnOf, orderRuns, quietModules, shownStatistic, sickestRun } from './selectors';
 import type { Slot, State } from './state';
 import type { Store } from './store';
 
@@ -17,7 +18,7 @@ const NONFINITE_AGE = 'nonfinite_age';
 
 export interface Loader {
   /** Ask for everything again; keeps what is selected. */
-  refresh(): void;
+  readonly refresh: () => void;
 }
 
 export function createLoader(
@@ -40,6 +41,12 @@ export function createLoader(
       },
       (error: unknown) => {
         if (!current()) return;
+        if (error instanceof StaleRunError && slot !== 'run') {
+          wanted.delete(slot);
+          wanted.delete('run');
+          ensure(store.get());
+          return;
+        }
         const sentence = error instanceof Error ? error.message : String(error);
         store.set({ failures: { ...store.get().failures, [slot]: sentence } });
         if (slot === 'runs') askAgainLater();
@@ -54,7 +61,8 @@ export function createLoader(
 
   async function readRuns(): Promise<Partial<State>> {
     const [runs, order] = await Promise.all([client.runs(), hostRuns()]);
-    if (runs.length === 0) askAgainLater();
+    // Nothing yet, or verdicts that the server still works on.
+    if (runs.length === 0 || runs.some(({ verdict }) => verdict === null)) askAgainLater();
     const { selectedRun } = store.get();
     const known = runs.some(({ run }) => run === selectedRun);
     return {
@@ -70,25 +78,22 @@ export function createLoader(
     load('runs', [generation], readRuns);
     if (state.runs === null || state.runs.length === 0 || selectedRun === null) return;
     load('rules', [], async () => ({ rules: await client.rules() }));
-    load('run', [generation, selectedRun], async () => ({ run: await client.run(selectedRun) }));
-    if (!run) return;
+    load('run', [generation, selectedRun], () => readRun(selectedRun));
+    if (run?.run !== selectedRun) return;
     load('context', [run], async () => ({
-      context: { run, values: await client.context(run.run) },
+      context: { run, values: await client.context(run) },
     }));
     const statistic = shownStatistic(run, state.statistic);
     load('matrix', [run, statistic], async () => {
-      const [values, marks] = await Promise.all([
-        client.matrix(run.run, statistic),
-        readMarks(run.run, new Set(run.statistics.map(({ name }) => name))),
-      ]);
+      const [values, marks] = await Promise.all([client.matrix(run, statistic), readMarks(run)]);
       return { matrix: { run, statistic, values, marks } };
     });
     if (selectedVariable !== null && run.variables.some(({ path }) => path === selectedVariable)) {
       load('variable', [run, selectedVariable], async () => {
         const [series, histogram] = await Promise.all([
-          client.series(run.run, selectedVariable),
+          client.series(run, selectedVariable),
           run.histogramSteps.length > 0
-            ? client.histogram(run.run, selectedVariable)
+            ? client.histogram(run, selectedVariable)
             : new Float32Array(0),
         ]);
         return { variable: { run, variable: selectedVariable, series, histogram } };
@@ -96,20 +101,29 @@ export function createLoader(
     }
   }
 
-  const marks = new Map<string, Promise<Float32Array>>();
+  /** An unchanged run stays the same object, so that nothing of it is read again. */
+  async function readRun(name: string): Promise<Partial<State>> {
+    const next = await client.run(name);
+    const last = store.get().run;
+    const same = last?.run === name && last.revision !== '' && last.revision === next.revision;
+    if (same) return {};
+    return last?.run === name
+      ? { run: next }
+      : { run: next, collapsed: quietModules(next, store.get().selectedVariable) };
+  }
+
+  const marks = new WeakMap<Run, Promise<Float32Array>>();
 
   /** Where anything was non-finite, at a frame's own step or since the frame before it. */
-  async function readMarks(run: string, has: ReadonlySet<string>): Promise<Float32Array> {
-    const key = `${store.get().generation} ${run}`;
-    let found = marks.get(key);
+  async function readMarks(run: Run): Promise<Float32Array> {
+    let found = marks.get(run);
     if (!found) {
-      marks.clear();
-      const names = [...NONFINITE_COUNTS, NONFINITE_AGE].filter((name) => has.has(name));
+      const names = [...NONFINITE_COUNTS, NONFINITE_AGE].filter((name) => columnOf(run, name));
       found = Promise.all(names.map((name) => client.matrix(run, name))).then((grids) =>
         combineMarks(names, grids),
       );
-      found.catch(() => marks.delete(key));
-      marks.set(key, found);
+      found.catch(() => marks.delete(run));
+      marks.set(run, found);
     }
     return found;
   }
@@ -125,10 +139,7 @@ export function createLoader(
 }
 
 /** Counts mark from 1 on; an age marks from 0 on (0: at this very step, -1: never). */
-function combineMarks(
-  names: readonly string[],
-  grids: readonly Float32Array[],
-): Float32Array {
+function combineMarks(names: readonly string[], grids: readonly Float32Array[]): Float32Array {
   const marks = new Float32Array(Math.max(0, ...grids.map((grid) => grid.length)));
   grids.forEach((grid, which) => {
     const least = names[which] === NONFINITE_AGE ? 0 : 1;

@@ -4,13 +4,15 @@ import {
   SEVERITIES,
   type Column,
   type Flag,
+  type RuleBook,
   type Run,
   type RunSummary,
   type Variable,
   type Verdict,
 } from '../api/types';
 import { frameAtStep } from '../scale/axis';
-import { formatCount, plural } from '../scale/format';
+import { formatCount, plural, title } from '../scale/format';
+import { buildRows } from '../scale/rows';
 import type { State } from './state';
 
 export interface RunEntry {
@@ -36,12 +38,13 @@ export function orderRuns(
 }
 
 const RANK: Readonly<Record<Verdict, number>> = { critical: 3, warning: 2, info: 1, healthy: 0 };
+const rank = ({ summary }: RunEntry): number => RANK[summary.verdict ?? 'healthy'];
 
 /** Where to land: the sickest run, and of several the first. */
 export function sickestRun(entries: readonly RunEntry[]): string | null {
   let best: RunEntry | null = null;
   for (const entry of entries) {
-    if (!best || RANK[entry.summary.verdict] > RANK[best.summary.verdict]) best = entry;
+    if (!best || rank(entry) > rank(best)) best = entry;
   }
   return best?.summary.run ?? null;
 }
@@ -76,6 +79,12 @@ export function selectedVariable(state: State): Variable | null {
   return state.run?.variables.find(({ path }) => path === state.selectedVariable) ?? null;
 }
 
+/** The rule book's title, or the identifier made readable while there is none. */
+export function ruleTitle(rules: RuleBook | null, rule: string): string {
+  const known = rules?.rules.get(rule)?.title ?? '';
+  return known === '' ? title(rule) : known;
+}
+
 export function columnOf(run: Run, name: string): Column | null {
   return run.statistics.find((column) => column.name === name) ?? null;
 }
@@ -98,6 +107,17 @@ export function statisticOf(flag: Flag, run: Run): string | null {
     if (candidates[0] !== undefined) return candidates[0];
   }
   return null;
+}
+
+/** A model with more variables starts with its healthy modules closed. */
+const MANY_VARIABLES = 120;
+
+export function quietModules(run: Run, wanted: string | null): ReadonlySet<string> {
+  if (run.variables.length <= MANY_VARIABLES) return new Set();
+  const sick = new Set<string | null>([wanted, ...run.flags.flatMap((flag) => flag.variables)]);
+  const rows = buildRows(run.variables, new Set());
+  const loud = new Set(rows.filter(({ key }) => sick.has(key)).map(({ module }) => module));
+  return new Set(rows.map(({ module }) => module).filter((module) => !loud.has(module)));
 }
 
 /** The step everything is read off at: the chosen one, else the last. */

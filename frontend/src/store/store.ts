@@ -1,10 +1,10 @@
 /** A value that changes, and those who want to know. */
 
 export interface Store<T> {
-  get(): T;
+  readonly get: () => T;
   /** Replace some fields; listeners hear of it once, after all of them are in. */
-  set(patch: Partial<T>): void;
-  subscribe(listener: (state: T) => void): void;
+  readonly set: (patch: Partial<T>) => void;
+  readonly subscribe: (listener: (state: T) => void) => void;
 }
 
 export function createStore<T extends object>(initial: T): Store<T> {

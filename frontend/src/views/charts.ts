@@ -8,7 +8,7 @@ import { createDrawing, type Drawing } from '../draw/canvas';
 import { drawHistogramMap } from '../draw/histogram';
 import { drawChart, type Chart, type Line } from '../draw/lines';
 import { createStepAxis, frameAtX, stepX, type StepAxis } from '../scale/axis';
-import { PALETTES, ramp, type Palette } from '../scale/colour';
+import { PALETTES, type Palette } from '../scale/colour';
 import { fitChartDomain, ticks } from '../scale/domain';
 import { formatNumber, formatShare, formatValue } from '../scale/format';
 import { readHistogram, type Histogram } from '../scale/histogram';
@@ -16,7 +16,7 @@ import { reduceRow, type Grid } from '../scale/reduce';
 import type { Actions } from '../store/actions';
 import { selectedFlag, seriesColumn, shownFrame } from '../store/selectors';
 import type { ContextData, State, VariableData } from '../store/state';
-import { FONT } from './layout';
+import { CHART_INSET, FONT } from './layout';
 import type { View } from './view';
 
 interface PanelSpec {
@@ -136,7 +136,13 @@ function createPanel(spec: PanelSpec, actions: Actions): Panel {
   const element = h(
     'div',
     { class: 'panel' },
-    h('div', { class: 'panel-label' }, h('h3', {}, spec.title), value, spec.guide && h('span', { class: 'panel-guide' }, spec.guide.label)),
+    h(
+      'div',
+      { class: 'panel-label' },
+      h('h3', {}, spec.title),
+      value,
+      spec.guide && h('span', { class: 'panel-guide' }, spec.guide.label),
+    ),
     drawing.element,
   );
   let state: State | null = null;
@@ -166,9 +172,11 @@ function createPanel(spec: PanelSpec, actions: Actions): Panel {
   function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
     if (!state || !data) return;
     const palette = PALETTES[state.theme];
-    const axis = createStepAxis(data.run.steps, Math.floor(width) - INSET, state.spacing);
+    const axis = createStepAxis(data.run.steps, Math.floor(width) - CHART_INSET, state.spacing);
     prepared = { axis, chart: layOut(data, axis, palette, height, spec.guide?.value ?? null) };
     context.font = FONT;
+    // From here on x = 0 is where the cells of the heat-map begin.
+    context.translate(CHART_INSET, 0);
     drawBackdrop(context, state, axis, height, palette);
     drawChart(context, prepared.chart, axis, 0, height, palette);
     drawCursor(context, state, data.run, axis, height, palette);
@@ -190,9 +198,6 @@ function createPanel(spec: PanelSpec, actions: Actions): Panel {
     },
   };
 }
-
-/** Charts begin exactly where the heat-map's cells do. */
-const INSET = 0;
 
 function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData | null {
   const all = spec.of === 'variable' ? run.statistics : run.contextColumns;
@@ -226,13 +231,11 @@ function layOut(
   ]);
   const domain = fitChartDomain(first.column, joined);
   const share = first.column.unit === 'share';
-  const lines = data.columns.map(
-    ({ values }, i): Line => ({
-      strip: reduceRow({ values, columns: 1 }, data.marks, [0], axis, 'both'),
-      colour: i === 0 ? palette.first : palette.second,
-      dashed: i > 0,
-    }),
-  );
+  const lines = data.columns.map(({ values }, i): Line => ({
+    strip: reduceRow({ values, columns: 1 }, data.marks, [0], axis, 'both'),
+    colour: i === 0 ? palette.first : palette.second,
+    dashed: i > 0,
+  }));
   const labels = ticks(domain, Math.max(2, Math.floor(height / 24))).map((value) => ({
     value,
     label: share ? formatShare(value) : formatNumber(value),
@@ -270,19 +273,12 @@ function createHistogramPanel(actions: Actions): {
   function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
     if (!state || !data || !histogram) return;
     const palette = PALETTES[state.theme];
-    axis = createStepAxis(data.run.steps, Math.floor(width) - INSET, state.spacing);
+    axis = createStepAxis(data.run.steps, Math.floor(width) - CHART_INSET, state.spacing);
     context.font = FONT;
+    // From here on x = 0 is where the cells of the heat-map begin.
+    context.translate(CHART_INSET, 0);
     drawBackdrop(context, state, axis, height, palette);
-    drawHistogramMap(
-      context,
-      histogram,
-      data.run.histogramSteps,
-      axis,
-      0,
-      height,
-      ramp(state.theme, 'log'),
-      palette,
-    );
+    drawHistogramMap(context, histogram, data.run.histogramSteps, axis, 0, height, palette);
     drawCursor(context, state, data.run, axis, height, palette);
   }
 
@@ -314,9 +310,8 @@ function drawBackdrop(
   if (!flag) return;
   const from = stepX(axis, flag.firstStep);
   const last = axis.end[frameAtX(axis, Math.round(stepX(axis, flag.lastStep)))] ?? axis.width;
-  context.fillStyle = palette[`${flag.severity}Soft`];
-  context.fillRect(from, 0, Math.max(2, last - from), height);
-  context.fillStyle = palette[flag.severity];
+  context.fillStyle = palette.outline;
+  context.fillRect(from, 0, Math.max(3, last - from), 2.5);
   context.fillRect(Math.round(from), 0, 1.5, height);
 }
 
@@ -344,7 +339,7 @@ function followPointer(drawing: Drawing, axis: () => StepAxis | null, actions: A
   const choose = (event: PointerEvent): void => {
     const scale = axis();
     if (!scale) return;
-    const x = event.clientX - element.getBoundingClientRect().left;
+    const x = event.clientX - element.getBoundingClientRect().left - CHART_INSET;
     const frame = frameAtX(scale, Math.max(0, Math.min(scale.width - 1, Math.floor(x))));
     actions.selectStep(scale.steps[frame] ?? null);
   };

@@ -29,11 +29,18 @@ export function createEmpty(parent: HTMLElement, actions: Actions): View {
         h('p', {}, failure),
         h(
           'button',
-          { class: 'primary', type: 'button', onclick: () => { actions.refresh(); } },
+          {
+            class: 'primary',
+            type: 'button',
+            onclick: () => {
+              actions.refresh();
+            },
+          },
           'Try again',
         ),
       );
-    } else if (runs === null) fill(element, h('p', { class: 'loading' }, 'Looking for gradient data …'));
+    } else if (runs === null)
+      fill(element, h('p', { class: 'loading' }, 'Looking for gradient data …'));
     else fill(element, welcome());
   });
 

@@ -6,9 +6,16 @@
 
 import type { Cause, Evidence, Flag, RuleBook, RuleError, Run } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
-import { formatCount, formatInterval, formatNumber, formatShare, plural, title } from '../scale/format';
+import {
+  formatCount,
+  formatEvidence,
+  formatInterval,
+  formatShare,
+  plural,
+  title,
+} from '../scale/format';
 import type { Actions } from '../store/actions';
-import { splitFlags } from '../store/selectors';
+import { ruleTitle, splitFlags } from '../store/selectors';
 import type { View } from './view';
 import { copyable, copyButton, prose } from './code';
 import { icon } from './icons';
@@ -101,8 +108,12 @@ function flagCard(
         'span',
         { class: 'flag-title' },
         h('span', { class: 'flag-severity' }, flag.severity),
-        h('span', { class: 'flag-rule' }, rules?.rules.get(flag.rule)?.title ?? title(flag.rule)),
-        h('span', { class: 'flag-since' }, formatInterval(flag.firstStep, flag.lastStep, flag.open)),
+        h('span', { class: 'flag-rule' }, ruleTitle(rules, flag.rule)),
+        h(
+          'span',
+          { class: 'flag-since' },
+          formatInterval(flag.firstStep, flag.lastStep, flag.open),
+        ),
       ),
       h('span', { class: 'flag-summary' }, flag.summary),
       !open && variableLine(flag),
@@ -186,7 +197,13 @@ function evidenceTable(evidence: readonly Evidence[]): Child {
       h(
         'thead',
         {},
-        h('tr', {}, h('th', { scope: 'col' }, 'Number'), h('th', { scope: 'col' }, 'Value'), h('th', { scope: 'col' }, 'Limit')),
+        h(
+          'tr',
+          {},
+          h('th', { scope: 'col' }, 'Number'),
+          h('th', { scope: 'col' }, 'Value'),
+          h('th', { scope: 'col' }, 'Limit'),
+        ),
       ),
       h(
         'tbody',
@@ -196,8 +213,8 @@ function evidenceTable(evidence: readonly Evidence[]): Child {
             'tr',
             {},
             h('th', { scope: 'row' }, title(name)),
-            h('td', {}, formatNumber(value)),
-            h('td', {}, threshold === null ? '–' : formatNumber(threshold)),
+            h('td', {}, formatEvidence(name, value)),
+            h('td', {}, threshold === null ? '–' : formatEvidence(name, threshold)),
           ),
         ),
       ),
@@ -237,7 +254,9 @@ function fixList(fixes: readonly string[]): Child {
     h(
       'ol',
       { class: 'fixes' },
-      fixes.map((fix) => h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix)))),
+      fixes.map((fix) =>
+        h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix))),
+      ),
     ),
   );
 }
@@ -273,7 +292,8 @@ function errorList(errors: readonly RuleError[]): HTMLElement {
           'li',
           {},
           rule !== '' && h('strong', {}, title(rule)),
-          rule !== '' && ` failed${step === null ? '' : ` at step ${formatCount(step)}`} and was switched off: `,
+          rule !== '' &&
+            ` failed${step === null ? '' : ` at step ${formatCount(step)}`} and was switched off: `,
           message,
         ),
       ),

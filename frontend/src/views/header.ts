@@ -1,6 +1,6 @@
 /** The top line: which run, and its verdict. */
 
-import { SEVERITIES, type RunSummary, type Verdict } from '../api/types';
+import { SEVERITIES, type RunSummary } from '../api/types';
 import { fill, h, onChange } from '../dom';
 import type { Theme } from '../host';
 import { runColour } from '../scale/colour';
@@ -148,13 +148,6 @@ function runLabel({ summary, position }: RunEntry, theme: Theme): HTMLElement {
   );
 }
 
-const WORDS: Readonly<Record<Verdict, string>> = {
-  critical: 'critical',
-  warning: 'warning',
-  info: 'info',
-  healthy: 'healthy',
-};
-
 function badge(summary: RunSummary): HTMLElement {
   const counts = SEVERITIES.filter((severity) => summary.counts[severity] > 0).map((severity) =>
     plural(summary.counts[severity], severity),
@@ -162,8 +155,8 @@ function badge(summary: RunSummary): HTMLElement {
   return h(
     'span',
     { class: 'badge', 'data-verdict': summary.verdict, title: counts.join(', ') },
-    icon(summary.verdict),
-    counts[0] ?? WORDS[summary.verdict],
+    summary.verdict && icon(summary.verdict),
+    counts[0] ?? summary.verdict ?? 'not judged yet',
   );
 }
 

@@ -18,7 +18,7 @@ import { formatCount, formatInterval, formatValue, plural, title } from '../scal
 import { reduceRow, type Grid, type Strip } from '../scale/reduce';
 import { buildRows, worstOf, type Row } from '../scale/rows';
 import type { Actions } from '../store/actions';
-import { columnOf, selectedFlag, shownFrame } from '../store/selectors';
+import { columnOf, ruleTitle, selectedFlag, shownFrame } from '../store/selectors';
 import type { MatrixData, State } from '../store/state';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
@@ -40,7 +40,13 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const drawing = createDrawing('cells', draw);
   const labels = h('div', { class: 'labels', role: 'presentation' });
   const corner = h('div', { class: 'corner', 'aria-hidden': 'true' });
-  const rowsBox = h('div', { class: 'rows', role: 'presentation' }, drawing.element, corner, labels);
+  const rowsBox = h(
+    'div',
+    { class: 'rows', role: 'presentation' },
+    corner,
+    drawing.element,
+    labels,
+  );
   const scroller = h(
     'div',
     { class: 'scroller', role: 'tree', tabindex: 0, 'aria-label': 'Variables in network order' },
@@ -66,11 +72,13 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     strips.clear();
     picture = matrix && prepare(matrix);
   });
-  const prepareRows = onChange((run: Run | null, collapsed: ReadonlySet<string>, filter: string) => {
-    strips.clear();
-    rows = run ? buildRows(run.variables, collapsed, pattern(filter)) : [];
-    rowsBox.style.height = `${AXIS + rows.length * ROW + 8}px`;
-  });
+  const prepareRows = onChange(
+    (run: Run | null, collapsed: ReadonlySet<string>, filter: string) => {
+      strips.clear();
+      rows = run ? buildRows(run.variables, collapsed, pattern(filter)) : [];
+      rowsBox.style.height = `${AXIS + rows.length * ROW + 8}px`;
+    },
+  );
   const prepareFlags = onChange((flags: readonly Flag[] | undefined) => {
     const found = new Map<string, Flag[]>();
     for (const flag of flags ?? []) {
@@ -78,12 +86,10 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     }
     flagsOf = found;
   });
-  const prepareAxis = onChange(
-    (run: Run | null, width: number, spacing: State['spacing']) => {
-      strips.clear();
-      axis = createStepAxis(run?.steps ?? [], width, spacing);
-    },
-  );
+  const prepareAxis = onChange((run: Run | null, width: number, spacing: State['spacing']) => {
+    strips.clear();
+    axis = createStepAxis(run?.steps ?? [], width, spacing);
+  });
   const revealFlag = onChange((flag: Flag | null) => {
     if (!flag) return;
     const sick = new Set(flag.variables);
@@ -145,9 +151,17 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       const [top, tall] = thin ? [7, 6] : [1, ROW - 2];
       cells.push({ strip: stripOf(row, picture), y: yOf(i) + top, height: tall });
     }
-    drawCells(context, cells, 0, axis.width, picture.domain, ramp(state.theme, picture.domain.kind), palette);
-    drawOnsets(context, from, to);
+    drawCells(
+      context,
+      cells,
+      0,
+      axis.width,
+      picture.domain,
+      ramp(state.theme, picture.domain.kind),
+      palette,
+    );
     drawSelection(context, from, to, height);
+    drawOnsets(context, from, to);
     drawAxis(context, width);
     drawLabels(from, to);
   }
@@ -159,7 +173,14 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       const row = rows[i];
       if (!row || (row.kind === 'module' && row.open)) continue;
       for (const flag of flagsOfRow(row)) {
-        drawOnset(context, palette, palette[flag.severity], Math.round(stepX(axis, flag.firstStep)) + 1, yOf(i) + 1, ROW - 2);
+        drawOnset(
+          context,
+          palette,
+          palette[flag.severity],
+          Math.round(stepX(axis, flag.firstStep)) + 1,
+          yOf(i) + 1,
+          ROW - 2,
+        );
       }
     }
   }
@@ -172,7 +193,9 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   ): void {
     if (!state || !picture) return;
     const palette = PALETTES[state.theme];
-    const chosen = rows.findIndex(({ kind, key }) => kind === 'variable' && key === state?.selectedVariable);
+    const chosen = rows.findIndex(
+      ({ kind, key }) => kind === 'variable' && key === state?.selectedVariable,
+    );
     if (chosen >= 0) {
       context.strokeStyle = palette.text;
       context.lineWidth = 1;
@@ -215,11 +238,19 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     return [from, Math.max(from + 3, Math.min(axis.width, axis.end[last] ?? axis.width))];
   }
 
-  function outline(context: CanvasRenderingContext2D, flag: Flag, top: number, bottom: number): void {
+  function outline(
+    context: CanvasRenderingContext2D,
+    flag: Flag,
+    top: number,
+    bottom: number,
+  ): void {
     if (!state) return;
     const palette = PALETTES[state.theme];
     const [from, to] = interval(flag);
-    for (const [colour, thickness] of [[palette.surface, 5], [palette.outline, 2.5]] as const) {
+    for (const [colour, thickness] of [
+      [palette.surface, 5],
+      [palette.outline, 2.5],
+    ] as const) {
       context.strokeStyle = colour;
       context.lineWidth = thickness;
       context.strokeRect(from + 1, top, to - from - 2, bottom - top);
@@ -247,7 +278,14 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     context.stroke();
     for (const flag of state.run?.flags ?? []) {
       if (flag.variables.length > 0) continue;
-      drawOnset(context, palette, palette[flag.severity], Math.round(stepX(axis, flag.firstStep)) + 1, AXIS - 12, 11);
+      drawOnset(
+        context,
+        palette,
+        palette[flag.severity],
+        Math.round(stepX(axis, flag.firstStep)) + 1,
+        AXIS - 12,
+        11,
+      );
     }
     const flag = selectedFlag(state);
     if (flag) {
@@ -276,9 +314,18 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   };
 
   const drawLabels = onChangeOf(
-    () => [rows, flagsOf, active, state?.selectedVariable, ...Object.values(visibleRows(scroller.clientHeight))],
+    () => [
+      rows,
+      flagsOf,
+      active,
+      state?.selectedVariable,
+      ...Object.values(visibleRows(scroller.clientHeight)),
+    ],
     (from: number, to: number) => {
-      fill(labels, rows.slice(from, to).map((row, i) => label(row, from + i)));
+      fill(
+        labels,
+        rows.slice(from, to).map((row, i) => label(row, from + i)),
+      );
       const index = rows.findIndex(({ key }) => key === active);
       if (index >= from && index < to) scroller.setAttribute('aria-activedescendant', rowId(index));
       else scroller.removeAttribute('aria-activedescendant');
@@ -294,7 +341,10 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
         class: `label label-${row.kind}`,
         role: 'treeitem',
         style: `top: ${AXIS + index * ROW}px`,
-        title: row.kind === 'variable' ? row.key : `${row.label}: ${plural(row.variables.length, 'variable')}`,
+        title:
+          row.kind === 'variable'
+            ? row.key
+            : `${row.label}: ${plural(row.variables.length, 'variable')}`,
         'data-key': row.key,
         'data-active': row.key === active,
         'aria-level': row.kind === 'module' ? 1 : 2,
@@ -307,8 +357,16 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       },
       row.kind === 'module' && icon('chevron'),
       h('span', { class: 'label-text' }, row.label),
-      row.kind === 'module' && !row.open && h('span', { class: 'label-count' }, row.variables.length),
-      severity && h('span', { class: 'label-flag', 'data-severity': severity }, icon(severity), h('span', { class: 'visually-hidden' }, severity)),
+      row.kind === 'module' &&
+        !row.open &&
+        h('span', { class: 'label-count' }, row.variables.length),
+      severity &&
+        h(
+          'span',
+          { class: 'label-flag', 'data-severity': severity },
+          icon(severity),
+          h('span', { class: 'visually-hidden' }, severity),
+        ),
     );
   }
 
@@ -347,13 +405,26 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
           ? `${formatValue(Math.min(...known), column.unit)} to ${value}`
           : value;
     const nonfinite = row.variables.some((i) => (marks.values[frame * marks.columns + i] ?? 0) > 0);
-    const flags = flagsOfRow(row).filter((flag) => flag.firstStep <= step && (flag.open || step <= flag.lastStep));
+    const flags = flagsOfRow(row).filter(
+      (flag) => flag.firstStep <= step && (flag.open || step <= flag.lastStep),
+    );
     return [
-      h('strong', {}, row.kind === 'variable' ? row.key : `${row.label} (${plural(row.variables.length, 'variable')})`),
+      h(
+        'strong',
+        {},
+        row.kind === 'variable'
+          ? row.key
+          : `${row.label} (${plural(row.variables.length, 'variable')})`,
+      ),
       h('span', {}, `step ${formatCount(step)} · ${title(column.name)}: ${range}`),
       nonfinite && h('span', { class: 'tooltip-nonfinite' }, '× NaN or Inf here'),
       flags.map((flag) =>
-        h('span', { 'data-severity': flag.severity }, icon(flag.severity), `${title(flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`),
+        h(
+          'span',
+          { 'data-severity': flag.severity },
+          icon(flag.severity),
+          `${ruleTitle(state?.rules ?? null, flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
+        ),
       ),
     ];
   }
@@ -428,7 +499,8 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     active = row.key;
     reveal(index);
     // Once the panel is open it follows; before that, moving about opens nothing.
-    if (row.kind === 'variable' && state?.selectedVariable !== null) actions.selectVariable(row.key);
+    if (row.kind === 'variable' && state?.selectedVariable !== null)
+      actions.selectVariable(row.key);
     speak();
     return true;
   }
@@ -466,7 +538,8 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       revealFlag(matrix ? selectedFlag(next) : null);
       const failure = next.failures.matrix;
       message.textContent =
-        failure ?? (matrix ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
+        failure ??
+        (matrix ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
       message.hidden = message.textContent === '';
       drawing.request();
     },

@@ -1,14 +1,27 @@
 /** One variable at one step: its facts, its flags, its distribution and every number. */
 
-import type { Column, Flag, Run, Variable } from '../api/types';
+import type { Column, Flag, RuleBook, Run, Variable } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
 import { createDrawing } from '../draw/canvas';
 import { drawHistogramBars } from '../draw/histogram';
 import { PALETTES } from '../scale/colour';
-import { formatCount, formatInterval, formatShare, formatValue, plural, title } from '../scale/format';
+import {
+  formatCount,
+  formatInterval,
+  formatShare,
+  formatValue,
+  plural,
+  title,
+} from '../scale/format';
 import { nonfiniteShare, readHistogram, type Histogram } from '../scale/histogram';
 import type { Actions } from '../store/actions';
-import { describeShape, selectedVariable, shownFrame, shownStatistic } from '../store/selectors';
+import {
+  describeShape,
+  ruleTitle,
+  selectedVariable,
+  shownFrame,
+  shownStatistic,
+} from '../store/selectors';
 import type { ContextData, State, VariableData } from '../store/state';
 import { icon } from './icons';
 import { FONT } from './layout';
@@ -54,9 +67,12 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
     );
     fill(facts, variable && factTable(variable));
   });
-  const drawFlags = onChange((run: Run | null, path: string | null, chosen: string | null) => {
+  const drawFlags = onChange((...[run, path, chosen, rules]: FlagInputs) => {
     const found = run?.flags.filter((flag) => path !== null && flag.variables.includes(path)) ?? [];
-    fill(flags, found.map((flag) => flagButton(flag, flag.id === chosen, actions)));
+    fill(
+      flags,
+      found.map((flag) => flagButton(flag, flag.id === chosen, rules, actions)),
+    );
   });
   const drawStep = onChange((run: Run | null, step: number | null) => {
     fill(stepBar, run && stepControls(run, step, actions));
@@ -80,7 +96,7 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
       element.hidden = variable === null;
       const data = state.variable?.variable === state.selectedVariable ? state.variable : null;
       drawHead(variable);
-      drawFlags(state.run, state.selectedVariable, state.selectedFlag);
+      drawFlags(state.run, state.selectedVariable, state.selectedFlag, state.rules);
       drawStep(state.run, state.selectedStep);
       drawValues(
         data,
@@ -102,7 +118,14 @@ function breakable(path: string): Child[] {
   return path.split('/').flatMap((part, i) => (i === 0 ? [part] : ['/', h('wbr'), part]));
 }
 
-function flagButton(flag: Flag, chosen: boolean, actions: Actions): HTMLElement {
+type FlagInputs = [Run | null, string | null, string | null, RuleBook | null];
+
+function flagButton(
+  flag: Flag,
+  chosen: boolean,
+  rules: RuleBook | null,
+  actions: Actions,
+): HTMLElement {
   return h(
     'button',
     {
@@ -116,7 +139,7 @@ function flagButton(flag: Flag, chosen: boolean, actions: Actions): HTMLElement 
       },
     },
     icon(flag.severity),
-    `${title(flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
+    `${ruleTitle(rules, flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
   );
 }
 
@@ -137,7 +160,11 @@ function stepControls(run: Run, step: number | null, actions: Actions): Child[] 
     );
   return [
     h('h3', {}, `At step ${formatCount(run.steps[frame] ?? 0)}`),
-    h('span', { class: 'frame-count' }, `frame ${formatCount(frame + 1)} of ${formatCount(run.steps.length)}`),
+    h(
+      'span',
+      { class: 'frame-count' },
+      `frame ${formatCount(frame + 1)} of ${formatCount(run.steps.length)}`,
+    ),
     go('Frame before', '‹', frame - 1),
     go('Frame after', '›', frame + 1),
   ];
@@ -207,7 +234,8 @@ function valueTables(
       'tr',
       { title: column.meaning },
       h('th', { scope: 'row' }, name),
-      h('td', { 'data-missing': Number.isNaN(value) }, formatValue(value, column.unit)),
+      h('td', { 'data-missing': Number.isNaN(value) }, formatValue(value, bare(column), 6)),
+      h('td', { class: 'unit' }, Number.isNaN(value) ? '' : unitName(column)),
     );
   const statisticButton = ({ name, meaning }: Column): HTMLElement =>
     h(
@@ -230,14 +258,25 @@ function valueTables(
   const columns = context?.run.contextColumns ?? [];
   const whole = columns.flatMap((column, i) => {
     const value = context?.values[frame * columns.length + i] ?? Number.NaN;
-    return column.unit === 'id' || Number.isNaN(value) ? [] : [row(column, value, title(column.name))];
+    return column.unit === 'id' || Number.isNaN(value)
+      ? []
+      : [row(column, value, title(column.name))];
   });
   return [
     h('table', { class: 'value-table' }, h('caption', {}, 'This variable'), h('tbody', {}, own)),
     whole.length > 0 &&
-      h('table', { class: 'value-table' }, h('caption', {}, 'The whole run'), h('tbody', {}, whole)),
+      h(
+        'table',
+        { class: 'value-table' },
+        h('caption', {}, 'The whole run'),
+        h('tbody', {}, whole),
+      ),
   ];
 }
+
+/** The unit stands in a column of its own; a share carries its own sign. */
+const bare = ({ unit }: Column): string => (unit === 'share' ? unit : '');
+const unitName = ({ unit }: Column): string => (/^(share|ratio|id)$/.test(unit) ? '' : unit);
 
 function factTable(variable: Variable): HTMLElement {
   const rows: [string, string][] = [
@@ -253,7 +292,10 @@ function factTable(variable: Variable): HTMLElement {
     ['Constraint', variable.constraint],
     ['Trainable', variable.trainable ? 'yes' : 'no'],
     ['Optimizer', variable.optimizer],
-    ...Object.entries(variable.facts).map(([name, value]): [string, string] => [title(name), value]),
+    ...Object.entries(variable.facts).map(([name, value]): [string, string] => [
+      title(name),
+      value,
+    ]),
   ];
   return h(
     'section',
@@ -262,7 +304,9 @@ function factTable(variable: Variable): HTMLElement {
     h(
       'dl',
       { class: 'facts' },
-      rows.filter(([, value]) => value !== '').map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
+      rows
+        .filter(([, value]) => value !== '')
+        .map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
     ),
   );
 }

@@ -2,6 +2,8 @@
 
 /** Room for names on the left of the heat-map and of every chart. */
 export const GUTTER = 196;
+/** Part of it that charts use for their value labels. */
+export const CHART_INSET = 54;
 export const ROW = 20;
 /** Step axis above the heat-map. */
 export const AXIS = 26;
@@ -10,6 +12,7 @@ export const FONT = '11px Roboto, "Helvetica Neue", Arial, sans-serif';
 
 export function applyLayout(root: HTMLElement): void {
   root.style.setProperty('--gutter', `${GUTTER}px`);
+  root.style.setProperty('--chart-inset', `${CHART_INSET}px`);
   root.style.setProperty('--row', `${ROW}px`);
   root.style.setProperty('--axis', `${AXIS}px`);
 }

@@ -2,8 +2,8 @@
 
 import type { RuleBook, RuleCard } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
-import { title } from '../scale/format';
 import type { Actions } from '../store/actions';
+import { ruleTitle } from '../store/selectors';
 import { copyable, copyButton, prose } from './code';
 import { icon } from './icons';
 import type { View } from './view';
@@ -36,10 +36,17 @@ export function createRuleCard(parent: HTMLElement, actions: Actions): View {
         h(
           'header',
           {},
-          h('h2', { id: 'rule-title' }, card?.title ?? title(open)),
+          h('h2', { id: 'rule-title' }, ruleTitle(rules, open)),
           h(
             'button',
-            { class: 'plain', type: 'button', 'aria-label': 'Close', onclick: () => { dialog.close(); } },
+            {
+              class: 'plain',
+              type: 'button',
+              'aria-label': 'Close',
+              onclick: () => {
+                dialog.close();
+              },
+            },
             icon('close'),
           ),
         ),
@@ -70,7 +77,9 @@ function content(card: RuleCard): Child[] {
       h(
         'ol',
         { class: 'fixes' },
-        card.fixes.map((fix) => h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix)))),
+        card.fixes.map((fix) =>
+          h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix))),
+        ),
       ),
     ],
     part('When it is wrong', card.silentWhen),

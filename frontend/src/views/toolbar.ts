@@ -63,7 +63,16 @@ export function createToolbar(parent: HTMLElement, actions: Actions): Toolbar {
     h('option', { value: 'frames' }, 'Axis by frame'),
   );
   const button = (label: string, open: boolean): HTMLElement =>
-    h('button', { type: 'button', onclick: () => { actions.setAllModules(open); } }, label);
+    h(
+      'button',
+      {
+        type: 'button',
+        onclick: () => {
+          actions.setAllModules(open);
+        },
+      },
+      label,
+    );
   let domain: Domain | null = null;
   let theme: Theme = 'light';
   const scale = createDrawing('legend', (context, width) => {
@@ -77,19 +86,19 @@ export function createToolbar(parent: HTMLElement, actions: Actions): Toolbar {
       'div',
       { class: 'toolbar-row' },
       select,
-      scale.element,
       h('span', { class: 'spacer' }),
       filter,
       spacing,
       button('Open all', true),
       button('Close all', false),
     ),
-    meaning,
+    h('div', { class: 'toolbar-row toolbar-legend' }, scale.element, meaning),
   );
   parent.append(element);
 
   const drawOptions = onChange((statistics: readonly Column[]) => {
-    const rank = (name: string): number => (FIRST.indexOf(name) + FIRST.length + 1) % (FIRST.length + 1);
+    const rank = (name: string): number =>
+      (FIRST.indexOf(name) + FIRST.length + 1) % (FIRST.length + 1);
     const option = ({ name }: Column): HTMLElement => h('option', { value: name }, title(name));
     const first = statistics
       .filter(({ name }) => FIRST.includes(name))
@@ -100,8 +109,14 @@ export function createToolbar(parent: HTMLElement, actions: Actions): Toolbar {
     fill(
       select,
       group('Start here', first),
-      group('At the step itself', rest.filter(({ scope }) => scope === 'step')),
-      group('Since the frame before', rest.filter(({ scope }) => scope === 'window')),
+      group(
+        'At the step itself',
+        rest.filter(({ scope }) => scope === 'step'),
+      ),
+      group(
+        'Since the frame before',
+        rest.filter(({ scope }) => scope === 'window'),
+      ),
     );
   });
   const drawMeaning = onChange((column: Column | null) => {
@@ -175,7 +190,7 @@ function drawLegend(
 ): void {
   const palette = PALETTES[theme];
   const colours = ramp(theme, domain.kind);
-  const [bar, y, height] = [width - 190, 3, 11];
+  const [bar, y, height] = [width - 204, 3, 11];
   const left = domain.kind === 'log' ? 22 : 4;
   for (let x = 0; x < bar; x++) {
     const c = 3 * Math.round((x / (bar - 1)) * (RAMP_SIZE - 1));

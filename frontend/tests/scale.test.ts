@@ -1,0 +1,241 @@
+import { describe, expect, it } from 'vitest';
+import type { Column } from '../src/api/types';
+import { createStepAxis, frameAtStep, frameAtX, stepX } from '../src/scale/axis';
+import { PALETTES, ramp, RAMP_SIZE, runColour } from '../src/scale/colour';
+import { fitDomain, isZero, position, ticks } from '../src/scale/domain';
+import { formatEvidence, formatNumber, formatShare, formatValue, title } from '../src/scale/format';
+import { readHistogram, signedShares } from '../src/scale/histogram';
+import { reduceRow, stretches } from '../src/scale/reduce';
+
+const column = (fields: Partial<Column>): Column => ({
+  name: 'x',
+  unit: 'loss/weight',
+  scope: 'step',
+  scale: 'log',
+  meaning: '',
+  ...fields,
+});
+
+describe('a domain', () => {
+  it('is that of the finite values alone', () => {
+    const values = Float32Array.of(NaN, Infinity, 0, 1e-8, 1);
+    const { kind, low, high } = fitDomain(column({}), values);
+    expect(kind).toBe('log');
+    expect(low).toBeCloseTo(1e-8, 12);
+    expect(high).toBe(1);
+  });
+
+  it('does not paint harmless noise in all colours', () => {
+    const { low, high } = fitDomain(column({}), Float32Array.of(0.9, 1.1));
+    expect(Math.log10(high / low)).toBeGreaterThanOrEqual(3);
+  });
+
+  it('of a share is always all of it', () => {
+    expect(fitDomain(column({ unit: 'share' }), Float32Array.of(0.1))).toEqual({
+      kind: 'linear',
+      low: 0,
+      high: 1,
+    });
+  });
+
+  it('exists even when nothing was measured', () => {
+    const domain = fitDomain(column({}), Float32Array.of(NaN, NaN));
+    expect(position(domain, 1)).toBeGreaterThanOrEqual(0);
+    expect(position(domain, NaN)).toBeNaN();
+  });
+
+  it('docks zero below the scale, and only on a logarithmic one', () => {
+    expect(isZero({ kind: 'log', low: 1, high: 10 }, 0)).toBe(true);
+    expect(isZero({ kind: 'linear', low: 0, high: 1 }, 0)).toBe(false);
+  });
+
+  it('of a signed statistic has zero in the middle', () => {
+    const domain = fitDomain(column({ scale: 'linear' }), Float32Array.of(-1, 1e-3));
+    expect(domain.kind).toBe('signed');
+    expect(position(domain, 0)).toBe(0.5);
+    expect(position(domain, -0.5)).toBeCloseTo(1 - position(domain, 0.5));
+    expect(position(domain, -0.5)).toBeLessThan(position(domain, -0.01));
+  });
+
+  it('has few, round labels within its bounds', () => {
+    const values = ticks({ kind: 'log', low: 1e-14, high: 10 }, 4);
+    expect(values.length).toBeLessThanOrEqual(4);
+    expect(values.every((v) => Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6))).toBe(true);
+    expect(ticks({ kind: 'linear', low: 0, high: 1 }, 3)).toEqual([0, 0.5, 1]);
+    expect(Object.is(ticks({ kind: 'linear', low: 0, high: 1 }, 3)[0], 0)).toBe(true);
+  });
+});
+
+describe('the step axis', () => {
+  it('gives every frame a pixel, however many there are', () => {
+    const steps = Array.from({ length: 5000 }, (_, i) => i);
+    const axis = createStepAxis(steps, 300, 'steps');
+    steps.forEach((i) => {
+      expect(axis.end[i]).toBeGreaterThan(axis.start[i] ?? 0);
+      expect(axis.start[i]).toBeLessThan(300);
+    });
+  });
+
+  it('is true to time by step, and even by frame', () => {
+    const steps = [0, 1, 2, 3, 103];
+    const byStep = createStepAxis(steps, 500, 'steps');
+    const byFrame = createStepAxis(steps, 500, 'frames');
+    expect(byStep.start[4]).toBeGreaterThan(200);
+    expect([...byFrame.start]).toEqual([0, 100, 200, 300, 400]);
+  });
+
+  it('finds frames by step and by pixel', () => {
+    const axis = createStepAxis([0, 10, 20], 300, 'steps');
+    expect(frameAtStep(axis.steps, 19)).toBe(1);
+    expect(frameAtStep(axis.steps, -5)).toBe(0);
+    expect(frameAtX(axis, 299)).toBe(2);
+    expect(stepX(axis, 15)).toBe(150);
+  });
+
+  it('bears no frames and one frame', () => {
+    expect(createStepAxis([], 100, 'steps').ticks).toEqual([]);
+    expect(createStepAxis([7], 100, 'steps').ticks[0]).toMatchObject({ x: 0, label: '7' });
+  });
+});
+
+describe('reducing steps to pixels', () => {
+  const axis = createStepAxis([0, 1, 2, 3], 2, 'frames');
+
+  it('keeps the smallest and the largest value, never a mean', () => {
+    const grid = { values: Float32Array.of(1, 100, 5, 7), columns: 1 };
+    const { low, high } = reduceRow(grid, null, [0], axis, 'both');
+    expect([...low]).toEqual([1, 5]);
+    expect([...high]).toEqual([100, 7]);
+  });
+
+  it('keeps a single non-finite step', () => {
+    const grid = { values: Float32Array.of(1, 1, 1, 1), columns: 1 };
+    const marks = { values: Float32Array.of(0, 1, 0, 0), columns: 1 };
+    expect([...reduceRow(grid, marks, [0], axis, 'both').marked]).toEqual([1, 0]);
+  });
+
+  it('ignores what was not measured, unless nothing was', () => {
+    const grid = { values: Float32Array.of(NaN, 3, NaN, NaN), columns: 1 };
+    const { low, high } = reduceRow(grid, null, [0], axis, 'both');
+    expect([...low]).toEqual([3, NaN]);
+    expect([...high]).toEqual([3, NaN]);
+  });
+
+  it('shows a closed module by its worst variable', () => {
+    const grid = { values: Float32Array.of(0.1, 0.9, 0.2, 0.8), columns: 2 };
+    const one = createStepAxis([0, 1], 2, 'frames');
+    const strip = (worst: 'high' | 'low' | 'both') => {
+      const { low, high } = reduceRow(grid, null, [0, 1], one, worst);
+      return [low[0], high[0]].map((value) => Number((value ?? NaN).toFixed(3)));
+    };
+    expect(strip('high')).toEqual([0.9, 0.9]);
+    expect(strip('low')).toEqual([0.1, 0.1]);
+    expect(strip('both')).toEqual([0.1, 0.9]);
+  });
+
+  it('finds stretches', () => {
+    expect(stretches(5, (x) => x !== 2)).toEqual([
+      [0, 2],
+      [3, 5],
+    ]);
+  });
+});
+
+describe('a histogram', () => {
+  const bins = { lowestExponent: -72, octaves: 96 };
+  const counts = new Float32Array(196);
+  counts[0] = 50;
+  counts[1] = 10;
+  counts[4 + 62] = 30; // magnitudes from 2**-10
+  counts[4 + 96 + 70] = 10; // negative, from 2**-2
+
+  it('is cropped to what occurs, from the most negative to the most positive', () => {
+    const { first, last, frames } = readHistogram(counts, bins);
+    expect([first, last]).toEqual([-10, -2]);
+    const frame = frames[0];
+    if (!frame) throw new Error('a frame was expected');
+    const shares = signedShares(frame);
+    expect(shares).toHaveLength(19);
+    expect(shares[0]).toBeCloseTo(0.1);
+    expect(shares[9]).toBeCloseTo(0.5);
+    expect(shares[10]).toBeCloseTo(0.3);
+    expect(frame.nan).toBeCloseTo(0.1);
+  });
+
+  it('is absent where the variable had none', () => {
+    expect(readHistogram(new Float32Array(196).fill(NaN), bins).frames).toEqual([null]);
+  });
+});
+
+describe('text', () => {
+  it('is short, and right at the ends', () => {
+    expect(formatNumber(1.2345e-9)).toBe('1.23e-9');
+    expect(formatNumber(1e-14)).toBe('1e-14');
+    expect(formatNumber(1e20)).toBe('1e20');
+    expect(formatNumber(-0.00123456)).toBe('−0.00123');
+    expect(formatNumber(0)).toBe('0');
+    expect(formatNumber(12345)).toBe('12,345');
+    expect(formatShare(0.99996)).toBe('99.99 %');
+    expect(formatShare(1)).toBe('100 %');
+    expect(formatShare(0.00012)).toBe('0.012 %');
+  });
+
+  it('tells NaN that was seen from a value that is missing', () => {
+    expect(formatEvidence('loss', NaN)).toBe('NaN');
+    expect(formatValue(NaN, 'loss')).toBe('not measured');
+  });
+
+  it('makes titles of names', () => {
+    expect(title('gradient_rms')).toBe('Gradient RMS');
+    expect(title('gradient_nan_count')).toBe('Gradient NaN count');
+  });
+});
+
+describe('colours', () => {
+  const luminance = (r: number, g: number, b: number): number =>
+    [r, g, b]
+      .map((c) => c / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, c, i) => sum + c * ([0.2126, 0.7152, 0.0722][i] ?? 0), 0);
+  const ofHex = (hex: string): number =>
+    luminance(
+      ...([1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)) as [number, number, number]),
+    );
+  const contrast = (a: string, b: string): number => {
+    const [low, high] = [ofHex(a), ofHex(b)].sort((x, y) => x - y);
+    return ((high ?? 0) + 0.05) / ((low ?? 0) + 0.05);
+  };
+
+  it.each(['light', 'dark'] as const)('rise steadily in lightness (%s)', (theme) => {
+    const colours = ramp(theme, 'log');
+    let last = -1;
+    for (let i = 0; i < RAMP_SIZE; i++) {
+      const [r, g, b] = colours.subarray(3 * i, 3 * i + 3);
+      const now = luminance(r ?? 0, g ?? 0, b ?? 0);
+      expect(now).toBeGreaterThanOrEqual(last - 0.002);
+      last = now;
+    }
+  });
+
+  it.each(['light', 'dark'] as const)('are readable as text (%s)', (theme) => {
+    const palette = PALETTES[theme];
+    for (const ground of [palette.surface, palette.raised, palette.sunken]) {
+      for (const name of [
+        'text',
+        'quiet',
+        'accent',
+        'critical',
+        'warning',
+        'info',
+        'healthy',
+      ] as const) {
+        expect(contrast(palette[name], ground), `${name} on ${ground}`).toBeGreaterThanOrEqual(4.5);
+      }
+    }
+  });
+
+  it('of runs are TensorBoard’s own', () => {
+    expect(runColour(0, 'light')).toBe('#425066');
+    expect(runColour(8, 'dark')).toBe('#12b5cb');
+  });
+});
