@@ -58,7 +58,8 @@ class Console:
         if run.first_step is not None:
             what = f"steps {run.first_step} to {run.last_step}, {what}"
         verdict = self._paint(run.verdict.upper(), run.verdict)
-        yield f"{verdict}  {run.run}  {self._paint(what, 'dim')}"
+        name = "this folder" if run.run == "." else run.run
+        yield f"{verdict}  {name}  {self._paint(what, 'dim')}"
         for flag in run.flags:
             yield ""
             yield from self._flag(flag)
@@ -78,7 +79,7 @@ class Console:
             since = f"steps {flag.first_step} to {flag.last_step}, over now"
         yield f"  {self._paint(label, label)}: {flag.rule}, {since}"
         yield from self._wrapped(flag.summary, "    ")
-        if len(flag.variables) > 1:
+        if any(path not in flag.summary for path in flag.variables):
             yield from self._labelled("variables", ", ".join(_shortened(flag.variables)))
         for item in flag.evidence:
             yield from self._labelled("evidence", _evidence(item))

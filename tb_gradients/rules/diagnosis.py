@@ -156,7 +156,11 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
         count = _last_maximum(window.context(f"{side}_nonfinite")[until])
         if count > 0:
             found.append(
-                cause(kind, 0.97, f"{count:.0f} elements of the {side} were NaN or Inf by then.")
+                cause(
+                    kind,
+                    0.97,
+                    f"{plural(int(count), 'element')} of the {side} of that batch NaN or Inf.",
+                )
             )
     growth, what = _growth(window, first)
     rate = window.latest("learning_rate")

@@ -49,6 +49,9 @@ class NonfiniteWeight(Rule):
         total = int(window.rows.elements[row])
         others = f", and of {plural(len(rows) - 1, 'more variable')}" if len(rows) > 1 else ""
         causes = nonfinite_causes(window, since)
+        fixes = nonfinite_fixes(window, causes)
+        if since > 0:
+            fixes += (f"Go back to a checkpoint from before step {since}: NaN does not heal.",)
         return Finding(
             summary=f"{count:.0f} of {total} weights of {names(window.table, [row])} are NaN or "
             f"Inf after step {since}{others}.",
@@ -57,9 +60,6 @@ class NonfiniteWeight(Rule):
                 Evidence("variables_affected", len(rows)),
             ),
             causes=causes,
-            fixes=(
-                *nonfinite_fixes(window, causes),
-                f"Restart from a checkpoint of before step {since}: these weights do not recover.",
-            ),
+            fixes=fixes,
             rows=tuple(int(r) for r in nearest),
         )

@@ -147,7 +147,7 @@ class VanishingGradient(Rule):
                 Evidence("layers_affected", len(rows)),
             ),
             causes=causes,
-            fixes=tuple(self._fix(window, rows, c) for c in causes)
+            fixes=tuple(self._fix(window, rows, kernels, c) for c in causes)
             or ("Add BatchNormalization or residual connections between these layers.",),
         )
 
@@ -195,8 +195,10 @@ class VanishingGradient(Rule):
         return tuple(found)
 
     @staticmethod
-    def _fix(window: Window, rows: IntArray, reason: Cause) -> str:
-        first, last = (layer(window.table.variables[int(rows[i])]) for i in (0, -1))
+    def _fix(window: Window, rows: IntArray, kernels: IntArray, reason: Cause) -> str:
+        # What fades passes through all layers from the first sick one up to the last hidden one.
+        between = [int(row) for row in kernels[:-1] if row >= rows[0]]
+        first, last = (layer(window.table.variables[between[i]]) for i in (0, -1))
         span = first if first == last else f"{first} to {last}"
         return {
             "saturating_activation": f'In {span} use activation="relu" and '

@@ -1,0 +1,299 @@
+"""How flags live: open, updated, closed, again; live as offline, whatever the order or names."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recordings import make_frames, make_table, turn_missing, turn_nonfinite, turn_zero, with_value
+
+from tb_gradients.flags import Evidence, Flag, Severity
+from tb_gradients.frames import Frame, Recording, Variable, VariableTable
+from tb_gradients.rules import Engine, judge
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.window import IntArray, Window
+
+TABLE = make_table(4)
+
+
+class Loud(Rule):
+    """Says that the gradient norm is large.
+
+    Why it matters: for tests.
+    Definition: norm above a limit.
+    Try:
+    * Nothing.
+    Silent when: it is small.
+    """
+
+    id = "loud"
+    title = "Loud"
+    severity = Severity.WARNING
+    needs = ("gradient_norm",)
+    limit = Threshold(10.0, "any healthy frame of these tests is below")
+
+    def detect(self, window: Window) -> Detection:
+        norm = window.statistic("gradient_norm")
+        since = window.onset(norm > self.limit, ~np.isnan(norm), per_step=True)
+        return Detection.of(norm[-1] > self.limit, since, self.severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        value = float(window.statistic("gradient_norm")[-1][rows].max())
+        return Finding("It is loud.", (Evidence("gradient_norm", value, self.limit),))
+
+
+class Nosy(Loud):
+    """Looks at what it did not ask for."""
+
+    id = "nosy"
+
+    def detect(self, window: Window) -> Detection:
+        window.statistic("weight_norm")
+        raise AssertionError("unreachable")
+
+
+def loud(frames: list[Frame], steps: range, rows: Any, value: float = 99.0) -> list[Frame]:
+    return [
+        with_value(f, TABLE, "gradient_norm", value, rows) if f.step in steps else f for f in frames
+    ]
+
+
+def run(frames: list[Frame], rules: Any = None, table: VariableTable = TABLE) -> Engine:
+    engine = Engine(table, rules)
+    for frame in frames:
+        engine.update(frame)
+    return engine
+
+
+def test_a_flag_opens_at_its_step_and_only_once() -> None:
+    engine = Engine(TABLE, [Loud()])
+    opened = [
+        (frame.step, flag.first_step)
+        for frame in loud(make_frames(TABLE, range(40)), range(20, 40), [0])
+        for flag in engine.update(frame)
+    ]
+
+    assert opened == [(20, 20)]
+
+
+def test_a_flag_closes_after_some_clean_frames_and_not_at_the_first() -> None:
+    frames = loud(make_frames(TABLE, range(40)), range(20, 25), [0])
+
+    [still] = run(frames[:28], [Loud()]).flags
+    [over] = run(frames, [Loud()]).flags
+
+    assert still.open
+    assert not over.open
+    assert (over.first_step, over.last_step) == (20, 24)
+
+
+def test_a_relapse_is_the_same_flag() -> None:
+    frames = make_frames(TABLE, range(80))
+    for start in (10, 30, 50):
+        frames = loud(frames, range(start, start + 3), [0])
+
+    [flag] = run(frames, [Loud()]).flags
+
+    assert (flag.first_step, flag.last_step) == (10, 52)
+
+
+def test_variables_of_one_onset_are_one_flag_and_of_another_onset_another() -> None:
+    frames = loud(make_frames(TABLE, range(120)), range(10, 120), [0])
+    frames = loud(loud(frames, range(14, 120), [2]), range(80, 120), [5])
+
+    flags = run(frames, [Loud()]).flags
+
+    assert [(f.first_step, f.variables) for f in flags] == [
+        (10, ("dense/kernel", "dense_1/kernel")),
+        (80, ("dense_2/bias",)),
+    ]
+
+
+def test_the_numbers_of_an_open_flag_are_refreshed() -> None:
+    frames = make_frames(TABLE, range(40))
+    frames = loud(loud(frames, range(10, 20), [0], 50.0), range(20, 40), [0], 500.0)
+
+    [flag] = run(frames, [Loud()]).flags
+
+    assert flag.evidence[0].value == 500
+
+
+def test_a_flag_that_becomes_worse_is_reported_again() -> None:
+    class Worse(Loud):
+        def detect(self, window: Window) -> Detection:
+            found = super().detect(window)
+            late = np.full(found.sick.shape, 1 + (window.step >= 10) + (window.step >= 20))
+            return dataclasses.replace(found, severity=late)
+
+    engine = Engine(TABLE, [Worse()])
+    told = [
+        (frame.step, flag.severity.label)
+        for frame in loud(make_frames(TABLE, range(30)), range(5, 30), [0])
+        for flag in engine.update(frame)
+    ]
+
+    assert told == [(5, "info"), (10, "warning"), (20, "critical")]
+
+
+def test_a_rule_that_raises_is_one_error_and_the_others_go_on() -> None:
+    frames = loud(make_frames(TABLE, range(30)), range(5, 30), [0])
+
+    engine = run(frames, [Nosy(), Loud()])
+
+    [error] = engine.errors
+    assert (error.rule, error.step) == ("nosy", 0)
+    assert "weight_norm" in error.message
+    assert [flag.rule for flag in engine.flags] == ["loud"]
+
+
+def test_a_frame_of_another_shape_names_the_remedy() -> None:
+    with pytest.raises(ValueError, match="set_table"):
+        Engine(TABLE).update(make_frames(make_table(1), [0])[0])
+
+
+def test_a_flag_follows_its_variable_into_a_new_table() -> None:
+    smaller = dataclasses.replace(TABLE, variables=TABLE.variables[2:])
+    engine = run(loud(make_frames(TABLE, range(20)), range(5, 20), [2]), [Loud()])
+    engine.set_table(smaller)
+    for frame in make_frames(smaller, range(20, 30)):
+        engine.update(with_value(frame, smaller, "gradient_norm", 99.0, [0]))
+
+    [flag] = engine.flags
+    assert flag.variables == ("dense_1/kernel",)
+    assert (flag.first_step, flag.last_step, flag.open) == (5, 29, True)
+
+
+def test_a_flag_without_its_variables_is_over() -> None:
+    smaller = dataclasses.replace(TABLE, variables=TABLE.variables[2:])
+    engine = run(loud(make_frames(TABLE, range(20)), range(5, 20), [0]), [Loud()])
+    engine.set_table(smaller)
+
+    assert [flag.open for flag in engine.flags] == [False]
+
+
+def test_a_run_resumed_from_an_earlier_step_is_judged_on() -> None:
+    frames = [*make_frames(TABLE, range(40)), *make_frames(TABLE, range(20, 60))]
+    frames[50:] = loud(frames[50:], range(30, 60), [1])
+
+    [flag] = run(frames, [Loud()]).flags
+
+    assert (flag.first_step, flag.last_step) == (30, 59)
+
+
+# --- Properties -----------------------------------------------------------------------------
+
+
+def sick_frames(kind: str, rows: list[int], since: int, table: VariableTable) -> list[Frame]:
+    frames = make_frames(table, range(70))
+    if kind == "zero":
+        return turn_zero(frames, table, rows, since)
+    if kind == "none":
+        return turn_missing(frames, table, rows)
+    if kind == "nonfinite":
+        return turn_nonfinite(frames, table, since + 1)
+    if kind == "still":
+        return [
+            with_value(f, table, "update_norm", 0, rows) if f.step >= since else f for f in frames
+        ]
+    if kind == "symmetric":
+        return [with_value(f, table, "unit_spread", 0, rows) for f in frames]
+    return frames
+
+
+sicknesses = st.tuples(
+    st.sampled_from(["healthy", "zero", "none", "still", "symmetric", "nonfinite"]),
+    st.lists(st.integers(0, len(TABLE.variables) - 1), min_size=1, max_size=5, unique=True),
+    st.integers(0, 50),
+)
+
+
+def as_recording(frames: list[Frame], table: VariableTable = TABLE) -> Recording:
+    return Recording.from_frames(table, frames)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sicknesses)
+def test_live_equals_offline(sickness: tuple[str, list[int], int]) -> None:
+    frames = sick_frames(*sickness, TABLE)
+
+    live = run(frames)
+    offline = judge([as_recording(frames)])
+
+    assert live.flags == offline.flags
+    assert live.errors == offline.errors == ()
+
+
+@settings(max_examples=25, deadline=None)
+@given(sicknesses)
+def test_names_mean_nothing(sickness: tuple[str, list[int], int]) -> None:
+    names = {v.path: f"v{i}/x" for i, v in enumerate(TABLE.variables)}
+    renamed = dataclasses.replace(
+        TABLE,
+        variables=tuple(dataclasses.replace(v, path=names[v.path]) for v in TABLE.variables),
+    )
+
+    # The layer of a variable is read from its path, so that only whole names may change.
+    plain = run(sick_frames(*sickness, TABLE)).flags
+    other = run(sick_frames(*sickness, renamed), table=renamed).flags
+
+    assert [(f.rule, tuple(names[v] for v in f.variables), f.severity) for f in plain] == [
+        (f.rule, f.variables, f.severity) for f in other
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(sicknesses.filter(lambda s: s[0] != "none"), st.randoms(use_true_random=False))
+def test_shuffling_variables_shuffles_flags(
+    sickness: tuple[str, list[int], int], random: Any
+) -> None:
+    """But for rules to which network order means something: who is cut off, who comes first."""
+    order = list(range(len(TABLE.variables)))
+    random.shuffle(order)
+    shuffled = dataclasses.replace(TABLE, variables=tuple(TABLE.variables[i] for i in order))
+    frames = sick_frames(*sickness, TABLE)
+    others = [dataclasses.replace(frame, values=frame.values[order]) for frame in frames]
+
+    def told(flags: tuple[Flag, ...]) -> list[Any]:
+        return sorted((f.rule, sorted(f.variables), f.severity, f.first_step) for f in flags)
+
+    assert told(run(frames).flags) == told(run(others, table=shuffled).flags)
+
+
+@settings(max_examples=15, deadline=None)
+@given(sicknesses)
+def test_an_unmeasured_run_is_silent(sickness: tuple[str, list[int], int]) -> None:
+    blank = [
+        dataclasses.replace(
+            f, values=np.full_like(f.values, np.nan), context=np.full_like(f.context, np.nan)
+        )
+        for f in sick_frames(*sickness, TABLE)
+    ]
+
+    engine = run(blank)
+
+    assert engine.flags == ()
+    assert engine.errors == ()
+
+
+def test_a_thousand_variables_take_a_few_milliseconds_per_frame() -> None:
+    """Five in the budget; twenty here, as test machines are shared."""
+    wide = VariableTable(
+        tuple(
+            Variable(f"layer_{i}/kernel", (8, 8), role="kernel", units=8, initial_rms=0.1)
+            for i in range(1000)
+        )
+    )
+    frames = make_frames(wide, range(80))
+    run(frames[:10], table=wide)
+    engine = Engine(wide)
+    start = time.process_time()
+    for frame in frames:
+        engine.update(frame)
+
+    assert engine.errors == ()
+    assert (time.process_time() - start) / len(frames) < 0.02

@@ -1,0 +1,84 @@
+"""Is the run learning? Told from the loss alone, at every cadence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from recordings import make_table
+
+from tb_gradients.frames import RunContext
+from tb_gradients.rules.learning import TRACE_POINTS, Learning, LossTrace
+
+RANDOM = np.random.default_rng(0)
+NOISE = 0.05 * RANDOM.standard_normal(100_000)
+
+
+def judged(
+    losses: np.ndarray, *, every: int = 1, loss: str = "", target_std: float = math.nan
+) -> Learning:
+    trace = LossTrace()
+    for start in range(0, len(losses), every):
+        part = losses[start : start + every]
+        trace.add(float(np.mean(part)), len(part), 0.0, target_std)
+    return trace.judge(dataclasses.replace(make_table(), run=RunContext(loss=loss)))
+
+
+STEPS = np.arange(400)
+CASES = {
+    "falls": (2.3 * np.exp(-STEPS / 100), True),
+    "falls slowly": (2.3 - STEPS * 3e-4, True),
+    "fell and is flat": (0.5 + 1.8 * np.exp(-STEPS / 10) + 0.2 * NOISE[:400], True),
+    "flat": (0.7 + 0 * STEPS, False),
+    "flat with noise": (0.7 + NOISE[:400], False),
+    "rises": (0.7 + STEPS * 1e-3, False),
+    "negative and falls": (-1 - STEPS * 1e-2, True),
+}
+
+
+@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("name", CASES)
+def test_the_loss_tells(name: str, every: int) -> None:
+    losses, learns = CASES[name]
+
+    assert judged(losses, every=every).learning is learns
+
+
+def test_nothing_is_said_without_a_loss_or_too_early() -> None:
+    assert judged(np.full(400, np.nan)).state == "unseen"
+    assert judged(np.full(30, 0.7)).state == "early"
+
+
+def test_coming_down_to_the_level_of_guessing_is_no_learning() -> None:
+    losses = 1.0 + 5 * np.exp(-STEPS / 5)
+
+    assert judged(losses).learning
+    assert judged(losses, loss="MeanSquaredError", target_std=1.0).stuck
+    assert judged(losses, loss="mse", target_std=2.0).learning
+
+
+def test_a_low_loss_that_does_not_move_has_converged() -> None:
+    flat = np.full(400, 0.01)
+
+    assert judged(flat).stuck
+    assert judged(flat, loss="mean_squared_error", target_std=1.0).converged
+
+
+def test_the_classes_of_the_head_tell_the_level_of_guessing() -> None:
+    assert judged(STEPS * 0.0, loss="sparse_categorical_crossentropy").guess == pytest.approx(
+        math.log(16)
+    )
+
+
+def test_a_long_run_is_kept_in_bounded_memory() -> None:
+    trace = LossTrace()
+    for step in range(20_000):
+        trace.add(2.0 - step / 20_000, 1, math.nan, math.nan)
+
+    assert len(trace._points) < TRACE_POINTS
+    learning = trace.judge(make_table())
+    assert learning.steps == 20_000
+    assert learning.start == pytest.approx(1.95, abs=0.02)
+    assert learning.now == pytest.approx(1.15, abs=0.02)

@@ -1,0 +1,107 @@
+"""The rule book: one declaration per rule, and settings that are checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tb_gradients import schema
+from tb_gradients.rules import all_rules, make_rules, rule_book
+from tb_gradients.rules.base import Rule
+from tb_gradients.rules.causes import CAUSES, cause
+
+FIRST_TEN = {
+    "nonfinite_gradient",
+    "nonfinite_weight",
+    "nonfinite_loss",
+    "disconnected_gradient",
+    "zero_gradient",
+    "symmetric_units",
+    "dead_units",
+    "frozen_weight",
+    "update_too_small",
+    "vanishing_gradient",
+}
+
+
+def test_the_rules_of_the_design_are_found() -> None:
+    ids = [rule.id for rule in all_rules()]
+
+    assert set(ids) >= FIRST_TEN
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.id)
+def test_a_rule_is_a_page_of_the_manual(rule: type[Rule]) -> None:
+    page = rule.page()
+
+    assert page.summary.endswith(".")
+    for text in (page.why, page.definition, page.silent_when, *page.fixes):
+        assert len(text) > 10
+    assert page.title
+    assert all(reason for _, _, reason in page.thresholds)
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.id)
+def test_a_rule_needs_columns_that_exist(rule: type[Rule]) -> None:
+    for name in rule.needs:
+        assert schema.column(name)
+
+
+def test_a_page_without_a_section_is_refused() -> None:
+    class Mute(all_rules()[0]):  # type: ignore[misc]
+        """It says something.
+
+        Why it matters: for the test.
+        """
+
+    with pytest.raises(ValueError, match="lacks Definition, Try, Silent when"):
+        Mute.page()
+
+
+def test_the_rule_book_is_json() -> None:
+    book = json.loads(json.dumps(rule_book(), allow_nan=False))
+
+    assert {"id", "title", "severity", "summary", "why", "definition", "fixes", "silent_when"} <= (
+        book["rules"][0].keys()
+    )
+    assert {kind["id"] for kind in book["causes"]} == set(CAUSES)
+
+
+def test_a_cause_must_be_registered() -> None:
+    with pytest.raises(KeyError):
+        cause("bad_luck", 0.5, "It happens.")
+
+
+def test_a_threshold_can_be_set_and_the_default_stays() -> None:
+    rule = next(r for r in make_rules({"dead_units": {"share": 0.8}}) if r.id == "dead_units")
+    other = next(r for r in make_rules() if r.id == "dead_units")
+
+    assert rule.settings == {"share": 0.8}
+    assert (rule.share, other.share) == (0.8, 0.5)  # type: ignore[attr-defined]
+
+
+def test_a_rule_can_be_switched_off() -> None:
+    ids = {rule.id for rule in make_rules({"dead_units": False, "zero_gradient": True})}
+
+    assert ids == {rule.id for rule in all_rules()} - {"dead_units"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"dead_unit": False}, "known: .*dead_units"),
+        ({"dead_units": {"shaer": 0.8}}, "known: share, nearly_all"),
+        ({"dead_units": {"share": "0.8"}}, "must be a number"),
+        ({"dead_units": {"share": True}}, "must be a number"),
+        ({"dead_units": {"share": float("nan")}}, "must be a number"),
+        ({"zero_gradient": {"steps": 2.5}}, "must be a whole number"),
+        ({"dead_units": None}, "must be False or a mapping"),
+        (["dead_units"], "must be a mapping"),
+    ],
+)
+def test_wrong_settings_name_what_is_right(settings: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make_rules(settings)

@@ -1,0 +1,227 @@
+"""The command line, as a user or a CI job meets it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from recordings import make_frames, make_table, turn_nonfinite, turn_zero, write_run
+
+from tb_gradients import __version__, cli
+from tb_gradients.console import wants_colour
+
+
+@pytest.fixture
+def logs(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A healthy run, one with a NaN from step 30 on, and one with zero gradients."""
+    table = make_table()
+    frames = make_frames(table, range(60))
+    write_run(tmp_path / "good", table, frames)
+    write_run(tmp_path / "nan", table, turn_nonfinite(frames, table, 30))
+    return tmp_path
+
+
+def test_check_tells_the_sick_from_the_healthy(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(logs)]) == 1
+
+    out = capsys.readouterr().out
+    assert out.index("CRITICAL  nan") < out.index("HEALTHY  good")
+    assert "critical: nonfinite_gradient, since step 29" in out
+    assert "rules found nothing in 6 variables." in out
+    assert out.endswith("2 runs: 1 critical, 1 without a warning.\n")
+    assert "\x1b" not in out
+
+
+def test_a_healthy_folder_passes(logs: pathlib.Path) -> None:
+    assert cli.main(["check", str(logs / "good")]) == 0
+
+
+def test_json_is_the_report(logs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(logs), "--format", "json"]) == 1
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not strict JSON")
+
+    report = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert report["schema"] == 1
+    assert [run["run"] for run in report["runs"]] == ["good", "nan"]
+    flag = report["runs"][1]["flags"][0]
+    assert flag["severity"] == "critical"
+    assert flag["evidence"][0].keys() == {"name", "value", "threshold"}
+
+
+@pytest.mark.parametrize(("fail_on", "status"), [("critical", 0), ("warning", 1), ("never", 0)])
+def test_fail_on_decides_from_which_severity(
+    tmp_path: pathlib.Path, fail_on: str, status: int
+) -> None:
+    table = make_table()
+    frames = make_frames(table, range(40))
+    column = table.statistics.index("none_step_share")
+    for frame in frames:
+        frame.values[2:4, column] = 1  # in the middle of the model: a warning
+    write_run(tmp_path, table, frames)
+
+    assert cli.main(["check", str(tmp_path), "--fail-on", fail_on]) == status
+
+
+def test_rules_can_be_switched_off_by_file(logs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    settings = {f"nonfinite_{what}": False for what in ("gradient", "weight", "loss")}
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps(settings))
+
+    assert cli.main(["check", str(logs / "nan"), "--rules", str(file)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"no_such_rule": false}', "known: dead_units"),
+        ('{"dead_units": {"shaer": 1}}', "known: share"),
+        ('{"dead_units": {"share": "much"}}', "must be a number"),
+        ("[]", "must hold an object"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_unusable_settings_are_one_line_with_the_remedy(
+    logs: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    told: str,
+) -> None:
+    file = tmp_path / "rules.json"
+    file.write_text(text)
+
+    assert cli.main(["check", str(logs), "--rules", str(file)]) == 2
+    assert_one_line(capsys, told)
+
+
+def test_a_missing_folder_is_one_line(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(tmp_path / "nowhere")]) == 2
+    assert_one_line(capsys, "no folder")
+
+
+def test_a_folder_without_our_data_is_one_line(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(tmp_path)]) == 2
+    assert_one_line(capsys, "GradientHealth")
+
+
+def test_a_run_without_frames_is_one_line(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, make_table(), [])
+
+    assert cli.main(["check", str(tmp_path)]) == 2
+    assert_one_line(capsys, "first step")
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], told: str) -> None:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tb-gradients: ")
+    assert captured.err.count("\n") == 1
+    assert told in captured.err
+
+
+def test_rules_prints_every_rule_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    from tb_gradients.rules import rule_book
+
+    assert cli.main(["rules"]) == 0
+
+    out = capsys.readouterr().out
+    book = rule_book()
+    for item in (*book["rules"], *book["causes"]):
+        assert item["id"] in out
+    assert cli.main(["rules", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == book
+
+
+def test_rules_prints_one_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rules", "dead_units"]) == 0
+
+    out = capsys.readouterr().out
+    assert out.startswith("dead_units")
+    assert "Silent when:" in out
+    assert "zero_gradient  " not in out
+
+
+def test_an_unknown_rule_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rules", "deadunits"]) == 2
+    assert_one_line(capsys, "dead_units")
+
+
+class Terminal:
+    def __init__(self, tty: bool) -> None:
+        self.tty = tty
+
+    def isatty(self) -> bool:
+        return self.tty
+
+
+@pytest.mark.parametrize(
+    ("tty", "environment", "colour"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+    ],
+)
+def test_colour_only_where_it_is_wanted(
+    tty: bool, environment: dict[str, str], colour: bool
+) -> None:
+    stream: Any = Terminal(tty)
+
+    assert wants_colour(stream, environment) is colour
+
+
+def test_colour_changes_no_word(logs: pathlib.Path) -> None:
+    import re
+
+    from tb_gradients.console import Console
+    from tb_gradients.reading.report import load
+
+    report = load(logs)
+    plain, painted = (Console(colour=c).report(report, 10) for c in (False, True))
+
+    assert painted != plain
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
+
+
+def test_closed_flags_say_that_they_are_over(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table()
+    frames = make_frames(table, range(80))
+    write_run(tmp_path, table, [*turn_zero(frames[:40], table, [0]), *frames[40:]])
+
+    assert cli.main(["check", str(tmp_path)]) == 1
+    assert "over now" in capsys.readouterr().out
+
+
+def test_the_command_runs_as_a_program_and_survives_a_closed_pipe(logs: pathlib.Path) -> None:
+    command = f'"{sys.executable}" -m tb_gradients.cli check "{logs}" | head -1'
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout.startswith("CRITICAL")
+    assert done.stderr == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+
+    assert done.value.code == 0
+    assert __version__ in capsys.readouterr().out

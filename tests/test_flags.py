@@ -1,0 +1,78 @@
+"""Flags are plain data: they survive every conversion, and sort worst first."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tb_gradients.flags import Cause, Evidence, Flag, Severity, json_number, ranked, worst
+
+words = st.text(max_size=20)
+numbers = st.floats(allow_nan=True, allow_infinity=True)
+steps = st.integers(0, 2**40)
+
+flags = st.builds(
+    Flag,
+    rule=words,
+    severity=st.sampled_from(Severity),
+    variables=st.lists(words, max_size=4).map(tuple),
+    first_step=steps,
+    last_step=steps,
+    open=st.booleans(),
+    summary=words,
+    evidence=st.lists(st.builds(Evidence, words, numbers, st.none() | numbers), max_size=3).map(
+        tuple
+    ),
+    causes=st.lists(st.builds(Cause, words, st.floats(0, 1), words), max_size=3).map(tuple),
+    fixes=st.lists(words, max_size=3).map(tuple),
+)
+
+
+@given(flags)
+def test_a_flag_survives_the_protobuf(flag: Flag) -> None:
+    # repr, because NaN is not equal to itself
+    assert repr(Flag.from_proto(flag.to_proto())) == repr(flag)
+
+
+@given(flags)
+def test_a_flag_is_strict_json(flag: Flag) -> None:
+    text = json.dumps(flag.to_json(), allow_nan=False)
+
+    assert json.loads(text)["variables"] == list(flag.variables)
+
+
+@given(st.lists(flags, max_size=6))
+def test_ranking_keeps_all_flags_and_puts_the_worst_first(some: list[Flag]) -> None:
+    order = ranked(some)
+
+    assert sorted(map(repr, order)) == sorted(map(repr, some))
+    assert [f.severity for f in order] == sorted((f.severity for f in some), reverse=True)
+    assert worst(some) == (order[0].severity if order else None)
+
+
+def test_evidence_without_a_threshold_has_none_and_not_zero() -> None:
+    flag = Flag("r", Severity.INFO, (), 0, 1, True, "s", (Evidence("a", 1.0), Evidence("b", 1, 0)))
+
+    assert [e.threshold for e in Flag.from_proto(flag.to_proto()).evidence] == [None, 0]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity")]
+)
+def test_numbers_that_json_has_no_word_for_become_their_names(number: float, text: str) -> None:
+    assert json_number(number) == text
+
+
+def test_an_unknown_severity_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="info, warning, critical"):
+        Severity.parse("fatal")
+
+
+def test_a_flag_reads_as_a_sentence() -> None:
+    flag = Flag("dead_units", Severity.WARNING, ("a",), 3, 9, False, "All dead.")
+
+    assert str(flag) == "warning: dead_units (steps 3 to 9): All dead."
