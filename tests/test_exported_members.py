@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import ast
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,22 @@ def test_every_listed_name_exists(name: str) -> None:
     assert getattr(tb_gradients, name) is not None
 
 
-def test_dir_shows_the_list_and_nothing_else_that_is_public() -> None:
-    shown = {
-        name
-        for name in dir(tb_gradients)
-        if not name.startswith("_")
-        and not isinstance(vars(tb_gradients).get(name), types.ModuleType)
-        and name != "annotations"
+def test_type_checkers_and_the_interpreter_find_the_same_names_in_the_same_modules() -> None:
+    tree = ast.parse(Path(tb_gradients.__file__).read_text(encoding="utf-8"))
+    seen_by_type_checkers = {
+        alias.name: statement.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
     }
-    assert shown == {name for name in tb_gradients.__all__ if not name.startswith("_")}
+    assert seen_by_type_checkers == tb_gradients._HOMES
+    assert {*seen_by_type_checkers, "__version__"} == set(tb_gradients.__all__)
+
+
+def test_dir_shows_names_that_are_not_loaded_yet() -> None:
+    assert set(tb_gradients.__all__) <= set(dir(tb_gradients))
 
 
 def test_a_name_that_does_not_exist_is_refused_as_by_any_module() -> None:
