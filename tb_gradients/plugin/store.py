@@ -49,7 +49,7 @@ class LoadedRun:
     def __init__(self, stamp: Stamp, data: RunData, judge: RunJudge | None = None) -> None:
         """``judge`` may have judged an earlier state of the run, and is then faster."""
         self.stamp = stamp
-        self._judge = judge or RunJudge()
+        self.judge = judge or RunJudge()
         self.view = RunView(data)
         text = repr((stamp, data.frames, len(self.view.variables)))
         self.revision = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -67,7 +67,7 @@ class LoadedRun:
         """The same, or ``None`` if it takes longer than until that time of the clock."""
         with self._lock:
             if self._judgement is None:
-                self._judgement = self._judge.judgement(self.view.data, deadline)
+                self._judgement = self.judge.judgement(self.view.data, deadline)
             return self._judgement
 
     def histograms(self, source: StampedSource) -> list[HistogramFrame]:
@@ -102,7 +102,6 @@ class RunStore:
             collections.OrderedDict()
         )
         self._outlines: dict[tuple[str, str], tuple[Stamp, Outline]] = {}
-        self._judges: dict[tuple[str, str], RunJudge] = {}
         self._flags: dict[tuple[str, str], tuple[Stamp, tuple[Flag, ...]]] = {}
 
     def load(
@@ -130,7 +129,7 @@ class RunStore:
                 raise no_such_run(run)
             loaded = self._kept(key)
             if loaded is None or loaded.stamp != stamp:
-                judge = self._judges.setdefault(key, RunJudge(self._clock))
+                judge = loaded.judge if loaded is not None else RunJudge(self._clock)
                 loaded = LoadedRun(stamp, source.read(run), judge)
                 self._keep(key, loaded)
         if revision is not None and loaded.revision != revision:

@@ -148,10 +148,7 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
                 damaged.append(position)
         position += _HEADER.size + len(body)
     if damaged:
-        errors.append(
-            f"{name} is damaged: {len(damaged)} records were left out, "
-            f"the first at byte {damaged[0]}."
-        )
+        errors.append(f"{name} is damaged at byte {damaged[0]}; records left out: {len(damaged)}.")
 
 
 def _is_ours(record: bytes) -> bool:

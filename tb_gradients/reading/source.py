@@ -266,12 +266,10 @@ def assemble(
         else:
             usable.append((table, Frame(point.step, point.wall_time, point.value, context.value)))
     if homeless:
-        problems.append(
-            f"{homeless} frames were left out: the variable table they belong to was not found."
-        )
+        problems.append(f"Frames left out because their variable table was not found: {homeless}.")
     if misshapen:
         problems.append(
-            f"{misshapen} frames were left out: their shape does not fit their variable table."
+            f"Frames left out because their shape does not fit their variable table: {misshapen}."
         )
     return RunData(
         run=run,

@@ -125,7 +125,8 @@ def test_a_flipped_bit_costs_one_record_and_is_reported(tmp_path: pathlib.Path) 
     data = EventFileSource(tmp_path).read(".")
     assert data.steps.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     (error,) = data.errors
-    assert error.startswith(f"{path.name} is damaged: 1 records were left out")
+    assert error.startswith(f"{path.name} is damaged at byte ")
+    assert error.endswith("; records left out: 1.")
 
 
 def test_a_broken_length_ends_the_file_keeps_what_was_read_and_is_reported(

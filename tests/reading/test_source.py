@@ -107,9 +107,7 @@ def test_frames_without_their_table_are_left_out_and_mentioned() -> None:
     frames = made.make_frames(TABLE, range(3)) + made.make_frames(other, range(3, 5))
     data = assembled(frames, [TABLE])
     assert data.frames == 3
-    assert data.errors == (
-        "2 frames were left out: the variable table they belong to was not found.",
-    )
+    assert data.errors == ("Frames left out because their variable table was not found: 2.",)
 
 
 def test_frames_of_another_shape_than_their_table_are_left_out_and_mentioned() -> None:
@@ -117,7 +115,7 @@ def test_frames_of_another_shape_than_their_table_are_left_out_and_mentioned() -
     frames[1] = dataclasses.replace(frames[1], values=frames[1].values[:, :-1])
     data = assembled(frames)
     assert data.steps.tolist() == [0, 2]
-    assert "1 frames were left out: their shape" in data.errors[0]
+    assert data.errors[0].startswith("Frames left out because their shape")
 
 
 def test_a_table_that_is_no_table_is_mentioned() -> None:
