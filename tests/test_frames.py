@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -74,12 +75,8 @@ def test_a_table_id_is_exact_in_float32(table: VariableTable) -> None:
 
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_table_are_a_format_error_or_a_table(data: bytes) -> None:
-    try:
-        table = VariableTable.from_bytes(data)
-    except FormatError as error:
-        assert "\n" not in str(error)
-    else:
-        assert isinstance(table, VariableTable)
+    with contextlib.suppress(FormatError):
+        assert isinstance(VariableTable.from_bytes(data), VariableTable)
 
 
 def test_a_table_of_a_newer_format_says_how_to_upgrade() -> None:

@@ -59,7 +59,7 @@ class FrozenWeight(Rule):
         known = ~np.isnan(update)
         own = window.own_step_applied()
         applied = np.where(own, np.nan_to_num(window.context("applied_steps"), nan=1.0), 0.0)
-        reach = window.last_frames(self.updates, applied)
+        reach = window.last_frames(self.updates, self.frames, applied)
         if reach is not None and own[-1]:
             seen = known & own[:, np.newaxis]
             sick = candidates & ~(seen & ~still)[reach].any(axis=0)

@@ -26,14 +26,17 @@ TRACE_POINTS = 512
 
 MINIMUM_STEPS = 50
 """Before, a healthy run at a small learning rate looks like one that is stuck."""
-HEAD_SHARE = 0.1
-"""The first tenth is the start: long enough for a median, short enough to be the start."""
+HEAD_STEPS = 10
+"""The first steps are the start. Not a share of the run: a long one has learnt within it."""
 TAIL_SHARE = 0.3
 """The last three tenths are the present (AUTOTRAINER waits for as much before it judges)."""
+MIDDLE = (0.1, 0.4)
+"""The part of the run that the present is held against, to see whether it still falls."""
 SMALL_DROP = 0.01
 """A smaller relative drop is no progress (faults.md, not_learning)."""
-CLEAR_DROP = 0.1
-"""Such a drop is progress, even where the loss is flat by now: it has converged."""
+CLEAR_DROP = 0.25
+"""Such a drop is progress, even where the loss is flat by now: it has converged. Coming down
+from a bad start to guessing is less: from 0.8 to ln 2 for a typical binary classifier."""
 NOISE_MULTIPLE = 2.0
 """A drop must exceed this many standard errors of the medians it is the difference of."""
 GUESS_BAND = 0.97
@@ -103,6 +106,7 @@ class LossTrace:
         self._points: list[tuple[float, int]] = []
         self._pending: list[tuple[float, int]] = []
         self._merge = 1
+        self._head: list[tuple[float, int]] = []
         self._targets = np.zeros(3)
         self.count = 0
 
@@ -113,6 +117,8 @@ class LossTrace:
             self._targets += (1.0, targets_mean, targets_std)
         if not math.isfinite(loss):
             return
+        if sum(point[1] for point in self._head) < HEAD_STEPS or len(self._head) < 3:
+            self._head.append((loss, steps))
         self._pending.append((loss, steps))
         if len(self._pending) == self._merge:
             self._points.append(_mean(self._pending))
@@ -130,13 +136,13 @@ class LossTrace:
         seen = np.cumsum([point[1] for point in points])
         total = int(seen[-1])
         share = seen / total
-        head = loss[share <= max(HEAD_SHARE, share[0])]
+        head = np.array([point[0] for point in self._head])
         tail = loss[share > 1 - TAIL_SHARE]
         start, now = float(np.median(head)), float(np.median(tail))
         guess = self._guess(table)
         if total < MINIMUM_STEPS or len(loss) < 4:
             return Learning("early", total, start, now, guess)
-        middle = loss[(share > HEAD_SHARE) & (share <= 1 - 2 * TAIL_SHARE)]
+        middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         if now >= GUESS_BAND * guess:  # never so when the level of guessing is not known
             learns = still_falls

@@ -48,7 +48,7 @@ class SymmetricUnits(Rule):
     frames = Threshold(3, "one or two frames may be chance")
 
     def detect(self, window: Window) -> Detection | None:
-        reach = window.last_frames(self.steps)
+        reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
         judged = window.rows.judged & ~window.rows.minor & (window.rows.units > 1)
@@ -56,7 +56,6 @@ class SymmetricUnits(Rule):
         candidates = judged & (spread[-1] < self.spread)
         if not candidates.any():
             return Detection.of(candidates, window.step, self.severity)
-        reach = slice(max(min(reach.start, len(window) - self.frames), 0), len(window))
         known = ~np.isnan(spread) & (window.statistic("gradient_norm") > 0)
         equal = known & (spread < self.spread)
         enough = known[reach].sum(axis=0) >= self.frames

@@ -53,6 +53,7 @@ class UpdateTooSmall(Rule):
     )
     updates = Threshold(50, "as many as the loss needs to be judged")
     updates_when_absurd = Threshold(20, "rounding needs no statistics, only no accident")
+    frames = Threshold(3, "a median of fewer says nothing, where only every tenth step is logged")
     kernels = Threshold(0.5, "the share of the model's kernels that must be slow: a step size is")
     absurd_step = Threshold(
         1e-6, "‖update‖ / ‖gradient‖ no published recipe uses, for any optimizer (SGD: 1e-4 up)"
@@ -75,7 +76,7 @@ class UpdateTooSmall(Rule):
 
         sick = np.zeros_like(small)
         severity = np.full(small.shape, int(Severity.INFO))
-        reach = window.last_frames(self.updates, updates)
+        reach = window.last_frames(self.updates, self.frames, updates)
         tiny = self._step_is_tiny(window)
         if reach is not None and not window.learning.learning:
             # Some slow kernels among others that move have a disease of their own: a gradient
@@ -86,7 +87,7 @@ class UpdateTooSmall(Rule):
                 sick |= slow
             if window.learning.stuck:
                 severity[:] = int(Severity.WARNING)
-        reach = window.last_frames(self.updates_when_absurd, updates)
+        reach = window.last_frames(self.updates_when_absurd, self.frames, updates)
         if reach is not None:
             absurd = small & (window.largest("update_ratio") < rows.rounding)
             absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
@@ -185,7 +186,7 @@ class UpdateTooSmall(Rule):
 
 
 def _mostly(small: BoolArray, known: BoolArray, reach: slice) -> BoolArray:
-    """Whether the median of the known frames in reach is small; three frames at least."""
+    """Whether the median of the known frames in reach is small."""
     count = known[reach].sum(axis=0)
-    result: BoolArray = (count >= 3) & (2 * small[reach].sum(axis=0) > count)
+    result: BoolArray = 2 * small[reach].sum(axis=0) > count
     return result

@@ -60,8 +60,8 @@ class VanishingGradient(Rule):
     update_gap = Threshold(0.1, "the first layers' relative step against the median of all")
 
     def detect(self, window: Window) -> Detection | None:
-        reach = window.last_frames(self.steps)
-        if reach is None or len(window) - reach.start < self.frames:
+        reach = window.last_frames(self.steps, self.frames)
+        if reach is None:
             return None
         rows = np.flatnonzero(window.rows.judged & window.rows.kernel)
         none = np.zeros(len(window.rows.judged), bool)
@@ -132,7 +132,7 @@ class VanishingGradient(Rule):
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
-        reach = window.last_frames(self.steps) or slice(0, len(window))
+        reach = window.last_frames(self.steps, self.frames) or slice(0, len(window))
         profile = self._profile(window, reach, kernels)[np.isin(kernels, rows)]
         known = profile[~np.isnan(profile)]
         ratio = float(known.min()) if known.size else 0.0

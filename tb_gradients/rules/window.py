@@ -255,16 +255,23 @@ class Window:
         known = np.flatnonzero(np.isfinite(values))
         return float(values[known[-1]]) if known.size else float("nan")
 
-    def last_frames(self, steps: int, counted: npt.ArrayLike | None = None) -> slice | None:
-        """The fewest last frames that stand for ``steps`` steps; ``None`` if fewer were seen.
+    def last_frames(
+        self, steps: int, frames: int = 1, counted: npt.ArrayLike | None = None
+    ) -> slice | None:
+        """The fewest last frames that stand for enough steps; ``None`` if too few were seen.
 
-        ``counted`` replaces the number of steps per frame, for example by the applied ones.
+        Args:
+            steps: they stand for so many steps at least,
+            frames: and are so many at least, however sparse they are.
+            counted: replaces the number of steps per frame, for example by the applied ones;
+                a frame of none counts for nothing.
         """
         spans = self.spans if counted is None else np.nan_to_num(np.asarray(counted))
-        seen = np.cumsum(spans[::-1])
-        if not len(seen) or seen[-1] < steps:
+        seen, many = np.cumsum(spans[::-1]), np.cumsum(spans[::-1] > 0)
+        if not len(seen) or seen[-1] < steps or many[-1] < frames:
             return None
-        return slice(len(spans) - 1 - int(np.searchsorted(seen, steps)), len(spans))
+        back = max(int(np.searchsorted(seen, steps)), int(np.searchsorted(many, frames)))
+        return slice(len(spans) - 1 - back, len(spans))
 
     def onset(self, bad: BoolArray, known: BoolArray, *, per_step: bool) -> IntArray:
         """int64 [variables]: since which step it has been bad without a break.
