@@ -30,10 +30,9 @@ export function h<K extends keyof HTMLElementTagNameMap>(
 
 function append(element: Element, children: readonly Child[]): void {
   for (const child of children) {
-    if (Array.isArray(child)) append(element, child);
-    else if (child !== null && child !== undefined && child !== false) {
-      element.append(child instanceof Node ? child : String(child));
-    }
+    if (child instanceof Node) element.append(child);
+    else if (typeof child === 'string' || typeof child === 'number') element.append(String(child));
+    else if (child !== null && typeof child === 'object') append(element, child);
   }
 }
 

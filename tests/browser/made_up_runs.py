@@ -227,6 +227,16 @@ def write_sick(folder: pathlib.Path, last: int = 3000) -> VariableTable:
     return table
 
 
+def write_more(folder: pathlib.Path, after: int, last: int) -> None:
+    """More frames of a sick run, as a training that goes on appends them."""
+    table = network()
+    frames = sick_frames(table, [step for step in schedule(last) if step > after])
+    flags = [flag for flag in sick_flags(table, last) if flag.first_step <= last]
+    verdict = recordings.StoredVerdict(tuple(flags), (), last, len(schedule(last)))
+    events = [recordings.frame_event(frame, table) for frame in frames]
+    recordings.write_events(folder, [*events, recordings.verdict_event(verdict, last)])
+
+
 def main(arguments: Sequence[str]) -> None:
     logdir = pathlib.Path(arguments[0])
     write_healthy(logdir / "healthy")

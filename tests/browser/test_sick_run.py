@@ -1,0 +1,247 @@
+"""A sick run beside a healthy one: from the verdict to the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import made_up_runs
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+SICK = "&p.gradient_health.run=sick"
+HEALTHY = "&p.gradient_health.run=healthy"
+KERNEL = "encoder/block_1/conv/kernel"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs(server: Any) -> Iterator[None]:
+    made_up_runs.write_healthy(server.logdir / "healthy")
+    made_up_runs.write_sick(server.logdir / "sick")
+    server.wait_for_runs("healthy", "sick", frames=271)
+    yield
+
+
+# The pixels of a canvas once it was drawn. They are read from a copy: reading from the canvas
+# itself makes Chromium warn about the canvas.
+PIXELS = """
+  const canvas = document.querySelector(selector);
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const copy = new OffscreenCanvas(canvas.width, canvas.height)
+    .getContext('2d', {willReadFrequently: true});
+  copy.drawImage(canvas, 0, 0);
+  const {data} = copy.getImageData(0, 0, canvas.width, canvas.height);
+"""
+
+
+def colours(tab: Any, selector: str) -> int:
+    """How many different colours a canvas shows: 1 or less is an empty one."""
+    tab.find(selector).first.wait_for()
+    return int(
+        tab.run(
+            f"""async (selector) => {{ {PIXELS}
+              return new Set(new Uint32Array(data.buffer)).size;
+            }}""",
+            selector,
+        )
+    )
+
+
+def outlined_pixels(tab: Any) -> int:
+    """Pixels of the heat-map in the colour that only the outline of a flag has."""
+    return int(
+        tab.run(
+            f"""async (selector) => {{ {PIXELS}
+              const wanted = getComputedStyle(document.documentElement)
+                .getPropertyValue('--outline').trim();
+              const [r, g, b] = [1, 3, 5].map((i) => parseInt(wanted.slice(i, i + 2), 16));
+              let count = 0;
+              for (let i = 0; i < data.length; i += 4)
+                if (data[i] === r && data[i + 1] === g && data[i + 2] === b) count += 1;
+              return count;
+            }}""",
+            "canvas.cells",
+        )
+    )
+
+
+def test_the_sickest_run_is_shown_first_with_its_verdict(tab: Any) -> None:
+    tab.open()
+    expect(tab.find(".picker-button .run-name")).to_have_text("sick")
+    expect(tab.find(".verdict")).to_contain_text("2 critical, 3 warnings, 1 info")
+
+
+def test_flags_are_ranked_and_ended_ones_stand_apart(tab: Any) -> None:
+    tab.open(link=SICK)
+    severities = tab.find(".flag-severity")
+    expect(severities).to_have_text(
+        ["critical", "critical", "warning", "warning", "info", "warning"]
+    )
+    expect(tab.find(".flag[data-ended]")).to_have_count(1)
+    expect(tab.find(".flags h3")).to_have_text(["Ended"])
+
+
+def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
+    tab.open(link=SICK)
+    assert colours(tab, "canvas.cells") > 50
+    assert outlined_pixels(tab) == 0
+
+    flag = tab.find(".flag[data-severity='critical']", has_text=KERNEL)
+    flag.locator(".flag-head").click()
+
+    expect(flag.locator(".evidence tbody tr")).to_have_text(
+        ["Gradient RMS ratio2.5e-101e-6", "Update ratio4e-91e-6"]
+    )
+    expect(flag.locator(".cause-confidence").first).to_have_text("90 %")
+    expect(flag.locator(".fixes pre")).to_contain_text('activation="relu"')
+    assert outlined_pixels(tab) > 500
+    expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+    expect(tab.find(".step-bar h3")).to_have_text("At step 10")
+    expect(tab.find(".bars-figure figcaption")).to_contain_text("exactly zero")
+    assert colours(tab, ".panel-histogram canvas") > 5
+    assert colours(tab, ".bars") > 2
+    expect(tab.find(".value-table tr", has_text="Update ratio")).to_be_visible()
+    expect(tab.find(".facts", has_text="GlorotUniform")).to_be_visible()
+
+
+def test_a_flag_far_down_is_scrolled_into_view(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".flag-head", has_text="auxiliary/kernel").click()
+    expect(tab.find(".label[aria-selected='true']")).to_be_in_viewport()
+    expect(tab.find(".label[aria-selected='true']")).to_have_attribute("title", "auxiliary/kernel")
+
+
+def test_the_rule_card_explains_the_rule(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".flag-head", has_text=KERNEL).click()
+    tab.find(".flag[data-open] .link").click()
+    card = tab.find("dialog.rule-card")
+    expect(card).to_contain_text("vanishing_gradient")
+    expect(card).to_contain_text("Why it matters")
+    expect(card).to_contain_text("When it is wrong")
+    tab.page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+
+
+def test_a_healthy_run_says_so(tab: Any) -> None:
+    tab.open(link=HEALTHY)
+    expect(tab.find(".verdict")).to_have_text(
+        "Healthy: 23 variables, 271 frames over 3,001 steps, nothing found"
+    )
+    expect(tab.find(".healthy-note")).to_be_visible()
+
+
+def test_the_run_is_chosen_by_keyboard_alone(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".picker-button").focus()
+    tab.page.keyboard.press("Enter")
+    expect(tab.find(".picker-list .badge")).to_have_text(["healthy", "2 critical"])
+    tab.page.keyboard.press("ArrowDown")
+    tab.page.keyboard.press("Enter")
+    expect(tab.find(".verdict")).to_contain_text("Healthy")
+
+
+def test_rows_and_steps_are_walked_by_keyboard(tab: Any) -> None:
+    tab.open(link=f"{SICK}&p.gradient_health.variable={KERNEL}")
+    expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+    expect(tab.find(".step-bar h3")).to_have_text("At step 3,000")
+    tab.find(".scroller").focus()
+    tab.page.keyboard.press("ArrowDown")
+    expect(tab.find(".inspector h2")).to_have_text("encoder/block_1/conv/bias")
+    tab.page.keyboard.press("ArrowLeft")
+    expect(tab.find(".step-bar h3")).to_have_text("At step 2,975")
+    tab.page.keyboard.press("Escape")
+    expect(tab.find(".inspector")).to_be_hidden()
+
+
+def test_a_cell_tells_its_number_and_chooses_its_step(tab: Any) -> None:
+    tab.open(link=SICK)
+    cells = tab.find("canvas.cells")
+    assert colours(tab, "canvas.cells") > 50
+    cells.hover(position={"x": 300, "y": 56})
+    expect(tab.find(".tooltip")).to_contain_text(KERNEL)
+    expect(tab.find(".tooltip")).to_contain_text("Gradient RMS: ")
+    cells.click(position={"x": 300, "y": 56})
+    expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+    expect(tab.find(".step-bar h3")).not_to_have_text("At step 3,000")
+
+
+def test_nan_is_marked_in_its_row_and_told(tab: Any) -> None:
+    tab.open(link=f"{SICK}&p.gradient_health.variable=head/logits/kernel")
+    expect(tab.find(".value-table tr", has_text="Gradient NaN count")).to_contain_text("40")
+    expect(tab.find(".bars-figure figcaption")).to_contain_text("100 % NaN or Inf")
+
+
+def test_modules_close_and_open(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".label-module", has_text="encoder/block_1").click()
+    module = tab.find(".label-module", has_text="encoder/block_1")
+    expect(module).to_have_attribute("aria-expanded", "false")
+    expect(tab.find(f".label[title='{KERNEL}']")).to_have_count(0)
+    tab.find(".flag-head", has_text=KERNEL).click()
+    expect(tab.find(f".label[title='{KERNEL}']")).to_be_visible()
+
+
+def test_the_filter_takes_a_regular_expression(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".toolbar input").fill("^head/.*bias$")
+    names = tab.find(".label-variable .label-text")
+    expect(names).to_have_text(["bias", "bias"])
+
+
+def test_the_address_restores_what_was_seen(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".flag-head", has_text="Dead units").click()
+    expect(tab.find(".toolbar select").first).to_have_value("dead_unit_share")
+    wanted = {"run": "sick", "variable": "head/dense/kernel", "statistic": "dead_unit_share"}
+    link = tab.link()
+    assert wanted.items() <= link.items()
+    assert link["flag"]
+
+    tab.page.reload()
+
+    expect(tab.find(".flag[data-open] .flag-rule")).to_have_text("Dead units")
+    expect(tab.find(".inspector h2")).to_have_text("head/dense/kernel")
+    expect(tab.find(".toolbar select").first).to_have_value("dead_unit_share")
+    assert tab.link() == link
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_tab_wears_tensorboards_theme(tab: Any, dark: bool) -> None:
+    tab.open(link=SICK, dark=dark)
+    expect(tab.find("html")).to_have_attribute("data-theme", "dark" if dark else "light")
+    assert colours(tab, "canvas.cells") > 50
+
+
+def test_switching_the_theme_is_followed_at_once(tab: Any) -> None:
+    tab.open(link=SICK)
+    expect(tab.find("html")).to_have_attribute("data-theme", "light")
+    before = tab.run("getComputedStyle(document.body).backgroundColor")
+    tab.page.locator("app-header-dark-mode-toggle button").click()
+    tab.page.locator('button[title="Force dark TensorBoard theme."]').click()
+    expect(tab.find("html")).to_have_attribute("data-theme", "dark")
+    assert tab.run("getComputedStyle(document.body).backgroundColor") != before
+
+
+def test_a_hidden_tab_comes_back_drawn(tab: Any) -> None:
+    tab.open(link=SICK)
+    assert colours(tab, "canvas.cells") > 50
+    tab.page.evaluate("location.hash = '#timeseries'")
+    expect(tab.page.locator("metrics-dashboard")).to_be_visible()
+    tab.page.locator("app-header-reload button").click()
+    tab.page.go_back()
+    expect(tab.find(".verdict")).to_contain_text("2 critical")
+    assert colours(tab, "canvas.cells") > 50
+
+
+def test_no_element_sticks_out_of_a_small_screen(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".flag-head", has_text=KERNEL).click()
+    expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+    wide = tab.run(
+        """[...document.querySelectorAll('.pane, .header, .toolbar, .flag, .fixes li')]
+             .filter((element) => element.scrollWidth > element.clientWidth + 1)
+             .map((element) => element.className)"""
+    )
+    assert wide == []
