@@ -53,7 +53,8 @@ class LoadedRun:
         self.view = RunView(data)
         text = repr((stamp, data.frames, len(self.view.variables)))
         self.revision = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self._lock = threading.RLock()
+        self._judging = threading.Lock()
+        self._reading = threading.Lock()
         self._judgement: Judgement | None = None
         self._histograms: list[HistogramFrame] | None = None
 
@@ -64,14 +65,21 @@ class LoadedRun:
         return judgement
 
     def judgement_before(self, deadline: float) -> Judgement | None:
-        """The same, or ``None`` if it takes longer than until that time of the clock."""
-        with self._lock:
+        """The same, or ``None`` if it takes longer than until that time of the clock.
+
+        Who is in a hurry does not wait for another request that is judging the run either.
+        """
+        if not self._judging.acquire(blocking=deadline == math.inf):
+            return None
+        try:
             if self._judgement is None:
                 self._judgement = self.judge.judgement(self.view.data, deadline)
             return self._judgement
+        finally:
+            self._judging.release()
 
     def histograms(self, source: StampedSource) -> list[HistogramFrame]:
-        with self._lock:
+        with self._reading:
             if self._histograms is None:
                 frames = source.histograms(self.view.data.run)
                 self._histograms = self.view.usable_histograms(frames)

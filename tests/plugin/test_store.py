@@ -221,6 +221,22 @@ def test_runs_without_a_verdict_are_judged_as_far_as_the_time_reaches(judged: li
     assert judged == [0, 0, 1, 2, 0], "what was judged in one call is not judged in the next"
 
 
+def test_a_run_that_another_request_is_judging_does_not_hold_up_the_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, source = RunStore(), FakeSource(None, a=2)
+    listed: list[Any] = []
+
+    def list_meanwhile(_: Any) -> None:
+        listed.extend(store.summaries(source, ""))
+
+    engine = mock.create_autospec(rules.Engine)
+    engine.return_value.update.side_effect = list_meanwhile
+    monkeypatch.setattr(rules, "Engine", engine)
+    store.load(source, "", "a").judgement()
+    assert [summary.flags for summary in listed] == [None, None]
+
+
 def test_a_run_that_cannot_be_read_does_not_spoil_the_list() -> None:
     source = FakeSource(None, a=1)
 
