@@ -1,7 +1,7 @@
 """Set up .venv and run the demo: small healthy and sick models, then TensorBoard on them.
 
-python3 scripts/demo.py                 # the same as `tb-gradients demo --serve`
-python3 scripts/demo.py --logdir DIR    # any options of `tb-gradients demo`
+    python3 scripts/demo.py                # the same as `tb-gradients demo --serve`
+    python3 scripts/demo.py --port 7007    # with any other option of `tb-gradients demo`
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import environment
 
 def main() -> int:
     environment.prepare("demo")
-    options = sys.argv[1:] or ["--serve"]
-    return environment.call([str(environment.PROGRAMS / "tb-gradients"), "demo", *options])
+    command = [str(environment.PROGRAMS / "tb-gradients"), "demo", "--serve"]
+    return environment.call([*command, *sys.argv[1:]])
 
 
 if __name__ == "__main__":
