@@ -163,8 +163,13 @@ def _float32(values: Any) -> Any:
 class Training:
     """What came of a training: its frames, and whether it worked."""
 
-    recording: Recording
+    recordings: dict[int, Recording]
     losses: tuple[float, ...]
+
+    @property
+    def recording(self) -> Recording:
+        """The one at the densest cadence."""
+        return self.recordings[min(self.recordings)]
 
 
 def record(
@@ -176,7 +181,7 @@ def record(
     optimizer: Any = None,
     steps: int = 120,
     batch: int = 32,
-    every: int = 1,
+    every: Sequence[int] = (1,),
     see_loss: bool = True,
     objective: Callable[[Any], Any] = lambda loss: loss,
     apply: Callable[[int], bool] = lambda step: True,
@@ -186,7 +191,7 @@ def record(
 
     Args:
         loss: a Keras loss or its name.
-        every: a frame at every so many steps.
+        every: a frame at every so many steps; one recording of the same training for each.
         see_loss: whether the monitor is told the loss.
         objective: what is differentiated, from the loss.
         apply: step -> whether the gradients are applied in it.
@@ -221,7 +226,7 @@ def record(
         afters = [tf.identity(v) for v in native]
         return value, predictions, [g for g in dense if g is not None], befores, afters
 
-    recorder = Recorder(table, every)
+    recorders = {cadence: Recorder(table, cadence) for cadence in every}
     rng = np.random.default_rng(0)
     losses, connected = [], None
     for step in range(steps):
@@ -235,18 +240,23 @@ def record(
             connected = _connected(model, variables, x[index], y[index], loss_object, objective)
         gradients = iter(g.numpy() for g in present)
         losses.append(float(value))
-        recorder.step(
+        arrays = (
             [next(gradients) if there else None for there in connected],
             [v.numpy() for v in befores],
             [v.numpy() for v in afters],
-            loss=float(value) if see_loss else None,
-            applied=use,
-            learning_rate=rate,
-            inputs=x[index] if x.dtype.kind == "f" else None,
-            targets=y[index],
-            predictions=predictions.numpy(),
         )
-    return Training(recorder.recording(), tuple(losses))
+        for recorder in recorders.values():
+            recorder.step(
+                *arrays,
+                loss=float(value) if see_loss else None,
+                applied=use,
+                learning_rate=rate,
+                inputs=x[index] if x.dtype.kind == "f" else None,
+                targets=y[index],
+                predictions=predictions.numpy(),
+            )
+    recordings = {cadence: recorder.recording() for cadence, recorder in recorders.items()}
+    return Training(recordings, tuple(losses))
 
 
 def _connected(

@@ -145,7 +145,8 @@ class LossTrace:
         middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         if now >= GUESS_BAND * guess:  # never so when the level of guessing is not known
-            learns = still_falls
+            # Close above it, a loss that falls is on its way to guessing.
+            learns = still_falls and now > (2 - GUESS_BAND) * guess
         elif now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
             learns = True
         else:

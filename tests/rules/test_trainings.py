@@ -1,0 +1,394 @@
+"""Real trainings, small and short: each sick program gets its rule and its cause, its twin nothing.
+
+The numbers come from the slow NumPy recorder, so that a fault of the device code cannot
+make a rule look right.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras")
+
+from recorder import record  # noqa: E402
+
+from tb_gradients.flags import Flag, Severity  # noqa: E402
+from tb_gradients.frames import Recording  # noqa: E402
+from tb_gradients.rules import judge  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    # Keras' own, on NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+L, optimizers = keras.layers, keras.optimizers
+
+RANDOM = np.random.default_rng(1)
+X = RANDOM.standard_normal((512, 8)).astype("float32")
+LINEAR = (X @ RANDOM.standard_normal((8, 1)) + 0.3 * RANDOM.standard_normal((512, 1))).astype("f")
+CLASSES = np.argmax(X[:, :4], 1).astype("int32")
+BINARY = (X[:, :1] + 0.5 * X[:, 1:2] > 0).astype("float32")
+TOKENS = np.minimum(RANDOM.zipf(1.4, size=(512, 12)), 199).astype("int32")
+COMMON = (TOKENS[:, :1] > 2).astype("float32")
+SERIES = RANDOM.standard_normal((256, 12, 4)).astype("float32")
+SUMS = SERIES[:, :, 0].sum(1, keepdims=True)
+XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+
+Program = Callable[[], dict[int, Recording]]
+
+
+def mlp(act: str, depth: int, width: int, out: int, head: str | None = None, **k: Any) -> Any:
+    return keras.Sequential(
+        [
+            *[L.Dense(width, activation=act, **k) for _ in range(depth)],
+            L.Dense(
+                out, activation=head, kernel_initializer=k.get("kernel_initializer", "he_normal")
+            ),
+        ]
+    )
+
+
+def regression(model: Callable[[], Any], **options: Any) -> Program:
+    data = options.pop("x", X), options.pop("y", LINEAR)
+
+    def train() -> dict[int, Recording]:
+        made = dict(options)
+        if "optimizer" in made:
+            made["optimizer"] = made["optimizer"]()  # an optimizer belongs to one training
+        return record(model(), *data, every=CADENCES, **made).recordings
+
+    return train
+
+
+def classifier(model: Callable[[], Any], **options: Any) -> Program:
+    options = {"y": CLASSES, "loss": "sparse_categorical_crossentropy", **options}
+    return regression(model, **options)
+
+
+def binary(model: Callable[[], Any], **options: Any) -> Program:
+    return regression(model, **{"y": BINARY, "loss": "binary_crossentropy", **options})
+
+
+class Round(L.Layer):
+    def call(self, x: Any) -> Any:
+        return tf.round(x)
+
+
+class Forgetful(keras.Model):
+    """Builds a layer that it never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.lost, self.last = L.Dense(8, activation="relu"), L.Dense(8), L.Dense(1)
+        self.lost.build((None, 8))
+
+    def call(self, x: Any) -> Any:
+        return self.last(self.first(x))
+
+
+class LogOfZero(keras.losses.Loss):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return -y_true * tf.math.log(tf.nn.relu(y_pred))
+
+
+class LogOfPositive(keras.losses.Loss):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return -y_true * tf.math.log(tf.nn.sigmoid(y_pred) + 1e-6)
+
+
+def with_nan(data: Any) -> Any:
+    data = data.copy()
+    data[100:140, 0] = np.nan
+    return data
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A sick program, what must be said of it, and the same program repaired."""
+
+    sick: Program
+    rule: str
+    cause: str
+    repaired: Program
+    variable: str = ""
+
+
+def relu() -> Any:
+    return mlp("relu", 2, 32, 1)
+
+
+def softmax() -> Any:
+    return mlp("relu", 2, 32, 4, "softmax")
+
+
+SHORT = {"steps": 60}
+CASES = {
+    "loss multiplied by zero": Case(
+        regression(relu, objective=lambda loss: loss * 0.0, **SHORT),
+        "zero_gradient",
+        "loss_ignores_parameters",
+        regression(relu, **SHORT),
+    ),
+    "all zeros at the start, ReLU": Case(
+        classifier(lambda: mlp("relu", 2, 32, 4, "softmax", kernel_initializer="zeros"), **SHORT),
+        "zero_gradient",
+        "zero_initialization",
+        classifier(softmax, **SHORT),
+        "dense/kernel",
+    ),
+    "all zeros at the start, sigmoid": Case(
+        classifier(
+            lambda: mlp("sigmoid", 1, 32, 4, "softmax", kernel_initializer="zeros"), **SHORT
+        ),
+        "symmetric_units",
+        "zero_initialization",
+        classifier(lambda: mlp("sigmoid", 1, 32, 4, "softmax"), **SHORT),
+        "dense/kernel",
+    ),
+    "all the same at the start": Case(
+        classifier(
+            lambda: mlp(
+                "tanh", 2, 32, 4, "softmax", kernel_initializer=keras.initializers.Constant(0.1)
+            ),
+            **SHORT,
+        ),
+        "symmetric_units",
+        "constant_initialization",
+        classifier(lambda: mlp("tanh", 2, 32, 4, "softmax"), **SHORT),
+        "dense/kernel",
+    ),
+    "deep sigmoid stack, SGD": Case(
+        classifier(
+            lambda: mlp("sigmoid", 8, 32, 4, "softmax", kernel_initializer="glorot_uniform"),
+            optimizer=lambda: optimizers.SGD(0.1),
+        ),
+        "vanishing_gradient",
+        "saturating_activation",
+        classifier(lambda: mlp("relu", 8, 32, 4, "softmax", kernel_initializer="he_normal")),
+        "dense/kernel",
+    ),
+    "deep sigmoid stack, Adam": Case(
+        classifier(
+            lambda: mlp("sigmoid", 9, 32, 4, "softmax", kernel_initializer="glorot_uniform")
+        ),
+        "vanishing_gradient",
+        "saturating_activation",
+        classifier(lambda: mlp("relu", 9, 32, 4, "softmax", kernel_initializer="he_normal")),
+        "dense/kernel",
+    ),
+    "deep and narrow": Case(
+        regression(lambda: mlp("leaky_relu", 24, 3, 1, kernel_initializer="glorot_uniform")),
+        "vanishing_gradient",
+        "deep_narrow_network",
+        regression(lambda: mlp("leaky_relu", 4, 32, 1, kernel_initializer="he_normal")),
+        "dense/kernel",
+    ),
+    "ReLUs dead by their bias": Case(
+        regression(
+            lambda: mlp("relu", 2, 32, 1, bias_initializer=keras.initializers.Constant(-9.0)),
+            **SHORT,
+        ),
+        "dead_units",
+        "dying_relu",
+        regression(lambda: mlp("leaky_relu", 2, 32, 1), **SHORT),
+    ),
+    "Adam at 1e-10": Case(
+        classifier(softmax, optimizer=lambda: optimizers.Adam(1e-10), **SHORT),
+        "update_too_small",
+        "learning_rate_too_small",
+        classifier(softmax, optimizer=lambda: optimizers.Adam(1e-3), **SHORT),
+        "dense/kernel",
+    ),
+    "SGD at 1e-10, loss not seen": Case(
+        classifier(softmax, optimizer=lambda: optimizers.SGD(1e-10), see_loss=False, **SHORT),
+        "update_too_small",
+        "learning_rate_too_small",
+        classifier(softmax, optimizer=lambda: optimizers.SGD(1e-2), see_loss=False, **SHORT),
+        "dense/kernel",
+    ),
+    "missing values in the inputs": Case(
+        regression(relu, x=with_nan(X), **SHORT),
+        "nonfinite_gradient",
+        "nonfinite_inputs",
+        regression(relu, x=np.nan_to_num(with_nan(X)), **SHORT),
+    ),
+    "missing values in the targets": Case(
+        regression(relu, y=with_nan(LINEAR), **SHORT),
+        "nonfinite_loss",
+        "nonfinite_targets",
+        regression(relu, y=np.nan_to_num(with_nan(LINEAR)), **SHORT),
+    ),
+    "learning rate far too large": Case(
+        regression(lambda: mlp("linear", 2, 16, 1), optimizer=lambda: optimizers.SGD(1.0), **SHORT),
+        "nonfinite_weight",
+        "learning_rate_too_large",
+        regression(
+            lambda: mlp("linear", 2, 16, 1), optimizer=lambda: optimizers.SGD(1e-3), **SHORT
+        ),
+    ),
+    "logarithm of zero": Case(
+        regression(relu, y=np.ones_like(LINEAR), loss=LogOfZero(), **SHORT),
+        "nonfinite_loss",
+        "numeric_overflow",
+        regression(relu, y=np.ones_like(LINEAR), loss=LogOfPositive(), **SHORT),
+    ),
+    "rounding on the way": Case(
+        regression(
+            lambda: keras.Sequential([L.Dense(16), L.Dense(16), Round(), L.Dense(1)]), **SHORT
+        ),
+        "disconnected_gradient",
+        "non_differentiable_operation",
+        regression(lambda: keras.Sequential([L.Dense(16), L.Dense(16), L.Dense(1)]), **SHORT),
+        "dense/kernel",
+    ),
+    "a layer that is not called": Case(
+        regression(Forgetful, **SHORT),
+        "disconnected_gradient",
+        "unused_variable",
+        regression(lambda: mlp("relu", 1, 8, 1), **SHORT),
+        "dense_1/kernel",
+    ),
+    "gradients that are not applied": Case(
+        regression(relu, apply=lambda step: False, **SHORT),
+        "frozen_weight",
+        "update_not_applied",
+        regression(relu, **SHORT),
+        "dense/kernel",
+    ),
+    "an optimizer that knows only the head": Case(
+        regression(relu, apply_to=lambda variable: "dense_2" in variable.path, **SHORT),
+        "frozen_weight",
+        "update_not_applied",
+        regression(relu, **SHORT),
+        "dense/kernel",
+    ),
+}
+
+HEALTHY = {
+    "two sigmoid layers that learn": binary(
+        lambda: mlp("sigmoid", 2, 32, 1, "sigmoid"), optimizer=lambda: optimizers.Adam(0.01)
+    ),
+    "batch normalisation": binary(
+        lambda: keras.Sequential(
+            [L.Dense(32), L.BatchNormalization(), L.ReLU(), L.Dense(1, activation="sigmoid")]
+        )
+    ),
+    "embedding of Zipf tokens": binary(
+        lambda: keras.Sequential(
+            [L.Embedding(200, 8), L.GlobalAveragePooling1D(), L.Dense(1, activation="sigmoid")]
+        ),
+        x=TOKENS,
+        y=COMMON,
+    ),
+    "GRU": regression(lambda: keras.Sequential([L.GRU(8), L.Dense(1)]), x=SERIES, y=SUMS, steps=60),
+    "XOR": binary(
+        lambda: mlp("tanh", 1, 8, 1, "sigmoid"),
+        x=XOR,
+        y=np.array([[0], [1], [1], [0]], "float32"),
+        optimizer=lambda: optimizers.Adam(0.05),
+    ),
+    "linear regression past convergence": regression(
+        lambda: mlp("relu", 0, 0, 1), y=X[:, :1], optimizer=lambda: optimizers.SGD(0.3), steps=300
+    ),
+    "dropout and L2": classifier(
+        lambda: keras.Sequential(
+            [
+                L.Dense(64, activation="relu", kernel_regularizer="l2"),
+                L.Dropout(0.6),
+                L.Dense(4, activation="softmax"),
+            ]
+        )
+    ),
+    "fine-tuning at 1e-5": classifier(softmax, optimizer=lambda: optimizers.Adam(1e-5)),
+    "one batch overfitted": regression(
+        relu, x=X[:16], y=LINEAR[:16], optimizer=lambda: optimizers.Adam(0.01), steps=300
+    ),
+    "a classifier past convergence": classifier(
+        softmax, x=X[:64], y=CLASSES[:64], optimizer=lambda: optimizers.Adam(0.02), steps=300
+    ),
+    "hinge loss down to zero": regression(
+        relu, y=BINARY * 2 - 1, loss="hinge", optimizer=lambda: optimizers.Adam(0.02), steps=300
+    ),
+    "gradient accumulation": regression(relu, apply=lambda step: step % 4 == 3),
+    "head that starts at zero": classifier(
+        lambda: keras.Sequential(
+            [
+                L.Dense(32, activation="relu"),
+                L.Dense(4, activation="softmax", kernel_initializer="zeros"),
+            ]
+        )
+    ),
+    "warm-up from zero": regression(
+        relu,
+        optimizer=lambda: optimizers.Adam(
+            optimizers.schedules.CosineDecay(0.0, 60, warmup_target=1e-2, warmup_steps=60)
+        ),
+    ),
+    "cosine schedule down to zero": regression(
+        relu,
+        optimizer=lambda: optimizers.Adam(optimizers.schedules.CosineDecay(1e-2, 100)),
+        steps=200,
+    ),
+    "unscaled targets": regression(relu, y=LINEAR * 1000 + 5000),
+    "batches of one": regression(relu, batch=1),
+}
+
+
+CADENCES = (1, 10)
+"""Frames at every step, and at every tenth: the verdict must be the same."""
+
+
+def judged(program: Program, cadence: int) -> tuple[Flag, ...]:
+    verdict = judge([_trained(program)[cadence]])
+    assert verdict.errors == ()
+    return verdict.flags
+
+
+@functools.lru_cache(maxsize=2)
+def _trained(program: Program) -> dict[int, Recording]:
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    return program()
+
+
+def alarms(flags: tuple[Flag, ...]) -> list[str]:
+    return [str(flag) for flag in flags if flag.severity >= Severity.WARNING]
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("name", CASES)
+def test_the_sick_program_gets_its_rule_and_its_cause(name: str, cadence: int) -> None:
+    case = CASES[name]
+
+    flags = {flag.rule: flag for flag in judged(case.sick, cadence)}
+
+    assert case.rule in flags
+    flag = flags[case.rule]
+    assert flag.severity >= Severity.WARNING
+    assert flag.causes[0].id == case.cause
+    assert flag.fixes
+    assert not case.variable or any(path.endswith(case.variable) for path in flag.variables)
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("name", CASES)
+def test_the_repaired_program_is_silent(name: str, cadence: int) -> None:
+    assert alarms(judged(CASES[name].repaired, cadence)) == []
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_program_is_silent(name: str, cadence: int) -> None:
+    assert alarms(judged(HEALTHY[name], cadence)) == []
