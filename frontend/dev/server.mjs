@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const port = Number(process.env.PORT ?? 8137);
 const BASE = '/data/plugin/gradient_health/';
-const PAGE = `<!doctype html><html lang="en"><meta charset="utf-8"><base href="${BASE}">
+const PAGE = `<!doctype html><html lang="en"><meta charset="utf-8"><base href="${BASE}"><link rel="icon" href="data:,">
 <script type="module">import {render} from './index.js'; render();</script>`;
 
 async function bundle(entry, platform) {

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -155,6 +155,14 @@ class Tab:
         self.find("body").wait_for()
         frame = next(frame for frame in self.page.frames if "plugin_entry" in frame.url)
         return frame.evaluate(script, argument)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """For what no selector can see, such as the pixels of a canvas."""
+        for _ in range(PATIENCE // 100):
+            if condition():
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("waited in vain")
 
     def link(self) -> dict[str, str]:
         """What the address of TensorBoard's page keeps for us."""

@@ -25,6 +25,13 @@ NAN_FROM = 2600
 DEAD_FROM = 300
 SPIKE = 120
 
+RELU_ADVICE = """\
+Use an activation that does not saturate:
+```
+keras.layers.Conv2D(16, 3, activation="relu",
+                    kernel_initializer="he_normal")
+```"""
+
 
 def network() -> VariableTable:
     """Six convolution blocks, a head, and a variable that the loss does not reach."""
@@ -177,9 +184,7 @@ def sick_flags(table: VariableTable, last_step: int) -> list[Flag]:
             (Evidence("gradient_rms_ratio", 2.5e-10, 1e-6), Evidence("update_ratio", 4e-9, 1e-6)),
             (Cause("saturating_activation", 0.9, "All six blocks use `sigmoid`."),
              Cause("deep_narrow_network", 0.2, "Six layers in a row without a shortcut.")),
-            ("Use an activation that does not saturate:\n"
-             "```\nkeras.layers.Conv2D(16, 3, activation=\"relu\",\n"
-             "                    kernel_initializer=\"he_normal\")\n```",
+            (RELU_ADVICE,
              "Add a residual connection around every block."),
         ),
         Flag(

@@ -8,6 +8,7 @@ import made_up_runs
 import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.browser
 
 
 def test_an_empty_folder_says_what_to_add_and_fills_by_itself(tab: Any, server: Any) -> None:

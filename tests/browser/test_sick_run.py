@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import made_up_runs
 import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.browser
 
 SICK = "&p.gradient_health.run=sick"
 HEALTHY = "&p.gradient_health.run=healthy"
@@ -16,11 +16,10 @@ KERNEL = "encoder/block_1/conv/kernel"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runs(server: Any) -> Iterator[None]:
+def runs(server: Any) -> None:
     made_up_runs.write_healthy(server.logdir / "healthy")
     made_up_runs.write_sick(server.logdir / "sick")
     server.wait_for_runs("healthy", "sick", frames=271)
-    yield
 
 
 # The pixels of a canvas once it was drawn. They are read from a copy: reading from the canvas
@@ -84,7 +83,7 @@ def test_flags_are_ranked_and_ended_ones_stand_apart(tab: Any) -> None:
 
 def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
     tab.open(link=SICK)
-    assert colours(tab, "canvas.cells") > 50
+    tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
     assert outlined_pixels(tab) == 0
 
     flag = tab.find(".flag[data-severity='critical']", has_text=KERNEL)
@@ -95,12 +94,12 @@ def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
     )
     expect(flag.locator(".cause-confidence").first).to_have_text("90 %")
     expect(flag.locator(".fixes pre")).to_contain_text('activation="relu"')
-    assert outlined_pixels(tab) > 500
+    tab.wait_until(lambda: outlined_pixels(tab) > 500)
     expect(tab.find(".inspector h2")).to_have_text(KERNEL)
     expect(tab.find(".step-bar h3")).to_have_text("At step 10")
     expect(tab.find(".bars-figure figcaption")).to_contain_text("exactly zero")
-    assert colours(tab, ".panel-histogram canvas") > 5
-    assert colours(tab, ".bars") > 2
+    tab.wait_until(lambda: colours(tab, ".panel-histogram canvas") > 5)
+    tab.wait_until(lambda: colours(tab, ".bars") > 2)
     expect(tab.find(".value-table tr", has_text="Update ratio")).to_be_visible()
     expect(tab.find(".facts", has_text="GlorotUniform")).to_be_visible()
 
@@ -158,7 +157,7 @@ def test_rows_and_steps_are_walked_by_keyboard(tab: Any) -> None:
 def test_a_cell_tells_its_number_and_chooses_its_step(tab: Any) -> None:
     tab.open(link=SICK)
     cells = tab.find("canvas.cells")
-    assert colours(tab, "canvas.cells") > 50
+    tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
     cells.hover(position={"x": 300, "y": 56})
     expect(tab.find(".tooltip")).to_contain_text(KERNEL)
     expect(tab.find(".tooltip")).to_contain_text("Gradient RMS: ")
@@ -211,7 +210,7 @@ def test_the_address_restores_what_was_seen(tab: Any) -> None:
 def test_the_tab_wears_tensorboards_theme(tab: Any, dark: bool) -> None:
     tab.open(link=SICK, dark=dark)
     expect(tab.find("html")).to_have_attribute("data-theme", "dark" if dark else "light")
-    assert colours(tab, "canvas.cells") > 50
+    tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
 
 
 def test_switching_the_theme_is_followed_at_once(tab: Any) -> None:
@@ -226,13 +225,13 @@ def test_switching_the_theme_is_followed_at_once(tab: Any) -> None:
 
 def test_a_hidden_tab_comes_back_drawn(tab: Any) -> None:
     tab.open(link=SICK)
-    assert colours(tab, "canvas.cells") > 50
+    tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
     tab.page.evaluate("location.hash = '#timeseries'")
     expect(tab.page.locator("metrics-dashboard")).to_be_visible()
     tab.page.locator("app-header-reload button").click()
     tab.page.go_back()
     expect(tab.find(".verdict")).to_contain_text("2 critical")
-    assert colours(tab, "canvas.cells") > 50
+    tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
 
 
 def test_no_element_sticks_out_of_a_small_screen(tab: Any) -> None:

@@ -8,6 +8,7 @@ import {
   type Histogram,
   type HistogramFrame,
 } from '../scale/histogram';
+import { stretches } from '../scale/reduce';
 import { drawMissing, drawNonfinite } from './marks';
 
 const NONFINITE_BAND = 11;
@@ -49,6 +50,7 @@ export function drawHistogramMap(
     const to = next === undefined ? axis.width : Math.round(stepX(axis, next));
     return { frame, from, to: Math.max(from + 1, to) };
   });
+  const marked = new Uint8Array(axis.width);
   const begin = columns[0]?.from ?? axis.width;
   if (begin > 0) drawMissing(context, palette, x, top, begin, height - top - 4);
   for (const { frame, from, to } of columns) {
@@ -64,9 +66,10 @@ export function drawHistogramMap(
       context.fillRect(x + from, y0, to - from, y1 - y0);
     });
     context.globalAlpha = 1;
-    if (nonfiniteShare(frame) > 0) {
-      drawNonfinite(context, palette, x + from, 0, to - from, NONFINITE_BAND);
-    }
+    if (nonfiniteShare(frame) > 0) marked.fill(1, from, to);
+  }
+  for (const [from, to] of stretches(axis.width, (i) => marked[i] === 1)) {
+    drawNonfinite(context, palette, x + from, 0, to - from, NONFINITE_BAND);
   }
   context.fillStyle = palette.quiet;
   context.textAlign = 'right';

@@ -16,7 +16,7 @@ export function drawZero(
   context.fillStyle = palette.zero;
   context.fillRect(x, y, width, height);
   context.fillStyle = palette.zeroLine;
-  context.fillRect(x, y + height - 2, width, 2);
+  context.fillRect(x, y + height - 1, width, 1);
 }
 
 const CROSS = 9;

@@ -83,13 +83,13 @@ const clamp = (t: number): number => Math.min(1, Math.max(0, t));
 export function ticks(domain: Domain, most: number): number[] {
   const { kind, low, high } = domain;
   if (kind === 'linear') return linearTicks(low, high, most);
+  if (kind === 'signed') return [-high, 0, high];
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
-  const positive = kind === 'signed' ? Math.max(1, Math.floor(most / 2)) : most;
-  const stride = Math.max(1, Math.ceil((last - first) / Math.max(1, positive - 1)));
+  const stride = Math.max(1, Math.ceil((last - first) / Math.max(1, most - 1)));
   const values: number[] = [];
   for (let exponent = last; exponent >= first; exponent -= stride) values.unshift(10 ** exponent);
-  return kind === 'signed' ? [...values.map((v) => -v).reverse(), 0, ...values] : values;
+  return values;
 }
 
 export function linearTicks(low: number, high: number, most: number): number[] {

@@ -227,7 +227,8 @@ function layOut(
   if (!first) return { domain: { kind: 'linear', low: 0, high: 1 }, lines: [], ticks: [], guide };
   const joined = Float32Array.from([
     ...data.columns.flatMap(({ values }) => [...values]),
-    ...(guide === null ? [] : [guide]),
+    // Some room above, or the guide would lie on the frame.
+    ...(guide === null ? [] : [2 * guide]),
   ]);
   const domain = fitChartDomain(first.column, joined);
   const share = first.column.unit === 'share';

@@ -274,7 +274,7 @@ function healthyNote(run: Run): HTMLElement {
       'span',
       {},
       h('strong', {}, 'Nothing found. '),
-      `All rules looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+      `${run.errors.length > 0 ? 'The rules that could be run' : 'All rules'} looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
     ),
   );
 }

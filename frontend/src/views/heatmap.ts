@@ -423,7 +423,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
           'span',
           { 'data-severity': flag.severity },
           icon(flag.severity),
-          `${ruleTitle(state?.rules ?? null, flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
+          `${ruleTitle(state?.rules ?? null, flag.rule)} · ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
         ),
       ),
     ];

@@ -139,7 +139,7 @@ function flagButton(
       },
     },
     icon(flag.severity),
-    `${ruleTitle(rules, flag.rule)} ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
+    `${ruleTitle(rules, flag.rule)} · ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
   );
 }
 
@@ -234,7 +234,7 @@ function valueTables(
       'tr',
       { title: column.meaning },
       h('th', { scope: 'row' }, name),
-      h('td', { 'data-missing': Number.isNaN(value) }, formatValue(value, bare(column), 6)),
+      h('td', { 'data-missing': Number.isNaN(value) }, formatValue(value, bare(column), 5)),
       h('td', { class: 'unit' }, Number.isNaN(value) ? '' : unitName(column)),
     );
   const statisticButton = ({ name, meaning }: Column): HTMLElement =>
