@@ -45,6 +45,10 @@ from a bad start down to guessing is learnt by the last bias alone, and is no pr
 LOW_SHARE = 0.5
 """Below this share of the loss of guessing the model knows something, moving or not."""
 
+LITTLE_LEFT = 0.05
+"""The same where the level of guessing is not known: coming down from a bad start to guessing
+may well halve the loss, or divide it by ten."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
@@ -82,8 +86,11 @@ class Learning:
     @property
     def converged(self) -> bool:
         """The run has learnt most of what there is: small gradients are then as they should be."""
-        level = self.guess if math.isfinite(self.guess) else self.start
-        return self.learning and self.now <= LOW_SHARE * level
+        if self.state not in ("learning", "early"):
+            return False
+        if math.isfinite(self.guess):
+            return self.now <= LOW_SHARE * self.guess
+        return self.now <= LITTLE_LEFT * self.start
 
     def sentence(self) -> str:
         """The state in words, with its numbers."""

@@ -70,6 +70,8 @@ class VanishingGradient(Rule):
         latest = self._profile(window, slice(len(window) - 1, len(window)), rows)
         if not self._faded(latest).any():  # cheap, and the rule of healthy runs
             return Detection.of(none, window.step, self.severity)
+        if window.learning.state == "early":
+            return None
         profile = self._profile(window, reach, rows)
         faded = self._faded(profile)
         if not faded.any() or self._correlation(profile) < self.fading:
