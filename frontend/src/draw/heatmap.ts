@@ -34,8 +34,7 @@ export function drawCells(
   canvas.height = 2 * rows.length;
   const image = new ImageData(width, 2 * rows.length);
   rows.forEach(({ strip }, row) => {
-    paintLine(image, 2 * row, strip.high, domain, ramp);
-    paintLine(image, 2 * row + 1, strip.low, domain, ramp);
+    image.data.set(pixelsOf(strip, domain, ramp), 8 * width * row);
   });
   canvas.getContext('2d')?.putImageData(image, 0, 0);
   context.imageSmoothingEnabled = false;
@@ -45,20 +44,35 @@ export function drawCells(
   });
 }
 
-function paintLine(
-  image: ImageData,
-  line: number,
-  values: Float32Array,
-  domain: Domain,
-  ramp: Ramp,
-): void {
-  for (let x = 0; x < image.width; x++) {
-    const colour = rampIndex(domain, values[x] ?? Number.NaN);
-    if (colour < 0) continue;
-    const pixel = 4 * (line * image.width + x);
-    image.data.set(ramp.subarray(3 * colour, 3 * colour + 3), pixel);
-    image.data[pixel + 3] = 255;
+interface Painted {
+  readonly domain: Domain;
+  readonly ramp: Ramp;
+  readonly pixels: Uint8ClampedArray;
+}
+
+/** Scrolling shows the same rows again and again; their colours are looked up once. */
+const painted = new WeakMap<Strip, Painted>();
+
+/** The two lines of a row: its largest values, then its smallest. */
+function pixelsOf(strip: Strip, domain: Domain, ramp: Ramp): Uint8ClampedArray {
+  const last = painted.get(strip);
+  if (last?.domain === domain && last.ramp === ramp) return last.pixels;
+  const width = strip.high.length;
+  const pixels = new Uint8ClampedArray(8 * width);
+  for (let x = 0; x < width; x++) {
+    paint(pixels, 4 * x, rampIndex(domain, strip.high[x] ?? Number.NaN), ramp);
+    paint(pixels, 4 * (width + x), rampIndex(domain, strip.low[x] ?? Number.NaN), ramp);
   }
+  painted.set(strip, { domain, ramp, pixels });
+  return pixels;
+}
+
+function paint(pixels: Uint8ClampedArray, at: number, colour: number, ramp: Ramp): void {
+  if (colour < 0) return;
+  pixels[at] = ramp[3 * colour] ?? 0;
+  pixels[at + 1] = ramp[3 * colour + 1] ?? 0;
+  pixels[at + 2] = ramp[3 * colour + 2] ?? 0;
+  pixels[at + 3] = 255;
 }
 
 function drawMarks(
