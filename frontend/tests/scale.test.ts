@@ -3,7 +3,14 @@ import type { Column } from '../src/api/types';
 import { createStepAxis, frameAtStep, frameAtX, stepX } from '../src/scale/axis';
 import { PALETTES, ramp, RAMP_SIZE, runColour } from '../src/scale/colour';
 import { fitDomain, isZero, position, ticks } from '../src/scale/domain';
-import { formatEvidence, formatNumber, formatShare, formatValue, title } from '../src/scale/format';
+import {
+  formatEvidence,
+  formatFact,
+  formatNumber,
+  formatShare,
+  formatValue,
+  title,
+} from '../src/scale/format';
 import { readHistogram, signedShares } from '../src/scale/histogram';
 import { reduceRow, stretches } from '../src/scale/reduce';
 
@@ -183,6 +190,12 @@ describe('text', () => {
   it('tells NaN that was seen from a value that is missing', () => {
     expect(formatEvidence('loss', NaN)).toBe('NaN');
     expect(formatValue(NaN, 'loss')).toBe('not measured');
+  });
+
+  it('rounds the noise of float32 off a setting', () => {
+    expect(formatFact('0.0010000000474974513')).toBe('0.001');
+    expect(formatFact('1e-07')).toBe('1e-07');
+    expect(formatFact('3.15.1')).toBe('3.15.1');
   });
 
   it('makes titles of names', () => {

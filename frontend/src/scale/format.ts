@@ -55,10 +55,16 @@ export function plural(count: number, noun: string): string {
 export function title(name: string): string {
   const words = name
     .replaceAll('_', ' ')
+    .replaceAll('.', ' · ')
     .replace(/\b(rms|nan|inf)\b/g, (word) =>
       word === 'nan' ? 'NaN' : word === 'inf' ? 'Inf' : 'RMS',
     );
   return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** A setting as written by Python: float32 noise is rounded off, everything else stays. */
+export function formatFact(text: string): string {
+  return /^-?\d+\.\d{8,}(e-?\d+)?$/.test(text) ? formatNumber(Number(text), 6) : text;
 }
 
 export function formatInterval(first: number, last: number, open: boolean): string {

@@ -9,7 +9,7 @@ import { drawHistogramMap } from '../draw/histogram';
 import { drawChart, type Chart, type Line } from '../draw/lines';
 import { createStepAxis, frameAtX, stepX, type StepAxis } from '../scale/axis';
 import { PALETTES, type Palette } from '../scale/colour';
-import { fitChartDomain, ticks } from '../scale/domain';
+import { fitChartDomain, isZero, position, ticks } from '../scale/domain';
 import { formatNumber, formatShare, formatValue } from '../scale/format';
 import { readHistogram, type Histogram } from '../scale/histogram';
 import { reduceRow, type Grid } from '../scale/reduce';
@@ -237,10 +237,12 @@ function layOut(
     colour: i === 0 ? palette.first : palette.second,
     dashed: i > 0,
   }));
-  const labels = ticks(domain, Math.max(2, Math.floor(height / 24))).map((value) => ({
-    value,
-    label: share ? formatShare(value) : formatNumber(value),
-  }));
+  const docked = joined.some((value) => isZero(domain, value));
+  const labels = ticks(domain, Math.max(2, Math.floor(height / 24)))
+    // The dock of zero lies just below the scale and needs the room of a label.
+    .filter((value) => !docked || position(domain, value) > 0.2)
+    .map((value) => ({ value, label: share ? formatShare(value) : formatNumber(value) }));
+  if (docked) labels.push({ value: 0, label: '0' });
   return { domain, lines, ticks: labels, guide };
 }
 

@@ -9,6 +9,7 @@ import { fill, h, onChange, type Child } from '../dom';
 import {
   formatCount,
   formatEvidence,
+  formatFact,
   formatInterval,
   formatShare,
   plural,
@@ -302,7 +303,7 @@ function errorList(errors: readonly RuleError[]): HTMLElement {
 }
 
 function aboutRun(run: Run): Child {
-  const facts = Object.entries(run.context).filter(([, value]) => value !== '');
+  const facts = Object.entries(run.context).filter(([, value]) => value !== '' && value !== 'None');
   if (facts.length === 0) return null;
   return h(
     'details',
@@ -311,7 +312,7 @@ function aboutRun(run: Run): Child {
     h(
       'dl',
       { class: 'facts' },
-      facts.map(([name, value]) => [h('dt', {}, title(name)), h('dd', {}, value)]),
+      facts.map(([name, value]) => [h('dt', {}, title(name)), h('dd', {}, formatFact(value))]),
       h('dt', {}, 'Judged'),
       h('dd', {}, run.judged === 'live' ? 'while training' : 'from the recorded frames'),
     ),
