@@ -110,10 +110,14 @@ class UpdateTooSmall(Rule):
         rate = window.latest("learning_rate")
         with np.errstate(invalid="ignore", divide="ignore"):
             step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
-        tiny: BoolArray = step < self.absurd_step
-        if math.isfinite(rate):  # a step of exactly zero is one that was not applied, or this
-            tiny &= step > 0
+        moved = step > 0
+        tiny: BoolArray = moved & (step < self.absurd_step)
+        # A step of exactly zero is one that was rounded away, or one that was not applied:
+        # the learning rate tells, and in a hand-written loop what did move.
+        if math.isfinite(rate):
             tiny |= rate <= 1e-3 * usual_learning_rate(window.table)
+        elif moved.any():
+            tiny |= float(step[moved].max()) < self.absurd_step
         return tiny
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

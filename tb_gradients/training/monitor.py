@@ -122,9 +122,12 @@ class GradientMonitor:
         self._optimizer: Any = None
         self._run_facts: dict[str, Any] = {}
         self._frames = 0
+        self._verdict: list[Any] = []
+        self._announced: dict[tuple[str, int], Severity] = {}
+        self._last_step = 0
         self._failed = False
+        self._closed = False
         self._warned_unseen = False
-        self._flags_written: tuple[Flag, ...] = ()
         self._losses: deque[tuple[int, Any]] = deque(maxlen=4096)
         self._loss_numbers: list[tuple[int, float]] = []
         self._offset: int | None = None
@@ -185,11 +188,12 @@ class GradientMonitor:
 
     def close(self) -> None:
         """Write what waits, close the file and print the summary. May be called twice."""
-        if self._writer is None:
-            return
-        self._guarded(self._finish)
-        if self._verbose:
-            print(self.summary())
+        waiting = self._probe is not None and not self._closed
+        self._closed = True
+        if waiting and not self._failed:
+            self._guarded(self._finish)
+            if self._verbose:
+                print(self.summary())
 
     def __enter__(self) -> GradientMonitor:
         return self
@@ -235,9 +239,9 @@ class GradientMonitor:
 
     def resume(self) -> None:
         """Go on after ``close``: a new event file, the same flags."""
-        if self._probe is not None and self._writer is None:
-            self._guarded(self._open)
+        if self._probe is not None and self._closed:
             self._guarded(self._arm, self._next)
+        self._closed = False
 
     def detach(self) -> None:
         """Remove the hook; functions already traced keep an idle probe."""
@@ -302,13 +306,15 @@ class GradientMonitor:
             self._engine = Engine(table, self._rules)
         else:
             self._engine.set_table(table)
-        self._open()
 
-    def _open(self) -> None:
-        """Start an event file with the table, unless one is open."""
-        if self._writer is None and self._probe is not None:
+    def _open(self, step: int) -> EventWriter:
+        """The event file; a new one starts with the table and the verdict so far."""
+        if self._writer is None:
+            assert self._probe is not None and self._engine is not None
             self._writer = EventWriter(self.folder)
-            self._writer.table(self._probe.table, self._next)
+            self._writer.table(self._probe.table, step)
+            self._writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
+        return self._writer
 
     def _arm(self, due: int) -> None:
         assert self._probe is not None
@@ -383,32 +389,36 @@ class GradientMonitor:
 
     def _judge_and_write(self, frame: Frame) -> None:
         assert self._engine is not None and self._probe is not None
-        self._open()
-        assert self._writer is not None
+        writer = self._open(frame.step)
         self._frames += 1
-        self._writer.frame(frame, self._probe.table.table_id)
-        opened = self._engine.update(frame)
-        for flag in opened:
+        self._last_step = frame.step
+        writer.frame(frame, self._probe.table.table_id)
+        for flag in self._engine.update(frame):
             self._announce(flag)
-        if opened:
-            self._write_flags(frame.step)
+        # Also when one has closed or become less severe: the tab shows what was written last.
+        verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in self.flags]
+        if verdict != self._verdict:
+            self._verdict = verdict
+            self._write_flags(writer, frame.step)
 
     def _announce(self, flag: Flag) -> None:
-        if self._verbose and flag.severity >= Severity.WARNING:
+        """Tell of a flag that has opened, or whose severity has risen."""
+        key = (flag.rule, flag.first_step)
+        before = self._announced.get(key)
+        self._announced[key] = flag.severity
+        if self._verbose and flag.severity >= Severity.WARNING > (before or 0):
             print(f"\ntb_gradients: {flag}", flush=True)
         if self._stop_on is not None and flag.severity >= self._stop_on:
             self.should_stop = True
-        if self._on_flag is not None:
+        if self._on_flag is not None and before is None:
             try:
                 self._on_flag(flag)
             except Exception:
                 logger.exception("tb_gradients: on_flag raised; training goes on")
 
-    def _write_flags(self, step: int) -> None:
-        assert self._engine is not None and self._writer is not None
-        flags = self._engine.flags
-        self._flags_written = flags
-        self._writer.flags(flags, self._engine.errors, step, self._frames)
+    def _write_flags(self, writer: EventWriter, step: int) -> None:
+        assert self._engine is not None
+        writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
 
     def _wants_histograms(self) -> bool:
         assert self._probe is not None
@@ -446,12 +456,8 @@ class GradientMonitor:
             self._probe.schedule(2**62)
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            if self._engine is not None:
-                writer.flags(self._engine.flags, self._engine.errors, max(self._last_step(), 0), self._frames)
+            self._write_flags(writer, self._last_step)
             writer.close()
-
-    def _last_step(self) -> int:
-        return self._next - 1 + (self._offset or 0)
 
     # --- failing softly ----------------------------------------------------------------
 

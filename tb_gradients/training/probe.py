@@ -141,6 +141,7 @@ class Probe:
             self._histograms = state(np.zeros((slots, count, bins)), tf.int32, "frame_histograms")
             self._seen = state(0.0, tf.float32, "seen")
         self._drain = tf.function(self._drain_ops)
+        self._take_functions: dict[Any, Any] = {}
 
     # --- in the training step ---------------------------------------------------------
 
@@ -206,11 +207,11 @@ class Probe:
         """float32 [len(rows)] of the unscaled gradients."""
         if not rows:
             return tf.zeros([0])
-        sums = tf.stack([statistics.squares(_values(pending.gradients[r]), xla) for r in rows])
+        values = [statistics.as_real(_values(pending.gradients[r])) for r in rows]
         if pending.scale is not None:
-            # One factor at a time: the square of a loss scale leaves the range of float32.
-            sums = sums / pending.scale / pending.scale
-        return sums
+            # Before squaring: the square of a scaled gradient may leave the range of float32.
+            values = [v / tf.cast(pending.scale, v.dtype) for v in values]
+        return tf.stack([statistics.squares(v, xla) for v in values])
 
     def _usable_batch(self) -> Batch:
         """The batch observed in this very graph; one from another graph cannot be used."""
@@ -320,54 +321,79 @@ class Probe:
     def _take(
         self, pending: _Pending, rows: Sequence[int], norms: Tensor, batch: Batch, xla: bool
     ) -> None:
-        """Write a frame into the next slot and start a new window."""
+        """Write a frame into the next slot and start a new window.
+
+        The operations are a function of their own: TensorFlow traces a training function
+        twice on its first call, this one only once.
+        """
+        signature = (tuple(rows), xla, tuple(sorted(pending.optimizer.clipping.items())))
+        if signature not in self._take_functions:
+
+            def take(arguments: Any) -> None:
+                self._take_ops(rows, xla, pending.optimizer.clipping, **arguments)
+
+            self._take_functions[signature] = tf.function(
+                take, reduce_retracing=True, autograph=False
+            )
+        self._take_functions[signature](
+            {
+                "gradients": [pending.gradients[r] for r in rows],
+                "befores": [pending.befores[r] for r in rows],
+                "afters": [
+                    _touched(native(pending.variables[r]), pending.gradients[r]) for r in rows
+                ],
+                "tables": {
+                    str(r): native(pending.variables[r]).read_value()
+                    for r in rows
+                    if _sparse(pending.gradients[r])
+                },
+                "norms": norms,
+                "scale": pending.scale,
+                "learning_rate": pending.optimizer.learning_rate,
+                "batch": {
+                    "loss": batch.loss,
+                    "inputs": list(batch.inputs),
+                    "targets": list(batch.targets),
+                    "predictions": list(batch.predictions),
+                },
+            }
+        )
+
+    def _take_ops(
+        self,
+        rows: Sequence[int],
+        xla: bool,
+        clipping: Mapping[str, float],
+        *,
+        gradients: Sequence[Any],
+        befores: Sequence[Tensor],
+        afters: Sequence[Tensor],
+        tables: Mapping[str, Tensor],
+        norms: Tensor,
+        scale: Tensor | None,
+        learning_rate: Tensor | None,
+        batch: Mapping[str, Any],
+    ) -> None:
+        count = len(self.table.variables)
+        matrix = self._matrix(rows, gradients, befores, afters, tables, norms, scale, xla)
+        matrix = self._with_window(matrix)
+        context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch)
         slot = tf.minimum(self._taken.read_value(), self.slots - 1)
-        arguments = (
-            [pending.gradients[r] for r in rows],
-            [pending.befores[r] for r in rows],
-            [_touched(native(pending.variables[r]), pending.gradients[r]) for r in rows],
-            {r: native(pending.variables[r]) for r in rows if _sparse(pending.gradients[r])},
-            norms,
-            pending.scale,
-        )
-        if xla:
-            # Fused element-wise operations make the careful way free, a branch would not be.
-            matrix = self._matrix(rows, *arguments, careful=True, xla=True)
-        elif rows:
-            careful = tf.reduce_any(
-                tf.logical_not(tf.math.is_finite(norms)) | (norms < statistics.TINY_SQUARES)
-            )
-
-            def fast() -> Tensor:
-                return self._matrix(rows, *arguments, careful=False, xla=False)
-
-            def slow() -> Tensor:
-                return self._matrix(rows, *arguments, careful=True, xla=False)
-
-            matrix = tf.cond(careful, slow, fast)
-        else:
-            matrix = tf.fill([len(self.table.variables), len(_STAT)], np.float32(np.nan))
-        matrix = self._with_window(matrix, pending)
-        context, matrix = self._context_row(pending, matrix, batch)
         index = tf.reshape(slot, [1, 1])
-        self._values.assign(tf.tensor_scatter_nd_update(self._values, index, matrix[None]))
-        self._context.assign(tf.tensor_scatter_nd_update(self._context, index, context[None]))
-        self._steps.assign(
-            tf.tensor_scatter_nd_update(self._steps, index, tf.reshape(self.step, [1]))
-        )
+
+        def put(state: Any, value: Tensor) -> None:
+            state.assign(tf.tensor_scatter_nd_update(state.read_value(), index, value[None]))
+
+        put(self._values, matrix)
+        put(self._context, context)
+        put(self._steps, self.step.read_value())
         if self.with_histograms and rows:
-            counts = histograms.histograms(
-                [_values(pending.gradients[r]) for r in rows], pending.scale
-            )
-            counts = _scatter(counts, rows, len(self.table.variables), 0)
-            self._histograms.assign(
-                tf.tensor_scatter_nd_update(self._histograms, index, counts[None])
-            )
+            counts = histograms.histograms([_values(g) for g in gradients], scale)
+            put(self._histograms, _scatter(counts, rows, count, 0))
         self._taken.assign_add(1)
-        self._window.assign(np.tile(_WINDOW_START, (len(self.table.variables), 1)))
+        self._window.assign(np.tile(_WINDOW_START, (count, 1)))
         self._scalars.assign(_SCALARS_START)
-        step = self.step.read_value()
-        self.due.assign((step // self.interval + 1) * self.interval)
+        self.due.assign((self.step // self.interval + 1) * self.interval)
 
     def _matrix(
         self,
@@ -375,44 +401,59 @@ class Probe:
         gradients: Sequence[Any],
         befores: Sequence[Tensor],
         afters: Sequence[Tensor],
-        tables: Mapping[int, Tensor],
+        tables: Mapping[str, Tensor],
         norms: Tensor,
         scale: Tensor | None,
-        *,
-        careful: bool,
         xla: bool,
     ) -> Tensor:
-        """float32 [all variables, statistics] of the rows that have a gradient."""
-        position = {row: i for i, row in enumerate(rows)}
+        """float32 [all variables, statistics]; NaN for those that have no gradient."""
         variables = self.table.variables
-        dense = [r for r in rows if not _sparse(gradients[position[r]])]
+        position = {row: i for i, row in enumerate(rows)}
+        sparse = [row for row in rows if _sparse(gradients[position[row]])]
+        blocks = statistics.blocks_of(variables, [row for row in rows if row not in sparse])
         parts, order = [], []
-        for block in statistics.blocks_of(variables, dense):
-            at = [position[r] for r in block.members]
+
+        def add(block: statistics.Block, careful: bool) -> Tensor:
+            at = [position[row] for row in block.members]
+            return statistics.rows_of(
+                block,
+                [gradients[i] for i in at],
+                [befores[i] for i in at],
+                [afters[i] for i in at],
+                tf.gather(norms, at),
+                scale,
+                careful=careful,
+                xla=xla,
+            )
+
+        # Under XLA fused element-wise operations make the careful way free; a branch is not.
+        large = [b for b in blocks if b.elements > statistics.FAST_ELEMENTS and not xla]
+        if large:
+            trouble = tf.logical_not(tf.math.is_finite(norms)) | (norms < statistics.TINY_SQUARES)
             parts.append(
-                statistics.rows_of(
-                    block,
-                    [gradients[i] for i in at],
-                    [befores[i] for i in at],
-                    [afters[i] for i in at],
-                    tf.gather(norms, at),
-                    scale,
-                    careful=careful,
-                    xla=xla,
+                tf.cond(
+                    tf.reduce_any(trouble),
+                    lambda: tf.concat([add(block, careful=True) for block in large], 0),
+                    lambda: tf.concat([add(block, careful=False) for block in large], 0),
                 )
             )
-            order.extend(block.members)
-        for row in (r for r in rows if r not in dense):
+            order += [row for block in large for row in block.members]
+        for block in blocks:
+            if block not in large:
+                parts.append(add(block, careful=True))
+                order += block.members
+        for row in sparse:
             i = position[row]
+            table = tables[str(row)]
             parts.append(
-                statistics.sparse_row(gradients[i], befores[i], afters[i], tables[row], scale, xla)
+                statistics.sparse_row(gradients[i], befores[i], afters[i], table, scale, xla)
             )
             order.append(row)
         if not parts:
             return tf.fill([len(variables), len(_STAT)], np.float32(np.nan))
         return _scatter(tf.concat(parts, 0), order, len(variables), np.nan)
 
-    def _with_window(self, matrix: Tensor, pending: _Pending) -> Tensor:
+    def _with_window(self, matrix: Tensor) -> Tensor:
         """Fill the window columns and the applied norm."""
         window = self._window.read_value()
         seen = window[:, _SEEN_STEPS]
@@ -452,12 +493,18 @@ class Probe:
         return tf.where(self._seen >= float(self.unit_window), share, np.nan)
 
     def _context_row(
-        self, pending: _Pending, matrix: Tensor, batch: Batch
+        self,
+        matrix: Tensor,
+        clipping: Mapping[str, float],
+        scale: Tensor | None,
+        learning_rate: Tensor | None,
+        batch: Mapping[str, Any],
     ) -> tuple[Tensor, Tensor]:
+        """The context vector, and the matrix with its ``applied_norm`` column."""
         scalars = self._scalars.read_value()
         norms = matrix[:, _STAT["gradient_norm"]]
         global_norm = _global_norm(norms)
-        matrix = _with_applied_norm(matrix, norms, global_norm, pending.optimizer.clipping)
+        matrix = _with_applied_norm(matrix, norms, global_norm, clipping)
         losses = scalars[_LOSS_COUNT]
         has_loss = losses > 0
         nan = tf.constant(np.nan)
@@ -465,28 +512,24 @@ class Probe:
             "table_id": tf.constant(float(self.table.table_id)),
             "window_steps": scalars[_STEPS],
             "applied_steps": scalars[_APPLIED],
-            "skipped_steps": self._skipped(pending, scalars),
+            "skipped_steps": (
+                tf.constant(0.0) if scale is None else scalars[_STEPS] - scalars[_APPLIED]
+            ),
             "unit_window": tf.constant(float(self.unit_window)),
-            "loss_mean": tf.where(has_loss, scalars[_LOSS_SUM] / losses, nan),
+            "loss_mean": scalars[_LOSS_SUM] / losses,  # 0 / 0: not measured
             "loss_min": tf.where(has_loss, scalars[_LOSS_MIN], nan),
             "loss_max": tf.where(has_loss, scalars[_LOSS_MAX], nan),
             "global_norm": global_norm,
-            "loss_scale": tf.constant(1.0) if pending.scale is None else pending.scale,
+            "loss_scale": tf.constant(1.0) if scale is None else scale,
         }
-        if batch.loss is not None:
-            row["loss"] = tf.cast(tf.reduce_mean(batch.loss), tf.float32)
+        if batch["loss"] is not None:
+            row["loss"] = tf.cast(tf.reduce_mean(batch["loss"]), tf.float32)
             row["loss_nonfinite_age"] = scalars[_LOSS_AGE]
-        if pending.optimizer.learning_rate is not None:
-            row["learning_rate"] = tf.cast(pending.optimizer.learning_rate, tf.float32)
-        row.update(_moments("inputs", batch.inputs))
-        row.update(_moments("targets", batch.targets))
-        row.update(_moments("predictions", batch.predictions))
+        if learning_rate is not None:
+            row["learning_rate"] = tf.cast(learning_rate, tf.float32)
+        for name in ("inputs", "targets", "predictions"):
+            row.update(_moments(name, batch[name]))
         return tf.stack([row.get(name, nan) for name in schema.context_names()]), matrix
-
-    def _skipped(self, pending: _Pending, scalars: Tensor) -> Tensor:
-        if pending.scale is None:
-            return tf.constant(0.0)
-        return scalars[_STEPS] - scalars[_APPLIED]
 
     # --- from the host -----------------------------------------------------------------
 

@@ -44,8 +44,8 @@ class AutoSchedule:
 
     * The first ``DENSE_STEPS`` steps are all taken: what is broken from the start shows there.
     * Afterwards the next frame comes when the run has grown by ``GROWTH``. A run of n steps
-      has at most 50 + ln(n / 50) / ln(1.02) frames: 320 after 10,000 steps, 550 after
-      a million, 1,130 after 10**11. Whatever happens is reported within 2 % of the run.
+      has at most 120 + ln(n / 100) / ln(1.02) frames: 350 after 10,000 steps, 580
+      after a million, 1,200 after 10**11. Whatever happens shows within 2 % of the run.
     * While the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time,
       the gap is doubled.
     """

@@ -35,6 +35,10 @@ SAMPLE_ELEMENTS = 16_384
 this size: a share is then known to within 0.8 percentage points (2 sigma); "exactly none" and
 "exactly all" are decided on all elements where the sums tell."""
 
+FAST_ELEMENTS = 65_536
+"""Blocks below this size always go the careful way: it costs nothing there, and a second
+way would have to be traced and compiled."""
+
 STACK_ELEMENTS = 65_536
 """Variables of one shape are stacked up to this size; above it the copy costs more than
 the operations it saves."""
@@ -167,9 +171,14 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
 
 def _norm(tensor: Tensor, xla: bool) -> Tensor:
     """L2 norm over all but the first axis, for any finite magnitude."""
+    peak, scaled = _scaled(tensor, xla)
+    return peak * tf.sqrt(total(tf.square(scaled), xla))
+
+
+def _scaled(tensor: Tensor, xla: bool) -> tuple[Tensor, Tensor]:
+    """Largest magnitude over all but the first axis, and the tensor in units of it."""
     peak = largest(tf.abs(tensor), xla)
-    scale = tf.where(peak > 0, peak, tf.ones_like(peak))[:, None, None]
-    return peak * tf.sqrt(total(tf.square(tensor / scale), xla))
+    return peak, tensor / tf.where(peak > 0, peak, tf.ones_like(peak))[:, None, None]
 
 
 def _sampled(tensor: Tensor, block: Block) -> Tensor:
@@ -182,8 +191,15 @@ def _sampled(tensor: Tensor, block: Block) -> Tensor:
     return tensor[:, :, :: -(-stride // block.rows)]
 
 
-def _share(condition: Tensor) -> Tensor:
-    return tf.reduce_mean(tf.cast(condition, tf.float32), axis=[1, 2])
+def _is_zero(tensor: Tensor) -> Tensor:
+    """Whether an element is 0 or -0; by its bits, since devices flush subnormals when comparing."""
+    if tensor.dtype != tf.float32:
+        return tensor == 0
+    return tf.bitwise.bitwise_and(tf.bitcast(tensor, tf.int32), 0x7FFFFFFF) == 0
+
+
+def _share(condition: Tensor, dtype: Any) -> Tensor:
+    return tf.reduce_mean(tf.cast(condition, dtype), axis=[1, 2])
 
 
 def gradient_columns(
@@ -209,29 +225,30 @@ def gradient_columns(
         low = smallest(tf.where(finite, gradient, infinity), xla)
         high = largest(tf.where(finite, gradient, -infinity), xla)
         gradient = tf.where(finite, gradient, tf.zeros_like(gradient))
-        # Halving every element keeps the sum of near-maximal ones inside the range.
-        mean = 2.0 * total(gradient / (2.0 * tf.maximum(finite_count, 1.0)[:, None, None]), xla)
-        norm = _norm(gradient, xla)
+        peak, scaled = _scaled(gradient, xla)
+        mean = peak * (total(scaled, xla) / finite_count)
+        norm = peak * tf.sqrt(total(tf.square(scaled), xla))
         none_finite = finite_count == 0
-        low, high, mean = (tf.where(none_finite, np.nan, x) for x in (low, high, mean))
+        unknown = tf.constant(np.nan, gradient.dtype)
+        low, high = (tf.where(none_finite, unknown, x) for x in (low, high))
     else:
         nans = infs = zeros
         low, high = smallest(gradient, xla), largest(gradient, xla)
         mean = total(gradient, xla) / count
         norm = tf.sqrt(tf.cast(square_sum, gradient.dtype))
     sample = _sampled(gradient, block)
-    zero = sample == 0
+    zero = _is_zero(sample)
     if careful:
         zero &= _sampled(finite, block)  # a masked NaN is no zero
-    zero_share = _share(zero)
-    all_zero = (norm == 0) & (nans + infs == 0)
+    zero_share = _share(zero, gradient.dtype)
+    all_zero = (zero_share == 1) & (norm == 0)
     below_one = tf.minimum(zero_share, 1.0 - 1.0 / block.elements)
     columns = {
         "gradient_norm": norm,
         "gradient_mean": mean,
         "gradient_min": low,
         "gradient_max": high,
-        "gradient_zero_share": tf.where(all_zero, 1.0, below_one),
+        "gradient_zero_share": tf.where(all_zero, tf.ones_like(zero_share), below_one),
         "gradient_nan_count": nans,
         "gradient_inf_count": infs,
     }
@@ -242,16 +259,10 @@ def gradient_columns(
 
 def _unit_spread(sample: Tensor) -> Tensor:
     """Deviation from the mean over units, relative to the norm; NaN for an all-zero gradient."""
-    peak = tf.reduce_max(tf.abs(sample), axis=[1, 2])
-    scaled = sample / tf.where(peak > 0, peak, tf.ones_like(peak))[:, None, None]
+    _, scaled = _scaled(sample, xla=False)
     deviation = scaled - tf.reduce_mean(scaled, axis=2, keepdims=True)
-    spread = tf.sqrt(
-        tf.math.divide_no_nan(
-            tf.reduce_sum(tf.square(deviation), axis=[1, 2]),
-            tf.reduce_sum(tf.square(scaled), axis=[1, 2]),
-        )
-    )
-    return tf.where(peak > 0, spread, np.nan)
+    total_square = tf.reduce_sum(tf.square(scaled), axis=[1, 2])  # 0 / 0 for a zero gradient
+    return tf.sqrt(tf.reduce_sum(tf.square(deviation), axis=[1, 2]) / total_square)
 
 
 def weight_columns(weight: Tensor, block: Block, *, careful: bool, xla: bool) -> dict[str, Tensor]:
@@ -280,13 +291,13 @@ def update_columns(
         norm = tf.sqrt(total(tf.square(update * UPDATE_SCALE), xla)) / UPDATE_SCALE
     before, after, gradient = (_sampled(x, block) for x in (before, after, gradient))
     unchanged = after == before
-    driven = gradient != 0
-    lost = tf.math.divide_no_nan(_share(unchanged & driven), _share(driven))
-    some_driven = tf.reduce_any(driven, axis=[1, 2])
+    driven = tf.math.is_finite(gradient) & ~_is_zero(gradient)
+    driven_share = _share(driven, update.dtype)
+    lost_share = _share(unchanged & driven, update.dtype)
     return {
         "update_norm": norm,
-        "unchanged_share": _share(unchanged),
-        "lost_share": tf.where(some_driven, lost, np.nan),
+        "unchanged_share": _share(unchanged, update.dtype),
+        "lost_share": lost_share / driven_share,  # 0 / 0: nothing drives, so not measured
     }
 
 
@@ -320,7 +331,7 @@ def rows_of(
             columns.update(
                 update_columns(gradient, before, after, block, careful=careful, xla=xla)
             )
-    return tf.stack([_column(columns, name, len(block.members)) for name in _NAMES], axis=1)
+    return _in_order(columns, gradient[:, 0, 0])
 
 
 def sparse_row(
@@ -330,7 +341,7 @@ def sparse_row(
 
     Args:
         before, after: the listed rows of the table before and after the step.
-        table: the variable, for the norm of all its weights.
+        table: all the weights of the variable, for their norm.
 
     A row may be listed several times; its gradient is the sum, and it is one row. The table
     itself is never copied: the largest temporary has one integer per row of it.
@@ -368,13 +379,13 @@ def sparse_row(
         "gradient_zero_share": tf.reduce_sum(tf.cast(values == 0, tf.float32) * keep) / count,
         "gradient_nan_count": nans,
         "gradient_inf_count": count - known - nans,
-        "weight_norm": tf.sqrt(squares(table.read_value(), xla)),
+        "weight_norm": tf.sqrt(squares(table, xla)),
         "weight_nonfinite_count": count - tf.reduce_sum(_finite(after) * keep),
         "update_norm": _norm(update[None], xla=False)[0],
         "unchanged_share": tf.reduce_sum(unchanged) / count,
         "lost_share": tf.reduce_sum(unchanged * driven) / tf.reduce_sum(driven),
     }
-    return tf.stack([_column({n: c[None] for n, c in columns.items()}, n, 1) for n in _NAMES], 1)
+    return _in_order({name: value[None] for name, value in columns.items()}, infinity[None])
 
 
 def _finite(tensor: Tensor) -> Tensor:
@@ -385,8 +396,9 @@ _NAMES = schema.statistic_names()
 _MAX = float(np.finfo(np.float32).max)
 
 
-def _column(columns: dict[str, Tensor], name: str, members: int) -> Tensor:
-    if name not in columns:
-        return tf.fill([members], np.float32(np.nan))
-    # float64 values beyond float32 stay finite: Inf in a frame would read as an infinite element.
-    return tf.cast(tf.clip_by_value(columns[name], -_MAX, _MAX), tf.float32)
+def _in_order(columns: dict[str, Tensor], like: Tensor) -> Tensor:
+    """float32 [members, stored statistics]; NaN for a column that is not there."""
+    absent = tf.fill(tf.shape(like), tf.constant(np.nan, like.dtype))
+    stacked = tf.stack([columns.get(name, absent) for name in _NAMES], axis=1)
+    # A norm beyond float32 stays finite: Inf in a frame would read as an infinite element.
+    return tf.cast(tf.clip_by_value(stacked, -_MAX, _MAX), tf.float32)

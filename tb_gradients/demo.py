@@ -1,0 +1,342 @@
+"""Train a healthy model and the classic sick ones on real data, and print the verdicts.
+
+In:  the handwritten digits that come with scikit-learn.
+Out: one run per case in a log folder, a table of verdicts; with ``--serve`` a TensorBoard.
+Does not know how anything is measured or judged: it uses the public interface alone.
+
+It is also the quickest proof that the tool works here: each case states which rule, cause
+and variable it must be given, and the command fails if one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tb_gradients.flags import Flag
+
+SUMMARY = "train a healthy model and the classic sick ones, and print the verdicts"
+
+DEFAULT_LOGDIR = "logs/tb_gradients_demo"
+BATCH = 32
+EPOCHS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One training program and what must be said of it.
+
+    Attributes:
+        train: trains into the given folder and returns the flags.
+        rule, cause: the worst flag must be one of these rules and name this cause;
+            None: there must be no warning.
+        variable: a part of the path that the flag's variables must contain.
+    """
+
+    name: str
+    what: str
+    train: Callable[[str], Sequence[Flag]]
+    rules: tuple[str, ...] = ()
+    cause: str | None = None
+    variable: str = ""
+
+    def verdict_is_right(self, flags: Sequence[Flag]) -> bool:
+        loud = [flag for flag in flags if flag.severity.label != "info"]
+        if not self.rules:
+            return not loud
+        return any(
+            flag.rule in self.rules
+            and self.cause in [cause.id for cause in flag.causes]
+            and any(self.variable in path for path in flag.variables)
+            for flag in loud
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``tb-gradients demo``."""
+    parser.add_argument(
+        "--logdir", default=DEFAULT_LOGDIR, help="folder for the runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="open TensorBoard on the runs when they are done"
+    )
+    parser.add_argument(
+        "--port", type=int, default=6006, help="port of that TensorBoard (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train all cases; 0: all verdicts are right, 1: one is not, 2: it cannot run here."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import keras  # noqa: F401
+        import sklearn  # noqa: F401
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        print(
+            f"tb-gradients demo trains models and needs {error.name}: "
+            "pip install 'tb-gradients[tensorflow,demo]'",
+            file=sys.stderr,
+        )
+        return 2
+    logdir = pathlib.Path(arguments.logdir)
+    if logdir.exists() and any(logdir.glob("*/*tfevents*")):
+        print(
+            f"tb-gradients demo: {logdir} holds runs already; remove it, or give another --logdir",
+            file=sys.stderr,
+        )
+        return 2
+    print(f"Training {len(CASES)} small models on scikit-learn's digits into {logdir}", flush=True)
+    wrong = 0
+    for case in CASES:
+        start = time.perf_counter()
+        flags = case.train(str(logdir / case.name))
+        right = case.verdict_is_right(flags)
+        wrong += not right
+        _print_verdict(case, flags, right, time.perf_counter() - start)
+    if wrong:
+        print(f"\n{wrong} of {len(CASES)} verdicts are not what they must be", file=sys.stderr)
+    else:
+        print(f"\nAll {len(CASES)} verdicts are right.")
+    print(f"The same from the files: tb-gradients check {logdir}")
+    if arguments.serve:
+        _serve(logdir, arguments.port)
+    else:
+        print(f"See them: tensorboard --logdir {logdir}   then open its address + #gradient_health")
+    return int(wrong > 0)
+
+
+def _print_verdict(case: Case, flags: Sequence[Flag], right: bool, seconds: float) -> None:
+    print(f"\n{case.name}: {case.what} ({seconds:.0f} s)")
+    loud = [flag for flag in flags if flag.severity.label != "info"]
+    for flag in loud or flags[:1]:
+        print(f"  {flag}")
+        for cause in flag.causes[:1]:
+            print(f"    cause: {cause.id} ({cause.confidence:.0%}): {cause.summary}")
+        for fix in flag.fixes[:1]:
+            print(f"    fix:   {fix}")
+    if not loud:
+        print("  healthy: no warning")
+    if not right:
+        expected = " or ".join(case.rules) if case.rules else "no warning"
+        print(f"  WRONG: expected {expected}, cause {case.cause}, at *{case.variable}*")
+
+
+def _serve(logdir: pathlib.Path, port: int) -> None:
+    address = f"http://localhost:{port}/#gradient_health"
+    print(f"\nGradient Health: {address}   (Ctrl+C ends)", flush=True)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir)]
+    command += ["--port", str(port)]
+    with contextlib.suppress(KeyboardInterrupt):
+        subprocess.run(command, check=False)
+
+
+# --- the cases ------------------------------------------------------------------------------
+
+
+def _digits() -> tuple[Any, Any]:
+    """1,797 images of 8 x 8 pixels in 0..1, and their digits."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return (digits.data / 16.0).astype("float32"), digits.target
+
+
+def _model(widths: Sequence[int], **settings: Any) -> Any:
+    """A dense classifier; ``settings`` go to its hidden layers."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    hidden = [
+        keras.layers.Dense(width, name=f"hidden_{i}", **{"activation": "relu", **settings})
+        for i, width in enumerate(widths, 1)
+    ]
+    output = keras.layers.Dense(
+        10,
+        name="output",
+        **{k: v for k, v in settings.items() if k.endswith("initializer")},
+    )
+    return keras.Sequential([keras.Input((64,)), *hidden, output], name="digits")
+
+
+def _fit(
+    model: Any,
+    folder: str,
+    *,
+    learning_rate: float = 1e-3,
+    loss: Any = None,
+    inputs: Any = None,
+) -> Sequence[Flag]:
+    import keras
+
+    import tb_gradients as tbg
+
+    x, y = _digits()
+    health = tbg.GradientHealth(folder, every=5, verbose=0)
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.fit(
+        x if inputs is None else inputs,
+        y,
+        batch_size=BATCH,
+        epochs=EPOCHS,
+        callbacks=[health],
+        verbose=0,
+    )
+    return health.report
+
+
+def healthy(folder: str) -> Sequence[Flag]:
+    return _fit(_model([64, 32]), folder)
+
+
+def loss_times_zero(folder: str) -> Sequence[Flag]:
+    import keras
+
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def loss(y: Any, prediction: Any) -> Any:
+        return 0.0 * loss_of(y, prediction)
+
+    return _fit(_model([64, 32]), folder, loss=loss)
+
+
+def zero_initialization(folder: str) -> Sequence[Flag]:
+    return _fit(_model([64, 32], kernel_initializer="zeros"), folder)
+
+
+def constant_initialization(folder: str) -> Sequence[Flag]:
+    import keras
+
+    constant = keras.initializers.Constant(0.05)
+    return _fit(_model([64, 32], kernel_initializer=constant), folder)
+
+
+def deep_sigmoid(folder: str) -> Sequence[Flag]:
+    return _fit(_model([32] * 10, activation="sigmoid"), folder)
+
+
+def dying_relu(folder: str) -> Sequence[Flag]:
+    import keras
+
+    return _fit(_model([64, 32], bias_initializer=keras.initializers.Constant(-10.0)), folder)
+
+
+def tiny_learning_rate(folder: str) -> Sequence[Flag]:
+    return _fit(_model([64, 32]), folder, learning_rate=1e-10)
+
+
+def missing_values(folder: str) -> Sequence[Flag]:
+    x, _ = _digits()
+    x[700, 20] = float("nan")
+    return _fit(_model([64, 32]), folder, inputs=x)
+
+
+def forgotten_update(folder: str) -> Sequence[Flag]:
+    """A hand-written loop that updates the output layer only."""
+    import keras
+    import tensorflow as tf
+
+    import tb_gradients as tbg
+
+    x, y = _digits()
+    model = _model([64, 32])
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    variables = [v.value for v in model.trainable_variables]
+    monitor = tbg.GradientMonitor(folder, model=model, every=5, verbose=0)
+
+    @tf.function
+    def train_step(x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(y, model(x, training=True))
+        gradients = tape.gradient(loss, variables)
+        with monitor.observe(gradients, variables):
+            for gradient, variable in list(zip(gradients, variables, strict=True))[-2:]:
+                variable.assign_sub(0.1 * gradient)
+        return loss
+
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat(EPOCHS)
+    with monitor:
+        for images, labels in data:
+            monitor.step(loss=train_step(images, labels))
+    return monitor.report
+
+
+CASES = (
+    Case("healthy", "two ReLU layers, Adam 1e-3", healthy),
+    Case(
+        "loss_times_zero",
+        "the loss is multiplied by zero",
+        loss_times_zero,
+        ("zero_gradient",),
+        "loss_ignores_parameters",
+        "hidden_1/kernel",
+    ),
+    Case(
+        "zero_initialization",
+        "all weights start at zero",
+        zero_initialization,
+        ("zero_gradient", "symmetric_units"),
+        "zero_initialization",
+        "hidden_1/kernel",
+    ),
+    Case(
+        "constant_initialization",
+        "all weights start at 0.05",
+        constant_initialization,
+        ("symmetric_units",),
+        "constant_initialization",
+        "hidden_1/kernel",
+    ),
+    Case(
+        "deep_sigmoid",
+        "ten sigmoid layers",
+        deep_sigmoid,
+        ("vanishing_gradient",),
+        "saturating_activation",
+        "hidden_1/kernel",
+    ),
+    Case(
+        "dying_relu",
+        "ReLU layers with biases of -10",
+        dying_relu,
+        ("dead_units", "zero_gradient"),
+        "dying_relu",
+        "hidden_",
+    ),
+    Case(
+        "tiny_learning_rate",
+        "Adam at 1e-10",
+        tiny_learning_rate,
+        ("update_too_small",),
+        "learning_rate_too_small",
+        "hidden_1/kernel",
+    ),
+    Case(
+        "missing_values",
+        "one NaN among 115,008 input values",
+        missing_values,
+        ("nonfinite_gradient",),
+        "nonfinite_inputs",
+        "hidden_1/kernel",
+    ),
+    Case(
+        "forgotten_update",
+        "a hand-written step that updates the output layer only",
+        forgotten_update,
+        ("frozen_weight",),
+        "update_not_applied",
+        "hidden_1/kernel",
+    ),
+)

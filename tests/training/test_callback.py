@@ -1,0 +1,251 @@
+"""``model.fit`` in one line: eager, graph, XLA, several steps per execution, mixed precision,
+accumulation, frozen layers, late-built models, custom train steps, several fits.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tb_gradients as tbg
+from tb_gradients.frames import Recording
+from tb_gradients.reading.event_files import EventFileSource
+
+layers = keras.layers
+generator = np.random.default_rng(0)
+X = generator.normal(size=(80, 6)).astype("float32")
+Y = (X[:, 0] > 0).astype("int32")
+
+
+def make_model(**compiled: Any) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, activation="relu", name="a"), layers.Dense(2, name="b")]
+    )
+    compiled.setdefault("optimizer", keras.optimizers.SGD(0.1))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, **compiled)
+    return model
+
+
+def fit(model: keras.Model, folder: pathlib.Path, x: Any = X, epochs: int = 1, **options: Any) -> Any:
+    """Ten batches per epoch, in order."""
+    health = tbg.GradientHealth(folder, verbose=0, **{"every": 1, **options})
+    model.fit(x, Y, batch_size=8, epochs=epochs, shuffle=False, callbacks=[health], verbose=0)
+    return health
+
+
+def recording(folder: pathlib.Path) -> Recording:
+    (result,) = EventFileSource(str(folder)).read(".").recordings
+    return result
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"run_eagerly": True},
+        {"jit_compile": False},
+        {"jit_compile": True},
+        {"steps_per_execution": 4},
+        {"steps_per_execution": 3, "jit_compile": True},
+    ],
+    ids=["eager", "graph", "xla", "4 per execution", "3 per execution, xla"],
+)
+def test_every_way_of_running_a_step_gives_the_same_numbers(
+    tmp_path: pathlib.Path, how: dict[str, Any]
+) -> None:
+    fit(make_model(run_eagerly=True), tmp_path / "reference")
+    fit(make_model(**how), tmp_path / "run")
+    expected, got = recording(tmp_path / "reference"), recording(tmp_path / "run")
+    assert list(got.steps) == list(range(10))
+    np.testing.assert_allclose(got.values, expected.values, rtol=2e-3, atol=1e-5)
+    loss = got.context_value("loss")
+    np.testing.assert_allclose(loss, expected.context_value("loss"), rtol=1e-4)
+
+
+def test_the_loss_of_each_step_is_that_of_its_batch(tmp_path: pathlib.Path) -> None:
+    model = make_model(optimizer=keras.optimizers.SGD(0.0))
+    fit(model, tmp_path)
+    losses = recording(tmp_path).context_value("loss")
+    for i, loss in enumerate(losses):
+        batch = slice(8 * i, 8 * i + 8)
+        assert loss == pytest.approx(model.evaluate(X[batch], Y[batch], verbose=0), rel=1e-5)
+
+
+def test_sgd_moves_weights_by_rate_times_gradient(tmp_path: pathlib.Path) -> None:
+    fit(make_model(), tmp_path)
+    run = recording(tmp_path)
+    ratio = run.statistic("update_norm") / run.statistic("gradient_norm")
+    np.testing.assert_allclose(ratio, 0.1, rtol=1e-3)
+    np.testing.assert_allclose(run.context_value("learning_rate"), 0.1)
+
+
+def test_inputs_and_targets_are_described(tmp_path: pathlib.Path) -> None:
+    x = X.copy()
+    x[3, 2] = np.nan
+    fit(make_model(), tmp_path, x)
+    run = recording(tmp_path)
+    assert run.context_value("inputs_nonfinite")[0] == 1
+    assert run.context_value("inputs_std")[1] == pytest.approx(X[8:16].std(), rel=1e-4)
+    assert run.context_value("targets_mean")[1] == pytest.approx(Y[8:16].mean())
+
+
+def test_missing_values_are_named_as_the_cause(tmp_path: pathlib.Path) -> None:
+    x = X.copy()
+    x[43] = np.nan  # in the sixth batch
+    health = fit(make_model(), tmp_path, x, every=100)
+    flag = next(flag for flag in health.report if flag.rule == "nonfinite_gradient")
+    assert flag.first_step == 5
+    assert flag.severity is tbg.Severity.CRITICAL
+    assert flag.causes[0].id == "nonfinite_inputs"
+
+
+def test_loss_scaling_is_taken_out_and_skipped_steps_are_known(tmp_path: pathlib.Path) -> None:
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.1), initial_scale=2.0**126
+    )
+    health = fit(make_model(optimizer=optimizer), tmp_path / "scaled")
+    fit(make_model(), tmp_path / "plain")
+    scaled, plain = recording(tmp_path / "scaled"), recording(tmp_path / "plain")
+    skipped = scaled.context_value("skipped_steps")
+    first = int(np.argmin(skipped))  # the first step that was applied
+    assert 0 < first < 10
+    np.testing.assert_array_equal(scaled.statistic("update_norm")[:first], 0)
+    expected = plain.statistic("gradient_norm")
+    assert np.all(scaled.statistic("gradient_norm")[first] < 10 * expected.max())
+    assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
+
+
+def test_accumulation_applies_every_kth_step(tmp_path: pathlib.Path) -> None:
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
+    health = fit(make_model(optimizer=optimizer), tmp_path, epochs=6)
+    run = recording(tmp_path)
+    applied = run.context_value("applied_steps")
+    np.testing.assert_array_equal(applied, [float(step % 5 == 4) for step in run.steps])
+    moved = (run.statistic("update_norm") > 0).all(axis=1)
+    np.testing.assert_array_equal(moved, applied == 1)
+    assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
+
+
+def test_a_frozen_layer_is_left_out(tmp_path: pathlib.Path) -> None:
+    model = make_model()
+    model.get_layer("a").trainable = False
+    model.compile("sgd", model.loss)
+    health = fit(model, tmp_path)
+    assert all("b/" in path for path in recording(tmp_path).table.paths)
+    assert health.report == ()
+
+
+def test_an_embedding_is_judged_by_its_touched_rows(tmp_path: pathlib.Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,), dtype="int32"), layers.Embedding(5000, 8), layers.Flatten(), layers.Dense(2)]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tokens = generator.zipf(1.4, (80, 4)).clip(max=4999)
+    health = fit(model, tmp_path, tokens, epochs=3)
+    zero = recording(tmp_path).statistic("gradient_zero_share")
+    assert (zero[:, 0] < 0.5).all()
+    assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
+
+
+class Late(keras.Model):  # type: ignore[misc]
+    """Builds its layers when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = layers.Dense(8, activation="relu")
+        self.head = layers.Dense(2)
+
+    def call(self, x: Any) -> Any:
+        return self.head(self.hidden(x))
+
+
+def test_a_subclassed_model_that_is_built_late(tmp_path: pathlib.Path) -> None:
+    model = Late()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, tmp_path)
+    run = recording(tmp_path)
+    assert len(run) == 10
+    assert run.table.variables[0].activation == "relu"
+
+
+class OwnStep(keras.Model):  # type: ignore[misc]
+    """A train_step that computes its loss by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = layers.Dense(1)
+
+    def call(self, x: Any) -> Any:
+        return self.head(x)
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self(x)[:, 0] - tf.cast(y, tf.float32)))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+def test_a_custom_train_step_gives_its_loss_in_the_logs(tmp_path: pathlib.Path) -> None:
+    model = OwnStep()
+    model.compile("adam")
+    fit(model, tmp_path)
+    run = recording(tmp_path)
+    assert len(run) == 10
+    assert np.isfinite(run.context_value("loss")).all()
+
+
+def test_a_second_fit_goes_on_where_the_first_ended(tmp_path: pathlib.Path) -> None:
+    model = make_model()
+    health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
+    for _ in range(2):
+        model.fit(X, Y, batch_size=8, shuffle=False, callbacks=[health], verbose=0)
+    assert list(recording(tmp_path).steps) == [0, 5, 10, 15]
+
+
+def test_a_model_trained_before_is_watched_all_the_same(tmp_path: pathlib.Path) -> None:
+    model = make_model()
+    model.fit(X, Y, batch_size=8, verbose=0)
+    fit(model, tmp_path, every=5)
+    assert list(recording(tmp_path).steps) == [10, 15]
+
+
+def test_evaluation_between_epochs_leaves_no_trace(tmp_path: pathlib.Path) -> None:
+    model = make_model()
+    health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
+    model.fit(
+        X, Y, batch_size=8, epochs=2, validation_data=(X, Y), callbacks=[health], verbose=0
+    )
+    assert list(recording(tmp_path).steps) == list(range(20))
+
+
+def test_training_stops_when_asked_to(tmp_path: pathlib.Path) -> None:
+    model = make_model()
+    x = X.copy()
+    x[43] = np.nan
+    health = fit(model, tmp_path, x, stop_on="critical")
+    assert model.stop_training
+    assert recording(tmp_path).steps[-1] == 5
+    assert health.report
+
+
+def test_the_summary_names_the_command_that_opens_the_tab(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health = tbg.GradientHealth(tmp_path, every=5)
+    make_model().fit(X, Y, batch_size=8, callbacks=[health], verbose=0)
+    assert f"tensorboard --logdir {tmp_path}" in capsys.readouterr().out
+
+
+def test_an_unwritable_folder_is_one_clear_error_before_training(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write to the log folder"):
+        tbg.GradientHealth(tmp_path / "file" / "run")

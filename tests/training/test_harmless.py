@@ -1,0 +1,76 @@
+"""The same seed gives the same weights, bit for bit, with and without the monitor."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import tb_gradients as tbg
+
+layers = keras.layers
+STEPS = 200
+
+
+def dense() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((48,)),
+            layers.Dense(64, activation="relu"),
+            layers.Dropout(0.3),
+            layers.Dense(64, activation="gelu"),
+            layers.Dense(10),
+        ]
+    )
+
+
+def convolutional() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((48,)),
+            layers.Reshape((4, 4, 3)),
+            layers.Conv2D(8, 2, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Conv2D(16, 2),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ]
+    )
+
+
+OPTIMIZERS = {
+    "adam": lambda: keras.optimizers.Adam(1e-3),
+    "sgd with momentum and clipping": lambda: keras.optimizers.SGD(
+        1e-2, momentum=0.9, global_clipnorm=1.0
+    ),
+}
+
+
+def weights_after_training(make: Any, optimizer: Any, xla: bool, callbacks: list[Any]) -> list[Any]:
+    keras.utils.set_random_seed(7)
+    model = make()
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(160, 48)).astype("float32")
+    y = generator.integers(0, 10, 160)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer(), loss, jit_compile=xla)
+    model.fit(x, y, batch_size=16, epochs=STEPS // 10, callbacks=callbacks, verbose=0)
+    return [np.asarray(w) for w in model.get_weights()]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("make", [dense, convolutional])
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_weights_are_bit_identical_after_200_steps(
+    tmp_path: pathlib.Path, make: Any, optimizer: str, xla: bool
+) -> None:
+    bare = weights_after_training(make, OPTIMIZERS[optimizer], xla, [])
+    health = tbg.GradientHealth(tmp_path, every=3, verbose=0)
+    watched = weights_after_training(make, OPTIMIZERS[optimizer], xla, [health])
+    assert health.monitor.frames == len(range(0, STEPS, 3))
+    for a, b in zip(bare, watched, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,271 @@
+"""Loops of one's own: attach once, tick once per step; hand-written updates; soft failure."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tb_gradients as tbg
+from tb_gradients import schema
+from tb_gradients.frames import Recording
+from tb_gradients.reading.event_files import EventFileSource
+
+loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+generator = np.random.default_rng(0)
+X = tf.constant(generator.normal(size=(16, 6)), tf.float32)
+Y = tf.constant(generator.integers(0, 3, 16))
+
+
+def make_model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+
+
+def make_step(model: keras.Model, optimizer: Any, jit: bool = False) -> Callable[[], Any]:
+    @tf.function(jit_compile=jit)
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(Y, model(X))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    return step
+
+
+def recording(folder: pathlib.Path) -> Recording:
+    (result,) = EventFileSource(str(folder)).read(".").recordings
+    return result
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+def test_a_loop_with_a_compiled_step(tmp_path: pathlib.Path, jit: bool) -> None:
+    model, optimizer = make_model(), keras.optimizers.Adam(1e-2)
+    with tbg.watch(optimizer, tmp_path, model=model, every=3, verbose=0) as monitor:
+        step = make_step(model, optimizer, jit)
+        losses = [float(step()) for _ in range(1)]
+        monitor.step(loss=losses[0])
+        for _ in range(9):
+            loss = step()
+            losses.append(float(loss))
+            assert monitor.step(loss=loss) is False
+    run = recording(tmp_path)
+    assert list(run.steps) == [0, 3, 6, 9]
+    assert run.context_value("loss")[-1] == pytest.approx(losses[9])
+    assert run.context_value("loss_mean")[-1] == pytest.approx(np.mean(losses[7:10]))
+    assert run.context_value("learning_rate")[-1] == pytest.approx(1e-2)
+    assert np.all(run.statistic("update_ratio") > 0)
+    assert monitor.report == ()
+
+
+def test_without_a_model_the_variables_of_the_first_update_are_watched(
+    tmp_path: pathlib.Path,
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, every=1, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        step()
+        monitor.step()
+    run = recording(tmp_path)
+    assert run.table.paths == tuple(v.path for v in model.trainable_variables)
+    assert np.isnan(run.context_value("loss")).all()
+
+
+def test_steps_can_be_numbered_by_the_caller(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        for number in range(1000, 1004):
+            step()
+            monitor.step(step=number)
+    assert list(recording(tmp_path).steps) == [1000, 1002]
+
+
+def test_a_resumed_optimizer_goes_on_counting(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    step = make_step(model, optimizer)
+    for _ in range(5):
+        step()
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        step()
+        monitor.step()
+    assert list(recording(tmp_path).steps) == [5]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+def test_hand_written_updates_are_bracketed(tmp_path: pathlib.Path, compiled: bool) -> None:
+    w, b = tf.Variable(tf.ones([6, 3]), name="w"), tf.Variable(tf.zeros([3]), name="b")
+    unused = tf.Variable(1.0, name="unused")
+    monitor = tbg.GradientMonitor(tmp_path, variables=[w, b, unused], every=1, verbose=0)
+
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(Y, X @ w + b)
+        gradients = tape.gradient(loss, [w, b, unused])
+        with monitor.observe(gradients, [w, b, unused]):
+            w.assign_sub(0.5 * gradients[0])
+            b.assign_sub(0.5 * gradients[1])
+        return loss
+
+    function = tf.function(step) if compiled else step
+    for _ in range(3):
+        monitor.step(loss=function())
+    monitor.close()
+    run = recording(tmp_path)
+    ratio = run.statistic("update_norm") / run.statistic("gradient_norm")
+    np.testing.assert_allclose(ratio[:, :2], 0.5, rtol=1e-4)
+    np.testing.assert_array_equal(run.statistic("none_step_share")[:, 2], 1)
+
+
+def test_a_monitor_attached_too_late_says_so_once(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    step = make_step(model, optimizer)
+    step()
+    with tbg.watch(optimizer, tmp_path, verbose=0) as monitor:
+        for _ in range(6):
+            step()
+            monitor.step()
+    told = [r for r in caplog.records if "before the first call" in r.getMessage()]
+    assert len(told) == 1
+
+
+def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tb_gradients.training.probe import Probe
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(Probe, "after", fail)
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        losses = []
+        for _ in range(4):
+            losses.append(float(step()))
+            monitor.step()
+    assert losses == sorted(losses, reverse=True)
+    told = [r.getMessage() for r in caplog.records if "stopped monitoring" in r.getMessage()]
+    assert len(told) == 1
+    assert "broken on purpose" in told[0]
+
+
+def test_a_full_disk_does_not_reach_the_training(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tb_gradients.training.writer import EventWriter
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(EventWriter, "_record", fail)
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        for _ in range(5):
+            step()
+            monitor.step()
+    assert sum("No space left" in r.getMessage() for r in caplog.records) == 1
+
+
+def zero_loss_loop(monitor: tbg.GradientMonitor, model: Any, optimizer: Any) -> int:
+    """Trains on a loss of zero until told to stop, at most 60 steps; returns how many."""
+
+    @tf.function
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = 0.0 * loss_of(Y, model(X))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    for number in range(60):
+        if monitor.step(loss=step()):
+            return number + 1
+    return 60
+
+
+def test_stop_on_and_on_flag(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    told: list[tbg.Flag] = []
+    monitor = tbg.watch(
+        optimizer, tmp_path, model=model, every=1, stop_on="critical", on_flag=told.append
+    )
+    steps = zero_loss_loop(monitor, model, optimizer)
+    monitor.close()
+    assert steps < 60
+    assert "zero_gradient" in [flag.rule for flag in told]
+    assert len({(flag.rule, flag.first_step) for flag in told}) == len(told)
+    printed = capsys.readouterr().out
+    assert "zero_gradient" in printed
+    assert f"tensorboard --logdir {tmp_path}" in printed
+
+
+def test_an_on_flag_that_raises_is_told_and_forgiven(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_flag(flag: tbg.Flag) -> None:
+        raise ValueError("a mistake in the user's code")
+
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    monitor = tbg.watch(optimizer, tmp_path, model=model, every=1, on_flag=on_flag, verbose=0)
+    assert zero_loss_loop(monitor, model, optimizer) == 60
+    monitor.close()
+    assert any("on_flag raised" in record.getMessage() for record in caplog.records)
+    assert monitor.report
+
+
+def test_the_flags_of_the_live_engine_are_those_of_the_file(tmp_path: pathlib.Path) -> None:
+    from tb_gradients.rules.engine import judge
+
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    monitor = tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0)
+    zero_loss_loop(monitor, model, optimizer)
+    monitor.close()
+    assert monitor.report
+    assert tuple(judge([recording(tmp_path)]).flags) == monitor.report
+    (run,) = tbg.load(tmp_path).runs
+    assert tuple(run.flags) == monitor.report
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": 0}, "every must be"),
+        ({"stop_on": "never"}, "known: info, warning, critical"),
+        ({"rules": {"no_such_rule": False}}, "no_such_rule"),
+    ],
+)
+def test_mistakes_are_told_before_training(
+    tmp_path: pathlib.Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tbg.GradientMonitor(tmp_path, **options)
+
+
+def test_something_that_is_no_keras_optimizer_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TypeError, match="observe"):
+        tbg.watch(object(), tmp_path)
+
+
+def test_histograms_count_the_elements(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        step()
+        monitor.step()
+    (pack,) = EventFileSource(str(tmp_path)).histograms(".")
+    _, counts = pack.unpack()
+    assert counts.shape == (4, schema.HISTOGRAM_BINS)
+    assert list(counts.sum(axis=1)) == [48, 8, 24, 3]

@@ -1,0 +1,270 @@
+"""The device's numbers are those of a slow, plain NumPy version: eager, graph and XLA; every
+dtype; any rank; NaN, Inf, zeros, subnormals, and magnitudes whose squares leave float32.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+from probing import MODES, ProbedVariables
+from reference import norm, reference_row
+
+from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.statistics import SAMPLE_ELEMENTS
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+RELATIVE = 2e-5
+"""float32 sums of some thousand elements; and both sides round their inputs alike."""
+
+
+def numpy_dtype(name: str) -> Any:
+    return ml_dtypes.bfloat16 if name == "bfloat16" else np.dtype(name)
+
+
+def assert_rows_agree(row: dict[str, float], expected: dict[str, float], scale: float) -> None:
+    for name, value in expected.items():
+        got = row[name]
+        if math.isnan(value):
+            assert math.isnan(got), f"{name}: {got}, not measured expected"
+        else:
+            # A mean cancels: its error is that of the sum of magnitudes.
+            absolute = {"gradient_mean": 1e-6 * scale, "unit_spread": 1e-6}.get(name, 1e-40)
+            assert got == pytest.approx(value, rel=RELATIVE, abs=absolute), name
+
+
+def assert_device_agrees(gradient: Any, weight: Any, update: Any, mode: str) -> dict[str, float]:
+    weight = np.asarray(weight)
+    probed = ProbedVariables([weight], mode)
+    before = probed.variables[0].numpy()
+    probed.step([gradient], [update])
+    after = probed.variables[0].numpy()
+    (frame,) = probed.frames()
+    expected = reference_row(
+        gradient, before, after, unit_axis=weight.ndim - 1 if weight.ndim else -1
+    )
+    finite = np.asarray(gradient, np.float64)
+    finite = np.abs(finite[np.isfinite(finite)])
+    assert_rows_agree(frame.rows[0], expected, float(finite.max()) if finite.size else 0.0)
+    return frame.rows[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_kernel_of_each_dtype(dtype: str, mode: str) -> None:
+    generator = np.random.default_rng(0)
+    kind = numpy_dtype(dtype)
+    gradient = (generator.normal(size=(40, 30)) * 1e-2).astype(kind)
+    gradient[generator.random(gradient.shape) < 0.3] = 0
+    weight = generator.normal(size=(40, 30)).astype(kind)
+    update = (1e-3 * generator.normal(size=(40, 30))).astype(kind)
+    assert_device_agrees(gradient, weight, update, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (3, 3, 2, 8), (2, 1, 3, 2, 4)])
+def test_variables_of_rank_zero_to_five(shape: tuple[int, ...], mode: str) -> None:
+    generator = np.random.default_rng(1)
+    gradient, weight, update = generator.normal(size=(3, *shape)).astype(np.float32)
+    assert_device_agrees(gradient, weight, update, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "special",
+    [[np.nan], [np.inf], [-np.inf], [np.nan, np.inf, -np.inf]],
+    ids=["nan", "inf", "minus inf", "all three"],
+)
+def test_nonfinite_elements_are_counted_and_the_rest_is_measured(
+    special: list[float], mode: str
+) -> None:
+    generator = np.random.default_rng(2)
+    gradient, weight, update = generator.normal(size=(3, 20, 10)).astype(np.float32)
+    for i, value in enumerate(special):
+        gradient[i * 3 + 1, i] = value
+    gradient[10:, :] = 0
+    row = assert_device_agrees(gradient, weight, update, mode)
+    assert row["gradient_nan_count"] + row["gradient_inf_count"] == len(special)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gradient_of_nothing_but_nan(mode: str) -> None:
+    gradient = np.full((4, 3), np.nan, np.float32)
+    row = assert_device_agrees(gradient, np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32), mode)
+    assert row["gradient_nan_count"] == 12
+    assert math.isnan(row["gradient_mean"])
+    assert row["gradient_zero_share"] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nonfinite_weights_are_counted(mode: str) -> None:
+    weight = np.array([[1.0, np.nan], [np.inf, 2.0]], np.float32)
+    row = assert_device_agrees(np.ones((2, 2), np.float32), weight, np.zeros((2, 2), np.float32), mode)
+    assert row["weight_nonfinite_count"] == 2
+    assert row["weight_norm"] == pytest.approx(math.sqrt(5))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("magnitude", [1e-34, 1e-10, 1.0, 1e25, 1e36])
+def test_magnitudes_whose_squares_leave_float32(magnitude: float, mode: str) -> None:
+    generator = np.random.default_rng(3)
+    gradient = (generator.normal(size=(30, 20)) * magnitude).astype(np.float32)
+    weight = np.zeros((30, 20), np.float32)
+    update = (1e-3 * gradient).astype(np.float32)
+    if magnitude < 1e-30:  # the update itself would be subnormal, and devices flush those
+        update[:] = 0
+    assert_device_agrees(gradient, weight, update, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("magnitude", [1e-24, 1.0, 1e24])
+def test_large_variables_keep_the_range_too(magnitude: float, mode: str) -> None:
+    """Above 65,536 elements the fast way is tried first: it must notice that it does not do."""
+    generator = np.random.default_rng(4)
+    gradient = (generator.normal(size=(300, 250)) * magnitude).astype(np.float32)
+    weight = generator.normal(size=(300, 250)).astype(np.float32)
+    probed = ProbedVariables([weight], mode)
+    probed.step([gradient], [np.full((300, 250), 1e-3, np.float32)])
+    (frame,) = probed.frames()
+    row = frame.rows[0]
+    assert row["gradient_norm"] == pytest.approx(norm(gradient), rel=RELATIVE)
+    assert row["gradient_max"] == pytest.approx(gradient.max())
+    assert row["gradient_min"] == pytest.approx(gradient.min())
+    assert row["update_norm"] == pytest.approx(1e-3 * math.sqrt(75_000), rel=1e-3)
+    assert row["unit_spread"] == pytest.approx(1.0, abs=0.05)  # of a sample
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_subnormal_gradients_are_no_zeros(mode: str) -> None:
+    gradient = np.full((5, 4), 1e-41, np.float32)
+    gradient[0, 0] = 0.0
+    gradient[1, 1] = -0.0
+    probed = ProbedVariables([np.ones((5, 4), np.float32)], mode)
+    probed.step([gradient])
+    (frame,) = probed.frames()
+    assert frame.rows[0]["gradient_zero_share"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_variable_is_not_measured_and_disturbs_nobody(mode: str) -> None:
+    probed = ProbedVariables([np.zeros((0, 3), np.float32), np.ones((2, 3), np.float32)], mode)
+    probed.step([np.zeros((0, 3), np.float32), np.full((2, 3), 2.0, np.float32)])
+    (frame,) = probed.frames()
+    assert math.isnan(frame.rows[0]["gradient_norm"])
+    assert frame.rows[1]["gradient_norm"] == pytest.approx(math.sqrt(24))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_shapes_are_reduced_together_and_not_mixed_up(mode: str) -> None:
+    generator = np.random.default_rng(5)
+    shapes = [(4, 3), (3,), (4, 3), (5,), (3,), (4, 3)]
+    gradients = [generator.normal(size=s).astype(np.float32) for s in shapes]
+    weights = [generator.normal(size=s).astype(np.float32) for s in shapes]
+    updates = [generator.normal(size=s).astype(np.float32) for s in shapes]
+    probed = ProbedVariables(weights, mode)
+    before = [v.numpy() for v in probed.variables]
+    probed.step(gradients, updates)
+    (frame,) = probed.frames()
+    for i, variable in enumerate(probed.variables):
+        expected = reference_row(
+            gradients[i], before[i], variable.numpy(), unit_axis=len(shapes[i]) - 1
+        )
+        assert_rows_agree(frame.rows[i], expected, 1.0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_updates_that_rounding_eats_are_lost(mode: str) -> None:
+    weight = np.array([1.0, 1.0, 1e-3, 1.0], np.float32)
+    update = np.array([1e-9, 1e-3, 1e-9, 0.0], np.float32)
+    gradient = np.array([1.0, 1.0, 1.0, 0.0], np.float32)
+    row = assert_device_agrees(gradient, weight, update, mode)
+    assert row["unchanged_share"] == 0.5
+    assert row["lost_share"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_units_have_no_spread(mode: str) -> None:
+    gradient = np.repeat(np.random.default_rng(6).normal(size=(9, 1)), 5, axis=1)
+    row = assert_device_agrees(
+        gradient.astype(np.float32), np.ones((9, 5), np.float32), np.zeros((9, 5), np.float32), mode
+    )
+    assert row["unit_spread"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_shares_of_a_large_variable_are_those_of_an_even_sample(mode: str) -> None:
+    size = SAMPLE_ELEMENTS * 5
+    gradient = np.ones((size // 64, 64), np.float32)
+    gradient[::2] = 0
+    probed = ProbedVariables([np.ones_like(gradient)], mode)
+    probed.step([gradient], [np.zeros_like(gradient)])
+    (frame,) = probed.frames()
+    assert frame.rows[0]["gradient_zero_share"] == pytest.approx(0.5, abs=0.01)
+    assert frame.rows[0]["unchanged_share"] == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_element_of_a_large_variable_keeps_it_from_being_all_zero(mode: str) -> None:
+    gradient = np.zeros((SAMPLE_ELEMENTS, 8), np.float32)
+    gradient[1234, 5] = 1e-3
+    probed = ProbedVariables([np.ones_like(gradient)], mode)
+    probed.step([gradient])
+    (frame,) = probed.frames()
+    assert 0.99 < frame.rows[0]["gradient_zero_share"] < 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_sparse_gradient_is_judged_on_its_touched_rows(mode: str) -> None:
+    """Row 2 is listed twice: its gradient is the sum, and it is one row."""
+    table = np.random.default_rng(7).normal(size=(50, 4)).astype(np.float32)
+    values = np.array([[1, 2, 3, 4], [10, 0, 0, 0], [5, 5, 5, 5]], np.float32)
+    indices = [2, 7, 2]
+    update = np.zeros_like(table)
+    update[2], update[7] = 0.5, -0.25
+    probed = ProbedVariables([table], mode)
+    sparse = tf.IndexedSlices(tf.constant(values), tf.constant(indices), tf.constant([50, 4]))
+    probed.step([sparse], [update])
+    (frame,) = probed.frames()
+    touched = np.array([[6, 7, 8, 9], [10, 0, 0, 0]], np.float32)
+    expected = reference_row(touched, table[[2, 7]], (table + update)[[2, 7]])
+    del expected["unit_spread"]
+    expected["weight_norm"] = norm(table + update)
+    assert_rows_agree(frame.rows[0], expected, 10.0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scaled_gradients_are_reported_unscaled(mode: str) -> None:
+    gradient = np.random.default_rng(8).normal(size=(6, 4)).astype(np.float32)
+    view = OptimizerView(loss_scale=lambda: tf.constant(2.0**15))
+    probed = ProbedVariables([np.ones((6, 4), np.float32)], mode, view=view)
+    probed.step([gradient * 2.0**15])
+    (frame,) = probed.frames()
+    assert frame.rows[0]["gradient_norm"] == pytest.approx(norm(gradient), rel=RELATIVE)
+    assert frame.rows[0]["gradient_norm_max"] == pytest.approx(norm(gradient), rel=RELATIVE)
+    assert frame.context["loss_scale"] == 2.0**15
+
+
+@pytest.mark.parametrize(
+    ("clipping", "expected"),
+    [
+        ({}, [3.0, 4.0]),
+        ({"clipnorm": 3.5}, [3.0, 3.5]),
+        ({"global_clipnorm": 1.0}, [0.6, 0.8]),
+        ({"global_clipnorm": 10.0}, [3.0, 4.0]),
+        ({"clipvalue": 5.0}, [3.0, 4.0]),
+    ],
+)
+def test_the_norm_after_clipping_is_that_of_keras(
+    clipping: dict[str, float], expected: list[float]
+) -> None:
+    probed = ProbedVariables(
+        [np.ones(1, np.float32)] * 2, "graph", view=OptimizerView(clipping=clipping)
+    )
+    probed.step([np.array([3.0], np.float32), np.array([4.0], np.float32)])
+    (frame,) = probed.frames()
+    assert [row["applied_norm"] for row in frame.rows] == pytest.approx(expected)
+    assert frame.context["global_norm"] == pytest.approx(5.0)

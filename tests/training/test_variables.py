@@ -1,0 +1,135 @@
+"""The variable table names every variable once, in network order, with what its layer tells."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tb_gradients.frames import Variable, VariableTable
+from tb_gradients.training.variables import key_of, make_table, trainable_variables
+
+layers = keras.layers
+
+
+def table_of(model: keras.Model, **compiled: object) -> VariableTable:
+    if compiled:
+        model.compile(**compiled)
+    optimizer = model.optimizer if compiled else None
+    return make_table(trainable_variables([model]), model, optimizer)
+
+
+def by_name(table: VariableTable, ending: str) -> Variable:
+    (variable,) = [v for v in table.variables if v.path.endswith(ending)]
+    return variable
+
+
+def test_a_dense_model_with_its_activations_and_initializers() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(3, activation="tanh", kernel_initializer="he_normal", name="a"),
+            layers.Dense(2, name="b"),
+            layers.Dropout(0.5),
+            layers.Softmax(),
+        ]
+    )
+    table = table_of(model)
+    assert [v.path.rpartition("/")[0].rpartition("/")[2] for v in table.variables] == list("aabb")
+    kernel = by_name(table, "a/kernel")
+    assert (kernel.role, kernel.activation, kernel.initializer) == ("kernel", "tanh", "HeNormal")
+    assert (kernel.shape, kernel.unit_axis, kernel.units) == ((4, 3), 1, 3)
+    assert kernel.initial_rms > 0
+    assert by_name(table, "a/bias").initial_rms == 0
+    assert by_name(table, "b/kernel").activation == "softmax"  # of the layer behind it
+
+
+def test_a_bias_before_a_normalisation_has_a_gradient_of_zero_by_construction() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, name="plain"),
+            layers.ReLU(),
+            layers.Conv2D(4, 3, name="normalised"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(2, name="head"),
+            layers.LayerNormalization(),
+        ]
+    )
+    table = table_of(model)
+    zero = [v.path for v in table.variables if v.analytically_zero]
+    assert len(zero) == 1 and zero[0].endswith("normalised/bias")
+    assert by_name(table, "norm/beta").role == "bias"
+    assert by_name(table, "norm/gamma").role == "scale"
+    assert by_name(table, "normalised/kernel").activation == "relu"
+
+
+def test_attention_recurrent_and_embedding_variables_have_their_roles() -> None:
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(10, 8, name="words")(inputs)
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = layers.GRU(5, name="gru")(x)
+    model = keras.Model(inputs, layers.Dense(1, name="out")(x))
+    table = table_of(model)
+    assert by_name(table, "words/embeddings").role == "embedding"
+    assert by_name(table, "words/embeddings").unit_axis == -1
+    assert by_name(table, "recurrent_kernel").role == "recurrent_kernel"
+    assert by_name(table, "attention/key/bias").analytically_zero
+    assert not by_name(table, "attention/query/bias").analytically_zero
+    gru_bias = [v for v in table.variables if v.role == "bias" and len(v.shape) == 2]
+    assert gru_bias  # GRU and attention have biases of rank 2: no kernels
+
+
+def test_the_units_of_a_transposed_convolution_are_on_the_axis_before_the_last() -> None:
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2DTranspose(5, 2, name="up")])
+    kernel = by_name(table_of(model), "up/kernel")
+    assert kernel.shape[kernel.unit_axis] == kernel.units == 5
+
+
+def test_shared_layers_and_nested_models_are_listed_once() -> None:
+    shared = layers.Dense(4, name="shared")
+    inner = keras.Sequential([keras.Input((4,)), shared, layers.Dense(4, name="own")], name="inner")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Add()([shared(inputs), inner(shared(inputs))]))
+    paths = table_of(model).paths
+    assert len(paths) == len(set(paths)) == 4
+
+
+def test_hand_made_variables_of_one_name_stay_apart() -> None:
+    variables = [tf.Variable(np.ones((2, 2), np.float32), name="w") for _ in range(2)]
+    table = make_table(variables)
+    assert table.paths == ("w", "w#2")
+    assert [v.role for v in table.variables] == ["kernel", "kernel"]
+
+
+def test_the_run_is_described() -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="softmax")])
+    table = table_of(
+        model,
+        optimizer=keras.optimizers.SGD(0.1, momentum=0.9),
+        loss="sparse_categorical_crossentropy",
+        steps_per_execution=4,
+    )
+    run = table.run
+    assert (run.optimizer, run.optimizer_config["momentum"]) == ("SGD", "0.9")
+    assert run.steps_per_execution == 4
+    assert run.facts["head_activation"] == "softmax"
+    assert run.versions["keras"] == keras.__version__
+
+
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: v.value], ids=["keras", "tensorflow"])
+def test_a_variable_is_found_again_in_either_wrapper(wrap: object) -> None:
+    dense = layers.Dense(2)
+    dense.build((None, 3))
+    assert callable(wrap)
+    assert key_of(wrap(dense.kernel)) == key_of(dense.kernel)
+    assert key_of(dense.kernel) != key_of(dense.bias)
+
+
+def test_the_table_survives_the_file() -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3)])
+    table = table_of(model, optimizer="adam", loss="mse")
+    assert VariableTable.from_bytes(table.to_bytes()) == table

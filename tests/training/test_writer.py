@@ -1,0 +1,138 @@
+"""What is written can be read back from a standard event file, and failures are told once."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tb_gradients import schema
+from tb_gradients.flags import Flag, Severity
+from tb_gradients.frames import Frame, Variable, VariableTable
+from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.writer import EventWriter, LogDirError, choose_folder
+
+TABLE = VariableTable((Variable("a/kernel", (2, 3), unit_axis=1, units=3), Variable("a/bias", (3,))))
+
+
+def frame(step: int, *, histograms: bool = False) -> Frame:
+    values = np.full((2, len(schema.STATISTICS)), float(step), np.float32)
+    values[0, 0], values[1, 1] = np.nan, np.inf
+    context = np.full(len(schema.CONTEXT), np.nan, np.float32)
+    context[0] = TABLE.table_id
+    counts = np.full((2, schema.HISTOGRAM_BINS), step, np.uint16) if histograms else None
+    return Frame(step, 1000.0 + step, values, context, counts)
+
+
+def test_frames_table_histograms_and_flags_come_back(tmp_path: pathlib.Path) -> None:
+    writer = EventWriter(choose_folder(tmp_path / "run"))
+    flag = Flag("zero_gradient", Severity.CRITICAL, ("a/kernel",), 0, 2, True, "all zero")
+    writer.table(TABLE, 0)
+    for step in range(3):
+        writer.frame(frame(step, histograms=step == 1), TABLE.table_id)
+    writer.flags([flag], [], 2, 3)
+    writer.close()
+    source = EventFileSource(str(tmp_path))
+    assert source.runs() == ["run"]
+    run = source.read("run")
+    (recording,) = run.recordings
+    assert not run.errors
+    assert recording.table == TABLE
+    assert list(recording.steps) == [0, 1, 2]
+    np.testing.assert_array_equal(recording.values[2], frame(2).values)
+    assert run.verdict is not None
+    (histogram,) = source.histograms("run")
+    table_id, counts = histogram.unpack()
+    assert (histogram.step, table_id) == (1, TABLE.table_id)
+    assert (counts == 1).all()
+
+
+def test_any_tensorboard_reader_lists_the_tags(tmp_path: pathlib.Path) -> None:
+    from tensorboard.backend.event_processing import event_file_loader
+
+    writer = EventWriter(tmp_path)
+    writer.table(TABLE, 0)
+    writer.frame(frame(0), TABLE.table_id)
+    writer.close()
+    events = list(event_file_loader.EventFileLoader(writer.path).Load())
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert tags == {schema.TAG_TABLE, schema.TAG_FRAMES, schema.TAG_CONTEXT}
+    for event in events:
+        for value in event.summary.value:
+            assert value.metadata.plugin_data.plugin_name in (schema.PLUGIN_NAME, "")
+
+
+def test_one_event_per_frame(tmp_path: pathlib.Path) -> None:
+    writer = EventWriter(tmp_path)
+    writer.frame(frame(5, histograms=True), TABLE.table_id)
+    writer.close()
+    records = [r.numpy() for r in tf.data.TFRecordDataset(writer.path)]
+    assert len(records) == 2  # the file's version, and the frame with all its tags
+
+
+def test_flushed_frames_are_readable_while_the_file_is_open(tmp_path: pathlib.Path) -> None:
+    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer.table(TABLE, 0)
+    writer.frame(frame(0), TABLE.table_id)
+    writer.flush()
+    assert len(EventFileSource(str(tmp_path)).read("run").recordings[0]) == 1
+    writer.close()
+
+
+def test_closing_twice_is_allowed_and_writing_after_it_is_not(tmp_path: pathlib.Path) -> None:
+    writer = EventWriter(tmp_path)
+    writer.close()
+    writer.close()
+    with pytest.raises(ValueError, match="closed"):
+        writer.table(TABLE, 0)
+
+
+def test_a_failure_in_the_background_is_raised_once(tmp_path: pathlib.Path) -> None:
+    writer = EventWriter(tmp_path)
+
+    class FullDisk:
+        def write(self, record: bytes) -> None:
+            raise OSError("No space left on device")
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    writer.flush()
+    writer._file.close()
+    writer._file = FullDisk()
+    writer.table(TABLE, 0)
+    with pytest.raises(OSError, match="No space"):
+        writer.flush()
+    writer.close()
+
+
+def test_the_folder_is_made_and_a_path_object_is_taken(tmp_path: pathlib.Path) -> None:
+    folder = choose_folder(tmp_path / "deep" / "run1")
+    assert pathlib.Path(folder) == tmp_path / "deep" / "run1"
+    assert os.listdir(folder) == []
+
+
+def test_beside_a_strangers_event_file_a_sub_folder_is_used(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "events.out.tfevents.123.host.v2").write_bytes(b"")
+    assert pathlib.Path(choose_folder(tmp_path)) == tmp_path / schema.PLUGIN_NAME
+
+
+def test_ones_own_earlier_file_is_no_stranger(tmp_path: pathlib.Path) -> None:
+    EventWriter(tmp_path).close()
+    assert pathlib.Path(choose_folder(tmp_path)) == tmp_path
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(LogDirError, match=r"cannot write to the log folder .*file"):
+        choose_folder(file / "run")
+
+
+def test_an_empty_folder_name_is_refused() -> None:
+    with pytest.raises(LogDirError, match="give a folder"):
+        choose_folder("")
