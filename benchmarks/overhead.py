@@ -126,7 +126,7 @@ def make_trainer(name: str, xla: bool, cadence: str | int | None, folder: str) -
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     generator = np.random.default_rng(0)
-    if model.input.dtype == "int32":
+    if model.inputs[0].dtype == "int32":
         x = tf.constant(generator.integers(0, 512, shape), tf.int32)
     else:
         x = tf.constant(generator.normal(size=shape), tf.float32)

@@ -142,6 +142,7 @@ class Probe:
             self._seen = state(0.0, tf.float32, "seen")
         self._drain = tf.function(self._drain_ops)
         self._take_functions: dict[Any, Any] = {}
+        self._copies: Any = None
 
     # --- in the training step ---------------------------------------------------------
 
@@ -185,13 +186,17 @@ class Probe:
             )
             due = tf.logical_or(due, broken)
             self._armed.assign(tf.logical_and(self._armed, tf.logical_not(broken)))
+        copied: dict[int, slice] = {}
+        if xla:
+            copied = self._copy_apart(pending, rows)
+            batch = dataclasses.replace(batch, predictions=())
         if tf.executing_eagerly():
             if bool(due):
-                self._take(pending, rows, norms, batch, xla=False)
+                self._take(pending, rows, norms, batch, copied, xla=False)
         else:
 
             def take() -> Tensor:
-                self._take(pending, rows, norms, batch, xla)
+                self._take(pending, rows, norms, batch, copied, xla)
                 return tf.constant(0)
 
             tf.cond(due, take, lambda: tf.constant(0))
@@ -319,7 +324,13 @@ class Probe:
     # --- a sampled step ----------------------------------------------------------------
 
     def _take(
-        self, pending: _Pending, rows: Sequence[int], norms: Tensor, batch: Batch, xla: bool
+        self,
+        pending: _Pending,
+        rows: Sequence[int],
+        norms: Tensor,
+        batch: Batch,
+        copied: Mapping[int, slice],
+        xla: bool,
     ) -> None:
         """Write a frame into the next slot and start a new window.
 
@@ -330,14 +341,14 @@ class Probe:
         if signature not in self._take_functions:
 
             def take(arguments: Any) -> None:
-                self._take_ops(rows, xla, pending.optimizer.clipping, **arguments)
+                self._take_ops(rows, xla, pending.optimizer.clipping, copied, **arguments)
 
             self._take_functions[signature] = tf.function(
                 take, reduce_retracing=True, autograph=False
             )
         self._take_functions[signature](
             {
-                "gradients": [pending.gradients[r] for r in rows],
+                "gradients": [pending.gradients[r] for r in rows if r not in copied],
                 "befores": [pending.befores[r] for r in rows],
                 "afters": [
                     _touched(native(pending.variables[r]), pending.gradients[r]) for r in rows
@@ -359,11 +370,47 @@ class Probe:
             }
         )
 
+    def _copy_apart(self, pending: _Pending, rows: Sequence[int]) -> dict[int, slice]:
+        """Copy small gradients, so that reading them does not change the training's bits.
+
+        XLA fuses a product (the gradient of a normalisation's scale, say) into the update
+        that uses it, and the pair rounds once. If our branch read the product too, it would
+        become a value of its own, and the pair would round twice: other bits in the weights.
+        A concatenation is fused element-wise like the update and leaves it alone; it is kept
+        in a variable, because XLA would move one that only a branch uses into that branch.
+        The gradients that matrix products give are values of their own in any case.
+
+        Returns:
+            Row -> where its elements are in ``self._copies``.
+        """
+        copied: dict[int, slice] = {}
+        parts, start = [], 0
+        for row in rows:
+            gradient = pending.gradients[row]
+            elements = self.table.variables[row].elements
+            if (
+                _sparse(gradient)
+                or gradient.dtype == tf.float64
+                or not 0 < elements <= statistics.STACK_ELEMENTS
+                or _is_own_value(gradient)
+            ):
+                continue
+            copied[row] = slice(start, start + elements)
+            start += elements
+            parts.append(tf.reshape(statistics.as_real(gradient), [-1]))
+        if parts:
+            if self._copies is None or self._copies.shape[0] != start:
+                with tf.init_scope():
+                    self._copies = tf.Variable(tf.zeros([start]), trainable=False)
+            self._copies.assign(tf.concat(parts, 0))
+        return copied
+
     def _take_ops(
         self,
         rows: Sequence[int],
         xla: bool,
         clipping: Mapping[str, float],
+        copied: Mapping[int, slice],
         *,
         gradients: Sequence[Any],
         befores: Sequence[Tensor],
@@ -375,6 +422,7 @@ class Probe:
         batch: Mapping[str, Any],
     ) -> None:
         count = len(self.table.variables)
+        gradients = self._with_copies(rows, copied, gradients)
         matrix = self._matrix(rows, gradients, befores, afters, tables, norms, scale, xla)
         matrix = self._with_window(matrix)
         context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch)
@@ -394,6 +442,19 @@ class Probe:
         self._window.assign(np.tile(_WINDOW_START, (count, 1)))
         self._scalars.assign(_SCALARS_START)
         self.due.assign((self.step // self.interval + 1) * self.interval)
+
+    def _with_copies(
+        self, rows: Sequence[int], copied: Mapping[int, slice], gradients: Sequence[Any]
+    ) -> list[Any]:
+        """The gradients of all rows: those handed over, and those copied apart."""
+        handed = iter(gradients)
+        copies = self._copies.read_value() if copied else None
+        return [
+            tf.reshape(copies[copied[row]], self.table.variables[row].shape)
+            if row in copied
+            else next(handed)
+            for row in rows
+        ]
 
     def _matrix(
         self,
@@ -579,6 +640,18 @@ def in_xla() -> bool:
         return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
     except Exception:  # not public: without it the XLA form is right everywhere, only slower
         return True
+
+
+_MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "ExpandDims", "Cast")
+_PRODUCTS = ("MatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
+
+
+def _is_own_value(tensor: Tensor) -> bool:
+    """Whether XLA computes a tensor by itself, not as a part of what uses it."""
+    operation = tensor.op
+    while operation.type in _MOVES:
+        operation = operation.inputs[0].op
+    return operation.type in _PRODUCTS or "BackpropFilter" in operation.type
 
 
 def _sparse(gradient: Any) -> bool:
