@@ -224,7 +224,7 @@ class Recording:
 
     @classmethod
     def from_frames(cls, table: VariableTable, frames: Iterable[Frame]) -> Recording:
-        """Sort by step and keep the last frame of each step (platform: restarts repeat steps).
+        """Sort by step and keep the last frame of each step: a resumed run repeats some.
 
         Raises:
             FormatError: a frame's shape does not fit the table.

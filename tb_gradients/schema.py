@@ -147,7 +147,8 @@ STATISTICS: tuple[Column, ...] = (
         "share",
         "window",
         "linear",
-        "Share of the steps since the previous frame in which the whole gradient was zero.",
+        "Share of the steps since the previous frame in which the gradient's sum of squares was "
+        "zero in float32: every element is zero, or below 1e-19.",
     ),
     Column(
         "none_step_share",
@@ -157,7 +158,7 @@ STATISTICS: tuple[Column, ...] = (
         "Share of the steps since the previous frame in which the gradient was None.",
     ),
 )
-"""Stored columns of a frame, one row per variable. Order matters on disk only: readers go by name."""
+"""Stored columns of a frame, one row per variable. Readers go by name, not by position."""
 
 DERIVED: tuple[Column, ...] = (
     Column(
@@ -207,20 +208,32 @@ CONTEXT: tuple[Column, ...] = (
         "Like nonfinite_age, for the loss: -1 when it was finite at every step.",
     ),
     Column("learning_rate", "1/step", "step", "log", "Of the (first) optimizer at this step."),
-    Column(
-        "global_norm", "loss/weight", "step", "log", "L2 norm of all gradients taken together."
-    ),
+    Column("global_norm", "loss/weight", "step", "log", "L2 norm of all gradients taken together."),
     Column("loss_scale", "ratio", "step", "log", "Of a loss-scaling optimizer; 1 without one."),
-    Column("inputs_nonfinite", "elements", "window", "count", "NaN and Inf in the inputs."),
+    Column(
+        "inputs_nonfinite", "elements", "step", "count", "NaN and Inf in the inputs of this batch."
+    ),
     Column("inputs_mean", "input", "step", "linear", "Mean of the finite inputs of this batch."),
     Column("inputs_std", "input", "step", "log", "Their standard deviation."),
     Column("inputs_max_abs", "input", "step", "log", "Their largest magnitude."),
-    Column("targets_nonfinite", "elements", "window", "count", "NaN and Inf in the targets."),
+    Column(
+        "targets_nonfinite",
+        "elements",
+        "step",
+        "count",
+        "NaN and Inf in the targets of this batch.",
+    ),
     Column("targets_mean", "target", "step", "linear", "Mean of the finite targets of this batch."),
     Column("targets_std", "target", "step", "log", "Their standard deviation."),
     Column("targets_max_abs", "target", "step", "log", "Their largest magnitude."),
-    Column("predictions_mean", "target", "step", "linear", "Mean of the finite predictions."),
-    Column("predictions_std", "target", "step", "log", "Their standard deviation."),
+    Column(
+        "predictions_mean",
+        "target",
+        "step",
+        "linear",
+        "Mean of the finite predictions (not under XLA).",
+    ),
+    Column("predictions_std", "target", "step", "log", "Their standard deviation (not under XLA)."),
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 

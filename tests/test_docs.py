@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
 
+import data_format_page
 import pytest
 import rules_page
 from tensorboard.plugins import base_plugin
@@ -47,6 +48,11 @@ def test_every_tag_is_in_the_manual() -> None:
 def test_every_number_is_in_the_manual(columns: str) -> None:
     names = [column.name for column in getattr(schema, columns)]
     assert undocumented(names, "data_format.md") == []
+
+
+def test_the_tables_of_the_data_format_say_what_the_schema_says() -> None:
+    text = data_format_page.PAGE.read_text(encoding="utf-8")
+    assert text == data_format_page.page(text), "run: python scripts/data_format_page.py"
 
 
 def test_every_route_is_in_the_manual() -> None:

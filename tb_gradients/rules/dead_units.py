@@ -56,7 +56,7 @@ class DeadUnits(Rule):
     )
 
     share = Threshold(
-        0.5, "no false alarm on 45 healthy programs at this share (faults.md, section 3)"
+        0.5, "none of 45 small healthy programs that were tried has a layer with more dead units"
     )
     nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
 

@@ -33,7 +33,7 @@ TAIL_SHARE = 0.3
 MIDDLE = (0.1, 0.4)
 """The part of the run that the present is held against, to see whether it still falls."""
 SMALL_DROP = 0.01
-"""A smaller relative drop is no progress (faults.md, not_learning)."""
+"""A smaller relative drop of the loss is no progress: batches differ by as much."""
 CLEAR_DROP = 0.25
 """Such a drop is progress, even where the loss is flat by now: it has converged. Coming down
 from a bad start to guessing is less: from 0.8 to ln 2 for a typical binary classifier."""
