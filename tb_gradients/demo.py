@@ -256,8 +256,7 @@ def forgotten_update(folder: str) -> Sequence[Flag]:
     variables = [v.value for v in model.trainable_variables]
     monitor = tbg.GradientMonitor(folder, model=model, every=5, verbose=0)
 
-    @tf.function
-    def train_step(x: Any, y: Any) -> Any:
+    def update(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = loss_of(y, model(x, training=True))
         gradients = tape.gradient(loss, variables)
@@ -266,6 +265,7 @@ def forgotten_update(folder: str) -> Sequence[Flag]:
                 variable.assign_sub(0.1 * gradient)
         return loss
 
+    train_step = tf.function(update)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat(EPOCHS)
     with monitor:
         for images, labels in data:

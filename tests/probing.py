@@ -100,7 +100,9 @@ class ProbedVariables:
         """The frames taken since the last call."""
         taken = []
         for step, values, context, histograms in self.probe.drain():
-            rows = [dict(zip(schema.statistic_names(), map(float, row), strict=True)) for row in values]
+            rows = [
+                dict(zip(schema.statistic_names(), map(float, row), strict=True)) for row in values
+            ]
             named = dict(zip(schema.context_names(), map(float, context), strict=True))
             taken.append(TakenFrame(step, rows, named, histograms))
         return taken

@@ -38,7 +38,7 @@ class NonfiniteLoss(Rule):
             return Detection.of(np.zeros(0, bool), 0, self.severity)
         return Detection.of_run(window.step - int(age), self.severity)
 
-    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:  # noqa: ARG002
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         losses = window.context("loss_mean")
         finite = losses[np.isfinite(losses)]
         before = f"; the last finite mean was {finite[-1]:.3g}" if finite.size else ""

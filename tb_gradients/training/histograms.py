@@ -60,9 +60,7 @@ def sample(tensor: Tensor, scale: Tensor | None) -> Tensor:
     if real.dtype == tf.float64:
         # A float64 beyond float32 is large, not infinite: clip the finite ones.
         limit = tf.cast(tf.float32.max, tf.float64)
-        real = tf.where(
-            tf.math.is_finite(real), tf.clip_by_value(real, -limit, limit), real
-        )
+        real = tf.where(tf.math.is_finite(real), tf.clip_by_value(real, -limit, limit), real)
     return tf.cast(real, tf.float32)
 
 
@@ -72,7 +70,5 @@ def histograms(tensors: Sequence[Tensor], scale: Tensor | None) -> Tensor:
     bins = schema.HISTOGRAM_BINS
     offsets = [tf.zeros_like(s, tf.int32) + i * bins for i, s in enumerate(samples)]
     segments = bins_of(tf.concat(samples, 0)) + tf.concat(offsets, 0)
-    counts = tf.math.unsorted_segment_sum(
-        tf.ones_like(segments), segments, len(samples) * bins
-    )
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(segments), segments, len(samples) * bins)
     return tf.reshape(counts, [len(samples), bins])

@@ -18,7 +18,7 @@ import statistics as stats
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +31,9 @@ from tb_gradients.training.probe import Batch, OptimizerView, Probe
 from tb_gradients.training.schedule import Every, make_schedule
 from tb_gradients.training.variables import key_of, make_table, native, trainable_variables
 from tb_gradients.training.writer import EventWriter, choose_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger("tb_gradients")
 
@@ -193,9 +196,9 @@ class GradientMonitor:
         if waiting and not self._failed:
             self._guarded(self._finish)
             if self._verbose:
-                print(self.summary())
+                print(self.summary())  # noqa: T201 - what `verbose` asks for
 
-    def __enter__(self) -> GradientMonitor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -291,7 +294,7 @@ class GradientMonitor:
             first = _iterations(self._optimizer)
             self._next = self._due = first
             per_tick = max(table.run.steps_per_execution, 1)
-            frames = per_tick if not self._schedule.interval else -(-per_tick // self._schedule.interval)
+            frames = -(-per_tick // (self._schedule.interval or 1))
             epoch = table.run.steps_per_epoch
             self._probe = Probe(
                 table,
@@ -407,7 +410,7 @@ class GradientMonitor:
         before = self._announced.get(key)
         self._announced[key] = flag.severity
         if self._verbose and flag.severity >= Severity.WARNING > (before or 0):
-            print(f"\ntb_gradients: {flag}", flush=True)
+            print(f"\ntb_gradients: {flag}", flush=True)  # noqa: T201
         if self._stop_on is not None and flag.severity >= self._stop_on:
             self.should_stop = True
         if self._on_flag is not None and before is None:
@@ -488,7 +491,7 @@ class _Hook:
         earlier = optimizer.__dict__.get("apply")
         if isinstance(earlier, _Hook):  # a monitor from before: replaced, not stacked
             earlier = earlier.original
-        self.original = earlier or optimizer.apply
+        self.original: Any = earlier or optimizer.apply
         self.optimizer = optimizer
         self.monitor = monitor
 
@@ -640,4 +643,3 @@ def watch(
     )
     monitor.attach(optimizer)
     return monitor
-

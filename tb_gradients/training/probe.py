@@ -34,13 +34,12 @@ NEVER = 2**62
 _STAT = {name: i for i, name in enumerate(schema.statistic_names())}
 _CONTEXT = {name: i for i, name in enumerate(schema.context_names())}
 
-# Columns of the per-variable window state.
-_NORM_MAX, _NONFINITE_AGE, _ZERO_STEPS, _NONE_STEPS, _SEEN_STEPS = range(5)
-_WINDOW_START = np.array([-1.0, -1.0, 0.0, 0.0, 0.0], np.float32)
+# Rows of the per-variable counters of a window.
+_NONE, _SEEN = range(2)
 
-# Slots of the scalar window state.
-_STEPS, _APPLIED, _LOSS_SUM, _LOSS_COUNT, _LOSS_MIN, _LOSS_MAX, _LOSS_AGE = range(7)
-_SCALARS_START = np.array([0, 0, 0, 0, np.inf, -np.inf, -1], np.float32)
+# Slots of the sums and of the maxima over a window's steps.
+_STEPS, _APPLIED, _LOSS_SUM, _LOSS_COUNT = range(4)
+_MINUS_LOSS, _LOSS, _LOSS_BROKEN = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +76,18 @@ class _Pending:
     gradients: dict[int, Tensor]
     variables: dict[int, Any]
     none_rows: list[int]
-    befores: dict[int, Tensor]
-    scale: Tensor | None
-    updates: Tensor | None
     optimizer: OptimizerView
+    befores: Sequence[Tensor] = ()
+    scale: Tensor | None = None
+    updates: Tensor | None = None
+    squares: Tensor = None
+    finite: Tensor = None
+    due: Tensor = None
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of the table that have a gradient, in order; ``befores`` and ``squares`` follow."""
+        return sorted(self.gradients)
 
 
 class Probe:
@@ -107,6 +114,7 @@ class Probe:
     ) -> None:
         self.table = table
         self.slots = slots
+        self._first_step = first_step
         self.unit_window = unit_window
         self.with_histograms = with_histograms
         self.batch: Batch | None = None
@@ -125,8 +133,13 @@ class Probe:
             self.due = state(NEVER, tf.int64, "due")
             self.interval = state(NEVER, tf.int64, "interval")
             self._armed = state(True, tf.bool, "armed")
-            self._window = state(np.tile(_WINDOW_START, (count, 1)), tf.float32, "window")
-            self._scalars = state(_SCALARS_START, tf.float32, "scalars")
+            # A window. Few variables and few operations: at every step each one counts.
+            self._largest = state(np.full(count, -1.0), tf.float32, "largest_squares")
+            self._broken_for = state(np.full(count, -1.0), tf.float32, "broken_for")
+            self._zero_steps = state(np.zeros(count), tf.float32, "zero_steps")
+            self._counts = state(np.zeros((2, count)), tf.float32, "counts")
+            self._sums = state(np.zeros(4), tf.float32, "sums")
+            self._maxima = state(np.full(3, -np.inf), tf.float32, "maxima")
             # float32 because XLA has no fast path for int64 on some devices; steps are counted
             # from the start of this probe, exactly up to 2**24, and then stay "long ago".
             self._unit_age = state(np.zeros(units), tf.float32, "unit_age")
@@ -139,7 +152,6 @@ class Probe:
                 np.full((slots, len(_CONTEXT)), np.nan), tf.float32, "frame_context"
             )
             self._histograms = state(np.zeros((slots, count, bins)), tf.int32, "frame_histograms")
-            self._seen = state(0.0, tf.float32, "seen")
         self._drain = tf.function(self._drain_ops)
         self._take_functions: dict[Any, Any] = {}
         self._copies: Any = None
@@ -150,7 +162,7 @@ class Probe:
         self, gradients: Sequence[Any], variables: Sequence[Any], optimizer: OptimizerView
     ) -> _Pending | None:
         """Keep what the step will change. None: no variable of the table is among them."""
-        pending = _Pending({}, {}, [], {}, None, None, optimizer)
+        pending = _Pending({}, {}, [], optimizer)
         for gradient, variable in zip(gradients, variables, strict=True):
             row = self._rows.get(key_of(variable))
             if row is None:
@@ -159,47 +171,71 @@ class Probe:
                 pending.none_rows.append(row)
                 continue
             pending.gradients[row] = gradient
-            pending.variables[row] = variable
-            pending.befores[row] = _touched(native(variable), gradient)
+            pending.variables[row] = native(variable)
         if not pending.gradients and not pending.none_rows:
             return None
         pending.scale = optimizer.loss_scale() if optimizer.loss_scale else None
         if pending.scale is not None:
             pending.scale = tf.cast(pending.scale, tf.float32)
         pending.updates = tf.identity(optimizer.updates()) if optimizer.updates else None
+        pending.squares = self._square_sums(pending)
+        pending.finite = tf.math.is_finite(pending.squares)
+        broken = self._armed & ~tf.reduce_all(pending.finite)
+        pending.due = (self.step >= self.due) | broken
+        pending.befores = self._befores(pending)
         return pending
+
+    def _befores(self, pending: _Pending) -> list[Tensor]:
+        """The weights before the step, by row; only of a step that is due.
+
+        A tensor of the old weights makes the update copy them instead of writing in place:
+        4 % of the step of a small dense network. (XLA plans its copies by itself, and wants
+        the shapes of both branches equal.)
+        """
+
+        def read() -> list[Tensor]:
+            return [
+                tf.identity(_touched(pending.variables[row], pending.gradients[row]))
+                for row in pending.rows
+            ]
+
+        if in_xla() or not pending.rows:
+            return read()
+        if tf.executing_eagerly():
+            return read() if bool(pending.due) else []
+
+        def skip() -> list[Tensor]:
+            return [tf.zeros([0], pending.variables[row].dtype) for row in pending.rows]
+
+        befores = tf.cond(pending.due, read, skip)
+        return list(befores) if isinstance(befores, (list, tuple)) else [befores]
 
     def after(self, pending: _Pending | None) -> None:
         """Update the window, and take a frame if the step is due."""
         if pending is None:
             return
-        rows = sorted(pending.gradients)
         xla = in_xla()
-        applied = self._applied(pending)
-        norms = self._square_sums(pending, rows, xla)
         batch = self._usable_batch()
-        self._update_window(pending, rows, norms, applied, batch, xla)
-        due = self.step >= self.due
-        if rows:
-            broken = tf.logical_and(
-                self._armed, tf.logical_not(tf.reduce_all(tf.math.is_finite(norms)))
-            )
-            due = tf.logical_or(due, broken)
-            self._armed.assign(tf.logical_and(self._armed, tf.logical_not(broken)))
+        if pending.rows:
+            self._update_window(pending)
+        self._counts.assign_add(self._presence(pending))
+        self._update_sums(self._applied(pending), batch)
+        self._update_units(pending)
         copied: dict[int, slice] = {}
         if xla:
-            copied = self._copy_apart(pending, rows)
+            copied = self._copy_apart(pending)
+            # Predictions are mostly the sum of a product and a bias, which XLA fuses into the loss.
             batch = dataclasses.replace(batch, predictions=())
         if tf.executing_eagerly():
-            if bool(due):
-                self._take(pending, rows, norms, batch, copied, xla=False)
+            if bool(pending.due):
+                self._take(pending, batch, copied, xla=False)
         else:
 
             def take() -> Tensor:
-                self._take(pending, rows, norms, batch, copied, xla)
+                self._take(pending, batch, copied, xla)
                 return tf.constant(0)
 
-            tf.cond(due, take, lambda: tf.constant(0))
+            tf.cond(pending.due, take, lambda: tf.constant(0))
         self.step.assign_add(1)
 
     def _applied(self, pending: _Pending) -> Tensor:
@@ -208,11 +244,12 @@ class Probe:
         changed = pending.optimizer.updates() - pending.updates
         return tf.cast(tf.minimum(changed, 1), tf.float32)
 
-    def _square_sums(self, pending: _Pending, rows: Sequence[int], xla: bool) -> Tensor:
-        """float32 [len(rows)] of the unscaled gradients."""
-        if not rows:
+    def _square_sums(self, pending: _Pending) -> Tensor:
+        """float32 [rows with a gradient] of the unscaled gradients."""
+        if not pending.rows:
             return tf.zeros([0])
-        values = [statistics.as_real(_values(pending.gradients[r])) for r in rows]
+        xla = in_xla()
+        values = [statistics.as_real(_values(pending.gradients[r])) for r in pending.rows]
         if pending.scale is not None:
             # Before squaring: the square of a scaled gradient may leave the range of float32.
             values = [v / tf.cast(pending.scale, v.dtype) for v in values]
@@ -236,77 +273,44 @@ class Probe:
             predictions=[t for t in batch.predictions if here(t)],
         )
 
-    def _update_window(
-        self,
-        pending: _Pending,
-        rows: Sequence[int],
-        norms: Tensor,
-        applied: Tensor,
-        batch: Batch,
-        xla: bool,
-    ) -> None:
+    def _update_window(self, pending: _Pending) -> None:
+        rows, squares, finite = pending.rows, pending.squares, pending.finite
         count = len(self.table.variables)
-        finite = tf.math.is_finite(norms)
-        norm = tf.where(finite, tf.sqrt(norms), -1.0)
-        seen = np.zeros(count, np.float32)
-        seen[[*rows, *pending.none_rows]] = 1
-        absent = np.zeros(count, np.float32)
-        absent[pending.none_rows] = 1
-        window = self._window.read_value()
-        norm, finite, zero = (
-            _scatter(x, rows, count, fill)
-            for x, fill in ((norm, -1.0), (tf.cast(finite, tf.float32), 1.0), (_is(norms == 0), 0))
-        )
-        age = window[:, _NONFINITE_AGE]
-        age = tf.where(age >= 0, age + 1, tf.where(finite == 0, 0.0, -1.0))
-        self._window.assign(
-            tf.stack(
-                [
-                    tf.maximum(window[:, _NORM_MAX], norm),
-                    age,
-                    window[:, _ZERO_STEPS] + zero,
-                    window[:, _NONE_STEPS] + absent,
-                    window[:, _SEEN_STEPS] + seen,
-                ],
-                axis=1,
-            )
-        )
-        self._update_scalars(applied, batch)
-        self._update_units(pending, xla)
-        self._seen.assign_add(1.0)
+        large = _scatter(tf.where(finite, squares, -1.0), rows, count, -1.0)
+        self._largest.assign(tf.maximum(self._largest, large))
+        # -1 while all is finite; else how many steps ago it was not, the first time.
+        broken_for = self._broken_for.read_value()
+        now = _scatter(tf.where(finite, -1.0, 0.0), rows, count, -1.0)
+        self._broken_for.assign(tf.where(broken_for >= 0, broken_for + 1.0, now))
+        zero = _scatter(_is(squares == 0), rows, count, 0.0)
+        self._zero_steps.assign_add(zero)
 
-    def _update_scalars(self, applied: Tensor, batch: Batch) -> None:
-        old = self._scalars.read_value()
+    def _presence(self, pending: _Pending) -> Any:
+        """float32 [2, variables]: which gradients this step has as None, and at all."""
+        presence = np.zeros((2, len(self.table.variables)), np.float32)
+        presence[_NONE, pending.none_rows] = 1
+        presence[_SEEN, [*pending.rows, *pending.none_rows]] = 1
+        return presence
+
+    def _update_sums(self, applied: Tensor, batch: Batch) -> None:
+        one = tf.constant(1.0)
         if batch.loss is None:
-            loss, known = tf.constant(0.0), tf.constant(0.0)
-        else:
-            loss, known = tf.cast(tf.reduce_mean(batch.loss), tf.float32), tf.constant(1.0)
+            self._sums.assign_add(tf.stack([one, applied, 0.0, 0.0]))
+            return
+        loss = tf.cast(tf.reduce_mean(batch.loss), tf.float32)
         finite = tf.math.is_finite(loss)
-        known_finite = known * _is(finite)
-        age = tf.where(
-            old[_LOSS_AGE] >= 0,
-            old[_LOSS_AGE] + 1,
-            tf.where(finite, -1.0, 0.0),
-        )
-        self._scalars.assign(
-            tf.stack(
-                [
-                    old[_STEPS] + 1,
-                    old[_APPLIED] + applied,
-                    old[_LOSS_SUM] + tf.where(finite, loss * known, 0.0),
-                    old[_LOSS_COUNT] + known_finite,
-                    tf.where(known_finite > 0, tf.minimum(old[_LOSS_MIN], loss), old[_LOSS_MIN]),
-                    tf.where(known_finite > 0, tf.maximum(old[_LOSS_MAX], loss), old[_LOSS_MAX]),
-                    age,
-                ]
-            )
-        )
+        self._sums.assign_add(tf.stack([one, applied, tf.where(finite, loss, 0.0), _is(finite)]))
+        # The first non-finite loss is the one that the most steps have passed since.
+        none = tf.constant(-np.inf)
+        broken = tf.where(finite, none, -self._sums[_STEPS])
+        minus, plus = tf.where(finite, -loss, none), tf.where(finite, loss, none)
+        self._maxima.assign(tf.maximum(self._maxima, tf.stack([minus, plus, broken])))
 
-    def _update_units(self, pending: _Pending, xla: bool) -> None:
+    def _update_units(self, pending: _Pending) -> None:
         """Steps since each unit last had a non-zero gradient."""
         if not self._unit_sources:
             return
-        alive = []
+        parts = []
         for row, source in self._unit_sources.items():
             variable = self.table.variables[row]
             if source in pending.gradients:
@@ -314,34 +318,30 @@ class Probe:
                 if gradient.shape.rank > 1:
                     axes = [i for i in range(gradient.shape.rank) if i != variable.unit_axis]
                     gradient = tf.reduce_max(tf.abs(gradient), axis=axes)
-                alive.append(tf.reshape(gradient != 0, [-1]))
+                parts.append(tf.reshape(statistics.as_real(gradient), [-1]))
             else:  # not seen in this step: nobody can tell, so it ages no unit
-                alive.append(tf.ones([variable.units], tf.bool))
-        self._unit_age.assign(
-            tf.where(tf.concat(alive, 0), 0.0, self._unit_age.read_value() + 1.0)
-        )
+                parts.append(tf.ones([variable.units]))
+        parts = [tf.cast(part, tf.float32) for part in parts]
+        alive = tf.concat(parts, 0) != 0
+        self._unit_age.assign(tf.where(alive, 0.0, self._unit_age.read_value() + 1.0))
 
     # --- a sampled step ----------------------------------------------------------------
 
     def _take(
-        self,
-        pending: _Pending,
-        rows: Sequence[int],
-        norms: Tensor,
-        batch: Batch,
-        copied: Mapping[int, slice],
-        xla: bool,
+        self, pending: _Pending, batch: Batch, copied: Mapping[int, slice], xla: bool
     ) -> None:
         """Write a frame into the next slot and start a new window.
 
         The operations are a function of their own: TensorFlow traces a training function
         twice on its first call, this one only once.
         """
-        signature = (tuple(rows), xla, tuple(sorted(pending.optimizer.clipping.items())))
+        rows = pending.rows
+        clipping = pending.optimizer.clipping
+        signature = (tuple(rows), tuple(copied), xla, tuple(sorted(clipping.items())))
         if signature not in self._take_functions:
 
             def take(arguments: Any) -> None:
-                self._take_ops(rows, xla, pending.optimizer.clipping, copied, **arguments)
+                self._take_ops(rows, xla, clipping, copied, **arguments)
 
             self._take_functions[signature] = tf.function(
                 take, reduce_retracing=True, autograph=False
@@ -349,16 +349,14 @@ class Probe:
         self._take_functions[signature](
             {
                 "gradients": [pending.gradients[r] for r in rows if r not in copied],
-                "befores": [pending.befores[r] for r in rows],
-                "afters": [
-                    _touched(native(pending.variables[r]), pending.gradients[r]) for r in rows
-                ],
+                "befores": pending.befores,
+                "afters": [_touched(pending.variables[r], pending.gradients[r]) for r in rows],
                 "tables": {
-                    str(r): native(pending.variables[r]).read_value()
+                    str(r): pending.variables[r].read_value()
                     for r in rows
                     if _sparse(pending.gradients[r])
                 },
-                "norms": norms,
+                "squares": pending.squares,
                 "scale": pending.scale,
                 "learning_rate": pending.optimizer.learning_rate,
                 "batch": {
@@ -370,7 +368,7 @@ class Probe:
             }
         )
 
-    def _copy_apart(self, pending: _Pending, rows: Sequence[int]) -> dict[int, slice]:
+    def _copy_apart(self, pending: _Pending) -> dict[int, slice]:
         """Copy small gradients, so that reading them does not change the training's bits.
 
         XLA fuses a product (the gradient of a normalisation's scale, say) into the update
@@ -385,7 +383,7 @@ class Probe:
         """
         copied: dict[int, slice] = {}
         parts, start = [], 0
-        for row in rows:
+        for row in pending.rows:
             gradient = pending.gradients[row]
             elements = self.table.variables[row].elements
             if (
@@ -416,14 +414,14 @@ class Probe:
         befores: Sequence[Tensor],
         afters: Sequence[Tensor],
         tables: Mapping[str, Tensor],
-        norms: Tensor,
+        squares: Tensor,
         scale: Tensor | None,
         learning_rate: Tensor | None,
         batch: Mapping[str, Any],
     ) -> None:
         count = len(self.table.variables)
         gradients = self._with_copies(rows, copied, gradients)
-        matrix = self._matrix(rows, gradients, befores, afters, tables, norms, scale, xla)
+        matrix = self._matrix(rows, gradients, befores, afters, tables, squares, scale, xla)
         matrix = self._with_window(matrix)
         context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch)
         slot = tf.minimum(self._taken.read_value(), self.slots - 1)
@@ -439,8 +437,13 @@ class Probe:
             counts = histograms.histograms([_values(g) for g in gradients], scale)
             put(self._histograms, _scatter(counts, rows, count, 0))
         self._taken.assign_add(1)
-        self._window.assign(np.tile(_WINDOW_START, (count, 1)))
-        self._scalars.assign(_SCALARS_START)
+        self._largest.assign(np.full(count, -1.0))
+        self._broken_for.assign(np.full(count, -1.0))
+        self._zero_steps.assign(np.zeros(count))
+        self._counts.assign(np.zeros((2, count)))
+        self._sums.assign(np.zeros(4))
+        self._maxima.assign(np.full(3, -np.inf))
+        self._armed.assign(self._armed & tf.reduce_all(tf.math.is_finite(squares)))
         self.due.assign((self.step // self.interval + 1) * self.interval)
 
     def _with_copies(
@@ -448,9 +451,8 @@ class Probe:
     ) -> list[Any]:
         """The gradients of all rows: those handed over, and those copied apart."""
         handed = iter(gradients)
-        copies = self._copies.read_value() if copied else None
         return [
-            tf.reshape(copies[copied[row]], self.table.variables[row].shape)
+            tf.reshape(self._copies[copied[row]], self.table.variables[row].shape)
             if row in copied
             else next(handed)
             for row in rows
@@ -463,7 +465,7 @@ class Probe:
         befores: Sequence[Tensor],
         afters: Sequence[Tensor],
         tables: Mapping[str, Tensor],
-        norms: Tensor,
+        squares: Tensor,
         scale: Tensor | None,
         xla: bool,
     ) -> Tensor:
@@ -481,7 +483,7 @@ class Probe:
                 [gradients[i] for i in at],
                 [befores[i] for i in at],
                 [afters[i] for i in at],
-                tf.gather(norms, at),
+                tf.gather(squares, at),
                 scale,
                 careful=careful,
                 xla=xla,
@@ -490,7 +492,7 @@ class Probe:
         # Under XLA fused element-wise operations make the careful way free; a branch is not.
         large = [b for b in blocks if b.elements > statistics.FAST_ELEMENTS and not xla]
         if large:
-            trouble = tf.logical_not(tf.math.is_finite(norms)) | (norms < statistics.TINY_SQUARES)
+            trouble = ~tf.math.is_finite(squares) | (squares < statistics.TINY_SQUARES)
             parts.append(
                 tf.cond(
                     tf.reduce_any(trouble),
@@ -516,22 +518,14 @@ class Probe:
 
     def _with_window(self, matrix: Tensor) -> Tensor:
         """Fill the window columns and the applied norm."""
-        window = self._window.read_value()
-        seen = window[:, _SEEN_STEPS]
-        measured = tf.maximum(seen - window[:, _NONE_STEPS], 0)
-
-        def known(value: Tensor, condition: Tensor) -> Tensor:
-            return tf.where(condition, value, np.nan)
-
+        seen, none = self._counts[_SEEN], self._counts[_NONE]
+        measured = seen - none
+        largest = self._largest.read_value()
         filled = {
-            "gradient_norm_max": known(window[:, _NORM_MAX], window[:, _NORM_MAX] >= 0),
-            "nonfinite_age": known(window[:, _NONFINITE_AGE], measured > 0),
-            "zero_step_share": known(
-                tf.math.divide_no_nan(window[:, _ZERO_STEPS], measured), measured > 0
-            ),
-            "none_step_share": known(
-                tf.math.divide_no_nan(window[:, _NONE_STEPS], seen), seen > 0
-            ),
+            "gradient_norm_max": tf.where(largest >= 0, tf.sqrt(largest), np.nan),
+            "nonfinite_age": tf.where(measured > 0, self._broken_for, np.nan),
+            "zero_step_share": self._zero_steps / measured,  # 0 / 0: not measured
+            "none_step_share": none / seen,
             "dead_unit_share": self._dead_unit_share(),
         }
         columns = [
@@ -551,7 +545,8 @@ class Probe:
             _is(self._unit_age >= float(self.unit_window)), owner, count
         )
         share = tf.where(units > 0, dead / np.maximum(units, 1), np.nan)
-        return tf.where(self._seen >= float(self.unit_window), share, np.nan)
+        seen = self.step - self._first_step + 1
+        return tf.where(seen >= self.unit_window, share, np.nan)
 
     def _context_row(
         self,
@@ -562,30 +557,28 @@ class Probe:
         batch: Mapping[str, Any],
     ) -> tuple[Tensor, Tensor]:
         """The context vector, and the matrix with its ``applied_norm`` column."""
-        scalars = self._scalars.read_value()
+        sums, maxima = self._sums.read_value(), self._maxima.read_value()
         norms = matrix[:, _STAT["gradient_norm"]]
         global_norm = _global_norm(norms)
         matrix = _with_applied_norm(matrix, norms, global_norm, clipping)
-        losses = scalars[_LOSS_COUNT]
-        has_loss = losses > 0
+        known = sums[_LOSS_COUNT] > 0
         nan = tf.constant(np.nan)
         row = {
             "table_id": tf.constant(float(self.table.table_id)),
-            "window_steps": scalars[_STEPS],
-            "applied_steps": scalars[_APPLIED],
-            "skipped_steps": (
-                tf.constant(0.0) if scale is None else scalars[_STEPS] - scalars[_APPLIED]
-            ),
+            "window_steps": sums[_STEPS],
+            "applied_steps": sums[_APPLIED],
+            "skipped_steps": (tf.constant(0.0) if scale is None else sums[_STEPS] - sums[_APPLIED]),
             "unit_window": tf.constant(float(self.unit_window)),
-            "loss_mean": scalars[_LOSS_SUM] / losses,  # 0 / 0: not measured
-            "loss_min": tf.where(has_loss, scalars[_LOSS_MIN], nan),
-            "loss_max": tf.where(has_loss, scalars[_LOSS_MAX], nan),
+            "loss_mean": sums[_LOSS_SUM] / sums[_LOSS_COUNT],  # 0 / 0: not measured
+            "loss_min": tf.where(known, -maxima[_MINUS_LOSS], nan),
+            "loss_max": tf.where(known, maxima[_LOSS], nan),
             "global_norm": global_norm,
             "loss_scale": tf.constant(1.0) if scale is None else scale,
         }
         if batch["loss"] is not None:
             row["loss"] = tf.cast(tf.reduce_mean(batch["loss"]), tf.float32)
-            row["loss_nonfinite_age"] = scalars[_LOSS_AGE]
+            age = sums[_STEPS] + maxima[_LOSS_BROKEN]  # steps until now minus steps until then
+            row["loss_nonfinite_age"] = tf.where(age >= 0, age, -1.0)
         if learning_rate is not None:
             row["learning_rate"] = tf.cast(learning_rate, tf.float32)
         for name in ("inputs", "targets", "predictions"):
@@ -736,7 +729,9 @@ def _with_applied_norm(
 
 def _moments(name: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     """Location and scale of a batch; integer inputs are identifiers and have none."""
-    numbers = [t for t in tensors if t.dtype.is_floating or (t.dtype.is_integer and name != "inputs")]
+    numbers = [
+        t for t in tensors if t.dtype.is_floating or (t.dtype.is_integer and name != "inputs")
+    ]
     if not numbers:
         return {}
     flat = tf.concat([tf.reshape(tf.cast(t, tf.float32), [-1]) for t in numbers], 0)

@@ -162,7 +162,7 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
     if tensor.shape.num_elements() == 0:
         return tf.zeros([], tf.float32)
     if not xla:
-        return tf.cast(2.0 * tf.cast(tf.nn.l2_loss(tensor), tf.float64), tf.float32)
+        return 2.0 * tf.cast(tf.nn.l2_loss(tensor), tf.float32)
     flat = tf.reshape(tensor, [1, -1])
     if flat.shape[1] is None:
         return tf.cast(tf.reduce_sum(flat * flat), tf.float32)
@@ -328,9 +328,7 @@ def rows_of(
         columns.update(weight_columns(after, block, careful=careful, xla=xla))
         if befores is not None:
             before = block.stack(befores)
-            columns.update(
-                update_columns(gradient, before, after, block, careful=careful, xla=xla)
-            )
+            columns.update(update_columns(gradient, before, after, block, careful=careful, xla=xla))
     return _in_order(columns, gradient[:, 0, 0])
 
 
@@ -354,12 +352,12 @@ def sparse_row(
     if scale is not None:
         values /= scale
     order = tf.range(listed)
-    first = tf.gather(
-        tf.math.unsorted_segment_min(order, indices, int(table.shape[0])), indices
-    )
+    first = tf.gather(tf.math.unsorted_segment_min(order, indices, int(table.shape[0])), indices)
     keep = tf.cast(first == order, tf.float32)[:, None]
-    values = tf.math.unsorted_segment_sum(values, first, listed) if not xla else (
-        tf.math.unsorted_segment_sum(values, first, int(indices.shape[0]))
+    values = (
+        tf.math.unsorted_segment_sum(values, first, listed)
+        if not xla
+        else (tf.math.unsorted_segment_sum(values, first, int(indices.shape[0])))
     )
     count = tf.reduce_sum(keep) * width
     finite = tf.math.is_finite(values)

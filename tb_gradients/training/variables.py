@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import itertools
 import numbers
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -197,7 +198,7 @@ def _successors(model: Any) -> dict[int, list[Layer]]:
                         before.append(operation)
         if type(layer).__name__ == "Sequential":
             chain = list(layer.layers)
-            for first, second in zip(chain[:-1], chain[1:], strict=True):
+            for first, second in itertools.pairwise(chain):
                 before = following.setdefault(id(first), [])
                 if second not in before:
                     before.append(second)

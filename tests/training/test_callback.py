@@ -33,7 +33,9 @@ def make_model(**compiled: Any) -> keras.Model:
     return model
 
 
-def fit(model: keras.Model, folder: pathlib.Path, x: Any = X, epochs: int = 1, **options: Any) -> Any:
+def fit(
+    model: keras.Model, folder: pathlib.Path, x: Any = X, epochs: int = 1, **options: Any
+) -> Any:
     """Ten batches per epoch, in order."""
     health = tbg.GradientHealth(folder, verbose=0, **{"every": 1, **options})
     model.fit(x, Y, batch_size=8, epochs=epochs, shuffle=False, callbacks=[health], verbose=0)
@@ -107,10 +109,11 @@ def test_missing_values_are_named_as_the_cause(tmp_path: pathlib.Path) -> None:
 
 def test_loss_scaling_is_taken_out_and_skipped_steps_are_known(tmp_path: pathlib.Path) -> None:
     optimizer = keras.optimizers.LossScaleOptimizer(
-        keras.optimizers.SGD(0.1), initial_scale=2.0**126
+        keras.optimizers.SGD(1e-3), initial_scale=2.0**127
     )
-    health = fit(make_model(optimizer=optimizer), tmp_path / "scaled")
-    fit(make_model(), tmp_path / "plain")
+    x = 100 * X  # so that the first scaled gradients overflow
+    health = fit(make_model(optimizer=optimizer), tmp_path / "scaled", x)
+    fit(make_model(optimizer=keras.optimizers.SGD(1e-3)), tmp_path / "plain", x)
     scaled, plain = recording(tmp_path / "scaled"), recording(tmp_path / "plain")
     skipped = scaled.context_value("skipped_steps")
     first = int(np.argmin(skipped))  # the first step that was applied
@@ -144,7 +147,12 @@ def test_a_frozen_layer_is_left_out(tmp_path: pathlib.Path) -> None:
 def test_an_embedding_is_judged_by_its_touched_rows(tmp_path: pathlib.Path) -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
-        [keras.Input((4,), dtype="int32"), layers.Embedding(5000, 8), layers.Flatten(), layers.Dense(2)]
+        [
+            keras.Input((4,), dtype="int32"),
+            layers.Embedding(5000, 8),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
     )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     tokens = generator.zipf(1.4, (80, 4)).clip(max=4999)
@@ -221,9 +229,7 @@ def test_a_model_trained_before_is_watched_all_the_same(tmp_path: pathlib.Path) 
 def test_evaluation_between_epochs_leaves_no_trace(tmp_path: pathlib.Path) -> None:
     model = make_model()
     health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
-    model.fit(
-        X, Y, batch_size=8, epochs=2, validation_data=(X, Y), callbacks=[health], verbose=0
-    )
+    model.fit(X, Y, batch_size=8, epochs=2, validation_data=(X, Y), callbacks=[health], verbose=0)
     assert list(recording(tmp_path).steps) == list(range(20))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +24,9 @@ Y = tf.constant(generator.integers(0, 3, 16))
 
 def make_model() -> keras.Model:
     keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+    return keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)]
+    )
 
 
 def make_step(model: keras.Model, optimizer: Any, jit: bool = False) -> Callable[[], Any]:

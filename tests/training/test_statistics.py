@@ -66,7 +66,9 @@ def test_a_kernel_of_each_dtype(dtype: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (3, 3, 2, 8), (2, 1, 3, 2, 4)])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (3, 3, 2, 8), (2, 1, 3, 2, 4)]
+)
 def test_variables_of_rank_zero_to_five(shape: tuple[int, ...], mode: str) -> None:
     generator = np.random.default_rng(1)
     gradient, weight, update = generator.normal(size=(3, *shape)).astype(np.float32)
@@ -94,7 +96,9 @@ def test_nonfinite_elements_are_counted_and_the_rest_is_measured(
 @pytest.mark.parametrize("mode", MODES)
 def test_a_gradient_of_nothing_but_nan(mode: str) -> None:
     gradient = np.full((4, 3), np.nan, np.float32)
-    row = assert_device_agrees(gradient, np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32), mode)
+    row = assert_device_agrees(
+        gradient, np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32), mode
+    )
     assert row["gradient_nan_count"] == 12
     assert math.isnan(row["gradient_mean"])
     assert row["gradient_zero_share"] == 0
@@ -103,7 +107,9 @@ def test_a_gradient_of_nothing_but_nan(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_nonfinite_weights_are_counted(mode: str) -> None:
     weight = np.array([[1.0, np.nan], [np.inf, 2.0]], np.float32)
-    row = assert_device_agrees(np.ones((2, 2), np.float32), weight, np.zeros((2, 2), np.float32), mode)
+    row = assert_device_agrees(
+        np.ones((2, 2), np.float32), weight, np.zeros((2, 2), np.float32), mode
+    )
     assert row["weight_nonfinite_count"] == 2
     assert row["weight_norm"] == pytest.approx(math.sqrt(5))
 

@@ -99,7 +99,9 @@ def test_all_gradients_none_still_gives_frames() -> None:
 def test_a_variable_that_no_update_saw_is_not_measured() -> None:
     probed = ProbedVariables([constant(1), constant(1)], "graph")
     with tf.init_scope():
-        pending = probed.probe.before([tf.constant(constant(1))], probed.variables[:1], OptimizerView())
+        pending = probed.probe.before(
+            [tf.constant(constant(1))], probed.variables[:1], OptimizerView()
+        )
         probed.probe.after(pending)
     (frame,) = probed.frames()
     assert all(math.isnan(value) for value in frame.rows[1].values())
@@ -137,9 +139,7 @@ def test_units_that_no_batch_reaches_are_dead_after_the_window(with_bias: bool, 
     """Unit 0 is always alive, unit 1 in every third step, units 2 and 3 never."""
     described = dense(4) if with_bias else dense(4)[:1]
     weights = [np.ones(v.shape, np.float32) for v in described]
-    probed = ProbedVariables(
-        weights, mode, described=described, every=1, slots=16, unit_window=6
-    )
+    probed = ProbedVariables(weights, mode, described=described, every=1, slots=16, unit_window=6)
     for step in range(12):
         kernel = np.zeros((3, 4), np.float32)
         kernel[1, 0] = 1e-12

@@ -15,7 +15,9 @@ from tb_gradients.frames import Frame, Variable, VariableTable
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training.writer import EventWriter, LogDirError, choose_folder
 
-TABLE = VariableTable((Variable("a/kernel", (2, 3), unit_axis=1, units=3), Variable("a/bias", (3,))))
+TABLE = VariableTable(
+    (Variable("a/kernel", (2, 3), unit_axis=1, units=3), Variable("a/bias", (3,)))
+)
 
 
 def frame(step: int, *, histograms: bool = False) -> Frame:
