@@ -80,7 +80,7 @@ class Flag:
         return f"{self.severity.label}: {self.rule} ({since}): {self.summary}"
 
     def to_json(self) -> dict[str, Any]:
-        """The flag as in version 1 of the report (``docs/design.md``, section 5)."""
+        """The flag as in version 1 of the report (``docs/design.md``, section 3)."""
         return {
             "rule": self.rule,
             "severity": self.severity.label,

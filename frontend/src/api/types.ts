@@ -1,7 +1,7 @@
 /**
  * What the tab works with: the typed form of the server's answers.
  *
- * The wire shapes are described once, in `docs/design.md` ("HTTP"); `decode.ts` turns
+ * The wire shapes are described once, in `docs/http_api.md`; `decode.ts` turns
  * them into these. Nothing here knows about fetch, the DOM or drawing.
  */
 
