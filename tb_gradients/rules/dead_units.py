@@ -148,7 +148,7 @@ class DeadUnits(Rule):
                     "learning_rate_too_large",
                     0.6,
                     f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
-                    f"used around {usual:.0e}.",
+                    f"used around {usual:g}.",
                 )
             )
         extreme = window.latest("inputs_max_abs")

@@ -159,7 +159,8 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                 cause(
                     kind,
                     0.97,
-                    f"{plural(int(count), 'element')} of the {side} of that batch NaN or Inf.",
+                    f"{plural(int(count), 'element')} of the {side} of that batch "
+                    f"{'is' if count == 1 else 'are'} NaN or Inf.",
                 )
             )
     growth, what = _growth(window, first)
@@ -181,7 +182,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                 "learning_rate_too_large",
                 0.6,
                 f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
-                f"used around {usual:.0e}.",
+                f"used around {usual:g}.",
             )
         )
     infinities = float(np.nansum(window.statistic("gradient_inf_count")[first]))

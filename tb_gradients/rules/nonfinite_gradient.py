@@ -84,7 +84,8 @@ class NonfiniteGradient(Rule):
         count = float(np.nan_to_num(nan) + np.nan_to_num(inf))
         total = int(window.rows.elements[row])
         kind = "Inf" if inf > nan else "NaN"
-        counted = f" ({count:.0f} of {total} elements at step {window.step})" if count else ""
+        when = "" if window.step == since else f" at step {window.step}"
+        counted = f" ({count:.0f} of {total} elements{when})" if count else ""
         others = f", and {plural(len(rows) - 1, 'more variable')} by now" if len(rows) > 1 else ""
         causes = nonfinite_causes(window, since)
         return Finding(

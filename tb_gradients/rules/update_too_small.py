@@ -163,7 +163,7 @@ class UpdateTooSmall(Rule):
                     "learning_rate_too_small",
                     0.95 if rate <= 1e-4 * usual else 0.8,
                     f"the learning rate is {rate:.3g}; {optimizer} is usually used around "
-                    f"{usual:.0e}.",
+                    f"{usual:g}.",
                 )
             )
         elif math.isnan(rate) and step < self.absurd_step:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import Variable
 from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -74,9 +77,9 @@ class ZeroGradient(Rule):
         causes = self._causes(window, rows, alive)
         who = "every variable" if everything else names(window.table, rows)
         value = float(zero[-1][rows].min())
+        share = "every step" if value == 1 else f"{value:.0%} of the steps"
         return Finding(
-            summary=f"The gradient of {who} is exactly zero in {value:.0%} of the steps since "
-            f"step {since}.",
+            summary=f"The gradient of {who} is exactly zero in {share} since step {since}.",
             evidence=(
                 Evidence("zero_step_share", value, self.share),
                 Evidence("variables_with_gradient", int(alive.sum())),
@@ -131,6 +134,11 @@ class ZeroGradient(Rule):
     def _fix(self, window: Window, rows: IntArray, reason: Cause) -> str:
         variables = [window.table.variables[int(row)] for row in rows]
         last = variables[-1]
+
+        def last_with(family: Collection[str]) -> Variable:
+            """The layer that the cause names: the last with such an activation."""
+            return [v for v in variables if activation(v) in family][-1]
+
         if reason.id == "loss_ignores_parameters":
             return (
                 "Look at what is differentiated: a factor or mask of zero, a constant, "
@@ -140,13 +148,14 @@ class ZeroGradient(Rule):
             return f'Start {layer(last)} at random: kernel_initializer="{initializer_for(last)}".'
         if reason.id == "dying_relu":
             return (
-                f'In {layer(last)} use activation="leaky_relu" and '
+                f'In {layer(last_with(RELU))} use activation="leaky_relu" and '
                 'kernel_initializer="he_normal", and lower the learning rate.'
             )
         if reason.id == "saturating_activation":
             return (
-                f'In {layer(last)} use activation="relu" and kernel_initializer="he_normal", '
-                "or put BatchNormalization before the activation; scale the inputs."
+                f'In {layer(last_with(SATURATING))} use activation="relu" and '
+                'kernel_initializer="he_normal", or put BatchNormalization before the activation; '
+                "scale the inputs."
             )
         return (
             f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "

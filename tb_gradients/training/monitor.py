@@ -207,6 +207,8 @@ class GradientMonitor:
     def summary(self) -> str:
         """A few lines: the verdict, each flag, and the command that opens the tab."""
         command = f"tensorboard --logdir {self.log_dir}"
+        if not self._frames:
+            return "tb_gradients: no update was seen, so nothing was judged."
         if not self.flags:
             verdict = f"tb_gradients: healthy ({self._frames} frames, no flag)."
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
@@ -366,6 +368,8 @@ class GradientMonitor:
         """Fetch, judge and write the frames that wait; then say when the next is due."""
         assert self._probe is not None
         if not self._probe.taken():
+            if not self._frames:
+                self._warn_unseen()
             return
         drained = self._probe.drain()
         self._next = self._probe.next_step()
@@ -573,7 +577,7 @@ class _Clock:
         self._start: float | None = None
         self._last: float | None = None
         self._plain: deque[float] = deque(maxlen=16)
-        self._sampled = 0.0
+        self._frames = 0
         self.spent = 0.0
 
     @property
@@ -596,7 +600,9 @@ class _Clock:
 
     def frame(self, seconds: float) -> None:
         """Fetching, judging and handing over a frame took so long on the host."""
-        self.spent += seconds
+        self._frames += 1
+        if self._frames > 1:  # the first one traces and opens files: once, not a frame's cost
+            self.spent += seconds
         if self._last is not None:
             self._last += seconds
 

@@ -523,7 +523,7 @@ class Probe:
         largest = self._largest.read_value()
         filled = {
             "gradient_norm_max": tf.where(largest >= 0, tf.sqrt(largest), np.nan),
-            "nonfinite_age": tf.where(measured > 0, self._broken_for, np.nan),
+            "nonfinite_age": tf.where(measured > 0, self._really_broken_for(matrix), np.nan),
             "zero_step_share": self._zero_steps / measured,  # 0 / 0: not measured
             "none_step_share": none / seen,
             "dead_unit_share": self._dead_unit_share(),
@@ -532,6 +532,12 @@ class Probe:
             filled.get(name, matrix[:, i]) for i, name in enumerate(schema.statistic_names())
         ]
         return tf.stack(columns, axis=1)
+
+    def _really_broken_for(self, matrix: Tensor) -> Tensor:
+        """Like the window says, but for a sum of squares that only left float32 at this step."""
+        counts = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
+        broken_for = self._broken_for.read_value()
+        return tf.where((broken_for == 0) & (counts == 0), -1.0, broken_for)
 
     def _dead_unit_share(self) -> Tensor:
         count = len(self.table.variables)

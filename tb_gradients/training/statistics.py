@@ -372,8 +372,12 @@ def sparse_row(
     columns = {
         "gradient_norm": _norm((clean * keep)[None], xla=False)[0],
         "gradient_mean": tf.reduce_sum(clean * keep) / known,
-        "gradient_min": tf.reduce_min(tf.where(kept > 0, clean, infinity)),
-        "gradient_max": tf.reduce_max(tf.where(kept > 0, clean, -infinity)),
+        "gradient_min": tf.where(
+            known > 0, tf.reduce_min(tf.where(kept > 0, clean, infinity)), np.nan
+        ),
+        "gradient_max": tf.where(
+            known > 0, tf.reduce_max(tf.where(kept > 0, clean, -infinity)), np.nan
+        ),
         "gradient_zero_share": tf.reduce_sum(tf.cast(values == 0, tf.float32) * keep) / count,
         "gradient_nan_count": nans,
         "gradient_inf_count": count - known - nans,

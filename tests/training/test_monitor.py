@@ -270,3 +270,20 @@ def test_histograms_count_the_elements(tmp_path: pathlib.Path) -> None:
     _, counts = pack.unpack()
     assert counts.shape == (4, schema.HISTOGRAM_BINS)
     assert list(counts.sum(axis=1)) == [48, 8, 24, 3]
+
+
+def test_a_step_traced_before_the_probe_is_told_too(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a built model the probe exists at once, but the traced step does not contain it."""
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    step = make_step(model, optimizer)
+    step()
+    with tbg.watch(optimizer, tmp_path, model=model, every=1) as monitor:
+        for _ in range(6):
+            step()
+            monitor.step()
+    assert sum("before the first call" in r.getMessage() for r in caplog.records) == 1
+    printed = capsys.readouterr().out
+    assert "no update was seen" in printed
+    assert "healthy" not in printed
