@@ -170,7 +170,7 @@ class Probe:
             if gradient is None:
                 pending.none_rows.append(row)
                 continue
-            pending.gradients[row] = gradient
+            pending.gradients[row] = _twin(gradient)
             pending.variables[row] = native(variable)
         if not pending.gradients and not pending.none_rows:
             return None
@@ -639,6 +639,40 @@ def in_xla() -> bool:
         return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
     except Exception:  # not public: without it the XLA form is right everywhere, only slower
         return True
+
+
+_CHAINED = ("Mul", "Add", "AddV2", "AddN", "Sub", "RealDiv", "Neg")
+"""Operations that TensorFlow's graph optimizer regroups where nobody else reads between them."""
+
+
+def _twin(gradient: Any) -> Any:
+    """The same value from operations of our own, where reading the original would change bits.
+
+    The optimizer of graphs turns (a * b) * learning_rate into a * (b * learning_rate) if only
+    the update reads the product, and keeps it if we read it as well: other bits in the
+    weights. So we read a copy of such a chain of element-wise operations, with an attribute
+    that keeps it from being merged with the original. Gradients of kernels come from matrix
+    products and are read as they are.
+    """
+    if tf.executing_eagerly() or _sparse(gradient) or in_xla():
+        return gradient
+    graph = tf.compat.v1.get_default_graph()
+
+    def copy(tensor: Tensor, depth: int) -> Tensor:
+        operation = tensor.op
+        if operation.type not in _CHAINED or operation.graph is not graph or depth == 0:
+            return tensor
+        attributes = dict(operation.node_def.attr)
+        attributes["_tb_gradients_twin"] = tf.compat.v1.AttrValue(b=True)
+        twin = graph.create_op(
+            operation.type,
+            [copy(part, depth - 1) for part in operation.inputs],
+            [tensor.dtype],
+            attrs=attributes,
+        )
+        return twin.outputs[0]
+
+    return copy(gradient, 8)
 
 
 _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "ExpandDims", "Cast")
