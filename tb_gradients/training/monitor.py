@@ -437,9 +437,10 @@ class GradientMonitor:
 
     def _losses_to_numbers(self) -> None:
         """Read the losses that were handed in since the last frame (this waits for the device)."""
-        numbers = [(step, float(tf.reduce_mean(native(loss)))) for step, loss in self._losses]
+        self._loss_numbers += [
+            (step, float(tf.reduce_mean(native(loss)))) for step, loss in self._losses
+        ]
         self._losses.clear()
-        self._loss_numbers = numbers
 
     def _add_loss(self, step: int, context: np.ndarray) -> None:
         """Fill the loss columns from what ``step(loss=...)`` was given, up to this frame."""

@@ -7,7 +7,6 @@ Does not know about steps, statistics or files.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import itertools
 import numbers
@@ -347,8 +346,3 @@ def trainable_variables(models: Iterable[Any]) -> list[Any]:
         for variable in model.trainable_variables:
             seen.setdefault(key_of(variable), variable)
     return list(seen.values())
-
-
-def with_facts(table: VariableTable, **changes: Any) -> VariableTable:
-    """The same rows with other facts about the run."""
-    return dataclasses.replace(table, run=dataclasses.replace(table.run, **changes))
