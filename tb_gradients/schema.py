@@ -157,6 +157,38 @@ STATISTICS: tuple[Column, ...] = (
         "linear",
         "Share of the steps since the previous frame in which the gradient was None.",
     ),
+    Column(
+        "gradient_subnormal_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the non-zero gradient elements whose magnitude, with the loss scale still in it, "
+        "is below the smallest normal number of the layer's compute dtype.",
+    ),
+    Column(
+        "activation_rms",
+        "activation",
+        "step",
+        "log",
+        "Root mean square of the layer's output (on the row of its kernel; with "
+        "`activations=True`).",
+    ),
+    Column(
+        "activation_dead_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the layer's output units that are exactly zero for every sample of the batch "
+        "(with `activations=True`).",
+    ),
+    Column(
+        "activation_saturated_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the layer's output units whose activation function has a slope below 1e-3 of "
+        "its maximum for more than half of the batch (with `activations=True`).",
+    ),
 )
 """Stored columns of a frame, one row per variable. Readers go by name, not by position."""
 
@@ -217,6 +249,28 @@ CONTEXT: tuple[Column, ...] = (
     Column("inputs_std", "input", "step", "log", "Their standard deviation."),
     Column("inputs_max_abs", "input", "step", "log", "Their largest magnitude."),
     Column(
+        "inputs_scale_ratio",
+        "ratio",
+        "step",
+        "log",
+        "Largest over smallest standard deviation of the input features that vary in this batch.",
+    ),
+    Column(
+        "inputs_constant_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the input features that are constant in this batch.",
+    ),
+    Column(
+        "inputs_outlier",
+        "ratio",
+        "step",
+        "log",
+        "Largest distance of an input from the median of its feature in this batch, divided by the "
+        "median of such distances that are not zero.",
+    ),
+    Column(
         "targets_nonfinite",
         "elements",
         "step",
@@ -226,6 +280,22 @@ CONTEXT: tuple[Column, ...] = (
     Column("targets_mean", "target", "step", "linear", "Mean of the finite targets of this batch."),
     Column("targets_std", "target", "step", "log", "Their standard deviation."),
     Column("targets_max_abs", "target", "step", "log", "Their largest magnitude."),
+    Column("targets_min", "target", "step", "linear", "Smallest finite target of this batch."),
+    Column("targets_max", "target", "step", "linear", "Largest finite target of this batch."),
+    Column(
+        "targets_classes",
+        "classes",
+        "step",
+        "count",
+        "Distinct classes in this batch (integer, 0/1 or one-hot targets).",
+    ),
+    Column(
+        "targets_majority_share",
+        "share",
+        "step",
+        "linear",
+        "Share of the most frequent class in this batch (integer, 0/1 or one-hot targets).",
+    ),
     Column(
         "predictions_mean",
         "target",
@@ -234,6 +304,16 @@ CONTEXT: tuple[Column, ...] = (
         "Mean of the finite predictions (not under XLA).",
     ),
     Column("predictions_std", "target", "step", "log", "Their standard deviation (not under XLA)."),
+    Column("predictions_min", "target", "step", "linear", "Smallest finite one (not under XLA)."),
+    Column("predictions_max", "target", "step", "linear", "Largest finite one (not under XLA)."),
+    Column(
+        "predictions_spread",
+        "target",
+        "step",
+        "log",
+        "Standard deviation of the predictions over the samples of this batch, root mean square "
+        "over the outputs; 0: every sample gets the same prediction (not under XLA).",
+    ),
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 
