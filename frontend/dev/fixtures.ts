@@ -1,5 +1,5 @@
 /**
- * A made-up server: three runs with the look of real ones, answered as `docs/http_api.md` says.
+ * A made-up server: runs with the look of real ones, answered as `docs/http_api.md` says.
  *
  * In:  an address below the plugin's folder.
  * Out: what the back end would answer.
@@ -32,6 +32,7 @@ interface FixtureRun {
 export const FIXTURE_RUNS: readonly FixtureRun[] = [
   { name: 'healthy', sickness: 'none', layers: 4, lastStep: 1000 },
   { name: 'deep_sigmoid', sickness: 'vanishing', layers: 8, lastStep: 1000 },
+  { name: 'deep_relu', sickness: 'none', layers: 8, lastStep: 1000 },
   { name: 'exploded', sickness: 'nan', layers: 60, lastStep: 4000 },
 ];
 

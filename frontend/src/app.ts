@@ -4,11 +4,12 @@
 
 import type { Client } from './api/client';
 import { h } from './dom';
-import type { Host, Link } from './host';
+import type { Host } from './host';
 import { applyTheme } from './scale/colour';
 import { createActions, type Actions } from './store/actions';
+import { linkOf } from './store/link';
 import { createLoader } from './store/loader';
-import { DEFAULT_STATISTIC, initialState, type State } from './store/state';
+import { initialState, type State } from './store/state';
 import { createStore, type Store } from './store/store';
 import { createCharts } from './views/charts';
 import { createDivider } from './views/divider';
@@ -88,12 +89,6 @@ function buildPage(body: HTMLElement, actions: Actions): (state: State) => void 
 
 /** The address follows the selection, and the selection the address. */
 function linkBothWays(store: Store<State>, host: Host, actions: Actions): void {
-  const linkOf = (state: State): Link => ({
-    run: state.selectedRun ?? '',
-    flag: state.selectedFlag ?? '',
-    variable: state.selectedVariable ?? '',
-    statistic: state.statistic === DEFAULT_STATISTIC ? '' : state.statistic,
-  });
   let written = '';
   store.subscribe((state) => {
     const link = linkOf(state);

@@ -2,18 +2,35 @@ import { describe, expect, it, vi } from 'vitest';
 import { answer } from '../dev/fixtures';
 import { createClient, StaleRunError } from '../src/api/client';
 import { decodeRun, decodeRuns } from '../src/api/decode';
+import type { Flag } from '../src/api/types';
 import { parseLink } from '../src/host';
 import { buildRows, worstOf } from '../src/scale/rows';
 import { createActions } from '../src/store/actions';
 import { createLoader } from '../src/store/loader';
+import { linkOf, selectionOf } from '../src/store/link';
 import {
+  columnsIn,
+  filterFlags,
+  groupFlags,
+  isDefaultView,
+  jointVariables,
   orderRuns,
   quietModules,
+  shownFrames,
+  shownSides,
   sickestRun,
+  sortRuns,
   statisticOf,
   verdictSentence,
 } from '../src/store/selectors';
-import { initialState, type State } from '../src/store/state';
+import {
+  ALL_FLAGS,
+  initialState,
+  NO_DATA,
+  type FlagFilter,
+  type RunOrder,
+  type State,
+} from '../src/store/state';
 import { createStore } from '../src/store/store';
 import { copyable, splitCode } from '../src/views/code';
 
@@ -132,12 +149,189 @@ describe('the tab', () => {
   });
 });
 
+describe('two runs side by side', () => {
+  async function compared() {
+    const tab = start({ run: 'deep_sigmoid', compare: 'deep_relu', variable: 'dense_1/kernel' });
+    await vi.waitFor(() => {
+      expect(tab.store.get().compare.variable).not.toBeNull();
+      expect(tab.store.get().compare.matrix).not.toBeNull();
+      expect(tab.store.get().loading.size).toBe(0);
+    });
+    return tab;
+  }
+
+  it('are loaded alike', async () => {
+    const { store } = await compared();
+    const [first, second] = shownSides(store.get());
+    expect([first?.name, second?.name]).toEqual(['deep_sigmoid', 'deep_relu']);
+    expect(second?.matrix?.statistic).toBe(first?.matrix?.statistic);
+    expect(second?.variable?.variable).toBe('dense_1/kernel');
+  });
+
+  it('change places with what was loaded', async () => {
+    const { store, actions } = await compared();
+    const before = store.get();
+    actions.swapRuns();
+    expect(store.get().selectedRun).toBe('deep_relu');
+    expect(store.get().run).toBe(before.compare.run);
+    expect(shownSides(store.get())[1]?.matrix).toBe(before.matrix);
+  });
+
+  it('become one again', async () => {
+    const { store, actions } = await compared();
+    actions.compareWith(null);
+    expect(store.get().compare).toEqual(NO_DATA);
+    expect(shownSides(store.get())).toHaveLength(1);
+  });
+
+  it('are never the same one', async () => {
+    const { store, actions } = await compared();
+    actions.compareWith('deep_sigmoid');
+    expect(store.get().compareRun).toBeNull();
+    actions.compareWith('deep_relu');
+    actions.selectRun('deep_relu');
+    expect(store.get().compareRun).toBe('deep_sigmoid');
+  });
+
+  it('share their rows, also those that only one has', () => {
+    const [small, large] = [run('healthy'), run('deep_relu')];
+    expect(jointVariables(large, small)).toEqual(large.variables);
+    const rows = jointVariables(small, large);
+    expect(rows.slice(0, 8)).toEqual(small.variables);
+    expect(rows).toHaveLength(16);
+    expect([...columnsIn(small, rows)].slice(6, 10)).toEqual([6, 7, -1, -1]);
+  });
+});
+
+describe('the address', () => {
+  it('restores the whole view', () => {
+    const link = {
+      run: 'a',
+      compare: 'b/c',
+      flag: 'x1',
+      variable: 'dense/kernel',
+      statistic: 'update_ratio',
+      step: '120',
+      compareStep: '7',
+      zoom: '100-200',
+      view: 'profile',
+      encoding: 'relative',
+      axis: 'log',
+      values: 'linear',
+      rows: '^dense',
+      hide: 'info,warning',
+      rule: 'dead_units',
+      flags: 'kernel$',
+    };
+    expect(linkOf(selectionOf(link))).toEqual(link);
+  });
+
+  it('keeps nothing of a view that is as always', () => {
+    const kept = Object.values(linkOf(initialState('light'))).filter((text) => text !== '');
+    expect(kept).toEqual([]);
+    expect(isDefaultView({ ...initialState('light'), ...selectionOf({}) })).toBe(true);
+  });
+
+  it('may hold nonsense, which is as if it were not there', () => {
+    expect(
+      selectionOf({ step: '-3', zoom: '9-2', view: 'cinema', hide: 'all,info', axis: '' }),
+    ).toMatchObject({
+      selectedStep: null,
+      stepRange: null,
+      view: 'heatmap',
+      spacing: 'steps',
+      flagFilter: { hidden: new Set(['info']) },
+    });
+  });
+});
+
+describe('the list of flags', () => {
+  const flag = (id: string, change: Partial<Flag> = {}): Flag => ({
+    id,
+    rule: 'dead_units',
+    severity: 'warning',
+    variables: ['dense/kernel'],
+    firstStep: 0,
+    lastStep: 9,
+    open: true,
+    summary: '',
+    evidence: [],
+    causes: [],
+    fixes: [],
+    ...change,
+  });
+  const cause = (id: string) => ({ causes: [{ id, confidence: 0.5, summary: '' }] });
+
+  it('puts flags of one cause together and keeps the ranking', () => {
+    const groups = groupFlags([
+      flag('a', cause('rate')),
+      flag('b'),
+      flag('c', cause('clip')),
+      flag('d', cause('rate')),
+      flag('e'),
+    ]);
+    expect(groups.map(({ cause: id, flags }) => [id, flags.map((f) => f.id).join('')])).toEqual([
+      ['rate', 'ad'],
+      [null, 'b'],
+      ['clip', 'c'],
+      [null, 'e'],
+    ]);
+  });
+
+  it('is filtered by severity, rule and variable, all at once', () => {
+    const flags = [
+      flag('a'),
+      flag('b', { severity: 'info' }),
+      flag('c', { rule: 'gradient_spike' }),
+      flag('d', { variables: ['norm/gamma', 'head/bias'] }),
+    ];
+    const ids = (filter: Partial<FlagFilter>) =>
+      filterFlags(flags, { ...ALL_FLAGS, ...filter })
+        .map(({ id }) => id)
+        .join('');
+    expect(ids({})).toBe('abcd');
+    expect(ids({ hidden: new Set(['info']) })).toBe('acd');
+    expect(ids({ rule: 'gradient_spike' })).toBe('c');
+    expect(ids({ variable: '^head|gamma$' })).toBe('d');
+    expect(ids({ hidden: new Set(['warning']), variable: 'KERNEL' })).toBe('b');
+  });
+});
+
+describe('the zoom', () => {
+  it('covers the frames within it and at least one', () => {
+    const steps = [0, 10, 20, 30];
+    expect(shownFrames(steps, null)).toEqual({ from: 0, to: 4 });
+    expect(shownFrames(steps, [10, 25])).toEqual({ from: 1, to: 3 });
+    expect(shownFrames(steps, [12, 13])).toEqual({ from: 1, to: 2 });
+    expect(shownFrames([], [0, 9])).toEqual({ from: 0, to: 0 });
+  });
+
+  it('is put away by a reset, like all of the view but the runs', async () => {
+    const { store, actions } = start({ run: 'deep_sigmoid', zoom: '10-20', rows: 'bias' });
+    await vi.waitFor(() => {
+      expect(store.get().run).not.toBeNull();
+    });
+    expect(isDefaultView(store.get())).toBe(false);
+    actions.resetView();
+    expect(isDefaultView(store.get())).toBe(true);
+    expect(store.get().selectedRun).toBe('deep_sigmoid');
+  });
+});
+
 describe('runs', () => {
   const runs = decodeRuns(json('runs'));
 
   it('come in TensorBoard’s order, unknown ones last', () => {
     const names = orderRuns(runs, ['exploded', 'healthy']).map(({ summary }) => summary.run);
-    expect(names).toEqual(['exploded', 'healthy', 'deep_sigmoid']);
+    expect(names).toEqual(['exploded', 'healthy', 'deep_relu', 'deep_sigmoid']);
+  });
+
+  it('are sorted by verdict or by name', () => {
+    const entries = orderRuns(runs, ['healthy', 'exploded']);
+    const names = (order: RunOrder) => sortRuns(entries, order).map(({ summary }) => summary.run);
+    expect(names('tensorboard')).toEqual(['healthy', 'exploded', 'deep_relu', 'deep_sigmoid']);
+    expect(names('verdict')).toEqual(['exploded', 'deep_sigmoid', 'healthy', 'deep_relu']);
+    expect(names('name')).toEqual(['deep_relu', 'deep_sigmoid', 'exploded', 'healthy']);
   });
 
   it('are opened at the sickest', () => {

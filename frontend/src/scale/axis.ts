@@ -8,8 +8,8 @@
 import { formatCount } from './format';
 import { linearTicks } from './domain';
 
-/** By step is true to time; by frame gives the densely logged start its room. */
-export type Spacing = 'steps' | 'frames';
+/** By step is true to time; by frame, or by its logarithm, gives the dense start its room. */
+export type Spacing = 'steps' | 'frames' | 'log';
 
 export interface StepAxis {
   readonly width: number;

@@ -4,22 +4,52 @@ import type { Flag, Run } from '../api/types';
 import type { Link } from '../host';
 import type { Spacing } from '../scale/axis';
 import { buildRows } from '../scale/rows';
-import { columnOf, statisticOf } from './selectors';
-import { DEFAULT_STATISTIC, type State } from './state';
+import { selectionOf } from './link';
+import { columnOf, jointVariables, quietModules, statisticOf } from './selectors';
+import {
+  ALL_FLAGS,
+  DEFAULT_VIEW,
+  type Encoding,
+  type FlagFilter,
+  type MainView,
+  type RunOrder,
+  type State,
+  type StepRange,
+  type ValueScale,
+} from './state';
 import type { Store } from './store';
 
 export interface Actions {
   selectRun(run: string): void;
+  /** Put a second run beside the selected one; null puts it away. */
+  compareWith(run: string | null): void;
+  /** The second run becomes the first, and the first the second. */
+  swapRuns(): void;
+  setRunFilter(text: string): void;
+  setRunOrder(order: RunOrder): void;
+
   /** Select a flag and show where it is; the same flag again puts it away. */
   toggleFlag(id: string): void;
+  setFlagFilter(change: Partial<FlagFilter>): void;
+  openRule(rule: string | null): void;
+
   selectVariable(path: string | null): void;
-  selectStep(step: number | null): void;
   selectStatistic(name: string): void;
+  selectStep(step: number | null): void;
+  setCompareStep(step: number | null): void;
+  /** Zoom to these steps; null shows all. */
+  setStepRange(range: StepRange | null): void;
+
+  setView(view: MainView): void;
+  setEncoding(encoding: Encoding): void;
   setSpacing(spacing: Spacing): void;
-  setFilter(text: string): void;
+  setValueScale(scale: ValueScale): void;
+  setRowFilter(text: string): void;
   toggleModule(key: string): void;
   setAllModules(open: boolean): void;
-  openRule(rule: string | null): void;
+  /** Everything as it was when the run was opened. */
+  resetView(): void;
+
   refresh(): void;
   /** Follow the address: on load, and when somebody goes back in history. */
   followLink(link: Link): void;
@@ -30,9 +60,41 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
 
   return {
     selectRun(run) {
-      if (run === get().selectedRun) return;
-      set({ selectedRun: run, selectedFlag: null, selectedVariable: null, selectedStep: null });
+      const { selectedRun, compareRun } = get();
+      if (run === selectedRun) return;
+      set({
+        selectedRun: run,
+        compareRun: run === compareRun ? selectedRun : compareRun,
+        selectedFlag: null,
+        selectedVariable: null,
+        selectedStep: null,
+        compareStep: null,
+        stepRange: null,
+      });
     },
+    compareWith(run) {
+      set({ compareRun: run === get().selectedRun ? null : run });
+    },
+    swapRuns() {
+      const { selectedRun, compareRun, compare, run, matrix, context, variable } = get();
+      if (compareRun === null || compare.run?.run !== compareRun || run?.run !== selectedRun)
+        return;
+      // What is loaded changes sides too: nothing blinks.
+      set({
+        selectedRun: compareRun,
+        compareRun: selectedRun,
+        selectedFlag: null,
+        ...compare,
+        compare: { run, matrix, context, variable },
+      });
+    },
+    setRunFilter(runFilter) {
+      set({ runFilter });
+    },
+    setRunOrder(runOrder) {
+      set({ runOrder });
+    },
+
     toggleFlag(id) {
       const state = get();
       const flag = state.run?.flags.find((candidate) => candidate.id === id);
@@ -42,20 +104,45 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       }
       set(showFlag(state, state.run, flag));
     },
+    setFlagFilter(change) {
+      const next = { ...get().flagFilter, ...change };
+      const all = next.hidden.size === 0 && next.rule === '' && next.variable === '';
+      set({ flagFilter: all ? ALL_FLAGS : next });
+    },
+    openRule(rule) {
+      set({ openRule: rule });
+    },
+
     selectVariable(path) {
       set({ selectedVariable: path });
-    },
-    selectStep(step) {
-      set({ selectedStep: step });
     },
     selectStatistic(name) {
       set({ statistic: name });
     },
+    selectStep(step) {
+      set({ selectedStep: step });
+    },
+    setCompareStep(step) {
+      set({ compareStep: step });
+    },
+    setStepRange(range) {
+      set({ stepRange: range });
+    },
+
+    setView(view) {
+      set({ view });
+    },
+    setEncoding(encoding) {
+      set({ encoding });
+    },
     setSpacing(spacing) {
       set({ spacing });
     },
-    setFilter(text) {
-      set({ filter: text });
+    setValueScale(valueScale) {
+      set({ valueScale });
+    },
+    setRowFilter(rowFilter) {
+      set({ rowFilter });
     },
     toggleModule(key) {
       const collapsed = new Set(get().collapsed);
@@ -63,21 +150,25 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       set({ collapsed });
     },
     setAllModules(open) {
-      const variables = get().run?.variables ?? [];
+      const { run, compare } = get();
+      const variables = run ? jointVariables(run, compare.run) : [];
       const keys = buildRows(variables, new Set()).map(({ module }) => module);
       set({ collapsed: new Set(open ? [] : keys) });
     },
-    openRule(rule) {
-      set({ openRule: rule });
+    resetView() {
+      const { run } = get();
+      set({
+        ...DEFAULT_VIEW,
+        selectedFlag: null,
+        selectedVariable: null,
+        collapsed: run ? quietModules(run, null) : new Set(),
+      });
     },
+
     refresh,
     followLink(link) {
-      set({
-        selectedRun: link.run ?? get().selectedRun,
-        selectedFlag: link.flag ?? null,
-        selectedVariable: link.variable ?? null,
-        statistic: link.statistic ?? DEFAULT_STATISTIC,
-      });
+      const next = selectionOf(link);
+      set({ ...next, selectedRun: next.selectedRun ?? get().selectedRun });
     },
   };
 }

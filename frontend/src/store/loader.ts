@@ -9,7 +9,7 @@
 import { StaleRunError, type Client } from '../api/client';
 import type { Run } from '../api/types';
 import { columnOf, orderRuns, quietModules, shownStatistic, sickestRun } from './selectors';
-import type { Slot, State } from './state';
+import { NO_DATA, type RunData, type Slot, type State } from './state';
 import type { Store } from './store';
 
 const POLL_MILLISECONDS = 3000;
@@ -21,6 +21,24 @@ export interface Loader {
   readonly refresh: () => void;
 }
 
+/** Where the data of a run go: those of the selected one, or those of the second one. */
+interface Side {
+  readonly slot: (name: keyof RunData) => Slot;
+  readonly of: (state: State) => RunData;
+  readonly patch: (state: State, data: Partial<RunData>) => Partial<State>;
+}
+
+const SELECTED: Side = {
+  slot: (name) => name,
+  of: (state) => state,
+  patch: (_, data) => data,
+};
+const COMPARED: Side = {
+  slot: (name) => `compare ${name}`,
+  of: ({ compare }) => compare,
+  patch: ({ compare }, data) => ({ compare: { ...compare, ...data } }),
+};
+
 export function createLoader(
   store: Store<State>,
   client: Client,
@@ -30,25 +48,37 @@ export function createLoader(
   const wanted = new Map<Slot, readonly unknown[]>();
   let poll: ReturnType<typeof setTimeout> | undefined;
 
-  function load(slot: Slot, key: readonly unknown[], fetch: () => Promise<Partial<State>>): void {
+  function load(
+    slot: Slot,
+    key: readonly unknown[],
+    fetch: () => Promise<(state: State) => Partial<State>>,
+  ): void {
     const last = wanted.get(slot);
     if (last?.length === key.length && key.every((part, i) => Object.is(part, last[i]))) return;
     wanted.set(slot, key);
     const current = (): boolean => wanted.get(slot) === key;
+    store.set({ loading: withSlot(store.get().loading, slot) });
     fetch().then(
       (patch) => {
-        if (current()) store.set({ ...patch, failures: without(store.get().failures, slot) });
+        if (!current()) return;
+        const state = store.get();
+        store.set({ ...patch(state), ...settled(state, slot) });
       },
       (error: unknown) => {
         if (!current()) return;
-        if (error instanceof StaleRunError && slot !== 'run') {
-          wanted.delete(slot);
-          wanted.delete('run');
-          ensure(store.get());
-          return;
+        const state = store.get();
+        if (error instanceof StaleRunError) {
+          const run: Slot = slot.startsWith('compare') ? 'compare run' : 'run';
+          if (slot !== run) {
+            wanted.delete(slot);
+            wanted.delete(run);
+            ensure(state);
+            return;
+          }
         }
         const sentence = error instanceof Error ? error.message : String(error);
-        store.set({ failures: { ...store.get().failures, [slot]: sentence } });
+        const after = settled(state, slot);
+        store.set({ ...after, failures: { ...after.failures, [slot]: sentence } });
         if (slot === 'runs') askAgainLater();
       },
     );
@@ -59,57 +89,90 @@ export function createLoader(
     poll = setTimeout(refresh, POLL_MILLISECONDS);
   }
 
-  async function readRuns(): Promise<Partial<State>> {
+  async function readRuns(): Promise<(state: State) => Partial<State>> {
     const [runs, order] = await Promise.all([client.runs(), hostRuns()]);
     // Nothing yet, or verdicts that the server still works on.
     if (runs.length === 0 || runs.some(({ verdict }) => verdict === null)) askAgainLater();
-    const { selectedRun } = store.get();
-    const known = runs.some(({ run }) => run === selectedRun);
-    return {
-      runs,
-      hostRuns: order,
-      selectedRun: known ? selectedRun : sickestRun(orderRuns(runs, order)),
+    return ({ selectedRun, compareRun }) => {
+      const known = (name: string | null): boolean => runs.some(({ run }) => run === name);
+      return {
+        runs,
+        hostRuns: order,
+        selectedRun: known(selectedRun) ? selectedRun : sickestRun(orderRuns(runs, order)),
+        compareRun: known(compareRun) ? compareRun : null,
+      };
     };
   }
 
   function ensure(state: State): void {
     if (!state.visible) return;
-    const { generation, run, selectedRun, selectedVariable } = state;
+    const { generation, selectedRun, compareRun } = state;
     load('runs', [generation], readRuns);
     if (state.runs === null || state.runs.length === 0 || selectedRun === null) return;
-    load('rules', [], async () => ({ rules: await client.rules() }));
-    load('run', [generation, selectedRun], () => readRun(selectedRun));
-    if (run?.run !== selectedRun) return;
-    load('context', [run], async () => ({
-      context: { run, values: await client.context(run) },
-    }));
-    const statistic = shownStatistic(run, state.statistic);
-    load('matrix', [run, statistic], async () => {
-      const [values, marks] = await Promise.all([client.matrix(run, statistic), readMarks(run)]);
-      return { matrix: { run, statistic, values, marks } };
+    load('rules', [], async () => {
+      const rules = await client.rules();
+      return () => ({ rules });
     });
-    if (selectedVariable !== null && run.variables.some(({ path }) => path === selectedVariable)) {
-      load('variable', [run, selectedVariable], async () => {
-        const [series, histogram] = await Promise.all([
-          client.series(run, selectedVariable),
-          run.histogramSteps.length > 0
-            ? client.histogram(run, selectedVariable)
-            : new Float32Array(0),
-        ]);
-        return { variable: { run, variable: selectedVariable, series, histogram } };
-      });
-    }
+    ensureRun(state, SELECTED, selectedRun);
+    if (compareRun !== null) ensureRun(state, COMPARED, compareRun);
+    else forget(state);
+  }
+
+  function ensureRun(state: State, side: Side, name: string): void {
+    const { generation, selectedVariable } = state;
+    load(side.slot('run'), [generation, name], () => readRun(side, name));
+    const { run } = side.of(state);
+    if (run?.run !== name) return;
+    load(side.slot('context'), [run], async () => {
+      const context = { run, values: await client.context(run) };
+      return (now) => side.patch(now, { context });
+    });
+    // Both runs show the same statistic; a run without it shows none.
+    const statistic = shownStatistic(state.run ?? run, state.statistic);
+    if (!columnOf(run, statistic)) return;
+    load(side.slot('matrix'), [run, statistic], async () => {
+      const [values, marks] = await Promise.all([client.matrix(run, statistic), readMarks(run)]);
+      return (now) => side.patch(now, { matrix: { run, statistic, values, marks } });
+    });
+    if (selectedVariable === null || !run.variables.some(({ path }) => path === selectedVariable))
+      return;
+    load(side.slot('variable'), [run, selectedVariable], async () => {
+      const [series, histogram] = await Promise.all([
+        client.series(run, selectedVariable),
+        run.histogramSteps.length > 0
+          ? client.histogram(run, selectedVariable)
+          : new Float32Array(0),
+      ]);
+      const variable = { run, variable: selectedVariable, series, histogram };
+      return (now) => side.patch(now, { variable });
+    });
+  }
+
+  /** Nobody compares any more: what was loaded for it, and what is on its way, is dropped. */
+  function forget(state: State): void {
+    const slots = [...wanted.keys()].filter((slot) => slot.startsWith('compare'));
+    if (slots.length === 0) return;
+    for (const slot of slots) wanted.delete(slot);
+    store.set({
+      compare: NO_DATA,
+      loading: new Set([...state.loading].filter((slot) => !slot.startsWith('compare'))),
+      failures: Object.fromEntries(
+        Object.entries(state.failures).filter(([slot]) => !slot.startsWith('compare')),
+      ),
+    });
   }
 
   /** An unchanged run stays the same object, so that nothing of it is read again. */
-  async function readRun(name: string): Promise<Partial<State>> {
+  async function readRun(side: Side, name: string): Promise<(state: State) => Partial<State>> {
     const next = await client.run(name);
-    const last = store.get().run;
-    const same = last?.run === name && last.revision !== '' && last.revision === next.revision;
-    if (same) return {};
-    return last?.run === name
-      ? { run: next }
-      : { run: next, collapsed: quietModules(next, store.get().selectedVariable) };
+    return (state) => {
+      const last = side.of(state).run;
+      if (last?.run === name && last.revision !== '' && last.revision === next.revision) return {};
+      const patch = side.patch(state, { run: next });
+      return last?.run === name || side === COMPARED
+        ? patch
+        : { ...patch, collapsed: quietModules(next, state.selectedVariable) };
+    };
   }
 
   const marks = new WeakMap<Run, Promise<Float32Array>>();
@@ -150,7 +213,16 @@ function combineMarks(names: readonly string[], grids: readonly Float32Array[]):
   return marks;
 }
 
-function without(failures: State['failures'], slot: Slot): State['failures'] {
-  if (!(slot in failures)) return failures;
-  return Object.fromEntries(Object.entries(failures).filter(([key]) => key !== slot));
+const withSlot = (slots: ReadonlySet<Slot>, slot: Slot): ReadonlySet<Slot> =>
+  slots.has(slot) ? slots : new Set([...slots, slot]);
+
+/** A slot that was answered is neither loading nor broken. */
+function settled(state: State, slot: Slot): Pick<State, 'loading' | 'failures'> {
+  const loading = new Set(state.loading);
+  loading.delete(slot);
+  const failures =
+    slot in state.failures
+      ? Object.fromEntries(Object.entries(state.failures).filter(([key]) => key !== slot))
+      : state.failures;
+  return { loading, failures };
 }

@@ -12,8 +12,17 @@ import {
 } from '../api/types';
 import { frameAtStep } from '../scale/axis';
 import { formatCount, plural, title } from '../scale/format';
+import { matcher } from '../scale/pattern';
 import { buildRows } from '../scale/rows';
-import type { State } from './state';
+import {
+  DEFAULT_VIEW,
+  NO_DATA,
+  type FlagFilter,
+  type RunData,
+  type RunOrder,
+  type State,
+  type StepRange,
+} from './state';
 
 export interface RunEntry {
   readonly summary: RunSummary;
@@ -49,6 +58,92 @@ export function sickestRun(entries: readonly RunEntry[]): string | null {
   return best?.summary.run ?? null;
 }
 
+/** In the order that was asked for; equals stay in TensorBoard's order. */
+export function sortRuns(entries: readonly RunEntry[], order: RunOrder): readonly RunEntry[] {
+  const sorted = [...entries];
+  if (order === 'verdict') {
+    sorted.sort((a, b) => rank(b) - rank(a) || worstCount(b) - worstCount(a));
+  }
+  if (order === 'name') sorted.sort((a, b) => compareNames(a.summary.run, b.summary.run));
+  return sorted;
+}
+
+const worstCount = ({ summary: { verdict, counts } }: RunEntry): number =>
+  verdict === null || verdict === 'healthy' ? 0 : counts[verdict];
+
+/** `run10` after `run9`. */
+const compareNames = new Intl.Collator('en', { numeric: true }).compare;
+
+/** One of the runs that are shown, with those of its data that are really its own. */
+export interface Side extends RunData {
+  readonly which: 'selected' | 'compared';
+  readonly name: string;
+  /** Position among TensorBoard's runs: its colour. */
+  readonly position: number;
+}
+
+/** The selected run, and the one beside it if there is one. */
+export function shownSides(state: State): Side[] {
+  const entries = orderRuns(state.runs ?? [], state.hostRuns);
+  const side = (which: Side['which'], name: string | null, data: RunData): Side[] => {
+    if (name === null) return [];
+    const own = <T extends { run: Run }>(part: T | null): T | null =>
+      part?.run.run === name ? part : null;
+    return [
+      {
+        which,
+        name,
+        position: entries.find(({ summary }) => summary.run === name)?.position ?? 0,
+        run: data.run?.run === name ? data.run : null,
+        matrix: own(data.matrix),
+        context: own(data.context),
+        variable: own(data.variable),
+      },
+    ];
+  };
+  return [
+    ...side('selected', state.selectedRun, state),
+    ...side('compared', state.compareRun, state.compareRun === null ? NO_DATA : state.compare),
+  ];
+}
+
+/**
+ * The rows of two runs side by side: the first run's variables in its order, then those that
+ * only the other one has.
+ */
+export function jointVariables(run: Run, other: Run | null): readonly Variable[] {
+  if (!other) return run.variables;
+  const known = new Set(run.variables.map(({ path }) => path));
+  return [...run.variables, ...other.variables.filter(({ path }) => !known.has(path))];
+}
+
+/** For each of these variables its column in a run's matrices; -1 where it has none. */
+export function columnsIn(run: Run, variables: readonly Variable[]): Int32Array {
+  const columns = new Map(run.variables.map(({ path }, i) => [path, i]));
+  return Int32Array.from(variables, ({ path }) => columns.get(path) ?? -1);
+}
+
+/** Frames [from, to) of a run that lie within the zoom; at least one, if there are any. */
+export function shownFrames(
+  steps: readonly number[],
+  range: StepRange | null,
+): { readonly from: number; readonly to: number } {
+  if (range === null || steps.length === 0) return { from: 0, to: steps.length };
+  const from = frameAtStep(steps, range[0]);
+  return { from, to: Math.max(from, frameAtStep(steps, range[1])) + 1 };
+}
+
+/** Has anything been changed that "reset" would bring back? */
+export function isDefaultView(state: State): boolean {
+  return (
+    state.selectedFlag === null &&
+    state.selectedVariable === null &&
+    Object.entries(DEFAULT_VIEW).every(([key, usual]) =>
+      Object.is(state[key as keyof typeof DEFAULT_VIEW], usual),
+    )
+  );
+}
+
 /** The overall verdict of a run, in one line. */
 export function verdictSentence(run: Run): string {
   const first = run.steps[0] ?? 0;
@@ -69,6 +164,37 @@ export function verdictOf(run: Run): Verdict {
 /** Ongoing flags first, in the server's ranking; those that ended follow. */
 export function splitFlags(flags: readonly Flag[]): { open: Flag[]; closed: Flag[] } {
   return { open: flags.filter((flag) => flag.open), closed: flags.filter((flag) => !flag.open) };
+}
+
+export function filterFlags(flags: readonly Flag[], filter: FlagFilter): readonly Flag[] {
+  const matches = matcher(filter.variable);
+  return flags.filter(
+    (flag) =>
+      !filter.hidden.has(flag.severity) &&
+      (filter.rule === '' || flag.rule === filter.rule) &&
+      (filter.variable === '' || flag.variables.some(matches)),
+  );
+}
+
+export interface FlagGroup {
+  /** Identifier of the likeliest cause; null for flags that name none. */
+  readonly cause: string | null;
+  readonly flags: readonly Flag[];
+}
+
+/**
+ * Flags with the same likeliest cause stand together: one change cures them. The groups, and
+ * the flags in each, keep the server's ranking. Flags without a cause stand alone.
+ */
+export function groupFlags(flags: readonly Flag[]): readonly FlagGroup[] {
+  const groups: { cause: string | null; flags: Flag[] }[] = [];
+  for (const flag of flags) {
+    const cause = flag.causes[0]?.id ?? null;
+    const group = cause === null ? undefined : groups.find((other) => other.cause === cause);
+    if (group) group.flags.push(flag);
+    else groups.push({ cause, flags: [flag] });
+  }
+  return groups;
 }
 
 export function selectedFlag(state: State): Flag | null {

@@ -1,6 +1,6 @@
 /** Everything the tab shows, as one immutable value. */
 
-import type { RuleBook, Run, RunSummary } from '../api/types';
+import type { RuleBook, Run, RunSummary, Severity } from '../api/types';
 import type { Theme } from '../host';
 import type { Spacing } from '../scale/axis';
 
@@ -25,61 +25,125 @@ export interface ContextData {
   readonly values: Float32Array;
 }
 
-/** What can be loading or broken on its own. */
-export type Slot = 'runs' | 'run' | 'matrix' | 'context' | 'variable' | 'rules';
+/** What is loaded of one run: of the selected one, and of the one it is compared with. */
+export interface RunData {
+  readonly run: Run | null;
+  readonly matrix: MatrixData | null;
+  readonly context: ContextData | null;
+  readonly variable: VariableData | null;
+}
 
-export interface State {
+export const NO_DATA: RunData = { run: null, matrix: null, context: null, variable: null };
+
+type RunSlot = keyof RunData;
+/** What can be loading or broken on its own. */
+export type Slot = 'runs' | 'rules' | RunSlot | `compare ${RunSlot}`;
+
+/** A value itself, or how far it is from its variable's own median over the steps shown. */
+export type Encoding = 'absolute' | 'relative';
+/** Variables over steps, or variables by depth at one step. */
+export type MainView = 'heatmap' | 'profile';
+/** A statistic's own scale (mostly logarithmic), or a linear one. */
+export type ValueScale = 'own' | 'linear';
+/** First and last step shown, both included. */
+export type StepRange = readonly [from: number, to: number];
+
+export const RUN_ORDERS = ['tensorboard', 'verdict', 'name'] as const;
+export type RunOrder = (typeof RUN_ORDERS)[number];
+
+/** Which flags are listed: all conditions must hold. */
+export interface FlagFilter {
+  /** Severities that are left out. */
+  readonly hidden: ReadonlySet<Severity>;
+  /** Only this rule; empty for all. */
+  readonly rule: string;
+  /** Only flags of a variable that matches this regular expression; empty for all. */
+  readonly variable: string;
+}
+
+export const ALL_FLAGS: FlagFilter = { hidden: new Set(), rule: '', variable: '' };
+
+export interface State extends RunData {
   readonly theme: Theme;
   readonly visible: boolean;
 
   readonly runs: readonly RunSummary[] | null;
   /** TensorBoard's order of all its runs: decides order and colours. */
   readonly hostRuns: readonly string[];
-  readonly run: Run | null;
-  readonly matrix: MatrixData | null;
-  readonly context: ContextData | null;
-  readonly variable: VariableData | null;
+  /** The second run, loaded like the first; empty without one. */
+  readonly compare: RunData;
   readonly rules: RuleBook | null;
+  /** What the server has been asked for and has not answered yet. */
+  readonly loading: ReadonlySet<Slot>;
   /** Sentences about what could not be loaded. */
   readonly failures: Readonly<Partial<Record<Slot, string>>>;
   /** Grows with every reload. */
   readonly generation: number;
 
   readonly selectedRun: string | null;
+  /** The run beside the selected one; null: only one is shown. */
+  readonly compareRun: string | null;
   readonly selectedFlag: string | null;
   readonly selectedVariable: string | null;
   readonly statistic: string;
+  /** The step everything is read off at; null: the last one, also while the run grows. */
   readonly selectedStep: number | null;
+  /** A second step, for the layer profile and the histograms; null: none. */
+  readonly compareStep: number | null;
+  /** Zoom; null: all steps, also while the run grows. */
+  readonly stepRange: StepRange | null;
+
+  readonly view: MainView;
+  readonly encoding: Encoding;
   readonly spacing: Spacing;
+  readonly valueScale: ValueScale;
   readonly collapsed: ReadonlySet<string>;
-  readonly filter: string;
+  /** Regular expression on the paths of variables; empty: all. */
+  readonly rowFilter: string;
+  readonly flagFilter: FlagFilter;
+  /** Regular expression on the names of runs; empty: all. */
+  readonly runFilter: string;
+  readonly runOrder: RunOrder;
   /** Rule whose card is open. */
   readonly openRule: string | null;
 }
 
 export const DEFAULT_STATISTIC = 'gradient_rms';
 
+/** What the "reset" button brings back. */
+export const DEFAULT_VIEW = {
+  statistic: DEFAULT_STATISTIC,
+  selectedStep: null,
+  compareStep: null,
+  stepRange: null,
+  view: 'heatmap',
+  encoding: 'absolute',
+  spacing: 'steps',
+  valueScale: 'own',
+  rowFilter: '',
+  flagFilter: ALL_FLAGS,
+} as const satisfies Partial<State>;
+
 export function initialState(theme: Theme): State {
   return {
+    ...NO_DATA,
+    ...DEFAULT_VIEW,
     theme,
     visible: true,
     runs: null,
     hostRuns: [],
-    run: null,
-    matrix: null,
-    context: null,
-    variable: null,
+    compare: NO_DATA,
     rules: null,
+    loading: new Set(),
     failures: {},
     generation: 0,
     selectedRun: null,
+    compareRun: null,
     selectedFlag: null,
     selectedVariable: null,
-    statistic: DEFAULT_STATISTIC,
-    selectedStep: null,
-    spacing: 'steps',
     collapsed: new Set(),
-    filter: '',
+    runFilter: '',
+    runOrder: 'tensorboard',
     openRule: null,
   };
 }

@@ -15,6 +15,7 @@ import { createStepAxis, frameAtX, stepX, type StepAxis } from '../scale/axis';
 import { PALETTES, ramp } from '../scale/colour';
 import { fitDomain, type Domain } from '../scale/domain';
 import { formatCount, formatInterval, formatValue, plural, title } from '../scale/format';
+import { matcher } from '../scale/pattern';
 import { reduceRow, type Grid, type Strip } from '../scale/reduce';
 import { buildRows, worstOf, type Row } from '../scale/rows';
 import type { Actions } from '../store/actions';
@@ -22,7 +23,7 @@ import { columnOf, ruleTitle, selectedFlag, shownFrame } from '../store/selector
 import type { MatrixData, State } from '../store/state';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
-import { createToolbar, pattern } from './toolbar';
+import { createToolbar } from './toolbar';
 import type { View } from './view';
 
 /** What a matrix says, prepared once for all of its drawings. */
@@ -75,7 +76,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const prepareRows = onChange(
     (run: Run | null, collapsed: ReadonlySet<string>, filter: string) => {
       strips.clear();
-      rows = run ? buildRows(run.variables, collapsed, pattern(filter)) : [];
+      rows = run ? buildRows(run.variables, collapsed, matcher(filter)) : [];
       rowsBox.style.height = `${AXIS + rows.length * ROW + 8}px`;
     },
   );
@@ -531,7 +532,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       state = next;
       const matrix = next.matrix?.run.run === next.selectedRun ? next.matrix : null;
       preparePicture(matrix);
-      prepareRows(matrix?.run ?? null, next.collapsed, next.filter);
+      prepareRows(matrix?.run ?? null, next.collapsed, next.rowFilter);
       prepareFlags(next.run?.flags);
       toolbar.update(next, picture?.domain ?? null);
       revealVariable(matrix ? next.selectedVariable : null);

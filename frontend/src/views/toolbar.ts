@@ -6,6 +6,7 @@ import type { Theme } from '../host';
 import { PALETTES, ramp, RAMP_SIZE } from '../scale/colour';
 import { position, ticks, type Domain } from '../scale/domain';
 import { formatNumber, formatShare, title } from '../scale/format';
+import { isPattern } from '../scale/pattern';
 import { worstOf } from '../scale/rows';
 import { createDrawing } from '../draw/canvas';
 import { drawMissing, drawNonfinite, drawZero } from '../draw/marks';
@@ -47,7 +48,7 @@ export function createToolbar(parent: HTMLElement, actions: Actions): Toolbar {
     placeholder: 'Filter variables (regex)',
     'aria-label': 'Filter variables by regular expression',
     oninput: () => {
-      actions.setFilter(filter.value);
+      actions.setRowFilter(filter.value);
     },
   });
   const spacing = h('select', {
@@ -150,8 +151,8 @@ export function createToolbar(parent: HTMLElement, actions: Actions): Toolbar {
       drawOptions(run.statistics);
       select.value = name;
       spacing.value = state.spacing;
-      if (document.activeElement !== filter) filter.value = state.filter;
-      filter.setAttribute('aria-invalid', String(!isPattern(state.filter)));
+      if (document.activeElement !== filter) filter.value = state.rowFilter;
+      filter.setAttribute('aria-invalid', String(!isPattern(state.rowFilter)));
       drawMeaning(columnOf(run, name));
       drawScale(nextDomain, state.theme);
     },
@@ -160,26 +161,6 @@ export function createToolbar(parent: HTMLElement, actions: Actions): Toolbar {
       element.remove();
     },
   };
-}
-
-/** A half-typed pattern is no error; it is taken literally. */
-export function pattern(text: string): (path: string) => boolean {
-  if (text === '') return () => true;
-  try {
-    const expression = new RegExp(text, 'i');
-    return (path) => expression.test(path);
-  } catch {
-    return (path) => path.includes(text);
-  }
-}
-
-function isPattern(text: string): boolean {
-  try {
-    new RegExp(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function drawLegend(

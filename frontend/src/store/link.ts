@@ -1,0 +1,95 @@
+/**
+ * What is seen <-> what stands in the address: short texts by name, absent where the view is
+ * as it is by default.
+ */
+
+import { SEVERITIES, type Severity } from '../api/types';
+import type { Link } from '../host';
+import { ALL_FLAGS, DEFAULT_VIEW, type FlagFilter, type State, type StepRange } from './state';
+
+type Linked = Pick<
+  State,
+  | 'selectedRun'
+  | 'compareRun'
+  | 'selectedFlag'
+  | 'selectedVariable'
+  | 'statistic'
+  | 'selectedStep'
+  | 'compareStep'
+  | 'stepRange'
+  | 'view'
+  | 'encoding'
+  | 'spacing'
+  | 'valueScale'
+  | 'rowFilter'
+  | 'flagFilter'
+>;
+
+/** Every key, with an empty text where there is nothing to keep. */
+export function linkOf(state: Linked): Link {
+  const unless = (usual: string, value: string): string => (value === usual ? '' : value);
+  const step = (value: number | null): string => (value === null ? '' : String(value));
+  return {
+    run: state.selectedRun ?? '',
+    compare: state.compareRun ?? '',
+    flag: state.selectedFlag ?? '',
+    variable: state.selectedVariable ?? '',
+    statistic: unless(DEFAULT_VIEW.statistic, state.statistic),
+    step: step(state.selectedStep),
+    compareStep: step(state.compareStep),
+    zoom: state.stepRange?.join('-') ?? '',
+    view: unless(DEFAULT_VIEW.view, state.view),
+    encoding: unless(DEFAULT_VIEW.encoding, state.encoding),
+    axis: unless(DEFAULT_VIEW.spacing, state.spacing),
+    values: unless(DEFAULT_VIEW.valueScale, state.valueScale),
+    rows: state.rowFilter,
+    hide: [...state.flagFilter.hidden].sort().join(','),
+    rule: state.flagFilter.rule,
+    flags: state.flagFilter.variable,
+  };
+}
+
+/** The selection that an address describes; what it does not name is as by default. */
+export function selectionOf(address: Link): Linked {
+  const link: Link = Object.fromEntries(Object.entries(address).filter(([, text]) => text !== ''));
+  return {
+    selectedRun: link.run ?? null,
+    compareRun: link.compare ?? null,
+    selectedFlag: link.flag ?? null,
+    selectedVariable: link.variable ?? null,
+    statistic: link.statistic ?? DEFAULT_VIEW.statistic,
+    selectedStep: step(link.step),
+    compareStep: step(link.compareStep),
+    stepRange: range(link.zoom),
+    view: oneOf(['heatmap', 'profile'], link.view),
+    encoding: oneOf(['absolute', 'relative'], link.encoding),
+    spacing: oneOf(['steps', 'frames', 'log'], link.axis),
+    valueScale: oneOf(['own', 'linear'], link.values),
+    rowFilter: link.rows ?? '',
+    flagFilter: flagFilter(link),
+  };
+}
+
+function step(text: string | undefined): number | null {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : null;
+}
+
+function range(text: string | undefined): StepRange | null {
+  const [, from, to] = /^(\d+)-(\d+)$/.exec(text ?? '') ?? [];
+  return from !== undefined && to !== undefined && Number(from) <= Number(to)
+    ? [Number(from), Number(to)]
+    : null;
+}
+
+/** The first choice is the usual one. */
+function oneOf<T extends string>(choices: readonly [T, ...T[]], text: string | undefined): T {
+  return choices.find((choice) => choice === text) ?? choices[0];
+}
+
+function flagFilter(link: Link): FlagFilter {
+  const hidden = (link.hide ?? '')
+    .split(',')
+    .filter((name): name is Severity => SEVERITIES.some((severity) => severity === name));
+  if (hidden.length === 0 && !link.rule && !link.flags) return ALL_FLAGS;
+  return { hidden: new Set(hidden), rule: link.rule ?? '', variable: link.flags ?? '' };
+}
