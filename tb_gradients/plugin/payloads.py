@@ -18,6 +18,7 @@ import numpy as np
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity, json_number
 from tb_gradients.frames import FloatArray, Variable
+from tb_gradients.plugin import reduction
 from tb_gradients.plugin.judging import Judgement
 from tb_gradients.plugin.store import LoadedRun, RunSummary
 from tb_gradients.plugin.view import RunView
@@ -104,6 +105,30 @@ def flag_id(flag: Flag) -> str:
 def matrix(view: RunView, statistic: str) -> bytes:
     """float32 [steps, variables]; ``UnknownNameError`` if there is no such statistic."""
     return _floats(view.matrix(statistic))
+
+
+def picture(view: RunView, statistic: str, columns: int, steps: tuple[float, float]) -> bytes:
+    """The same as a picture of at most so many columns, of the frames at these steps.
+
+    See ``docs/http_api.md`` for the layout; ``UnknownNameError`` if there is no such statistic.
+    """
+    shown = _between(view, steps)
+    share = view.unit(statistic) == "share"
+    return reduction.pack(view.matrix(statistic)[shown], columns, shown.start, share=share)
+
+
+def marks(view: RunView, columns: int, steps: tuple[float, float]) -> bytes:
+    """uint8 [columns, variables]: 1 where a gradient or weight was not finite."""
+    return reduction.any_of(view.marks()[_between(view, steps)], columns).tobytes()
+
+
+def _between(view: RunView, steps: tuple[float, float]) -> slice:
+    """The frames from one step to another, both included."""
+    first, last = steps
+    return slice(
+        int(np.searchsorted(view.steps, first, "left")),
+        int(np.searchsorted(view.steps, last, "right")),
+    )
 
 
 def series(view: RunView, path: str) -> bytes:

@@ -8,6 +8,7 @@ Does not know how runs are read, judged or laid out.
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
             "/runs": self._runs,
             "/run": self._run,
             "/matrix": self._matrix,
+            "/marks": self._marks,
             "/series": self._series,
             "/context": self._context,
             "/histogram": self._histogram,
@@ -90,7 +92,15 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
     def _matrix(self, request: wrappers.Request) -> wrappers.Response:
         statistic = _argument(request, "statistic")
         loaded, _ = self._load(request)
-        return _binary(request, payloads.matrix(loaded.view, statistic))
+        if "columns" not in request.args:
+            return _binary(request, payloads.matrix(loaded.view, statistic))
+        columns, steps = _count(request, "columns"), _steps(request)
+        return _binary(request, payloads.picture(loaded.view, statistic, columns, steps))
+
+    def _marks(self, request: wrappers.Request) -> wrappers.Response:
+        columns, steps = _count(request, "columns"), _steps(request)
+        loaded, _ = self._load(request)
+        return _binary(request, payloads.marks(loaded.view, columns, steps))
 
     def _series(self, request: wrappers.Request) -> wrappers.Response:
         path = _argument(request, "variable")
@@ -169,6 +179,21 @@ def _argument(request: wrappers.Request, name: str) -> str:
     return value
 
 
+def _count(request: wrappers.Request, name: str) -> int:
+    text = _argument(request, name)
+    if not text.isdecimal() or int(text) < 1:
+        raise _RequestError(400, f"The argument {name!r} has to be a whole number from 1 on.")
+    return int(text)
+
+
+def _steps(request: wrappers.Request) -> tuple[float, float]:
+    """First and last step asked for; all of them without arguments."""
+    try:
+        return float(request.args.get("from", "-inf")), float(request.args.get("to", "inf"))
+    except ValueError as error:
+        raise _RequestError(400, "The arguments 'from' and 'to' have to be numbers.") from error
+
+
 def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Response:
     # Serialized here: `Respond` would walk over every value once more to clean it.
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
@@ -176,7 +201,9 @@ def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Res
 
 
 def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:
-    return _respond(request, content, "application/octet-stream")
+    # TensorBoard compresses text only; level 3 as it does: most of the gain, little of the time.
+    packed = gzip.compress(content, compresslevel=3, mtime=0)
+    return _respond(request, packed, "application/octet-stream", content_encoding="gzip")
 
 
 def _error(

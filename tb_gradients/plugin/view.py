@@ -12,10 +12,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, FormatError, Recording, RunContext, Variable
 from tb_gradients.reading.source import HistogramFrame, RunData
+
+_NONFINITE = {"gradient_nonfinite_count": 1, "weight_nonfinite_count": 1, "nonfinite_age": 0}
+"""Statistics that mark a variable as non-finite, with the least value that does."""
 
 
 class UnknownNameError(LookupError):
@@ -66,6 +70,19 @@ class RunView:
                 values = spread
             parts.append(values)
         return _stacked(parts, len(paths))
+
+    def unit(self, statistic: str) -> str:
+        """Unit of a statistic; empty if there is no such one."""
+        return next((c.unit for c in self.statistics if c.name == statistic), "")
+
+    def marks(self) -> npt.NDArray[np.bool_]:
+        """[steps, variables]: not finite at that frame, or since the one before it."""
+        found = np.zeros((len(self.steps), len(self.variables)), np.bool_)
+        known = {column.name for column in self.statistics}
+        for name, least in _NONFINITE.items():
+            if name in known:
+                found |= self.matrix(name) >= least
+        return found
 
     def series(self, path: str) -> FloatArray:
         """float32 [steps, statistics] of one variable; ``UnknownNameError`` if there is none."""

@@ -198,6 +198,10 @@ def sentence(answer: Any) -> str:
         ("run", {"run": "nope"}, 404, "'nope'"),
         ("matrix", {"run": "nope", "statistic": "gradient_norm"}, 404, "'nope'"),
         ("matrix", {"run": "sick", "statistic": "nope"}, 404, "'nope'"),
+        ("matrix", {"run": "sick", "statistic": "nope", "columns": "9"}, 404, "'nope'"),
+        ("matrix", {"run": "sick", "statistic": "gradient_norm", "columns": "0"}, 400, "columns"),
+        ("marks", {"run": "sick"}, 400, "?columns="),
+        ("marks", {"run": "sick", "columns": "9", "from": "x"}, 400, "from"),
         ("series", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
         ("histogram", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
         ("context", {"run": "sick", "revision": "nope"}, 409, "ask for the run again"),
@@ -235,9 +239,11 @@ def test_head_answers_without_a_body(browser: Browser) -> None:
         (RuntimeError("the disk is full"), 500),
     ],
 )
-@pytest.mark.parametrize("route", ["runs", "run", "matrix", "series", "context", "histogram"])
+@pytest.mark.parametrize(
+    "route", ["runs", "run", "matrix", "marks", "series", "context", "histogram"]
+)
 def test_errors_of_the_host_have_our_shape(route: str, error: Exception, status: int) -> None:
-    arguments = {"run": "r", "statistic": "gradient_norm", "variable": "v"}
+    arguments = {"run": "r", "statistic": "gradient_norm", "variable": "v", "columns": "9"}
     answer = broken(error).get(route, **arguments)
     assert answer.status_code == status
     body = json.loads(answer.data)
