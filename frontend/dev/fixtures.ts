@@ -295,6 +295,22 @@ const floats = (values: readonly number[]): Answer => ({
   body: new Uint8Array(Float32Array.from(values).buffer),
 });
 
+/** 1 where anything of a column's frames is NaN; the made-up runs have one frame a column. */
+function marksOf(
+  run: FixtureRun,
+  steps: readonly number[],
+  variables: readonly FixtureVariable[],
+  columns: number,
+): Answer {
+  if (columns < steps.length) return json({ error: 'The made-up runs are small.' }, 400);
+  const body = Uint8Array.from(
+    steps.flatMap((step) =>
+      variables.map((v, row) => Number(valueOf(run, v, row, step, 'nonfinite_age') >= 0)),
+    ),
+  );
+  return { status: 200, type: 'application/octet-stream', body };
+}
+
 /** Answer an address such as `matrix?run=healthy&statistic=gradient_rms`. */
 export function answer(address: string): Answer {
   const { pathname, searchParams } = new URL(address, 'http://fixtures/');
@@ -316,6 +332,8 @@ export function answer(address: string): Answer {
         steps.flatMap((step) => variables.map((v, i) => valueOf(run, v, i, step, name))),
       );
     }
+    case 'marks':
+      return marksOf(run, steps, variables, Number(searchParams.get('columns')));
     case 'context':
       return floats(steps.flatMap((step) => CONTEXT.map(({ name }) => contextOf(run, step, name))));
     case 'series':

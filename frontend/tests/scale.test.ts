@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { Column } from '../src/api/types';
-import { createStepAxis, frameAtStep, frameAtX, stepX } from '../src/scale/axis';
+import {
+  createStepAxis,
+  frameAtStep,
+  frameAtX,
+  frameAxis,
+  jointSteps,
+  stepX,
+} from '../src/scale/axis';
 import { PALETTES, ramp, RAMP_SIZE, runColour } from '../src/scale/colour';
 import { fitDomain, isZero, position, ticks } from '../src/scale/domain';
 import {
@@ -12,7 +19,7 @@ import {
   title,
 } from '../src/scale/format';
 import { readHistogram, signedShares } from '../src/scale/histogram';
-import { reduceRow, stretches } from '../src/scale/reduce';
+import { reduceRow, seriesGrid, stretches, type Grid } from '../src/scale/reduce';
 
 const column = (fields: Partial<Column>): Column => ({
   name: 'x',
@@ -99,6 +106,47 @@ describe('the step axis', () => {
     expect(stepX(axis, 15)).toBe(150);
   });
 
+  it('is shared by two runs, step by step', () => {
+    const steps = jointSteps([0, 10, 20], [0, 15, 30]);
+    expect(steps).toEqual([0, 10, 15, 20, 30]);
+    const shared = createStepAxis(steps, 400, 'steps');
+    const first = frameAxis(shared, [0, 10, 20]);
+    const second = frameAxis(shared, [0, 15, 30]);
+    expect([...first.start]).toEqual([0, 100, 200]);
+    expect([...first.end]).toEqual([100, 200, 300]);
+    expect([...second.start]).toEqual([0, 150, 300]);
+    expect([...second.end]).toEqual([150, 300, 400]);
+    expect(frameAxis(shared, shared.steps)).toBe(shared);
+  });
+
+  it('gives frames beyond a zoom no pixel', () => {
+    const steps = [0, 10, 20, 30, 40, 50];
+    const zoomed = createStepAxis(steps.slice(2, 4), 200, 'steps');
+    const axis = frameAxis(zoomed, steps);
+    expect([...axis.start]).toEqual([0, 0, 0, 100, 200, 200]);
+    expect([...axis.end]).toEqual([0, 0, 100, 200, 200, 200]);
+    expect(frameAtX(axis, 0)).toBe(2);
+    expect(frameAtX(axis, 199)).toBe(3);
+    const strip = reduceRow(seriesGrid(Float32Array.of(9, 9, 1, 2, 9, 9)), [0], axis, 'both');
+    expect([strip.high[0], strip.high[99], strip.high[100], strip.high[199]]).toEqual([1, 1, 2, 2]);
+  });
+
+  it('gives an early start room on a logarithmic scale', () => {
+    const axis = createStepAxis([0, 1, 10, 100, 1000], 300, 'log');
+    expect(axis.start[2]).toBeGreaterThan(80);
+    expect(axis.start[4]).toBeLessThan(300);
+    expect(axis.ticks.length).toBeGreaterThan(2);
+    expect(axis.ticks.every(({ x }, i) => i === 0 || x >= (axis.ticks[i - 1]?.x ?? 0) + 60)).toBe(
+      true,
+    );
+  });
+
+  it('has a place for steps outside of it', () => {
+    const axis = createStepAxis([10, 20], 100, 'steps');
+    expect(stepX(axis, 5)).toBe(-1);
+    expect(stepX(axis, 500)).toBe(100);
+  });
+
   it('bears no frames and one frame', () => {
     expect(createStepAxis([], 100, 'steps').ticks).toEqual([]);
     expect(createStepAxis([7], 100, 'steps').ticks[0]).toMatchObject({ x: 0, label: '7' });
@@ -107,37 +155,56 @@ describe('the step axis', () => {
 
 describe('reducing steps to pixels', () => {
   const axis = createStepAxis([0, 1, 2, 3], 2, 'frames');
+  const grid = (values: number[], rows = 1, marks: number[] | null = null): Grid => {
+    const high = Float32Array.from(values);
+    const edges = Int32Array.from({ length: values.length / rows + 1 }, (_, i) => i);
+    return { rows, edges, high, low: high, marks: marks && Uint8Array.from(marks) };
+  };
 
   it('keeps the smallest and the largest value, never a mean', () => {
-    const grid = { values: Float32Array.of(1, 100, 5, 7), columns: 1 };
-    const { low, high } = reduceRow(grid, null, [0], axis, 'both');
+    const { low, high } = reduceRow(grid([1, 100, 5, 7]), [0], axis, 'both');
     expect([...low]).toEqual([1, 5]);
     expect([...high]).toEqual([100, 7]);
   });
 
   it('keeps a single non-finite step', () => {
-    const grid = { values: Float32Array.of(1, 1, 1, 1), columns: 1 };
-    const marks = { values: Float32Array.of(0, 1, 0, 0), columns: 1 };
-    expect([...reduceRow(grid, marks, [0], axis, 'both').marked]).toEqual([1, 0]);
+    const marked = grid([1, 1, 1, 1], 1, [0, 1, 0, 0]);
+    expect([...reduceRow(marked, [0], axis, 'both').marked]).toEqual([1, 0]);
   });
 
   it('ignores what was not measured, unless nothing was', () => {
-    const grid = { values: Float32Array.of(NaN, 3, NaN, NaN), columns: 1 };
-    const { low, high } = reduceRow(grid, null, [0], axis, 'both');
+    const { low, high } = reduceRow(grid([NaN, 3, NaN, NaN]), [0], axis, 'both');
     expect([...low]).toEqual([3, NaN]);
     expect([...high]).toEqual([3, NaN]);
   });
 
   it('shows a closed module by its worst variable', () => {
-    const grid = { values: Float32Array.of(0.1, 0.9, 0.2, 0.8), columns: 2 };
     const one = createStepAxis([0, 1], 2, 'frames');
     const strip = (worst: 'high' | 'low' | 'both') => {
-      const { low, high } = reduceRow(grid, null, [0, 1], one, worst);
+      const { low, high } = reduceRow(grid([0.1, 0.9, 0.2, 0.8], 2), [0, 1], one, worst);
       return [low[0], high[0]].map((value) => Number((value ?? NaN).toFixed(3)));
     };
     expect(strip('high')).toEqual([0.9, 0.9]);
     expect(strip('low')).toEqual([0.1, 0.1]);
     expect(strip('both')).toEqual([0.1, 0.9]);
+  });
+
+  it('draws a column of several frames over all of their pixels', () => {
+    const picture: Grid = {
+      rows: 1,
+      edges: Int32Array.of(0, 2, 4),
+      low: Float32Array.of(1, 2),
+      high: Float32Array.of(10, 20),
+      marks: null,
+    };
+    const wide = createStepAxis([0, 1, 2, 3], 8, 'frames');
+    const { low, high } = reduceRow(picture, [0], wide, 'both');
+    expect([...low]).toEqual([1, 1, 1, 1, 2, 2, 2, 2]);
+    expect([...high]).toEqual([10, 10, 10, 10, 20, 20, 20, 20]);
+  });
+
+  it('shows a variable that the run does not have as not measured', () => {
+    expect([...reduceRow(grid([1, 1, 1, 1]), [], axis, 'both').high]).toEqual([NaN, NaN]);
   });
 
   it('finds stretches', () => {

@@ -7,10 +7,18 @@
  */
 
 import { decodeError, decodeFloats, decodeRules, decodeRun, decodeRuns } from './decode';
+import { decodePicture, type Picture } from './picture';
 import type { RuleBook, Run, RunSummary } from './types';
 
 /** A run and the state of it that numbers are wanted for. */
 type RunState = Pick<Run, 'run' | 'revision'>;
+
+/** Part of a run, in so many columns at most. */
+export interface Cut {
+  readonly columns: number;
+  /** First and last step; null: all. */
+  readonly steps: readonly [number, number] | null;
+}
 
 /** The run has grown since it was asked for: its steps have to be read again. */
 export class StaleRunError extends Error {}
@@ -20,6 +28,10 @@ export interface Client {
   run(run: string): Promise<Run>;
   /** [steps, variables], row-major. */
   matrix(run: RunState, statistic: string): Promise<Float32Array>;
+  /** The same as a picture, for a run that is too large to send. */
+  picture(run: RunState, statistic: string, cut: Cut): Promise<Picture>;
+  /** [columns, variables]: 1 where a gradient or weight was not finite. */
+  marks(run: RunState, cut: Cut): Promise<Uint8Array>;
   /** [steps, statistics] of one variable. */
   series(run: RunState, variable: string): Promise<Float32Array>;
   /** [steps, context columns]. */
@@ -47,19 +59,31 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
   }
   const json = async (route: string, parameters?: Record<string, string>): Promise<unknown> =>
     (await get(route, parameters)).json();
-  const floats = async (
+  const bytes = async (
     route: string,
     { run, revision }: RunState,
     parameters: Record<string, string> = {},
-  ): Promise<Float32Array> => {
+  ): Promise<ArrayBuffer> => {
     const state = revision === '' ? { run } : { run, revision };
-    return decodeFloats(await (await get(route, { ...state, ...parameters })).arrayBuffer());
+    return (await get(route, { ...state, ...parameters })).arrayBuffer();
   };
+  const floats = async (
+    route: string,
+    run: RunState,
+    parameters: Record<string, string> = {},
+  ): Promise<Float32Array> => decodeFloats(await bytes(route, run, parameters));
+  const part = ({ columns, steps }: Cut): Record<string, string> => ({
+    columns: String(columns),
+    ...(steps ? { from: String(steps[0]), to: String(steps[1]) } : {}),
+  });
 
   return {
     runs: async () => decodeRuns(await json('runs')),
     run: async (run) => decodeRun(await json('run', { run })),
     matrix: (run, statistic) => floats('matrix', run, { statistic }),
+    picture: async (run, statistic, cut) =>
+      decodePicture(await bytes('matrix', run, { statistic, ...part(cut) })),
+    marks: async (run, cut) => new Uint8Array(await bytes('marks', run, part(cut))),
     series: (run, variable) => floats('series', run, { variable }),
     context: (run) => floats('context', run),
     histogram: (run, variable) => floats('histogram', run, { variable }),

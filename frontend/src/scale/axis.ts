@@ -47,39 +47,91 @@ function edges(
   if (spacing === 'frames' || count < 2) return (i) => (width * i) / Math.max(1, count);
   const first = steps[0] ?? 0;
   const last = steps[count - 1] ?? first;
-  // The last frame has no successor; it gets the width of the one before it.
-  const tail = Math.max(1, last - (steps[count - 2] ?? last));
-  const scale = width / (last + tail - first);
-  return (i) => (i >= count ? width : ((steps[i] ?? 0) - first) * scale);
+  const end = last + lastGap(steps) - first;
+  const place = spacing === 'log' ? Math.log1p : (step: number): number => step;
+  const scale = width / place(end);
+  return (i) => (i >= count ? width : place((steps[i] ?? 0) - first) * scale);
+}
+
+/** The last frame has no successor; it gets the width of the one before it. */
+const lastGap = (steps: readonly number[]): number =>
+  Math.max(1, (steps.at(-1) ?? 0) - (steps.at(-2) ?? steps.at(-1) ?? 0));
+
+/**
+ * The frames of one run on an axis that it shares with another run, or that shows a part of
+ * them: a frame that is not seen ends where it starts.
+ */
+export function frameAxis(shared: StepAxis, steps: readonly number[]): StepAxis {
+  if (steps === shared.steps) return shared;
+  const { width } = shared;
+  const count = steps.length;
+  const start = new Int32Array(count);
+  const end = new Int32Array(count);
+  const last = (steps[count - 1] ?? 0) + lastGap(steps);
+  for (let i = 0; i < count; i++) {
+    const from = Math.floor(stepX(shared, steps[i] ?? 0));
+    const to = Math.floor(stepX(shared, i + 1 < count ? (steps[i + 1] ?? 0) : last));
+    const before = to <= 0;
+    const beyond = from >= width || (steps[i] ?? 0) > (shared.steps.at(-1) ?? 0);
+    start[i] = before ? 0 : beyond ? width : Math.max(0, from);
+    end[i] = before ? 0 : beyond ? width : Math.min(width, Math.max(to, from + 1));
+  }
+  return { ...shared, steps, start, end };
+}
+
+/** The steps of both, without doubles: one axis for two runs. */
+export function jointSteps(one: readonly number[], other: readonly number[]): readonly number[] {
+  if (one === other || other.length === 0) return one;
+  if (one.length === 0) return other;
+  return [...new Set([...one, ...other])].sort((a, b) => a - b);
 }
 
 function stepTicks(
   axis: Omit<StepAxis, 'ticks'>,
   spacing: Spacing,
 ): { x: number; label: string }[] {
-  const { steps, start, width } = axis;
+  const { steps, width } = axis;
   if (steps.length === 0) return [];
   const most = Math.max(2, Math.floor(width / 90));
-  const wanted =
-    spacing === 'steps'
-      ? linearTicks(steps[0] ?? 0, steps.at(-1) ?? 0, most).filter(Number.isInteger)
-      : linearTicks(0, steps.length - 1, most)
-          .filter(Number.isInteger)
-          .map((i) => steps[i] ?? 0);
-  return wanted.map((step) => ({
-    x: spacing === 'steps' ? stepX(axis, step) : (start[frameAtStep(steps, step)] ?? 0),
-    label: formatCount(step),
-  }));
+  let room = -Infinity;
+  return tickSteps(steps, spacing, most).flatMap((step) => {
+    const x = stepX(axis, step);
+    if (x < room) return [];
+    room = x + 60;
+    return [{ x, label: formatCount(step) }];
+  });
 }
 
-/** Where a step lies, also between two frames. */
+function tickSteps(steps: readonly number[], spacing: Spacing, most: number): number[] {
+  const first = steps[0] ?? 0;
+  const last = steps.at(-1) ?? first;
+  switch (spacing) {
+    case 'steps':
+      return linearTicks(first, last, most).filter(Number.isInteger);
+    case 'frames':
+      return linearTicks(0, steps.length - 1, most)
+        .filter(Number.isInteger)
+        .map((i) => steps[i] ?? 0);
+    case 'log': {
+      const places = Array.from({ length: most }, (_, i) =>
+        Math.expm1((Math.log1p(last - first) * i) / most),
+      );
+      return [...new Set(places.map((away) => first + Number(away.toPrecision(1))))].filter(
+        Number.isInteger,
+      );
+    }
+  }
+}
+
+/** Where a step lies, also between two frames; -1 before the axis, its width beyond it. */
 export function stepX(axis: Omit<StepAxis, 'ticks'>, step: number): number {
+  if (step < (axis.steps[0] ?? 0)) return -1;
   const frame = frameAtStep(axis.steps, step);
   const [x, end] = [axis.start[frame] ?? 0, axis.end[frame] ?? 0];
   const here = axis.steps[frame] ?? 0;
-  const next = axis.steps[frame + 1];
-  if (next === undefined || step <= here) return x;
-  return x + ((end - x) * (step - here)) / (next - here);
+  const next = axis.steps[frame + 1] ?? here + lastGap(axis.steps);
+  if (step <= here) return x;
+  return x + (end - x) * Math.min(1, (step - here) / (next - here));
 }
 
 /** Index of the last frame at or before a step; the first frame for earlier steps. */

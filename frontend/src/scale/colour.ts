@@ -8,7 +8,7 @@
  */
 
 import type { Theme } from '../host';
-import { position, type Domain } from './domain';
+import { isDiverging, position, type Domain } from './domain';
 
 export interface Palette {
   readonly surface: string;
@@ -115,11 +115,12 @@ export type Ramp = Uint8ClampedArray;
 const ramps = new Map<string, Ramp>();
 
 export function ramp(theme: Theme, kind: Domain['kind']): Ramp {
-  const key = `${theme} ${kind === 'signed'}`;
+  const diverging = isDiverging(kind);
+  const key = `${theme} ${diverging}`;
   let found = ramps.get(key);
   if (!found) {
-    const stops = (kind === 'signed' ? DIVERGING[theme] : VIRIDIS).map(channels);
-    const [from, to] = kind === 'signed' ? [0, 1] : CUT[theme];
+    const stops = (diverging ? DIVERGING[theme] : VIRIDIS).map(channels);
+    const [from, to] = diverging ? [0, 1] : CUT[theme];
     found = new Uint8ClampedArray(3 * RAMP_SIZE);
     for (let i = 0; i < RAMP_SIZE; i++) {
       found.set(between(stops, from + ((to - from) * i) / (RAMP_SIZE - 1)), 3 * i);

@@ -9,7 +9,8 @@
 import type { Column } from '../api/types';
 
 export interface Domain {
-  readonly kind: 'log' | 'signed' | 'linear';
+  /** `ratio` and `change` tell how far a value is from another one: see `relate.ts`. */
+  readonly kind: 'log' | 'signed' | 'linear' | 'ratio' | 'change';
   /** Of magnitudes for `signed`. */
   readonly low: number;
   readonly high: number;
@@ -20,18 +21,24 @@ export const measured = (value: number): boolean => !Number.isNaN(value);
 /** Fewer decades than this would paint harmless noise in all colours. */
 const FEWEST_DECADES = 3;
 
-/** The smallest sensible scale that holds all finite values. */
-export function fitDomain(column: Column, values: Float32Array): Domain {
+/** Colours grow in both directions from the middle of the scale. */
+export const isDiverging = (kind: Domain['kind']): boolean =>
+  kind === 'signed' || kind === 'ratio' || kind === 'change';
+
+/** The smallest sensible scale that holds all finite values of these arrays. */
+export function fitDomain(column: Column, ...parts: readonly Float32Array[]): Domain {
   if (column.unit === 'share') return { kind: 'linear', low: 0, high: 1 };
   let low = Infinity;
   let high = 0;
   let negative = false;
-  for (const value of values) {
-    const magnitude = Math.abs(value);
-    if (!(magnitude > 0 && magnitude < Infinity)) continue;
-    if (value < 0) negative = true;
-    if (magnitude < low) low = magnitude;
-    if (magnitude > high) high = magnitude;
+  for (const values of parts) {
+    for (const value of values) {
+      const magnitude = Math.abs(value);
+      if (!(magnitude > 0 && magnitude < Infinity)) continue;
+      if (value < 0) negative = true;
+      if (magnitude < low) low = magnitude;
+      if (magnitude > high) high = magnitude;
+    }
   }
   if (high === 0) [low, high] = [1e-3, 1];
   if (column.scale === 'count')
@@ -48,29 +55,45 @@ export function fitDomain(column: Column, values: Float32Array): Domain {
   return { kind: signed ? 'signed' : 'log', low: 10 ** first, high: 10 ** last };
 }
 
-/** As `fitDomain`, for a line: a linear column keeps its linear shape unless that hides it. */
-export function fitChartDomain(column: Column, values: Float32Array): Domain {
-  if (column.scale !== 'linear' || column.unit === 'share') return fitDomain(column, values);
+/** A linear scale that holds all finite values, and zero if they are all of one sign. */
+export function fitLinear(column: Column, ...parts: readonly Float32Array[]): Domain {
+  if (column.unit === 'share') return { kind: 'linear', low: 0, high: 1 };
+  let [low, high] = finiteExtent(parts);
+  if (low > high) return { kind: 'linear', low: 0, high: 1 };
+  [low, high] = [Math.min(0, low), Math.max(0, high)];
+  return { kind: 'linear', low, high: high > low ? high : low + 1 };
+}
+
+function finiteExtent(parts: readonly Float32Array[]): [number, number] {
   let low = Infinity;
   let high = -Infinity;
-  for (const value of values) {
-    if (!Number.isFinite(value)) continue;
-    low = Math.min(low, value);
-    high = Math.max(high, value);
+  for (const values of parts) {
+    for (const value of values) {
+      if (!Number.isFinite(value)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
   }
+  return [low, high];
+}
+
+/** As `fitDomain`, for a line: a linear column keeps its linear shape unless that hides it. */
+export function fitChartDomain(column: Column, ...parts: readonly Float32Array[]): Domain {
+  if (column.scale !== 'linear' || column.unit === 'share') return fitDomain(column, ...parts);
+  const [low, high] = finiteExtent(parts);
   if (low > high) return { kind: 'linear', low: 0, high: 1 };
-  if (low > 0 && high / low > 50) return fitDomain(column, values);
+  if (low > 0 && high / low > 50) return fitDomain(column, ...parts);
   const room = 0.05 * (high - low) || Math.abs(high) || 1;
   return { kind: 'linear', low: low - room, high: high + room };
 }
 
 export const isZero = (domain: Domain, value: number): boolean =>
-  domain.kind === 'log' && value <= 0;
+  (domain.kind === 'log' || domain.kind === 'ratio') && value <= 0;
 
 /** Position on the scale in [0, 1]; for `signed`, 0.5 is zero. NaN stays NaN. */
 export function position(domain: Domain, value: number): number {
   const { kind, low, high } = domain;
-  if (kind === 'linear') return clamp((value - low) / (high - low));
+  if (kind === 'linear' || kind === 'change') return clamp((value - low) / (high - low));
   const magnitude = Math.abs(value);
   const depth = magnitude > 0 ? clamp(Math.log(magnitude / low) / Math.log(high / low)) : 0;
   if (kind === 'signed') return 0.5 + (0.5 * Math.sign(value) * (1 + 15 * depth)) / 16;
@@ -84,6 +107,8 @@ export function ticks(domain: Domain, most: number): number[] {
   const { kind, low, high } = domain;
   if (kind === 'linear') return linearTicks(low, high, most);
   if (kind === 'signed') return [-high, 0, high];
+  if (kind === 'change') return [low, 0, high];
+  if (kind === 'ratio') return [low, 1, high];
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
   const stride = Math.max(1, Math.ceil((last - first) / Math.max(1, most - 1)));

@@ -36,6 +36,21 @@ export function formatEvidence(name: string, value: number): string {
   return name.endsWith('_share') ? formatShare(value) : formatNumber(value);
 }
 
+/** How far from another value: `÷ 100`, `the same`, `× 3.2`, `+12 points`. */
+export function formatRelation(value: number, relation: 'ratio' | 'change'): string {
+  if (Number.isNaN(value)) return 'not measured';
+  if (relation === 'change') {
+    const points = formatNumber(Number((100 * Math.abs(value)).toPrecision(2)));
+    return value === 0 ? 'the same' : `${value > 0 ? '+' : '−'}${points} points`;
+  }
+  if (value === 0) return 'fell to 0';
+  if (value === Infinity) return 'from 0';
+  const digits = Math.max(value, 1 / value) < 10 ? 2 : 1;
+  const text = (factor: number): string => formatNumber(Number(factor.toPrecision(digits)));
+  if (text(value) === '1') return 'the same';
+  return value > 1 ? `× ${text(value)}` : `÷ ${text(1 / value)}`;
+}
+
 /** A value with its unit, as a person would write it. */
 export function formatValue(value: number, unit: string, digits = 3): string {
   if (Number.isNaN(value)) return 'not measured';

@@ -8,10 +8,23 @@
 
 import type { StepAxis } from './axis';
 
-/** A matrix [frames, variables] as the server sends it. */
+/** Numbers in columns of frames, the rows of each column together: [columns, rows]. */
 export interface Grid {
-  readonly values: Float32Array;
-  readonly columns: number;
+  /** How many numbers a column has. */
+  readonly rows: number;
+  /** First frame of each column, and one past the last: [columns + 1]. */
+  readonly edges: Int32Array;
+  /** Largest and smallest value of the column's frames; NaN: not measured. */
+  readonly high: Float32Array;
+  readonly low: Float32Array;
+  /** Above 0: something was not finite. */
+  readonly marks: Uint8Array | null;
+}
+
+/** One value a frame, such as a series over time. */
+export function seriesGrid(values: Float32Array, marks: Uint8Array | null = null): Grid {
+  const edges = Int32Array.from({ length: values.length + 1 }, (_, i) => i);
+  return { rows: 1, edges, high: values, low: values, marks };
 }
 
 /** Which extreme of a statistic is the sick one: decides what a closed module shows. */
@@ -26,37 +39,41 @@ export interface Strip {
 }
 
 /**
- * One row of pixels for some variables (usually one).
+ * One row of pixels for some variables (usually one); no variable: nothing measured.
  *
  * With `worst` "high" or "low" a group first keeps its worst variable at every step; with
  * "both" it keeps both extremes.
  */
 export function reduceRow(
   grid: Grid,
-  marks: Grid | null,
   variables: readonly number[],
   axis: StepAxis,
   worst: Worst,
 ): Strip {
-  const low = new Float32Array(axis.width).fill(Number.NaN);
-  const high = new Float32Array(axis.width).fill(Number.NaN);
-  const marked = new Uint8Array(axis.width);
-  const frames = Math.min(axis.start.length, Math.floor(grid.values.length / grid.columns));
-  for (let frame = 0; frame < frames; frame++) {
+  const { width } = axis;
+  const { rows, edges, marks } = grid;
+  const low = new Float32Array(width).fill(Number.NaN);
+  const high = new Float32Array(width).fill(Number.NaN);
+  const marked = new Uint8Array(width);
+  for (let column = 0; column + 1 < edges.length; column++) {
+    const from = axis.start[edges[column] ?? 0] ?? width;
+    const end = axis.end[(edges[column + 1] ?? 0) - 1] ?? 0;
+    if (from >= end) continue;
     let least = Number.NaN;
     let most = Number.NaN;
     let mark = false;
     for (const variable of variables) {
-      const value = grid.values[frame * grid.columns + variable] ?? Number.NaN;
+      const at = column * rows + variable;
+      const small = grid.low[at] ?? Number.NaN;
+      const large = grid.high[at] ?? Number.NaN;
       // Written so that a NaN bound is replaced and a NaN value ignored.
-      if (!(least <= value) && !Number.isNaN(value)) least = value;
-      if (!(most >= value) && !Number.isNaN(value)) most = value;
-      if (marks && (marks.values[frame * marks.columns + variable] ?? 0) > 0) mark = true;
+      if (!(least <= small) && !Number.isNaN(small)) least = small;
+      if (!(most >= large) && !Number.isNaN(large)) most = large;
+      if (marks && (marks[at] ?? 0) > 0) mark = true;
     }
     if (worst === 'high') least = most;
     if (worst === 'low') most = least;
-    const end = axis.end[frame] ?? 0;
-    for (let x = axis.start[frame] ?? 0; x < end && x < axis.width; x++) {
+    for (let x = from; x < end; x++) {
       if (!((low[x] ?? 0) <= least) && !Number.isNaN(least)) low[x] = least;
       if (!((high[x] ?? 0) >= most) && !Number.isNaN(most)) high[x] = most;
       if (mark) marked[x] = 1;

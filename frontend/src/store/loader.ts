@@ -6,15 +6,32 @@
  * all, the server is asked again every few seconds.
  */
 
-import { StaleRunError, type Client } from '../api/client';
+import { StaleRunError, type Client, type Cut } from '../api/client';
+import { columnEdges } from '../api/picture';
 import type { Run } from '../api/types';
-import { columnOf, orderRuns, quietModules, shownStatistic, sickestRun } from './selectors';
-import { NO_DATA, type RunData, type Slot, type State } from './state';
+import {
+  columnOf,
+  orderRuns,
+  quietModules,
+  shownFrames,
+  shownStatistic,
+  sickestRun,
+} from './selectors';
+import {
+  NO_DATA,
+  type MatrixData,
+  type RunData,
+  type Slot,
+  type State,
+  type StepRange,
+} from './state';
 import type { Store } from './store';
 
 const POLL_MILLISECONDS = 3000;
-const NONFINITE_COUNTS = ['gradient_nonfinite_count', 'weight_nonfinite_count'];
-const NONFINITE_AGE = 'nonfinite_age';
+/** Up to so many numbers of a statistic are read as they are: half a megabyte. */
+const EXACT_NUMBERS = 120_000;
+/** Of a larger run as many as a screen can show. */
+const PICTURE_NUMBERS = 250_000;
 
 export interface Loader {
   /** Ask for everything again; keeps what is selected. */
@@ -130,9 +147,10 @@ export function createLoader(
     // Both runs show the same statistic; a run without it shows none.
     const statistic = shownStatistic(state.run ?? run, state.statistic);
     if (!columnOf(run, statistic)) return;
-    load(side.slot('matrix'), [run, statistic], async () => {
-      const [values, marks] = await Promise.all([client.matrix(run, statistic), readMarks(run)]);
-      return (now) => side.patch(now, { matrix: { run, statistic, values, marks } });
+    const cut = cutOf(run, state.stepRange);
+    load(side.slot('matrix'), [run, statistic, ...(cut?.steps ?? [])], async () => {
+      const matrix = await readMatrix(run, statistic, cut);
+      return (now) => side.patch(now, { matrix });
     });
     if (selectedVariable === null || !run.variables.some(({ path }) => path === selectedVariable))
       return;
@@ -146,6 +164,23 @@ export function createLoader(
       const variable = { run, variable: selectedVariable, series, histogram };
       return (now) => side.patch(now, { variable });
     });
+  }
+
+  async function readMatrix(run: Run, statistic: string, cut: Cut | null): Promise<MatrixData> {
+    const frames = run.steps.length;
+    if (cut) {
+      const [{ edges, low, high }, marks] = await Promise.all([
+        client.picture(run, statistic, cut),
+        client.marks(run, cut),
+      ]);
+      return { run, statistic, edges, values: high, low, marks, exact: false };
+    }
+    const [values, marks] = await Promise.all([
+      client.matrix(run, statistic),
+      client.marks(run, { columns: Math.max(1, frames), steps: null }),
+    ]);
+    const edges = columnEdges(0, frames, frames);
+    return { run, statistic, edges, values, low: values, marks, exact: true };
   }
 
   /** Nobody compares any more: what was loaded for it, and what is on its way, is dropped. */
@@ -175,22 +210,6 @@ export function createLoader(
     };
   }
 
-  const marks = new WeakMap<Run, Promise<Float32Array>>();
-
-  /** Where anything was non-finite, at a frame's own step or since the frame before it. */
-  async function readMarks(run: Run): Promise<Float32Array> {
-    let found = marks.get(run);
-    if (!found) {
-      const names = [...NONFINITE_COUNTS, NONFINITE_AGE].filter((name) => columnOf(run, name));
-      found = Promise.all(names.map((name) => client.matrix(run, name))).then((grids) =>
-        combineMarks(names, grids),
-      );
-      found.catch(() => marks.delete(run));
-      marks.set(run, found);
-    }
-    return found;
-  }
-
   function refresh(): void {
     clearTimeout(poll);
     store.set({ generation: store.get().generation + 1 });
@@ -201,16 +220,15 @@ export function createLoader(
   return { refresh };
 }
 
-/** Counts mark from 1 on; an age marks from 0 on (0: at this very step, -1: never). */
-function combineMarks(names: readonly string[], grids: readonly Float32Array[]): Float32Array {
-  const marks = new Float32Array(Math.max(0, ...grids.map((grid) => grid.length)));
-  grids.forEach((grid, which) => {
-    const least = names[which] === NONFINITE_AGE ? 0 : 1;
-    grid.forEach((value, i) => {
-      if (value >= least) marks[i] = 1;
-    });
-  });
-  return marks;
+/** What to ask for of a run that is too large for all of its numbers; null: all of them. */
+function cutOf({ steps, variables }: Run, range: StepRange | null): Cut | null {
+  if (steps.length * variables.length <= EXACT_NUMBERS) return null;
+  const shown = shownFrames(steps, range);
+  const columns = Math.max(16, Math.floor(PICTURE_NUMBERS / variables.length));
+  return {
+    columns: Math.min(columns, shown.to - shown.from),
+    steps: range && [steps[shown.from] ?? 0, steps[shown.to - 1] ?? 0],
+  };
 }
 
 const withSlot = (slots: ReadonlySet<Slot>, slot: Slot): ReadonlySet<Slot> =>

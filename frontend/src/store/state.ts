@@ -8,9 +8,16 @@ import type { Spacing } from '../scale/axis';
 export interface MatrixData {
   readonly run: Run;
   readonly statistic: string;
+  /** First frame of each column, and one past the last: [columns + 1]. */
+  readonly edges: Int32Array;
+  /** [columns, variables]: the largest value of a column's frames. */
   readonly values: Float32Array;
-  /** Above 0 where a variable's gradient or weight was not finite. */
-  readonly marks: Float32Array;
+  /** The smallest ones; the same array where a column is one frame. */
+  readonly low: Float32Array;
+  /** False: rounded to a level of the picture, and a column may be several frames. */
+  readonly exact: boolean;
+  /** [columns, variables]: above 0 where a gradient or weight was not finite. */
+  readonly marks: Uint8Array;
 }
 
 export interface VariableData {
@@ -39,8 +46,11 @@ type RunSlot = keyof RunData;
 /** What can be loading or broken on its own. */
 export type Slot = 'runs' | 'rules' | RunSlot | `compare ${RunSlot}`;
 
-/** A value itself, or how far it is from its variable's own median over the steps shown. */
-export type Encoding = 'absolute' | 'relative';
+/**
+ * A value itself; how far it is from its variable's own median over the steps shown; or, of two
+ * runs, how far the second one's is from the first one's.
+ */
+export type Encoding = 'absolute' | 'relative' | 'difference';
 /** Variables over steps, or variables by depth at one step. */
 export type MainView = 'heatmap' | 'profile';
 /** A statistic's own scale (mostly logarithmic), or a linear one. */

@@ -12,7 +12,7 @@ import { PALETTES, type Palette } from '../scale/colour';
 import { fitChartDomain, isZero, position, ticks } from '../scale/domain';
 import { formatNumber, formatShare, formatValue } from '../scale/format';
 import { readHistogram, type Histogram } from '../scale/histogram';
-import { reduceRow, type Grid } from '../scale/reduce';
+import { reduceRow, seriesGrid } from '../scale/reduce';
 import type { Actions } from '../store/actions';
 import { selectedFlag, seriesColumn, shownFrame } from '../store/selectors';
 import type { ContextData, State, VariableData } from '../store/state';
@@ -127,7 +127,7 @@ interface Panel {
 interface PanelData {
   readonly run: Run;
   readonly columns: readonly { column: Column; values: Float32Array; label: string }[];
-  readonly marks: Grid;
+  readonly marks: Uint8Array;
 }
 
 function createPanel(spec: PanelSpec, actions: Actions): Panel {
@@ -207,13 +207,13 @@ function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData |
     return column && series ? [{ column, values: series, label }] : [];
   });
   if (columns.length === 0) return null;
-  const marks = new Float32Array(run.steps.length);
+  const marks = new Uint8Array(run.steps.length);
   for (const { name, least } of spec.marks) {
     seriesColumn(values, all, name)?.forEach((value, i) => {
       if (value >= least) marks[i] = 1;
     });
   }
-  return { run, columns, marks: { values: marks, columns: 1 } };
+  return { run, columns, marks };
 }
 
 function layOut(
@@ -233,7 +233,7 @@ function layOut(
   const domain = fitChartDomain(first.column, joined);
   const share = first.column.unit === 'share';
   const lines = data.columns.map(({ values }, i): Line => ({
-    strip: reduceRow({ values, columns: 1 }, data.marks, [0], axis, 'both'),
+    strip: reduceRow(seriesGrid(values, data.marks), [0], axis, 'both'),
     colour: i === 0 ? palette.first : palette.second,
     dashed: i > 0,
   }));

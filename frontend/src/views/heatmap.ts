@@ -32,7 +32,6 @@ interface Picture {
   readonly column: Column;
   readonly domain: Domain;
   readonly grid: Grid;
-  readonly marks: Grid;
 }
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
@@ -122,13 +121,12 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
   const yOf = (row: number): number => AXIS + row * ROW - scroller.scrollTop;
 
-  function stripOf(row: Row, { grid, marks, column }: Picture): Strip {
+  function stripOf(row: Row, { grid, column }: Picture): Strip {
     const key = `${row.kind} ${row.key}`;
     let strip = strips.get(key);
     if (!strip) {
       strip = reduceRow(
         grid,
-        marks,
         row.variables,
         axis,
         row.kind === 'module' ? worstOf(column) : 'both',
@@ -394,9 +392,14 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   /** All that a tooltip says is also in the panel of the variable. */
   function describe({ row, frame }: Place): Child[] {
     if (!picture) return [];
-    const { matrix, column, grid, marks } = picture;
+    const { matrix, column, grid } = picture;
+    const at =
+      Math.max(
+        0,
+        matrix.edges.findLastIndex((edge) => edge <= frame),
+      ) * grid.rows;
     const step = matrix.run.steps[frame] ?? 0;
-    const values = row.variables.map((i) => grid.values[frame * grid.columns + i] ?? Number.NaN);
+    const values = row.variables.map((i) => grid.high[at + i] ?? Number.NaN);
     const known = values.filter((value) => !Number.isNaN(value));
     const value = formatValue(Math.max(...known), column.unit);
     const range =
@@ -405,7 +408,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
         : known.length > 1
           ? `${formatValue(Math.min(...known), column.unit)} to ${value}`
           : value;
-    const nonfinite = row.variables.some((i) => (marks.values[frame * marks.columns + i] ?? 0) > 0);
+    const nonfinite = row.variables.some((i) => (matrix.marks[at + i] ?? 0) > 0);
     const flags = flagsOfRow(row).filter(
       (flag) => flag.firstStep <= step && (flag.open || step <= flag.lastStep),
     );
@@ -562,9 +565,14 @@ function prepare(matrix: MatrixData): Picture | null {
   return {
     matrix,
     column,
-    domain: fitDomain(column, matrix.values),
-    grid: { values: matrix.values, columns },
-    marks: { values: matrix.marks, columns },
+    domain: fitDomain(column, matrix.low, matrix.values),
+    grid: {
+      rows: columns,
+      edges: matrix.edges,
+      high: matrix.values,
+      low: matrix.low,
+      marks: matrix.marks,
+    },
   };
 }
 

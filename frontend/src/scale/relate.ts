@@ -1,0 +1,115 @@
+/**
+ * Values as a change: against a variable's own median, or against another run. Pure.
+ *
+ * Sizes (norms, ratios, counts) are related by division: 1 is "the same", and zero stays zero.
+ * Shares are related by subtraction, in points: from 1 % to 2 % is not "twice as sick".
+ */
+
+import type { Column } from '../api/types';
+import type { Domain } from './domain';
+import type { Grid, Strip } from './reduce';
+
+export type Relation = 'ratio' | 'change';
+
+export const relationOf = (column: Column): Relation =>
+  column.unit === 'share' ? 'change' : 'ratio';
+
+/** What is drawn where nothing has changed. */
+export const sameOf = (relation: Relation): number => (relation === 'ratio' ? 1 : 0);
+
+/**
+ * Median of every variable over the columns; NaN where it was never measured.
+ *
+ * Of sizes with a sign it is that of the magnitudes.
+ */
+export function medians(grid: Grid): Float32Array {
+  const columns = grid.edges.length - 1;
+  const found = new Float32Array(grid.rows).fill(Number.NaN);
+  const seen = new Float32Array(columns);
+  for (let row = 0; row < grid.rows; row++) {
+    let count = 0;
+    for (let column = 0; column < columns; column++) {
+      const value = middle(grid, column * grid.rows + row);
+      if (!Number.isNaN(value)) seen[count++] = value;
+    }
+    if (count === 0) continue;
+    const sorted = seen.subarray(0, count).sort();
+    found[row] = sorted[count >> 1] ?? Number.NaN;
+  }
+  return found;
+}
+
+/** Magnitude of a cell that may stand for several frames. */
+function middle({ low, high }: Grid, at: number): number {
+  const [a, b] = [Math.abs(low[at] ?? Number.NaN), Math.abs(high[at] ?? Number.NaN)];
+  return a > 0 && b > 0 ? Math.sqrt(a) * Math.sqrt(b) : (a + b) / 2;
+}
+
+/** Every value against its variable's reference. */
+export function relateGrid(grid: Grid, references: Float32Array, relation: Relation): Grid {
+  const relate = (values: Float32Array): Float32Array => {
+    const found = new Float32Array(values.length);
+    for (let i = 0; i < values.length; i++) {
+      found[i] = against(
+        values[i] ?? Number.NaN,
+        references[i % grid.rows] ?? Number.NaN,
+        relation,
+      );
+    }
+    return found;
+  };
+  const high = relate(grid.high);
+  if (grid.high === grid.low) return { ...grid, high, low: high };
+  const low = relate(grid.low);
+  // Magnitudes turn the order of negative values round.
+  for (let i = 0; i < low.length; i++) {
+    const [a = Number.NaN, b = Number.NaN] = [low[i], high[i]];
+    if (a > b) [low[i], high[i]] = [b, a];
+  }
+  return { ...grid, high, low };
+}
+
+/** How far the values of one run are from those of another, pixel by pixel. */
+export function relateStrips(strip: Strip, reference: Strip, relation: Relation): Strip {
+  const relate = (values: Float32Array, others: Float32Array): Float32Array =>
+    values.map((value, x) => against(value, others[x] ?? Number.NaN, relation));
+  const low = relate(strip.low, reference.low);
+  const high = relate(strip.high, reference.high);
+  return {
+    low: low.map((value, x) => Math.min(value, high[x] ?? Number.NaN)),
+    high: high.map((value, x) => Math.max(value, low[x] ?? Number.NaN)),
+    marked: strip.marked,
+  };
+}
+
+/** Where the reference is zero, zero is no change and anything else an endless one. */
+export function against(value: number, reference: number, relation: Relation): number {
+  if (relation === 'change') return value - reference;
+  const [a, b] = [Math.abs(value), Math.abs(reference)];
+  return a === 0 && b === 0 ? 1 : a / b;
+}
+
+const FEWEST_DECADES = 1;
+const MOST_DECADES = 4;
+
+/** A scale with "the same" in its middle that holds nearly all of the changes. */
+export function fitRelation(relation: Relation, ...parts: readonly Float32Array[]): Domain {
+  const sizes: number[] = [];
+  for (const part of parts) {
+    // A few thousand of them tell as much as all.
+    const stride = Math.max(1, Math.floor(part.length / 20_000));
+    for (let i = 0; i < part.length; i += stride) {
+      const value = part[i] ?? Number.NaN;
+      const size = relation === 'ratio' ? Math.abs(Math.log10(value)) : Math.abs(value);
+      if (Number.isFinite(size)) sizes.push(size);
+    }
+  }
+  sizes.sort((a, b) => a - b);
+  const large = sizes[Math.ceil(0.99 * (sizes.length - 1))] ?? 0;
+  if (relation === 'change') {
+    const high = Math.min(1, Math.max(0.1, Math.ceil(10 * large) / 10));
+    return { kind: 'change', low: -high, high };
+  }
+  const decades = Math.min(MOST_DECADES, Math.max(FEWEST_DECADES, Math.ceil(large)));
+  return { kind: 'ratio', low: 10 ** -decades, high: 10 ** decades };
+}
