@@ -12,6 +12,7 @@ import { createLoader } from './store/loader';
 import { initialState, type State } from './store/state';
 import { createStore, type Store } from './store/store';
 import { createCharts } from './views/charts';
+import { createControls } from './views/controls';
 import { createDivider } from './views/divider';
 import { createEmpty } from './views/empty';
 import { createFlags } from './views/flags';
@@ -20,6 +21,8 @@ import { createHeatmap } from './views/heatmap';
 import { createInspector } from './views/inspector';
 import { applyLayout } from './views/layout';
 import { createRuleCard } from './views/rulecard';
+import { createRuns } from './views/runs';
+import { createTimebar } from './views/timebar';
 import style from './views/style.css';
 
 export function startApp(body: HTMLElement, host: Host, client: Client): void {
@@ -64,6 +67,10 @@ function buildPage(body: HTMLElement, actions: Actions): (state: State) => void 
   page.append(h('main', { class: 'panes' }, left, middle, right));
   const empty = createEmpty(body, actions);
   body.append(page);
+  const runs = createRuns(left, actions);
+  const flags = createFlags(left, actions);
+  const controls = createControls(middle, actions);
+  const timebar = createTimebar(middle, actions);
   const heatmap = createHeatmap(middle, actions);
   const divider = createDivider('Height of the heat-map', 0.5, (share) => {
     middle.style.setProperty('--split', `${100 * share}%`);
@@ -71,7 +78,10 @@ function buildPage(body: HTMLElement, actions: Actions): (state: State) => void 
   middle.append(divider);
   const views = [
     header,
-    createFlags(left, actions),
+    runs,
+    flags,
+    controls,
+    timebar,
     heatmap,
     createCharts(middle, actions),
     createInspector(right, actions),

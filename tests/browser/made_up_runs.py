@@ -200,7 +200,7 @@ def sick_flags(table: VariableTable, last_step: int) -> list[Flag]:
             1050, last_step, True,
             "97 % of the 128 units of head/dense receive no gradient from any batch.",
             (Evidence("dead_unit_share", 0.97, 0.5),),
-            (Cause("dying_relu", 0.7, "The layer is a relu and its bias fell to -2.1."),),
+            (Cause("learning_rate_too_large", 0.7, "Its bias fell to -2.1 in 300 steps."),),
             ("Try `activation=\"leaky_relu\"`", "Lower the learning rate."),
         ),
         Flag(

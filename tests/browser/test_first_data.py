@@ -36,4 +36,4 @@ def test_the_reload_button_brings_new_frames_and_keeps_the_selection(tab: Any, s
 
     expect(tab.find(".verdict")).to_contain_text("151 frames over 601 steps")
     expect(tab.find(".inspector h2")).to_have_text("encoder/block_1/conv/kernel")
-    expect(tab.find(".toolbar select").first).to_have_value("update_ratio")
+    expect(tab.find(".statistic")).to_have_value("update_ratio")

@@ -67,19 +67,59 @@ def outlined_pixels(tab: Any) -> int:
 
 def test_the_sickest_run_is_shown_first_with_its_verdict(tab: Any) -> None:
     tab.open()
-    expect(tab.find(".picker-button .run-name")).to_have_text("sick")
+    expect(tab.find(".head .run-name")).to_have_text("sick")
     expect(tab.find(".verdict")).to_contain_text("2 critical, 3 warnings, 1 info")
 
 
-def test_flags_are_ranked_and_ended_ones_stand_apart(tab: Any) -> None:
+def test_causes_are_ranked_by_their_worst_flag_and_ended_flags_stand_apart(tab: Any) -> None:
     tab.open(link=SICK)
     severities = tab.find(".flag-severity")
     expect(severities).to_have_text(
-        ["critical", "critical", "warning", "warning", "info", "warning"]
+        ["critical", "warning", "critical", "warning", "info", "warning"]
     )
     expect(tab.find(".flag[data-ended]")).to_have_count(1)
-    expect(tab.find(".flags h3")).to_have_text(["Ended"])
+    expect(tab.find(".ended h3")).to_have_text("Ended (1)")
+    tab.find(".ended > summary").click()
+    expect(tab.find(".flag[data-ended]")).to_be_hidden()
 
+
+def test_flags_of_one_cause_stand_under_its_name(tab: Any) -> None:
+    tab.open(link=SICK)
+    group = tab.find(".flag-group")
+    expect(group.locator("h3")).to_have_text("Likely one cause: The learning rate is too large")
+    expect(group.locator(".flag-rule")).to_have_text(["NaN or Inf in the gradient", "Dead units"])
+
+
+def test_flags_are_filtered_by_severity_rule_and_variable(tab: Any) -> None:
+    tab.open(link=SICK)
+    expect(tab.find(".flag")).to_have_count(6)
+    tab.find(".severity-chip[data-severity='critical']").click()
+    expect(tab.find(".flag")).to_have_count(4)
+    tab.find(".flag-filter input").fill("^head/")
+    expect(tab.find(".flag .flag-rule")).to_have_text(["Dead units"])
+    tab.find(".flag-filter select").select_option("gradient_spike")
+    expect(tab.find(".flags .nothing")).to_have_text("No finding matches the filter.")
+    wanted = {"hide": "critical", "rule": "gradient_spike", "flags": "^head/"}
+    tab.wait_until(lambda: wanted.items() <= tab.link().items())
+    tab.find("button", has_text="Reset view").click()
+    expect(tab.find(".flag")).to_have_count(6)
+
+
+def test_the_heading_of_the_list_stays_when_a_flag_opens(tab: Any) -> None:
+    tab.open(link=SICK)
+    for number in (4, 1, 5):
+        tab.find(".flag-head").nth(number).click()
+        expect(tab.find(".flag[data-open] .flag-head")).to_be_in_viewport()
+        expect(tab.find("#findings")).to_be_in_viewport()
+        expect(tab.find("#runs")).to_be_in_viewport()
+
+
+def test_a_number_of_the_evidence_switches_the_heat_map(tab: Any) -> None:
+    tab.open(link=SICK)
+    tab.find(".flag-head", has_text=KERNEL).click()
+    expect(tab.find(".statistic")).to_have_value("gradient_rms")
+    tab.find(".evidence-link", has_text="Update ratio").click()
+    expect(tab.find(".statistic")).to_have_value("update_ratio")
 
 def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
     tab.open(link=SICK)
@@ -133,9 +173,8 @@ def test_a_healthy_run_says_so(tab: Any) -> None:
 
 def test_the_run_is_chosen_by_keyboard_alone(tab: Any) -> None:
     tab.open(link=SICK)
-    tab.find(".picker-button").focus()
-    tab.page.keyboard.press("Enter")
-    expect(tab.find(".picker-list .badge")).to_have_text(["healthy", "2 critical"])
+    expect(tab.find(".run-row")).to_have_count(2)
+    tab.find(".run-row[aria-current]").focus()
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("Enter")
     expect(tab.find(".verdict")).to_contain_text("Healthy")
@@ -184,7 +223,7 @@ def test_modules_close_and_open(tab: Any) -> None:
 
 def test_the_filter_takes_a_regular_expression(tab: Any) -> None:
     tab.open(link=SICK)
-    tab.find(".toolbar input").fill("^head/.*bias$")
+    tab.find(".row-filter").fill("^head/.*bias$")
     names = tab.find(".label-variable .label-text")
     expect(names).to_have_text(["bias", "bias"])
 
@@ -192,7 +231,7 @@ def test_the_filter_takes_a_regular_expression(tab: Any) -> None:
 def test_the_address_restores_what_was_seen(tab: Any) -> None:
     tab.open(link=SICK)
     tab.find(".flag-head", has_text="Dead units").click()
-    expect(tab.find(".toolbar select").first).to_have_value("dead_unit_share")
+    expect(tab.find(".statistic")).to_have_value("dead_unit_share")
     wanted = {"run": "sick", "variable": "head/dense/kernel", "statistic": "dead_unit_share"}
     link = tab.link()
     assert wanted.items() <= link.items()
@@ -202,7 +241,7 @@ def test_the_address_restores_what_was_seen(tab: Any) -> None:
 
     expect(tab.find(".flag[data-open] .flag-rule")).to_have_text("Dead units")
     expect(tab.find(".inspector h2")).to_have_text("head/dense/kernel")
-    expect(tab.find(".toolbar select").first).to_have_value("dead_unit_share")
+    expect(tab.find(".statistic")).to_have_value("dead_unit_share")
     assert tab.link() == link
 
 
@@ -239,7 +278,7 @@ def test_no_element_sticks_out_of_a_small_screen(tab: Any) -> None:
     tab.find(".flag-head", has_text=KERNEL).click()
     expect(tab.find(".inspector h2")).to_have_text(KERNEL)
     wide = tab.run(
-        """[...document.querySelectorAll('.pane, .header, .toolbar, .flag, .fixes li')]
+        """[...document.querySelectorAll('.pane, .header, .controls, .timebar, .flag, .fixes li')]
              .filter((element) => element.scrollWidth > element.clientWidth + 1)
              .map((element) => element.className)"""
     )

@@ -20,39 +20,39 @@ import {
 import type { Store } from './store';
 
 export interface Actions {
-  selectRun(run: string): void;
+  readonly selectRun: (run: string) => void;
   /** Put a second run beside the selected one; null puts it away. */
-  compareWith(run: string | null): void;
+  readonly compareWith: (run: string | null) => void;
   /** The second run becomes the first, and the first the second. */
-  swapRuns(): void;
-  setRunFilter(text: string): void;
-  setRunOrder(order: RunOrder): void;
+  readonly swapRuns: () => void;
+  readonly setRunFilter: (text: string) => void;
+  readonly setRunOrder: (order: RunOrder) => void;
 
   /** Select a flag and show where it is; the same flag again puts it away. */
-  toggleFlag(id: string): void;
-  setFlagFilter(change: Partial<FlagFilter>): void;
-  openRule(rule: string | null): void;
+  readonly toggleFlag: (id: string) => void;
+  readonly setFlagFilter: (change: Partial<FlagFilter>) => void;
+  readonly openRule: (rule: string | null) => void;
 
-  selectVariable(path: string | null): void;
-  selectStatistic(name: string): void;
-  selectStep(step: number | null): void;
-  setCompareStep(step: number | null): void;
+  readonly selectVariable: (path: string | null) => void;
+  readonly selectStatistic: (name: string) => void;
+  readonly selectStep: (step: number | null) => void;
+  readonly setCompareStep: (step: number | null) => void;
   /** Zoom to these steps; null shows all. */
-  setStepRange(range: StepRange | null): void;
+  readonly setStepRange: (range: StepRange | null) => void;
 
-  setView(view: MainView): void;
-  setEncoding(encoding: Encoding): void;
-  setSpacing(spacing: Spacing): void;
-  setValueScale(scale: ValueScale): void;
-  setRowFilter(text: string): void;
-  toggleModule(key: string): void;
-  setAllModules(open: boolean): void;
+  readonly setView: (view: MainView) => void;
+  readonly setEncoding: (encoding: Encoding) => void;
+  readonly setSpacing: (spacing: Spacing) => void;
+  readonly setValueScale: (scale: ValueScale) => void;
+  readonly setRowFilter: (text: string) => void;
+  readonly toggleModule: (key: string) => void;
+  readonly setAllModules: (open: boolean) => void;
   /** Everything as it was when the run was opened. */
-  resetView(): void;
+  readonly resetView: () => void;
 
-  refresh(): void;
+  readonly refresh: () => void;
   /** Follow the address: on load, and when somebody goes back in history. */
-  followLink(link: Link): void;
+  readonly followLink: (link: Link) => void;
 }
 
 export function createActions(store: Store<State>, refresh: () => void): Actions {

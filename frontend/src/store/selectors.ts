@@ -197,6 +197,28 @@ export function groupFlags(flags: readonly Flag[]): readonly FlagGroup[] {
   return groups;
 }
 
+/** Two flags speak of the same trouble: one rule, and a variable in common. */
+export function isSameTrouble(a: Flag, b: Flag): boolean {
+  if (a.rule !== b.rule) return false;
+  if (a.variables.length === 0 || b.variables.length === 0)
+    return a.variables.length === b.variables.length;
+  const paths = new Set(a.variables);
+  return b.variables.some((path) => paths.has(path));
+}
+
+/** Flags of a first run that a second one has no more, that both have, that are new. */
+export function compareFlags(
+  first: readonly Flag[],
+  second: readonly Flag[],
+): { gone: readonly Flag[]; both: readonly Flag[]; added: readonly Flag[] } {
+  const inSecond = (flag: Flag): boolean => second.some((other) => isSameTrouble(flag, other));
+  return {
+    gone: first.filter((flag) => !inSecond(flag)),
+    both: first.filter(inSecond),
+    added: second.filter((flag) => !first.some((other) => isSameTrouble(flag, other))),
+  };
+}
+
 export function selectedFlag(state: State): Flag | null {
   return state.run?.flags.find((flag) => flag.id === state.selectedFlag) ?? null;
 }
@@ -226,13 +248,19 @@ export function shownStatistic(run: Run, wanted: string): string {
  */
 export function statisticOf(flag: Flag, run: Run): string | null {
   for (const { name } of flag.evidence) {
-    const candidates = run.statistics
-      .map((column) => column.name)
-      .filter((statistic) => name.includes(statistic))
-      .sort((a, b) => b.length - a.length);
-    if (candidates[0] !== undefined) return candidates[0];
+    const statistic = statisticNamed(name, run);
+    if (statistic !== null) return statistic;
   }
   return null;
+}
+
+/** The statistic that a number of the evidence is named after. */
+export function statisticNamed(evidence: string, run: Run): string | null {
+  const candidates = run.statistics
+    .map((column) => column.name)
+    .filter((statistic) => evidence.includes(statistic))
+    .sort((a, b) => b.length - a.length);
+  return candidates[0] ?? null;
 }
 
 /** A model with more variables starts with its healthy modules closed. */

@@ -1,10 +1,19 @@
 /**
  * The ranked list of findings: what is wrong, since when, on what evidence, what to try.
  *
- * One flag is open at a time and is the one outlined in the heat-map.
+ * One flag is open at a time and is the one outlined in the heat-map. Only the list scrolls:
+ * its heading, and the filter, stay.
  */
 
-import type { Cause, Evidence, Flag, RuleBook, RuleError, Run } from '../api/types';
+import {
+  SEVERITIES,
+  type Cause,
+  type Evidence,
+  type Flag,
+  type RuleBook,
+  type RuleError,
+  type Run,
+} from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
 import {
   formatCount,
@@ -15,37 +24,91 @@ import {
   plural,
   title,
 } from '../scale/format';
+import { isPattern } from '../scale/pattern';
 import type { Actions } from '../store/actions';
-import { ruleTitle, splitFlags } from '../store/selectors';
+import {
+  compareFlags,
+  filterFlags,
+  groupFlags,
+  isSameTrouble,
+  ruleTitle,
+  shownSides,
+  splitFlags,
+  statisticNamed,
+  type FlagGroup,
+} from '../store/selectors';
+import type { FlagFilter } from '../store/state';
 import type { View } from './view';
 import { copyable, copyButton, prose } from './code';
 import { icon } from './icons';
+import { runName } from './runs';
 
 /** A flag of more variables than this names the first ones and counts the rest. */
 const NAMED_VARIABLES = 8;
+/** More flags than this can be filtered by rule and variable. */
+const MANY_FLAGS = 4;
+
+interface Context {
+  readonly run: Run;
+  /** The run beside it, once it is read. */
+  readonly other: Run | null;
+  readonly selected: string | null;
+  readonly variable: string | null;
+  readonly rules: RuleBook | null;
+  readonly actions: Actions;
+}
 
 export function createFlags(parent: HTMLElement, actions: Actions): View {
-  const heading = h('h2', { id: 'findings' }, 'Findings');
+  const filter = createFlagFilter(actions);
   const body = h('div', { class: 'flags-body' });
-  const element = h('section', { class: 'flags', 'aria-labelledby': 'findings' }, heading, body);
+  const element = h(
+    'section',
+    { class: 'flags', 'aria-labelledby': 'findings' },
+    h('h2', { id: 'findings' }, 'Findings'),
+    filter.element,
+    body,
+  );
   parent.append(element);
+  let showEnded = true;
 
   const draw = onChange(
-    (run: Run | null, selected: string | null, variable: string | null, rules: RuleBook | null) => {
+    (
+      run: Run | null,
+      other: Run | null,
+      wanted: FlagFilter,
+      selected: string | null,
+      variable: string | null,
+      rules: RuleBook | null,
+    ) => {
       if (!run) {
         fill(body);
         return;
       }
       const focus = focusKey(body);
-      const { open, closed } = splitFlags(run.flags);
-      const card = (flag: Flag): HTMLElement =>
-        flagCard(flag, flag.id === selected, variable, rules, actions);
+      const context: Context = { run, other, selected, variable, rules, actions };
+      const shown = filterFlags(run.flags, wanted);
+      const { open, closed } = splitFlags(shown);
       fill(
         body,
-        run.flags.length === 0 && healthyNote(run),
-        open.map(card),
-        closed.length > 0 && h('h3', {}, 'Ended'),
-        closed.map(card),
+        run.flags.length === 0 && healthyNote(run, rules, actions),
+        run.flags.length > 0 &&
+          shown.length === 0 &&
+          h('p', { class: 'nothing' }, 'No finding matches the filter.'),
+        groupFlags(open).map((group) => flagGroup(group, context)),
+        closed.length > 0 &&
+          h(
+            'details',
+            {
+              class: 'ended',
+              open: showEnded || closed.some(({ id }) => id === selected),
+              ontoggle: (event: Event) => {
+                showEnded = (event.currentTarget as HTMLDetailsElement).open;
+              },
+            },
+            h('summary', { 'data-focus': 'ended' }, h('h3', {}, `Ended (${closed.length})`)),
+            closed.map((flag) => flagCard(flag, context)),
+          ),
+        other && onlyInOther(run, other, context),
         run.errors.length > 0 && errorList(run.errors),
         aboutRun(run),
       );
@@ -56,16 +119,157 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
 
   return {
     update(state) {
-      draw(state.run, state.selectedFlag, state.selectedVariable, state.rules);
-      const card = element.querySelector('[data-open]');
+      const [selected, compared] = shownSides(state);
+      filter.update(selected?.run ?? null, state.flagFilter, state.rules);
+      draw(
+        selected?.run ?? null,
+        compared?.run ?? null,
+        state.flagFilter,
+        state.selectedFlag,
+        state.selectedVariable,
+        state.rules,
+      );
+      const card = body.querySelector('[data-open]');
       // Bring a flag into view when it gets selected, not at every redraw.
-      if (card && shown !== state.selectedFlag) card.scrollIntoView({ block: 'nearest' });
+      if (card && shown !== state.selectedFlag) revealIn(body, card);
       if (card || state.selectedFlag === null) shown = state.selectedFlag;
     },
     destroy() {
       element.remove();
     },
   };
+}
+
+/** Scroll the list alone, and no further than the card's own head: what is above stays. */
+function revealIn(list: HTMLElement, card: Element): void {
+  const [frame, box] = [list.getBoundingClientRect(), card.getBoundingClientRect()];
+  if (box.top < frame.top) list.scrollTop += box.top - frame.top;
+  else if (box.bottom > frame.bottom)
+    list.scrollTop += Math.min(box.top - frame.top, box.bottom - frame.bottom);
+}
+
+interface FlagFilterView {
+  readonly element: HTMLElement;
+  update(run: Run | null, filter: FlagFilter, rules: RuleBook | null): void;
+}
+
+function createFlagFilter(actions: Actions): FlagFilterView {
+  const severities = h('span', { class: 'severities', role: 'group', 'aria-label': 'Severities' });
+  const rule = h('select', {
+    'aria-label': 'Only findings of this rule',
+    onchange: () => {
+      actions.setFlagFilter({ rule: rule.value });
+    },
+  });
+  const variable = h('input', {
+    type: 'search',
+    placeholder: 'Variable (regex)',
+    'aria-label': 'Only findings of variables that match this regular expression',
+    oninput: () => {
+      actions.setFlagFilter({ variable: variable.value });
+    },
+  });
+  const more = h('div', { class: 'list-tools' }, variable, rule);
+
+  const draw = onChange((run: Run | null, filter: FlagFilter, rules: RuleBook | null) => {
+    const flags = run?.flags ?? [];
+    const focus = focusKey(severities);
+    fill(
+      severities,
+      SEVERITIES.map((severity) => {
+        const count = flags.filter((flag) => flag.severity === severity).length;
+        if (count === 0) return null;
+        const shown = !filter.hidden.has(severity);
+        return h(
+          'button',
+          {
+            type: 'button',
+            class: 'severity-chip',
+            'data-severity': severity,
+            'data-focus': severity,
+            'aria-pressed': String(shown),
+            'aria-label': plural(count, severity),
+            title: shown ? `Hide ${severity}` : `Show ${severity}`,
+            onclick: () => {
+              const hidden = new Set(filter.hidden);
+              if (!hidden.delete(severity)) hidden.add(severity);
+              actions.setFlagFilter({ hidden });
+            },
+          },
+          icon(severity),
+          formatCount(count),
+        );
+      }),
+    );
+    if (focus !== null) severities.querySelector<HTMLElement>(`[data-focus="${focus}"]`)?.focus();
+    const names = [...new Set([...flags.map((flag) => flag.rule), filter.rule])]
+      .filter((name) => name !== '')
+      .map((name) => ({ name, text: ruleTitle(rules, name) }));
+    fill(
+      rule,
+      h('option', { value: '' }, 'All rules'),
+      names.map(({ name, text }) => h('option', { value: name }, text)),
+    );
+    rule.value = filter.rule;
+    more.hidden = flags.length <= MANY_FLAGS && filter.rule === '' && filter.variable === '';
+    if (document.activeElement !== variable) variable.value = filter.variable;
+    variable.setAttribute('aria-invalid', String(!isPattern(filter.variable)));
+  });
+
+  return {
+    element: h('div', { class: 'flag-filter' }, severities, more),
+    update: draw,
+  };
+}
+
+/** Flags with one likeliest cause, under its name; a flag that stands alone needs none. */
+function flagGroup({ cause, flags }: FlagGroup, context: Context): Child {
+  const cards = flags.map((flag) => flagCard(flag, context));
+  if (cause === null || flags.length < 2) return cards;
+  const name = context.rules?.causes.get(cause)?.title ?? title(cause);
+  return h(
+    'section',
+    { class: 'flag-group', 'aria-label': `Likely one cause: ${name}` },
+    h('h3', {}, 'Likely one cause: ', h('strong', {}, name)),
+    cards,
+  );
+}
+
+/** What the second run has and the first one has not; a click goes there. */
+function onlyInOther(run: Run, other: Run, { rules, actions }: Context): Child {
+  const { added } = compareFlags(run.flags, other.flags);
+  if (added.length === 0) return null;
+  return h(
+    'section',
+    { class: 'only-other' },
+    h('h3', {}, 'Only in ', h('strong', {}, runName(other.run))),
+    h(
+      'ul',
+      {},
+      added.map((flag) =>
+        h(
+          'li',
+          {},
+          h(
+            'button',
+            {
+              class: 'flag-chip',
+              type: 'button',
+              'data-severity': flag.severity,
+              'data-focus': `other ${flag.id}`,
+              title: `${flag.summary} Opens it; the runs change places.`,
+              onclick: () => {
+                actions.swapRuns();
+                actions.toggleFlag(flag.id);
+              },
+            },
+            icon(flag.severity),
+            `${ruleTitle(rules, flag.rule)} · ${formatInterval(flag.firstStep, flag.lastStep, flag.open)}`,
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Redrawing must not throw the keyboard back to the start of the page. */
@@ -75,13 +279,9 @@ function focusKey(body: HTMLElement): string | null {
   return active.dataset.focus === undefined ? null : CSS.escape(active.dataset.focus);
 }
 
-function flagCard(
-  flag: Flag,
-  open: boolean,
-  variable: string | null,
-  rules: RuleBook | null,
-  actions: Actions,
-): HTMLElement {
+function flagCard(flag: Flag, context: Context): HTMLElement {
+  const { run, other, selected, variable, rules, actions } = context;
+  const open = flag.id === selected;
   const details = `flag-${flag.id}`;
   return h(
     'article',
@@ -98,7 +298,7 @@ function flagCard(
         class: 'flag-head',
         type: 'button',
         'aria-expanded': String(open),
-        'aria-controls': details,
+        'aria-controls': open ? details : null,
         'data-focus': `flag ${flag.id}`,
         onclick: () => {
           actions.toggleFlag(flag.id);
@@ -118,13 +318,14 @@ function flagCard(
       ),
       h('span', { class: 'flag-summary' }, flag.summary),
       !open && variableLine(flag),
+      other && h('span', { class: 'flag-elsewhere' }, elsewhere(flag, other)),
     ),
     open &&
       h(
         'div',
         { class: 'flag-details', id: details },
         variableList(flag, variable, actions),
-        evidenceTable(flag.evidence),
+        evidenceTable(flag.evidence, run, actions),
         causeList(flag.causes, rules),
         fixList(flag.fixes),
         h(
@@ -141,6 +342,13 @@ function flagCard(
         ),
       ),
   );
+}
+
+function elsewhere(flag: Flag, other: Run): string {
+  const same = other.flags.find((candidate) => isSameTrouble(flag, candidate));
+  return same
+    ? `Also in ${runName(other.run)}, ${formatInterval(same.firstStep, same.lastStep, same.open)}`
+    : `Not in ${runName(other.run)}`;
 }
 
 function variableLine(flag: Flag): Child {
@@ -188,7 +396,24 @@ function variableList(flag: Flag, selected: string | null, actions: Actions): Ch
   );
 }
 
-function evidenceTable(evidence: readonly Evidence[]): Child {
+function evidenceTable(evidence: readonly Evidence[], run: Run, actions: Actions): Child {
+  const label = (name: string): Child => {
+    const statistic = statisticNamed(name, run);
+    if (statistic === null) return title(name);
+    return h(
+      'button',
+      {
+        class: 'variable-link evidence-link',
+        type: 'button',
+        title: `Show ${title(statistic).toLowerCase()} in the heat-map`,
+        'data-focus': `evidence ${name}`,
+        onclick: () => {
+          actions.selectStatistic(statistic);
+        },
+      },
+      title(name),
+    );
+  };
   if (evidence.length === 0) return null;
   return section(
     'Evidence',
@@ -213,7 +438,7 @@ function evidenceTable(evidence: readonly Evidence[]): Child {
           h(
             'tr',
             {},
-            h('th', { scope: 'row' }, title(name)),
+            h('th', { scope: 'row' }, label(name)),
             h('td', {}, formatEvidence(name, value)),
             h('td', {}, threshold === null ? '–' : formatEvidence(name, threshold)),
           ),
@@ -266,16 +491,43 @@ function section(heading: string, ...children: readonly Child[]): HTMLElement {
   return h('section', {}, h('h4', {}, heading), ...children);
 }
 
-function healthyNote(run: Run): HTMLElement {
+/** Silence, and why to believe it: how much was looked at, and for what. */
+function healthyNote(run: Run, rules: RuleBook | null, actions: Actions): HTMLElement {
+  const failed = new Set(run.errors.map(({ rule }) => rule));
+  const asked = [...(rules?.rules.values() ?? [])].filter(({ id }) => !failed.has(id));
   return h(
-    'p',
+    'div',
     { class: 'healthy-note' },
-    icon('healthy'),
     h(
-      'span',
+      'p',
       {},
+      icon('healthy'),
       h('strong', {}, 'Nothing found. '),
-      `${run.errors.length > 0 ? 'The rules that could be run' : 'All rules'} looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+      `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+    ),
+    asked.length > 0 && h('h3', {}, 'What they looked for'),
+    h(
+      'ul',
+      { class: 'asked' },
+      asked.map((card) =>
+        h(
+          'li',
+          {},
+          icon('check'),
+          h(
+            'button',
+            {
+              class: 'variable-link',
+              type: 'button',
+              'data-focus': `asked ${card.id}`,
+              onclick: () => {
+                actions.openRule(card.id);
+              },
+            },
+            card.title,
+          ),
+        ),
+      ),
     ),
   );
 }

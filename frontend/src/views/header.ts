@@ -1,169 +1,131 @@
-/** The top line: which run, and its verdict. */
+/** The top lines: which run, its verdict, and the same of the run beside it. */
 
-import { SEVERITIES, type RunSummary } from '../api/types';
-import { fill, h, onChange } from '../dom';
+import type { Run } from '../api/types';
+import { fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
-import { runColour } from '../scale/colour';
 import { plural } from '../scale/format';
 import type { Actions } from '../store/actions';
-import { orderRuns, verdictOf, verdictSentence, type RunEntry } from '../store/selectors';
-import type { State } from '../store/state';
+import {
+  compareFlags,
+  shownSides,
+  verdictOf,
+  verdictSentence,
+  type Side,
+} from '../store/selectors';
 import { icon } from './icons';
+import { runLabel } from './runs';
 import type { View } from './view';
 
-/** A picker with more runs than this gets a filter. */
-const MANY_RUNS = 8;
-
-export function createHeader(parent: HTMLElement, actions: Actions): View {
-  const current = h('summary', { class: 'picker-button' });
-  const list = h('ul', { class: 'picker-list', 'aria-label': 'Runs' });
-  const filter = h('input', {
-    type: 'search',
-    class: 'picker-filter',
-    placeholder: 'Filter runs',
-    'aria-label': 'Filter runs',
-    oninput: applyFilter,
-  });
-  const picker = h(
-    'details',
-    { class: 'picker' },
-    current,
-    h('div', { class: 'picker-popup' }, filter, list),
+export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Child[]): View {
+  const heads = h('div', { class: 'heads' });
+  const difference = h('p', { class: 'difference', role: 'status' });
+  const swap = h(
+    'button',
+    {
+      type: 'button',
+      onclick: () => {
+        actions.swapRuns();
+      },
+    },
+    icon('compare'),
+    'Swap',
   );
-  const verdict = h('p', { class: 'verdict', role: 'status' });
-  const notes = h('p', { class: 'notes' });
-  const element = h('header', { class: 'header' }, picker, verdict, notes);
+  const single = h(
+    'button',
+    {
+      type: 'button',
+      onclick: () => {
+        actions.compareWith(null);
+      },
+    },
+    icon('close'),
+    'End comparison',
+  );
+  const comparison = h('div', { class: 'comparison' }, difference, swap, single);
+  const progress = h('div', {
+    class: 'progress',
+    role: 'progressbar',
+    'aria-label': 'Reading data',
+  });
+  const element = h(
+    'header',
+    { class: 'header' },
+    h('div', { class: 'header-main' }, heads, comparison),
+    h('div', { class: 'header-tools' }, ...tools),
+    progress,
+  );
   parent.append(element);
 
-  const close = (): void => {
-    picker.open = false;
-  };
-  const closeOutside = (event: Event): void => {
-    if (event.target instanceof Node && !picker.contains(event.target)) close();
-  };
-  document.addEventListener('pointerdown', closeOutside);
-  picker.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape') {
-      close();
-      current.focus();
-    }
-    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
-      event.preventDefault();
-      moveFocus(list, event.key === 'ArrowDown' ? 1 : -1);
-    }
-  });
-
-  function applyFilter(): void {
-    const wanted = filter.value.toLowerCase();
-    for (const item of list.children) {
-      if (item instanceof HTMLElement) {
-        item.hidden = !(item.dataset.run ?? '').toLowerCase().includes(wanted);
-      }
-    }
-  }
-
-  const drawRuns = onChange(
-    (
-      runs: readonly RunSummary[] | null,
-      order: readonly string[],
-      selected: string | null,
-      theme: Theme,
-    ) => {
-      const entries = orderRuns(runs ?? [], order);
-      const chosen = entries.find(({ summary }) => summary.run === selected);
-      fill(
-        current,
-        h('span', { class: 'picker-label' }, 'Run'),
-        chosen ? runLabel(chosen, theme) : (selected ?? 'none'),
-      );
-      filter.hidden = entries.length <= MANY_RUNS;
-      fill(
-        list,
-        entries.map((entry) =>
-          h(
-            'li',
-            { 'data-run': entry.summary.run },
-            h(
-              'button',
-              {
-                type: 'button',
-                'aria-current': entry === chosen,
-                onclick: () => {
-                  actions.selectRun(entry.summary.run);
-                  close();
-                  current.focus();
-                },
-              },
-              runLabel(entry, theme),
-              badge(entry.summary),
-            ),
-          ),
-        ),
-      );
-      applyFilter();
-    },
-  );
-
-  const drawVerdict = onChange((run: State['run'], failure: string | undefined) => {
-    if (!run) {
-      fill(verdict, failure ?? 'Reading the run …');
-      fill(notes);
-      return;
-    }
-    const kind = verdictOf(run);
-    verdict.dataset.verdict = kind;
-    fill(verdict, icon(kind), verdictSentence(run));
+  let sides: Side[] = [];
+  const drawHeads = onChange((...[, theme, failure, otherFailure]: HeadInputs) => {
+    const [selected, compared] = sides;
     fill(
-      notes,
-      run.sampled &&
-        h(
-          'span',
-          { class: 'note' },
-          'Some frames were dropped when TensorBoard loaded this run; flags were judged on ',
-          run.judged === 'live' ? 'all of them while training.' : 'the ones shown here.',
-        ),
-      failure !== undefined && h('span', { class: 'note note-failure' }, failure),
+      heads,
+      selected && head(selected, theme, failure),
+      compared && head(compared, theme, otherFailure),
     );
+    comparison.hidden = !compared;
+    difference.textContent =
+      selected?.run && compared?.run ? differenceSentence(selected.run, compared.run) : '';
   });
 
   return {
     update(state) {
-      drawRuns(state.runs, state.hostRuns, state.selectedRun, state.theme);
-      const run = state.run?.run === state.selectedRun ? state.run : null;
-      drawVerdict(run, state.failures.run ?? state.failures.runs);
+      sides = shownSides(state);
+      drawHeads(
+        sides.map(({ name, position }) => `${position} ${name}`).join('\n'),
+        state.theme,
+        state.failures.run ?? state.failures.runs,
+        state.failures['compare run'],
+        ...sides.map(({ run }) => run),
+      );
+      progress.hidden = state.loading.size === 0;
     },
     destroy() {
-      document.removeEventListener('pointerdown', closeOutside);
       element.remove();
     },
   };
 }
 
-function runLabel({ summary, position }: RunEntry, theme: Theme): HTMLElement {
+type HeadInputs = [
+  names: string,
+  theme: Theme,
+  failure: string | undefined,
+  otherFailure: string | undefined,
+  ...runs: (Run | null)[],
+];
+
+function head(side: Side, theme: Theme, failure: string | undefined): HTMLElement {
+  const { run } = side;
+  const kind = run ? verdictOf(run) : null;
   return h(
-    'span',
-    { class: 'run-label' },
-    h('span', { class: 'run-dot', style: `background: ${runColour(position, theme)}` }),
-    h('span', { class: 'run-name' }, summary.run === '.' ? '. (log folder itself)' : summary.run),
+    'div',
+    { class: 'head', 'data-which': side.which },
+    runLabel(side.name, side.position, theme),
+    h(
+      'p',
+      { class: 'verdict', role: 'status', 'data-verdict': kind },
+      run && kind ? [icon(kind), verdictSentence(run)] : (failure ?? 'Reading the run …'),
+    ),
+    run?.sampled &&
+      h(
+        'p',
+        { class: 'note' },
+        'TensorBoard dropped frames when it loaded this run; flags were judged on ',
+        run.judged === 'live' ? 'all of them while training.' : 'the ones shown here.',
+      ),
+    run && failure !== undefined && h('p', { class: 'note note-failure' }, failure),
   );
 }
 
-function badge(summary: RunSummary): HTMLElement {
-  const counts = SEVERITIES.filter((severity) => summary.counts[severity] > 0).map((severity) =>
-    plural(summary.counts[severity], severity),
-  );
-  return h(
-    'span',
-    { class: 'badge', 'data-verdict': summary.verdict, title: counts.join(', ') },
-    summary.verdict && icon(summary.verdict),
-    counts[0] ?? summary.verdict ?? 'not judged yet',
-  );
-}
-
-function moveFocus(list: HTMLElement, by: number): void {
-  const buttons = [...list.querySelectorAll('button')].filter(
-    (button) => !button.parentElement?.hidden,
-  );
-  const at = buttons.findIndex((button) => button === document.activeElement);
-  buttons[(at + by + buttons.length) % buttons.length]?.focus();
+/** What is gone and what is new in the second run. */
+function differenceSentence(first: Run, second: Run): string {
+  const { gone, both, added } = compareFlags(first.flags, second.flags);
+  if (first.flags.length === 0 && second.flags.length === 0) return 'Both runs are healthy.';
+  const parts = [
+    gone.length > 0 && `${plural(gone.length, 'finding')} not in the second run`,
+    both.length > 0 && `${plural(both.length, 'finding')} in both`,
+    added.length > 0 && `${plural(added.length, 'finding')} only in the second run`,
+  ].filter((part) => part !== false);
+  return `${parts.join(', ')}.`;
 }

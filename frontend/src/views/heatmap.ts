@@ -23,7 +23,7 @@ import { columnOf, ruleTitle, selectedFlag, shownFrame } from '../store/selector
 import type { MatrixData, State } from '../store/state';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
-import { createToolbar } from './toolbar';
+import { createLegend } from './legend';
 import type { View } from './view';
 
 /** What a matrix says, prepared once for all of its drawings. */
@@ -36,7 +36,7 @@ interface Picture {
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const element = h('section', { class: 'heatmap', 'aria-label': 'Variables over steps' });
-  const toolbar = createToolbar(element, actions);
+  const legend = createLegend(element);
   const drawing = createDrawing('cells', draw);
   const labels = h('div', { class: 'labels', role: 'presentation' });
   const corner = h('div', { class: 'corner', 'aria-hidden': 'true' });
@@ -537,7 +537,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       preparePicture(matrix);
       prepareRows(matrix?.run ?? null, next.collapsed, next.rowFilter);
       prepareFlags(next.run?.flags);
-      toolbar.update(next, picture?.domain ?? null);
+      legend.update(picture?.domain ?? null, next.theme);
       revealVariable(matrix ? next.selectedVariable : null);
       revealFlag(matrix ? selectedFlag(next) : null);
       const failure = next.failures.matrix;
@@ -549,7 +549,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     },
     destroy() {
       observer.disconnect();
-      toolbar.destroy();
+      legend.destroy();
       drawing.destroy();
       element.remove();
     },

@@ -1,0 +1,221 @@
+/** Above the picture: what it shows, of which variables, and how. */
+
+import type { Column, Run } from '../api/types';
+import { fill, h, onChange, type Child } from '../dom';
+import type { Spacing } from '../scale/axis';
+import { title } from '../scale/format';
+import { isPattern } from '../scale/pattern';
+import { worstOf } from '../scale/rows';
+import type { Actions } from '../store/actions';
+import { columnOf, isDefaultView, shownStatistic } from '../store/selectors';
+import type { Encoding, MainView, ValueScale } from '../store/state';
+import { createPopup } from './popup';
+import type { View } from './view';
+
+/** The ones to start with; the rest follows in the server's order. */
+const FIRST = [
+  'gradient_rms',
+  'update_ratio',
+  'gradient_zero_share',
+  'dead_unit_share',
+  'gradient_nonfinite_count',
+];
+
+const WORST = {
+  high: 'A closed module shows its largest value.',
+  low: 'A closed module shows its smallest value.',
+  both: 'A closed module shows its largest value above, its smallest below.',
+};
+
+export function createControls(parent: HTMLElement, actions: Actions): View {
+  const view = choice<MainView>(
+    'View',
+    [
+      ['heatmap', 'Over steps', 'Heat-map: variables over steps'],
+      ['profile', 'By depth', 'Layer profile: one step, from the first layer to the last'],
+    ],
+    actions.setView,
+  );
+  const statistic = h('select', {
+    class: 'statistic',
+    'aria-label': 'Statistic',
+    onchange: () => {
+      actions.selectStatistic(statistic.value);
+    },
+  });
+  const encoding = choice<Encoding>(
+    'Colours',
+    [
+      ['absolute', 'Value', 'Colour is the value itself: which variable is sick?'],
+      [
+        'relative',
+        'Change',
+        'Colour is the change against the variable’s own median: since when is it sick?',
+      ],
+    ],
+    actions.setEncoding,
+  );
+  const filter = h('input', {
+    type: 'search',
+    class: 'row-filter',
+    placeholder: 'Filter variables (regex)',
+    'aria-label': 'Filter variables by regular expression',
+    oninput: () => {
+      actions.setRowFilter(filter.value);
+    },
+  });
+  const spacing = choice<Spacing>(
+    'Step axis',
+    [
+      ['steps', 'Step', 'True to time'],
+      ['frames', 'Frame', 'Every frame has the same width: room for the densely logged start'],
+      ['log', 'Log step', 'Logarithmic: room for the start, by step'],
+    ],
+    actions.setSpacing,
+  );
+  const scale = choice<ValueScale>(
+    'Value axis of the charts',
+    [
+      ['own', 'Log', 'Logarithmic where the statistic is one of size'],
+      ['linear', 'Linear', 'Linear'],
+    ],
+    actions.setValueScale,
+  );
+  const button = (label: string, act: () => void): HTMLButtonElement =>
+    h('button', { type: 'button', onclick: act }, label);
+  const reset = button('Reset view', actions.resetView);
+  const options = createPopup(
+    'options',
+    'Options',
+    option('Step axis', spacing.element),
+    option('Values', scale.element),
+    option(
+      'Modules',
+      h(
+        'span',
+        { class: 'pair' },
+        button('Open all', () => {
+          actions.setAllModules(true);
+        }),
+        button('Close all', () => {
+          actions.setAllModules(false);
+        }),
+      ),
+    ),
+  );
+  const meaning = h('p', { class: 'meaning' });
+  const element = h(
+    'div',
+    { class: 'controls' },
+    h(
+      'div',
+      { class: 'controls-row' },
+      view.element,
+      statistic,
+      encoding.element,
+      filter,
+      h('span', { class: 'spacer' }),
+      reset,
+      options.element,
+    ),
+    meaning,
+  );
+  parent.append(element);
+
+  const drawOptions = onChange((statistics: readonly Column[]) => {
+    fill(statistic, statisticOptions(statistics));
+  });
+  const drawMeaning = onChange((column: Column | null, folded: boolean) => {
+    if (!column) return;
+    const unit = column.unit === '' ? '' : ` [${column.unit}]`;
+    fill(
+      meaning,
+      h('strong', {}, `${title(column.name)}${unit}`),
+      ` ${column.meaning}`,
+      folded && ` ${WORST[worstOf(column)]}`,
+    );
+  });
+
+  return {
+    update(state) {
+      const run: Run | null = state.run;
+      if (!run) return;
+      const name = shownStatistic(run, state.statistic);
+      drawOptions(run.statistics);
+      statistic.value = name;
+      view.update(state.view);
+      encoding.update(state.encoding);
+      encoding.element.hidden = state.view !== 'heatmap';
+      spacing.update(state.spacing);
+      scale.update(state.valueScale);
+      if (document.activeElement !== filter) filter.value = state.rowFilter;
+      filter.setAttribute('aria-invalid', String(!isPattern(state.rowFilter)));
+      reset.hidden = isDefaultView(state);
+      drawMeaning(columnOf(run, name), state.view === 'heatmap' && state.collapsed.size > 0);
+    },
+    destroy() {
+      options.destroy();
+      element.remove();
+    },
+  };
+}
+
+interface Choice<T extends string> {
+  readonly element: HTMLElement;
+  update(value: T): void;
+}
+
+/** A few exclusive buttons in a row. */
+function choice<T extends string>(
+  label: string,
+  choices: readonly (readonly [value: T, label: string, explanation: string])[],
+  choose: (value: T) => void,
+): Choice<T> {
+  const buttons = choices.map(([value, name, explanation]) =>
+    h(
+      'button',
+      {
+        type: 'button',
+        title: explanation,
+        'data-value': value,
+        onclick: () => {
+          choose(value);
+        },
+      },
+      name,
+    ),
+  );
+  return {
+    element: h('span', { class: 'choice', role: 'group', 'aria-label': label }, buttons),
+    update(value) {
+      for (const button of buttons) {
+        button.setAttribute('aria-pressed', String(button.dataset.value === value));
+      }
+    },
+  };
+}
+
+function option(label: string, control: Child): HTMLElement {
+  return h('div', { class: 'option' }, h('span', { class: 'option-label' }, label), control);
+}
+
+function statisticOptions(statistics: readonly Column[]): Child[] {
+  const option = ({ name }: Column): HTMLElement => h('option', { value: name }, title(name));
+  const first = statistics
+    .filter(({ name }) => FIRST.includes(name))
+    .sort((a, b) => FIRST.indexOf(a.name) - FIRST.indexOf(b.name));
+  const rest = statistics.filter(({ name }) => !FIRST.includes(name));
+  const group = (label: string, columns: readonly Column[]): Child =>
+    columns.length > 0 && h('optgroup', { label }, columns.map(option));
+  return [
+    group('Start here', first),
+    group(
+      'At the step itself',
+      rest.filter(({ scope }) => scope === 'step'),
+    ),
+    group(
+      'Since the frame before',
+      rest.filter(({ scope }) => scope === 'window'),
+    ),
+  ];
+}
