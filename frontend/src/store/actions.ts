@@ -73,7 +73,10 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       });
     },
     compareWith(run) {
-      set({ compareRun: run === get().selectedRun ? null : run });
+      const { selectedRun, encoding } = get();
+      const compareRun = run === selectedRun ? null : run;
+      const alone = compareRun === null && encoding === 'difference';
+      set({ compareRun, ...(alone ? { encoding: DEFAULT_VIEW.encoding } : {}) });
     },
     swapRuns() {
       const { selectedRun, compareRun, compare, run, matrix, context, variable } = get();

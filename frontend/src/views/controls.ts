@@ -52,6 +52,11 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
         'Change',
         'Colour is the change against the variable’s own median: since when is it sick?',
       ],
+      [
+        'difference',
+        'Difference',
+        'Colour of the second run is its change against the first one: what did the fix do?',
+      ],
     ],
     actions.setEncoding,
   );
@@ -144,7 +149,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       drawOptions(run.statistics);
       statistic.value = name;
       view.update(state.view);
-      encoding.update(state.encoding);
+      encoding.update(state.encoding, state.compareRun === null ? ['difference'] : []);
       encoding.element.hidden = state.view !== 'heatmap';
       spacing.update(state.spacing);
       scale.update(state.valueScale);
@@ -162,7 +167,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
 
 interface Choice<T extends string> {
   readonly element: HTMLElement;
-  update(value: T): void;
+  update(value: T, without?: readonly T[]): void;
 }
 
 /** A few exclusive buttons in a row. */
@@ -187,9 +192,10 @@ function choice<T extends string>(
   );
   return {
     element: h('span', { class: 'choice', role: 'group', 'aria-label': label }, buttons),
-    update(value) {
+    update(value, without = []) {
       for (const button of buttons) {
         button.setAttribute('aria-pressed', String(button.dataset.value === value));
+        button.hidden = without.some((other) => other === button.dataset.value);
       }
     },
   };
