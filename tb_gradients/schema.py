@@ -253,7 +253,8 @@ CONTEXT: tuple[Column, ...] = (
         "ratio",
         "step",
         "log",
-        "Largest over smallest standard deviation of the input features that vary in this batch.",
+        "Largest over smallest standard deviation of the input features in this batch, of those "
+        "whose quartiles differ.",
     ),
     Column(
         "inputs_constant_share",
@@ -268,7 +269,7 @@ CONTEXT: tuple[Column, ...] = (
         "step",
         "log",
         "Largest distance of an input from the median of its feature in this batch, divided by the "
-        "median of such distances that are not zero.",
+        "feature's interquartile range where that is not zero.",
     ),
     Column(
         "targets_nonfinite",
@@ -287,14 +288,14 @@ CONTEXT: tuple[Column, ...] = (
         "classes",
         "step",
         "count",
-        "Distinct classes in this batch (integer, 0/1 or one-hot targets).",
+        "Distinct classes in this batch (of targets that are whole numbers or one-hot).",
     ),
     Column(
         "targets_majority_share",
         "share",
         "step",
         "linear",
-        "Share of the most frequent class in this batch (integer, 0/1 or one-hot targets).",
+        "Share of the most frequent class in this batch (of whole numbers or one-hot targets).",
     ),
     Column(
         "predictions_mean",

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 
 from tb_gradients.flags import Flag
+from tb_gradients.training.batch import Batch
 from tb_gradients.training.monitor import GradientMonitor, Rules
-from tb_gradients.training.probe import Batch
 from tb_gradients.training.schedule import Every
 
 

@@ -27,7 +27,8 @@ from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.rules.engine import Engine
-from tb_gradients.training.probe import Batch, OptimizerView, Probe
+from tb_gradients.training.batch import Batch
+from tb_gradients.training.probe import OptimizerView, Probe
 from tb_gradients.training.schedule import Every, make_schedule
 from tb_gradients.training.variables import key_of, make_table, native, trainable_variables
 from tb_gradients.training.writer import EventWriter, choose_folder

@@ -24,6 +24,8 @@ import tensorflow as tf
 from tb_gradients import schema
 from tb_gradients.frames import VariableTable
 from tb_gradients.training import histograms, statistics
+from tb_gradients.training.batch import Batch
+from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.variables import key_of, native
 
 Tensor = Any
@@ -40,16 +42,6 @@ _NONE, _SEEN = range(2)
 # Slots of the sums and of the maxima over a window's steps.
 _STEPS, _APPLIED, _LOSS_SUM, _LOSS_COUNT = range(4)
 _MINUS_LOSS, _LOSS, _LOSS_BROKEN = range(3)
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """What the loss was computed from, in the graph that computes it; any part may be absent."""
-
-    loss: Tensor | None = None
-    inputs: Sequence[Tensor] = ()
-    targets: Sequence[Tensor] = ()
-    predictions: Sequence[Tensor] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -423,7 +415,7 @@ class Probe:
         gradients = self._with_copies(rows, copied, gradients)
         matrix = self._matrix(rows, gradients, befores, afters, tables, squares, scale, xla)
         matrix = self._with_window(matrix)
-        context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch)
+        context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch, xla)
         slot = tf.minimum(self._taken.read_value(), self.slots - 1)
         index = tf.reshape(slot, [1, 1])
 
@@ -561,6 +553,7 @@ class Probe:
         scale: Tensor | None,
         learning_rate: Tensor | None,
         batch: Mapping[str, Any],
+        xla: bool,
     ) -> tuple[Tensor, Tensor]:
         """The context vector, and the matrix with its ``applied_norm`` column."""
         sums, maxima = self._sums.read_value(), self._maxima.read_value()
@@ -587,8 +580,7 @@ class Probe:
             row["loss_nonfinite_age"] = tf.where(age >= 0, age, -1.0)
         if learning_rate is not None:
             row["learning_rate"] = tf.cast(learning_rate, tf.float32)
-        for name in ("inputs", "targets", "predictions"):
-            row.update(_moments(name, batch[name]))
+        row.update(batch_columns(Batch(**batch), xla))
         return tf.stack([row.get(name, nan) for name in schema.context_names()]), matrix
 
     # --- from the host -----------------------------------------------------------------
@@ -765,26 +757,3 @@ def _with_applied_norm(
         applied = tf.where(inside, norms, np.nan)
     column = _STAT["applied_norm"]
     return tf.concat([matrix[:, :column], applied[:, None], matrix[:, column + 1 :]], axis=1)
-
-
-def _moments(name: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Location and scale of a batch; integer inputs are identifiers and have none."""
-    numbers = [
-        t for t in tensors if t.dtype.is_floating or (t.dtype.is_integer and name != "inputs")
-    ]
-    if not numbers:
-        return {}
-    flat = tf.concat([tf.reshape(tf.cast(t, tf.float32), [-1]) for t in numbers], 0)
-    finite = tf.math.is_finite(flat)
-    count = tf.reduce_sum(_is(finite))
-    clean = tf.where(finite, flat, 0.0)
-    mean = tf.reduce_sum(clean) / count
-    deviation = tf.where(finite, clean - mean, 0.0)
-    moments = {
-        f"{name}_mean": mean,
-        f"{name}_std": tf.sqrt(tf.reduce_sum(tf.square(deviation)) / count),
-    }
-    if name != "predictions":
-        moments[f"{name}_max_abs"] = tf.reduce_max(tf.abs(clean))
-        moments[f"{name}_nonfinite"] = tf.cast(tf.size(flat), tf.float32) - count
-    return moments
