@@ -52,22 +52,19 @@ def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
     samples, and everything else is a feature.
 
     Args:
-        batch: its tensors must belong to the current graph.
+        batch: its tensors must belong to the current graph; its inputs are numbers.
         xla: whether this is compiled by XLA.
     """
     found: dict[str, Tensor] = {}
-    inputs = [t for t in batch.inputs if _is_number(t)]
-    values = [t for t in inputs if not _is_identifier(t)]
+    inputs = _numbers(batch.inputs)
     if inputs:
-        found["inputs_nonfinite"] = tf.zeros([])
-    if values:
-        nonfinite, low, high = _extent(values, xla)
-        features = _features(_sample(values))
+        nonfinite, low, high = _extent(inputs, xla)
+        features = _features(_sample(inputs))
         found["inputs_nonfinite"] = nonfinite
         found["inputs_max_abs"] = tf.maximum(-low, high)
         found["inputs_mean"], found["inputs_std"] = _moments(features)
         found.update(_feature_columns(features))
-    targets = [t for t in batch.targets if _is_number(t)]
+    targets = _numbers(batch.targets)
     if targets:
         nonfinite, low, high = _extent(targets, xla)
         found["targets_nonfinite"] = nonfinite
@@ -75,7 +72,7 @@ def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
         found["targets_min"], found["targets_max"] = low, high
         found["targets_mean"], found["targets_std"] = _moments(_features(_sample(targets)))
         found["targets_classes"], found["targets_majority_share"] = _class_balance(targets)
-    predictions = [t for t in batch.predictions if _is_number(t)]
+    predictions = _numbers(batch.predictions)
     if predictions:
         _, low, high = _extent(predictions, xla)
         features = _features(_sample(predictions, by_sample=True))
@@ -93,20 +90,92 @@ _MAX = float(np.finfo(np.float32).max)
 _NAN = np.float32(np.nan)
 
 
-def _is_number(tensor: Tensor) -> bool:
-    dtype = tensor.dtype
-    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool) and not dtype.is_quantized
+def _numbers(tensors: Sequence[Any]) -> list[Tensor]:
+    def real(dtype: Any) -> bool:
+        return (dtype.is_floating or dtype.is_integer or dtype.is_bool) and not dtype.is_quantized
+
+    tensors = [tf.convert_to_tensor(t) for t in tensors]
+    return [t for t in tensors if real(t.dtype)]
 
 
-def _is_identifier(tensor: Tensor) -> bool:
-    """Whether integers name things (tokens, categories), so that their size means nothing.
+# --- Which tensors --------------------------------------------------------------------------
 
-    Bytes are pixels, and integers in four or more axes are images. A callback that knows
-    the model hands its numbers over as floating point.
+
+def tensors_of(structure: Any) -> list[Tensor]:
+    """The dense tensors and arrays of a nested structure; ragged and sparse ones are left out."""
+    leaves = tf.nest.flatten(structure)
+    if len(leaves) > 1 and all(isinstance(leaf, (int, float)) for leaf in leaves):
+        leaves = [np.asarray(structure)]  # a batch written as lists of numbers
+    return [
+        leaf
+        for leaf in leaves
+        if isinstance(leaf, (tf.Tensor, tf.Variable))
+        or (isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf")
+    ]
+
+
+def inputs_of(structure: Any, model: Any = None) -> list[Tensor]:
+    """Those of ``tensors_of`` the inputs that are numbers, not identifiers such as tokens.
+
+    A model of layers tells by the layer that takes an input: an embedding takes identifiers,
+    a dense or convolutional layer numbers, whatever their type. Otherwise floating-point
+    numbers are numbers, and so are bytes and integers in four or more axes, which are images.
     """
-    if not tensor.dtype.is_integer or tensor.dtype == tf.uint8:
-        return False
-    return tensor.shape.rank is None or tensor.shape.rank < 4
+    tensors = tensors_of(structure)
+    symbols = _symbolic_inputs(model)
+    if isinstance(structure, dict):
+        takers = [_takes_numbers(symbols.get(name)) for name in sorted(structure)]
+    else:
+        takers = [_takes_numbers(symbol) for symbol in symbols.values()]
+    if len(takers) != len(tensors):
+        takers = [None] * len(tensors)
+    return [
+        tensor
+        for tensor, numbers in zip(tensors, takers, strict=True)
+        if (_looks_like_numbers(tensor) if numbers is None else numbers)
+    ]
+
+
+def _looks_like_numbers(tensor: Tensor) -> bool:
+    dtype = tf.as_dtype(tensor.dtype)
+    if not dtype.is_integer or dtype == tf.uint8:
+        return True
+    return (tf.TensorShape(tensor.shape).rank or 0) >= 4
+
+
+def _symbolic_inputs(model: Any) -> dict[str, Any]:
+    """Name -> Keras tensor of the inputs of a functional or sequential model, in order."""
+    try:
+        return {symbol.name: symbol for symbol in model.inputs}
+    except Exception:  # a subclassed model, one that is not built, or none
+        return {}
+
+
+_PASSING = ("Flatten", "Reshape", "Permute", "Masking", "Dropout", "GaussianNoise", "ZeroPadding")
+_NUMERIC = ("Dense", "Conv", "Normalization", "Rescaling", "LSTM", "GRU", "RNN", "Pooling")
+
+
+def _takes_numbers(symbol: Any) -> bool | None:
+    """Whether the layers behind a symbolic input take numbers; None: nobody can tell."""
+    if symbol is None:
+        return None
+    answers: set[bool | None] = set()
+    waiting, seen = [symbol._keras_history.operation], set()
+    while waiting:
+        operation = waiting.pop()
+        for node in operation._outbound_nodes:
+            layer = node.operation
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            name = type(layer).__name__
+            if "Embedding" in name or name in ("IntegerLookup", "CategoryEncoding", "Hashing"):
+                answers.add(False)
+            elif any(part in name for part in _PASSING):
+                waiting.append(layer)
+            else:
+                answers.add(True if any(part in name for part in _NUMERIC) else None)
+    return answers.pop() if len(answers) == 1 else None
 
 
 # --- All elements ---------------------------------------------------------------------------
@@ -196,7 +265,7 @@ def _table(tensor: Tensor, by_sample: bool) -> Tensor:
     return tf.reshape(tensor, tf.stack([rows, features]))
 
 
-def _strided(table: Tensor, rows: int, features: int | None) -> Tensor:
+def _strided(table: Tensor, rows: int | Tensor, features: int | None) -> Tensor:
     """float32 of at most so many rows and features of a table, evenly strided."""
     shape = tf.shape(table)
     down = tf.maximum((shape[0] + rows - 1) // rows, 1)
@@ -316,9 +385,8 @@ def _classes(target: Tensor) -> tuple[Tensor, Tensor]:
     if rank is None or rank < 2 or target.shape[-1] == 1:
         return classes, share
     table = _table(target, by_sample=False)
-    width = target.shape[-1]
-    rows = ROWS if width is None else max(min(ROWS, ONE_HOT_ELEMENTS // max(width, 1)), 1)
-    table = _strided(table, rows, None)
+    rows = ONE_HOT_ELEMENTS // tf.maximum(tf.shape(table)[1], 1)
+    table = _strided(table, tf.clip_by_value(rows, 1, ROWS), None)
     one_hot = tf.reduce_all((table == 0) | (table == 1))
     one_hot &= tf.reduce_all(tf.reduce_sum(table, axis=1) == 1) & (tf.size(table) > 0)
     one_hot &= tf.shape(table)[1] > 1

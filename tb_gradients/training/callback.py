@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tb_gradients.flags import Flag
-from tb_gradients.training.batch import Batch
+from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.monitor import GradientMonitor, Rules
 from tb_gradients.training.schedule import Every
 
@@ -128,7 +127,9 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             loss = original(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **others)
             if training:
                 self._loss_seen = True
-                monitor.observe_batch(Batch(loss, _tensors(x), _tensors(y), _tensors(y_pred)))
+                monitor.observe_batch(
+                    Batch(loss, inputs_of(x, model), tensors_of(y), tensors_of(y_pred))
+                )
             return loss
 
         model.__dict__["compute_loss"] = compute_loss
@@ -139,7 +140,3 @@ def _takes_training(function: Any) -> bool:
 
     parameters = signature(function).parameters
     return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _tensors(structure: Any) -> list[Any]:
-    return [t for t in tf.nest.flatten(structure) if isinstance(t, tf.Tensor)]

@@ -29,6 +29,7 @@ from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.rules.engine import Engine
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.probe import OptimizerView, Probe
+from tb_gradients.training.recent import RecentBatches
 from tb_gradients.training.schedule import Every, make_schedule
 from tb_gradients.training.variables import key_of, make_table, native, trainable_variables
 from tb_gradients.training.writer import EventWriter, choose_folder
@@ -134,6 +135,7 @@ class GradientMonitor:
         self._warned_unseen = False
         self._losses: deque[tuple[int, Any]] = deque(maxlen=4096)
         self._loss_numbers: list[tuple[int, float]] = []
+        self._batches = RecentBatches(model)
         self._offset: int | None = None
         self._next = 0
         self._ticks = 0
@@ -157,16 +159,30 @@ class GradientMonitor:
         yield
         self._guarded(self._after, pending)
 
-    def step(self, *, loss: Any = None, step: int | None = None) -> bool:
+    def step(
+        self,
+        *,
+        loss: Any = None,
+        step: int | None = None,
+        inputs: Any = None,
+        targets: Any = None,
+        predictions: Any = None,
+    ) -> bool:
         """Tell that one training step has been made; on the host, once per step.
 
         Args:
             loss: scalar tensor or number; read only when a frame is written.
             step: number of this step, where it is not the count of steps so far.
+            inputs, targets, predictions: what the loss was computed from: tensors, arrays, or
+                structures of them, samples along the first axis. With them causes that lie in
+                the data are found. Read only when a frame of this step is written; batches of
+                the last steps, up to 16 MB, are kept for a frame that a NaN asks for later.
 
         Returns:
             Whether training should stop (see ``stop_on``).
         """
+        if inputs is not None or targets is not None or predictions is not None:
+            self._guarded(self._keep_batch, inputs, targets, predictions)
         self._guarded(self._tick, 1, loss, step)
         return self.should_stop
 
@@ -355,6 +371,9 @@ class GradientMonitor:
         if due:
             self._clock.frame(time.perf_counter() - now)
 
+    def _keep_batch(self, inputs: Any, targets: Any, predictions: Any) -> None:
+        self._batches.add(self._next, inputs, targets, predictions)
+
     def _warn_unseen(self) -> None:
         if self._ticks >= 3 and not self._warned_unseen:
             self._warned_unseen = True
@@ -379,6 +398,7 @@ class GradientMonitor:
         for number, values, context, counts in drained:
             broken |= not _all_finite(values)
             self._add_loss(number, context)
+            self._batches.fill(number, context)
             frame = Frame(
                 step=number + (self._offset or 0),
                 wall_time=time.time(),
@@ -387,6 +407,7 @@ class GradientMonitor:
                 histograms=counts if self._wants_histograms() else None,
             )
             self._judge_and_write(frame)
+        self._batches.clear()
         if not broken:
             self._probe.rearm()
         if not self._schedule.interval:

@@ -121,6 +121,7 @@ def test_a_number_of_the_evidence_switches_the_heat_map(tab: Any) -> None:
     tab.find(".evidence-link", has_text="Update ratio").click()
     expect(tab.find(".statistic")).to_have_value("update_ratio")
 
+
 def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
     tab.open(link=SICK)
     tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 from probing import MODES
 
 from tb_gradients import schema
-from tb_gradients.training.batch import Batch, columns
+from tb_gradients.training.batch import Batch, columns, inputs_of, tensors_of
 
 NAN = math.nan
 generator = np.random.default_rng(0)
@@ -330,13 +331,50 @@ def test_predictions_that_ignore_the_sample_have_no_spread() -> None:
     assert math.isnan(measured(predictions=[same[:1]])["predictions_spread"])
 
 
-def test_identifiers_are_not_measured_but_pixels_are() -> None:
-    tokens = generator.integers(0, 5000, (8, 30))
-    row = measured(inputs=[tokens])
-    assert row.pop("inputs_nonfinite") == 0
-    assert all(map(math.isnan, row.values()))
-    for pixels in (tokens.astype("uint8"), tokens.reshape(2, 6, 10, 2) % 256):
-        assert measured(inputs=[pixels])["inputs_max_abs"] > 200
+# --- Which inputs are numbers -----------------------------------------------------------------
+
+
+def model_of(*first: Any) -> keras.Model:
+    """A model with one input per given layer, which takes it."""
+    inputs = [keras.Input((6,), name=f"input_{i}") for i in range(len(first))]
+    outputs = [layer(x) for layer, x in zip(first, inputs, strict=True)]
+    return keras.Model(inputs, outputs)
+
+
+def test_without_a_model_the_type_tells_numbers_from_identifiers() -> None:
+    tokens = generator.integers(0, 255, (8, 6))
+    pixels, images = tokens.astype("uint8"), tokens.reshape(2, 2, 2, 6)
+    chosen = inputs_of((tokens, pixels, images, normal(3)))
+    assert [id(x) for x in chosen[:2]] == [id(pixels), id(images)]
+    assert len(chosen) == 3
+
+
+def test_the_layer_that_takes_an_input_tells_numbers_from_identifiers() -> None:
+    layers = keras.layers
+    dense, embedding = layers.Dense(2), layers.Embedding(9, 2)
+    behind_others = keras.Sequential([layers.Dropout(0.1), layers.Flatten()])
+    integers = np.zeros((4, 6), "int64")
+    x = [integers + i for i in range(3)]
+    chosen = inputs_of(x, model_of(dense, embedding, behind_others))
+    assert [int(t[0, 0]) for t in chosen] == [0]
+    floats = [t.astype("float32") for t in x]
+    assert [int(t[0, 0]) for t in inputs_of(floats, model_of(dense, embedding, dense))] == [0, 2]
+    named = {"input_1": integers + 1, "input_0": integers}
+    assert [int(t[0, 0]) for t in inputs_of(named, model_of(dense, embedding))] == [0]
+
+
+def test_integers_are_numbers_for_a_dense_layer_behind_a_flattening_one() -> None:
+    model = keras.Sequential(
+        [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    assert len(inputs_of(np.zeros((4, 28, 28), "int64"), model)) == 1
+
+
+def test_ragged_and_sparse_inputs_are_left_out_and_lists_of_numbers_are_a_batch() -> None:
+    ragged, sparse = tf.ragged.constant([[1.0], [1.0, 2.0]]), tf.sparse.eye(3)
+    assert tensors_of({"a": ragged, "b": sparse, "c": None, "d": np.array(["a"])}) == []
+    (batch,) = tensors_of([[1, 2, 3], [4, 5, 6.5]])
+    assert batch.shape == (2, 3)
 
 
 # --- Odd batches ----------------------------------------------------------------------------

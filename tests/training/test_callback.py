@@ -97,6 +97,22 @@ def test_inputs_and_targets_are_described(tmp_path: pathlib.Path) -> None:
     assert run.context_value("targets_mean")[1] == pytest.approx(Y[8:16].mean())
 
 
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_features_classes_and_predictions_are_described(tmp_path: pathlib.Path, xla: bool) -> None:
+    x = X * np.float32([1, 1, 1, 1000, 1, 1])
+    x[:, 5] = 7
+    fit(make_model(jit_compile=xla), tmp_path, x)
+    run = recording(tmp_path)
+    assert (run.context_value("inputs_scale_ratio") > 300).all()
+    np.testing.assert_allclose(run.context_value("inputs_constant_share"), 1 / 6, rtol=1e-6)
+    batches = Y.reshape(10, 8)
+    expected = [max(np.mean(batch), 1 - np.mean(batch)) for batch in batches]
+    np.testing.assert_allclose(run.context_value("targets_majority_share"), expected, rtol=1e-6)
+    np.testing.assert_array_equal(run.context_value("targets_classes"), 2)
+    spread = run.context_value("predictions_spread")
+    assert np.isnan(spread).all() if xla else (spread > 1).all()
+
+
 def test_missing_values_are_named_as_the_cause(tmp_path: pathlib.Path) -> None:
     x = X.copy()
     x[43] = np.nan  # in the sixth batch

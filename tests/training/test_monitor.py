@@ -66,6 +66,51 @@ def test_a_loop_with_a_compiled_step(tmp_path: pathlib.Path, jit: bool) -> None:
     assert monitor.report == ()
 
 
+def test_a_loop_that_hands_over_its_batches(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        for number in range(5):
+            step()
+            monitor.step(inputs=X + number, targets={"y": Y.numpy()}, predictions=model(X))
+    run = recording(tmp_path)
+    mean = np.mean(X) + np.array([0, 2, 4])
+    np.testing.assert_allclose(run.context_value("inputs_mean"), mean, rtol=1e-4)
+    np.testing.assert_array_equal(run.context_value("targets_max"), Y.numpy().max())
+    np.testing.assert_array_equal(run.context_value("targets_classes"), 3)
+    assert (run.context_value("predictions_spread") > 0.1).all()
+
+
+def test_missing_values_in_a_loop_are_named_as_the_cause(tmp_path: pathlib.Path) -> None:
+    """At a step that is not due: the gradient's NaN asks for the frame, and it is found later."""
+    w = tf.Variable(tf.ones([6, 1]), name="w")
+    monitor = tbg.GradientMonitor(tmp_path, variables=[w], every=100, verbose=0)
+    for number in range(20):
+        x = X.numpy()
+        if number == 7:
+            x[3, 2] = np.nan
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(x @ w))
+        gradients = tape.gradient(loss, [w])
+        with monitor.observe(gradients, [w]):
+            w.assign_sub(0.01 * gradients[0])
+        monitor.step(loss=loss, inputs=x, targets=np.zeros(16))
+    monitor.close()
+    flag = next(flag for flag in monitor.report if flag.rule == "nonfinite_gradient")
+    assert flag.first_step == 7
+    assert flag.causes[0].id == "nonfinite_inputs"
+
+
+def test_odd_things_handed_over_do_not_end_the_monitoring(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        for odd in ("text", object(), [object()], tf.ragged.constant([[1.0], []]), 3, {}, [[]]):
+            step()
+            monitor.step(inputs=odd, targets=odd, predictions=odd)
+    assert len(recording(tmp_path)) == 7
+
+
 def test_without_a_model_the_variables_of_the_first_update_are_watched(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -1,0 +1,82 @@
+"""Batches handed over by a loop: those of due steps and of the last ones, within bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tb_gradients import schema
+from tb_gradients.training import recent
+from tb_gradients.training.recent import RecentBatches
+
+Described = dict[str, float]
+
+
+def described(batches: RecentBatches, step: int) -> Described:
+    context = np.full(len(schema.context_names()), np.nan, np.float32)
+    batches.fill(step, context)
+    named = dict(zip(schema.context_names(), map(float, context), strict=True))
+    return {name: value for name, value in named.items() if not np.isnan(value)}
+
+
+def batch_of(value: float, rows: int = 10) -> Any:
+    return np.full((rows, 3), value, np.float32)
+
+
+def test_each_frame_gets_the_batch_of_its_own_step() -> None:
+    batches = RecentBatches()
+    for step in range(5):
+        batches.add(step, batch_of(step), None, None)
+    assert described(batches, 3)["inputs_mean"] == 3
+    assert described(batches, 4)["inputs_mean"] == 4
+    assert described(batches, 9) == {}
+    batches.clear()
+    assert described(batches, 4) == {}
+
+
+def test_tensors_arrays_lists_and_structures_are_read_alike() -> None:
+    x, y = np.float32([[1, 2], [3, 4], [5, 9]]), np.int64([1, 0, 1])
+    batches = RecentBatches()
+    batches.add(0, x, y, None)
+    batches.add(1, tf.constant(x), tf.constant(y), None)
+    batches.add(2, x.tolist(), y.tolist(), None)
+    batches.add(3, {"a": x}, (y,), None)
+    expected = described(batches, 0)
+    assert expected["targets_majority_share"] == pytest.approx(2 / 3)
+    assert all(described(batches, step) == expected for step in (1, 2, 3))
+
+
+def test_batches_of_other_lengths_are_not_traced_again() -> None:
+    batches = RecentBatches()
+    for rows in (10, 7, 3):
+        batches.add(rows, batch_of(1, rows), batch_of(2, rows), batch_of(3, rows))
+        assert described(batches, rows)["predictions_max"] == 3
+    (function,) = batches._functions.values()
+    assert function.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
+
+
+def test_what_the_training_step_has_measured_stays() -> None:
+    batches = RecentBatches()
+    batches.add(0, batch_of(1), batch_of(2), None)
+    context = np.full(len(schema.context_names()), np.nan, np.float32)
+    at = schema.context_names().index
+    context[at("inputs_mean")] = 7
+    batches.fill(0, context)
+    assert (context[at("inputs_mean")], context[at("targets_mean")]) == (7, 2)
+
+
+def test_no_more_is_kept_than_allowed_and_always_the_latest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recent, "KEPT_BYTES", 3 * batch_of(0).nbytes)
+    batches = RecentBatches()
+    for step in range(20):
+        batches.add(step, batch_of(step), None, None)
+    assert [bool(described(batches, step)) for step in range(15, 20)] == [False] + 4 * [True]
+    batches.add(20, batch_of(20, rows=10_000), None, None)
+    assert described(batches, 20)["inputs_mean"] == 20
+    batches.add(21, batch_of(21), None, None)
+    assert described(batches, 20) == {}
