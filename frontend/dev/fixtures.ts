@@ -317,6 +317,14 @@ export function answer(address: string): Answer {
   const route = pathname.split('/').at(-1);
   if (route === 'runs') return json({ schema: 1, runs: FIXTURE_RUNS.map(summaryOf) });
   if (route === 'rules') return json(RULES);
+  if (route === 'report') {
+    const wanted = searchParams.getAll('run');
+    const runs = FIXTURE_RUNS.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+    return json({
+      schema: 1,
+      runs: runs.map((run) => ({ ...summaryOf(run), flags: flagsOf(run) })),
+    });
+  }
   const run = FIXTURE_RUNS.find(({ name }) => name === searchParams.get('run'));
   if (!run) return json({ error: 'There is no such run; ask for `runs`.' }, 404);
   const variables = variablesOf(run);

@@ -7,7 +7,7 @@ import { h } from './dom';
 import type { Host } from './host';
 import { applyTheme } from './scale/colour';
 import { createActions, type Actions } from './store/actions';
-import { linkOf } from './store/link';
+import { linkOf, preferencesOf, startOf } from './store/link';
 import { createLoader } from './store/loader';
 import { initialState, type State } from './store/state';
 import { createStore, type Store } from './store/store';
@@ -15,6 +15,7 @@ import { createCharts } from './views/charts';
 import { createControls } from './views/controls';
 import { createDivider } from './views/divider';
 import { createEmpty } from './views/empty';
+import { createExportMenu } from './views/exportmenu';
 import { createFlags } from './views/flags';
 import { createHeader } from './views/header';
 import { createHeatmap } from './views/heatmap';
@@ -32,11 +33,11 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
   const actions = createActions(store, () => {
     refresh();
   });
-  actions.followLink(host.readLink());
+  store.set(startOf(host.readLink(), host.readPreferences()));
   document.head.append(h('style', {}, style));
   document.title = 'Gradient Health';
   applyLayout(root);
-  const update = buildPage(body, actions);
+  const update = buildPage(body, actions, client);
   store.subscribe((state) => {
     if (root.dataset.theme !== state.theme) applyTheme(root, state.theme);
     if (state.visible) update(state);
@@ -58,12 +59,13 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
 }
 
 /** Three panes: what is wrong | everything over steps | everything at the chosen step. */
-function buildPage(body: HTMLElement, actions: Actions): (state: State) => void {
+function buildPage(body: HTMLElement, actions: Actions, client: Client): (state: State) => void {
   const page = h('div', { class: 'page' });
   const left = h('div', { class: 'pane pane-left' });
   const middle = h('div', { class: 'pane pane-middle' });
   const right = h('div', { class: 'pane pane-right' });
-  const header = createHeader(page, actions);
+  const exportMenu = createExportMenu(page, client);
+  const header = createHeader(page, actions, exportMenu.element);
   page.append(h('main', { class: 'panes' }, left, middle, right));
   const empty = createEmpty(body, actions);
   body.append(page);
@@ -78,6 +80,7 @@ function buildPage(body: HTMLElement, actions: Actions): (state: State) => void 
   middle.append(divider);
   const views = [
     header,
+    exportMenu,
     runs,
     flags,
     controls,
@@ -100,6 +103,13 @@ function buildPage(body: HTMLElement, actions: Actions): (state: State) => void 
 /** The address follows the selection, and the selection the address. */
 function linkBothWays(store: Store<State>, host: Host, actions: Actions): void {
   let written = '';
+  let kept = JSON.stringify(host.readPreferences());
+  store.subscribe((state) => {
+    const preferences = preferencesOf(state);
+    if (kept === JSON.stringify(preferences)) return;
+    kept = JSON.stringify(preferences);
+    host.writePreferences(preferences);
+  });
   store.subscribe((state) => {
     const link = linkOf(state);
     const text = JSON.stringify(link);

@@ -25,9 +25,14 @@ export interface Host {
   readLink(): Link;
   writeLink(link: Link): void;
   onLink(listener: (link: Link) => void): void;
+  /** Kept by the browser from one visit to the next; empty where it keeps nothing. */
+  readPreferences(): Link;
+  writePreferences(preferences: Link): void;
 }
 
 const PREFIX = 'p.gradient_health.';
+/** localStorage is shared with TensorBoard and its other plugins. */
+const PREFERENCES = 'gradient_health.preferences';
 
 interface Message {
   readonly type: string;
@@ -63,6 +68,16 @@ export function parseLink(hash: string): Link {
     if (key?.startsWith(PREFIX) && value !== undefined) link[key.slice(PREFIX.length)] = value;
   }
   return link;
+}
+
+/** Texts by name; whatever else somebody may have stored there is left out. */
+export function parsePreferences(stored: string | null): Link {
+  const parsed: unknown = JSON.parse(stored ?? '{}');
+  return Object.fromEntries(
+    Object.entries(typeof parsed === 'object' && parsed !== null ? parsed : {}).filter(
+      (entry): entry is [string, string] => typeof entry[1] === 'string',
+    ),
+  );
 }
 
 function decoded(part: string): string {
@@ -177,6 +192,20 @@ export function createHost(): Host {
       (parent ?? window).addEventListener('hashchange', () => {
         listener(parseLink((parent ?? window).location.hash));
       });
+    },
+    readPreferences() {
+      try {
+        return parsePreferences(window.localStorage.getItem(PREFERENCES));
+      } catch {
+        return {}; // storage is closed to us, in some notebooks for one
+      }
+    },
+    writePreferences(preferences) {
+      try {
+        window.localStorage.setItem(PREFERENCES, JSON.stringify(preferences));
+      } catch {
+        // Not kept, then.
+      }
     },
   };
 }

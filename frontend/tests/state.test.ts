@@ -3,11 +3,11 @@ import { answer } from '../dev/fixtures';
 import { createClient, StaleRunError } from '../src/api/client';
 import { decodeRun, decodeRuns } from '../src/api/decode';
 import type { Flag } from '../src/api/types';
-import { parseLink } from '../src/host';
+import { parseLink, parsePreferences } from '../src/host';
 import { buildRows, worstOf } from '../src/scale/rows';
 import { createActions } from '../src/store/actions';
 import { createLoader } from '../src/store/loader';
-import { linkOf, selectionOf } from '../src/store/link';
+import { linkOf, preferencesOf, selectionOf, startOf } from '../src/store/link';
 import {
   columnsIn,
   filterFlags,
@@ -230,6 +230,14 @@ describe('the address', () => {
     const kept = Object.values(linkOf(initialState('light'))).filter((text) => text !== '');
     expect(kept).toEqual([]);
     expect(isDefaultView({ ...initialState('light'), ...selectionOf({}) })).toBe(true);
+  });
+
+  it('wins over the habits of the last visit', () => {
+    const habits = preferencesOf({ ...initialState('light'), spacing: 'log', runOrder: 'name' });
+    expect(startOf({}, habits)).toMatchObject({ spacing: 'log', runOrder: 'name' });
+    expect(startOf({ run: 'a' }, habits)).toMatchObject({ spacing: 'steps', runOrder: 'name' });
+    expect(parsePreferences('{"axis": "log", "order": 3}')).toEqual({ axis: 'log' });
+    expect(parsePreferences(null)).toEqual({});
   });
 
   it('may hold nonsense, which is as if it were not there', () => {

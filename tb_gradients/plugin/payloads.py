@@ -22,7 +22,7 @@ from tb_gradients.plugin import reduction
 from tb_gradients.plugin.judging import Judgement
 from tb_gradients.plugin.store import LoadedRun, RunSummary
 from tb_gradients.plugin.view import RunView
-from tb_gradients.reading.report import Problem, verdict_label
+from tb_gradients.reading.report import Problem, Report, RunReport, verdict_label
 from tb_gradients.reading.source import HistogramFrame
 
 SCHEMA = 1
@@ -76,6 +76,15 @@ def run(
             "octaves": schema.HISTOGRAM_OCTAVES,
         },
     }
+
+
+def report(runs: Iterable[LoadedRun]) -> dict[str, Any]:
+    """What ``tb-gradients check --format json`` prints, with the flags that the tab shows."""
+    reports = []
+    for loaded in runs:
+        judgement = loaded.judgement()
+        reports.append(RunReport.of(loaded.view.data, judgement.flags, judgement.problems))
+    return Report(tuple(reports)).to_json()
 
 
 def _variable(variable: Variable) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
             "/series": self._series,
             "/context": self._context,
             "/histogram": self._histogram,
+            "/report": self._report,
             "/rules": self._rules,
             "/*": self._unknown,
         }
@@ -116,6 +117,13 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         loaded, source = self._load(request)
         frames = loaded.histograms(source)
         return _binary(request, payloads.histogram(loaded.view, path, frames))
+
+    def _report(self, request: wrappers.Request) -> wrappers.Response:
+        source, experiment = self._source(request)
+        runs = request.args.getlist("run") or source.runs()
+        # One after the other: all runs at once might not fit into memory.
+        loaded = (self._store.load(source, experiment, run) for run in runs)
+        return _json(request, payloads.report(loaded))
 
     def _rules(self, request: wrappers.Request) -> wrappers.Response:
         from tb_gradients.rules import rule_book

@@ -67,6 +67,23 @@ class RunReport:
     flags: tuple[Flag, ...] = ()
     errors: tuple[Problem, ...] = ()
 
+    @classmethod
+    def of(cls, data: RunData, flags: Iterable[Flag], problems: Iterable[Problem]) -> RunReport:
+        """The report on a run whose frames were judged already."""
+        errors = [Problem(sentence) for sentence in data.errors]
+        if not data.frames:
+            errors.append(Problem("There are no frames yet. Has training made its first step?"))
+        steps = data.steps
+        return cls(
+            run=data.run,
+            first_step=int(steps[0]) if len(steps) else None,
+            last_step=int(steps[-1]) if len(steps) else None,
+            frames=len(steps),
+            variables=tuple(variable_paths(data)),
+            flags=tuple(flags),
+            errors=(*errors, *problems),
+        )
+
     @property
     def worst(self) -> Severity | None:
         """The highest severity of all flags; ``None`` for a healthy run."""
@@ -146,20 +163,7 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
     from tb_gradients.rules import judge
 
     verdict = judge(list(data.recordings), rules)
-    problems = [Problem(sentence) for sentence in data.errors]
-    if not data.frames:
-        problems.append(Problem("There are no frames yet. Has training made its first step?"))
-    problems.extend(Problem.of_rule(error) for error in verdict.errors)
-    steps = data.steps
-    return RunReport(
-        run=data.run,
-        first_step=int(steps[0]) if len(steps) else None,
-        last_step=int(steps[-1]) if len(steps) else None,
-        frames=len(steps),
-        variables=tuple(variable_paths(data)),
-        flags=tuple(verdict.flags),
-        errors=tuple(problems),
-    )
+    return RunReport.of(data, verdict.flags, map(Problem.of_rule, verdict.errors))
 
 
 def variable_paths(data: RunData) -> list[str]:

@@ -23,6 +23,7 @@ from tb_gradients import schema
 from tb_gradients.plugin.bundle import Bundle
 from tb_gradients.plugin.plugin import GradientHealthPlugin
 from tb_gradients.plugin.store import LoadedRun
+from tb_gradients.reading.report import load
 
 PREFIX = f"/data/plugin/{schema.PLUGIN_NAME}"
 TABLE = made.make_table(3)
@@ -133,6 +134,21 @@ def test_numbers_arrive_bit_by_bit(browser: Browser) -> None:
     histogram = browser.floats("histogram", run="sick", variable="dense/bias")
     expected = [made.make_histograms(TABLE, step)[1] for step in (0, 20, 40)]
     np.testing.assert_array_equal(histogram.reshape(3, -1), expected)
+
+
+def test_the_report_is_that_of_the_command_line(tmp_path: pathlib.Path) -> None:
+    made.write_run(tmp_path / "a", TABLE, FRAMES)
+    made.write_run(tmp_path / "b", TABLE, FRAMES[:5])
+    browser = browse(tmp_path)
+    expected = load(tmp_path).to_json()
+    assert browser.json("report") == expected
+    assert browser.json("report", run="b")["runs"] == expected["runs"][1:]
+
+
+def test_the_report_has_the_flags_that_were_judged_live(browser: Browser) -> None:
+    [alone] = browser.json("report", run="sick")["runs"]
+    assert [flag["rule"] for flag in alone["flags"]] == [FLAG.rule]
+    assert alone["verdict"] == "critical"
 
 
 def test_rules_is_the_rule_book(browser: Browser) -> None:

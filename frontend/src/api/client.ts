@@ -13,6 +13,9 @@ import type { RuleBook, Run, RunSummary } from './types';
 /** A run and the state of it that numbers are wanted for. */
 type RunState = Pick<Run, 'run' | 'revision'>;
 
+/** As pairs where a name occurs more than once. */
+type Parameters = Record<string, string> | string[][];
+
 /** Part of a run, in so many columns at most. */
 export interface Cut {
   readonly columns: number;
@@ -39,10 +42,12 @@ export interface Client {
   /** [histogram steps, bins] of one variable. */
   histogram(run: RunState, variable: string): Promise<Float32Array>;
   rules(): Promise<RuleBook>;
+  /** The report of these runs as the server words it; of all runs if none is named. */
+  report(runs: readonly string[]): Promise<unknown>;
 }
 
 export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)): Client {
-  async function get(route: string, parameters: Record<string, string> = {}): Promise<Response> {
+  async function get(route: string, parameters: Parameters = {}): Promise<Response> {
     const query = new URLSearchParams(parameters).toString();
     let response: Response;
     try {
@@ -57,7 +62,7 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
     }
     return response;
   }
-  const json = async (route: string, parameters?: Record<string, string>): Promise<unknown> =>
+  const json = async (route: string, parameters?: Parameters): Promise<unknown> =>
     (await get(route, parameters)).json();
   const bytes = async (
     route: string,
@@ -87,6 +92,11 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
     series: (run, variable) => floats('series', run, { variable }),
     context: (run) => floats('context', run),
     histogram: (run, variable) => floats('histogram', run, { variable }),
+    report: (runs) =>
+      json(
+        'report',
+        runs.map((run) => ['run', run]),
+      ),
     rules: async () => decodeRules(await json('rules')),
   };
 }

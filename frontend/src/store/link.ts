@@ -5,7 +5,14 @@
 
 import { SEVERITIES, type Severity } from '../api/types';
 import type { Link } from '../host';
-import { ALL_FLAGS, DEFAULT_VIEW, type FlagFilter, type State, type StepRange } from './state';
+import {
+  ALL_FLAGS,
+  DEFAULT_VIEW,
+  RUN_ORDERS,
+  type FlagFilter,
+  type State,
+  type StepRange,
+} from './state';
 
 type Linked = Pick<
   State,
@@ -67,6 +74,29 @@ export function selectionOf(address: Link): Linked {
     valueScale: oneOf(['own', 'linear'], link.values),
     rowFilter: link.rows ?? '',
     flagFilter: flagFilter(link),
+  };
+}
+
+/** Habits rather than a view: kept for the next visit, which may be to other runs. */
+export function preferencesOf(state: State): Link {
+  const { axis, values, encoding } = linkOf({
+    ...state,
+    encoding: state.encoding === 'difference' ? DEFAULT_VIEW.encoding : state.encoding,
+  });
+  return {
+    axis: axis ?? '',
+    values: values ?? '',
+    encoding: encoding ?? '',
+    order: state.runOrder,
+  };
+}
+
+/** A visit without an address of its own begins with the habits of the last one. */
+export function startOf(address: Link, preferences: Link): Partial<State> {
+  const { order, ...habits } = preferences;
+  return {
+    ...selectionOf(Object.keys(address).length > 0 ? address : habits),
+    runOrder: oneOf(RUN_ORDERS, order),
   };
 }
 

@@ -91,7 +91,11 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
   const message = h('p', { class: 'overlay-message' });
   const element = h(
     'section',
-    { class: 'charts', 'aria-label': 'The selected variable over steps' },
+    {
+      class: 'charts',
+      'aria-label': 'The selected variable over steps',
+      'data-picture': 'Variable over steps',
+    },
     message,
   );
   // The distribution stands between the gradient it explains and what became of it.

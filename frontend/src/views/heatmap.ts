@@ -35,7 +35,11 @@ interface Picture {
 }
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
-  const element = h('section', { class: 'heatmap', 'aria-label': 'Variables over steps' });
+  const element = h('section', {
+    class: 'heatmap',
+    'aria-label': 'Variables over steps',
+    'data-picture': 'Heat-map',
+  });
   const legend = createLegend(element);
   const drawing = createDrawing('cells', draw);
   const labels = h('div', { class: 'labels', role: 'presentation' });

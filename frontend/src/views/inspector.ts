@@ -183,7 +183,12 @@ function createBars(): {
     drawHistogramBars(context, histogram, frame, width, height, PALETTES[state.theme]);
   });
   drawing.element.setAttribute('role', 'img');
-  const element = h('figure', { class: 'bars-figure' }, drawing.element, caption);
+  const element = h(
+    'figure',
+    { class: 'bars-figure', 'data-picture': 'Gradient values' },
+    drawing.element,
+    caption,
+  );
   let state: State | null = null;
   let histogram: Histogram | null = null;
   let index = -1;
