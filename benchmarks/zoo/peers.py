@@ -182,7 +182,10 @@ def _autotrainer_stuck(recording: Recording) -> Bools:
     """
     loss, stuck = recording.context_value("loss_mean"), np.zeros(len(recording), bool)
     edges = np.linspace(0, len(recording), 11).astype(int)
-    means = [np.nanmean(loss[a:b]) for a, b in itertools.pairwise(edges) if b > a]
+    parts = [loss[a:b] for a, b in itertools.pairwise(edges)]
+    means = [
+        part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in parts
+    ]
     for part in range(3, len(means)):
         drops = [(a - b) / abs(a) for a, b in itertools.pairwise(means[: part + 1])]
         if not any(drop >= 0.01 for drop in drops):
