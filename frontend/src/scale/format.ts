@@ -51,6 +51,12 @@ export function formatRelation(value: number, relation: 'ratio' | 'change'): str
   return value > 1 ? `× ${text(value)}` : `÷ ${text(1 / value)}`;
 }
 
+/** A value as a label of a scale. */
+export function formatTick(kind: string, value: number, share = false): string {
+  if (kind === 'ratio' || kind === 'change') return formatRelation(value, kind);
+  return share ? formatShare(value) : formatNumber(value);
+}
+
 /** A value with its unit, as a person would write it. */
 export function formatValue(value: number, unit: string, digits = 3): string {
   if (Number.isNaN(value)) return 'not measured';

@@ -82,6 +82,24 @@ export function reduceRow(
   return { low, high, marked };
 }
 
+/** Several strips as one, by their extremes: nothing sick is lost. */
+export function joinStrips(width: number, strips: readonly Strip[]): Strip {
+  const [first] = strips;
+  if (strips.length === 1 && first) return first;
+  const low = new Float32Array(width).fill(Number.NaN);
+  const high = new Float32Array(width).fill(Number.NaN);
+  const marked = new Uint8Array(width);
+  for (const strip of strips) {
+    for (let x = 0; x < width; x++) {
+      const [least, most] = [strip.low[x] ?? Number.NaN, strip.high[x] ?? Number.NaN];
+      if (!((low[x] ?? 0) <= least) && !Number.isNaN(least)) low[x] = least;
+      if (!((high[x] ?? 0) >= most) && !Number.isNaN(most)) high[x] = most;
+      if (strip.marked[x] === 1) marked[x] = 1;
+    }
+  }
+  return { low, high, marked };
+}
+
 /** Stretches [from, to) of pixel columns for which a test holds. */
 export function stretches(width: number, holds: (x: number) => boolean): [number, number][] {
   const found: [number, number][] = [];

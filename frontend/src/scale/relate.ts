@@ -92,7 +92,10 @@ export function against(value: number, reference: number, relation: Relation): n
 const FEWEST_DECADES = 1;
 const MOST_DECADES = 4;
 
-/** A scale with "the same" in its middle that holds nearly all of the changes. */
+/**
+ * A scale with "the same" in its middle that holds nearly all of the changes: the first steps of a
+ * training are far from its median, and would leave the rest without colour.
+ */
 export function fitRelation(relation: Relation, ...parts: readonly Float32Array[]): Domain {
   const sizes: number[] = [];
   for (const part of parts) {
@@ -105,7 +108,7 @@ export function fitRelation(relation: Relation, ...parts: readonly Float32Array[
     }
   }
   sizes.sort((a, b) => a - b);
-  const large = sizes[Math.ceil(0.99 * (sizes.length - 1))] ?? 0;
+  const large = sizes[Math.ceil(0.95 * (sizes.length - 1))] ?? 0;
   if (relation === 'change') {
     const high = Math.min(1, Math.max(0.1, Math.ceil(10 * large) / 10));
     return { kind: 'change', low: -high, high };

@@ -108,13 +108,24 @@ export function shownSides(state: State): Side[] {
 }
 
 /**
- * The rows of two runs side by side: the first run's variables in its order, then those that
- * only the other one has.
+ * The rows of two runs side by side: the first run's variables in its order; those that only the
+ * other one has follow the neighbour they have there, so that the network keeps its order.
  */
 export function jointVariables(run: Run, other: Run | null): readonly Variable[] {
   if (!other) return run.variables;
   const known = new Set(run.variables.map(({ path }) => path));
-  return [...run.variables, ...other.variables.filter(({ path }) => !known.has(path))];
+  const after = new Map<string, Variable[]>();
+  let neighbour = '';
+  for (const variable of other.variables) {
+    if (known.has(variable.path)) neighbour = variable.path;
+    else after.set(neighbour, [...(after.get(neighbour) ?? []), variable]);
+  }
+  if (after.size === 0) return run.variables;
+  const added = (path: string): readonly Variable[] => after.get(path) ?? [];
+  return [
+    ...added(''),
+    ...run.variables.flatMap((variable) => [variable, ...added(variable.path)]),
+  ];
 }
 
 /** For each of these variables its column in a run's matrices; -1 where it has none. */

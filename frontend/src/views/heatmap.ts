@@ -1,38 +1,80 @@
 /**
- * Variables x steps. Only the rows in view are drawn; names are elements, cells are canvas.
+ * Variables x steps, of one run or of two side by side. Only the rows in view are drawn; names
+ * are elements, cells are canvas.
  *
- * One canvas sticks to the top of the scrolled box and is redrawn at every scroll, so its
+ * The canvases stick to the top of the scrolled box and are redrawn at every scroll, so their
  * size does not depend on the number of variables (a canvas that is too tall draws nothing).
+ * Two runs share the rows, the scroll position, the step axis and the colours.
  */
 
-import type { Column, Flag, Run, Severity } from '../api/types';
+import type { Flag, Severity, Variable } from '../api/types';
 import { SEVERITIES } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
-import { createDrawing } from '../draw/canvas';
+import { createDrawing, type Drawing } from '../draw/canvas';
 import { drawCells, type Cells } from '../draw/heatmap';
 import { drawOnset } from '../draw/marks';
-import { createStepAxis, frameAtX, stepX, type StepAxis } from '../scale/axis';
-import { PALETTES, ramp } from '../scale/colour';
-import { fitDomain, type Domain } from '../scale/domain';
-import { formatCount, formatInterval, formatValue, plural, title } from '../scale/format';
+import { drawStepAxis, drawStepLabel, drawStepLine, intervalX } from '../draw/steps';
+import {
+  createStepAxis,
+  frameAtStep,
+  frameAtX,
+  frameAxis,
+  jointSteps,
+  stepX,
+  type Spacing,
+  type StepAxis,
+} from '../scale/axis';
+import { PALETTES, ramp, runColour } from '../scale/colour';
+import {
+  formatCount,
+  formatInterval,
+  formatRelation,
+  formatValue,
+  plural,
+  title,
+} from '../scale/format';
+import {
+  hasRow,
+  readRow,
+  scaleMap,
+  stripOf,
+  type MapScale,
+  type Reading,
+  type Source,
+} from '../scale/map';
 import { matcher } from '../scale/pattern';
-import { reduceRow, type Grid, type Strip } from '../scale/reduce';
-import { buildRows, worstOf, type Row } from '../scale/rows';
+import type { Grid, Strip } from '../scale/reduce';
+import { against } from '../scale/relate';
+import { buildRows, type Row } from '../scale/rows';
 import type { Actions } from '../store/actions';
-import { columnOf, ruleTitle, selectedFlag, shownFrame } from '../store/selectors';
-import type { MatrixData, State } from '../store/state';
+import {
+  columnOf,
+  columnsIn,
+  jointVariables,
+  ruleTitle,
+  selectedFlag,
+  shownFrame,
+  shownFrames,
+  shownSides,
+  type Side,
+} from '../store/selectors';
+import type { MatrixData, MainView, State, StepRange } from '../store/state';
+import { attachBrush } from './brush';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
 import { createLegend } from './legend';
 import type { View } from './view';
 
-/** What a matrix says, prepared once for all of its drawings. */
-interface Picture {
-  readonly matrix: MatrixData;
-  readonly column: Column;
-  readonly domain: Domain;
-  readonly grid: Grid;
+/** One canvas: a run, or the difference of two. */
+interface Pane {
+  readonly drawing: Drawing;
+  readonly strips: Map<string, Strip>;
+  axis: StepAxis;
+  readonly dragging: () => boolean;
 }
+
+const NO_AXIS = createStepAxis([], 0, 'steps');
+const SHOWN_IN: MainView = 'heatmap';
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const element = h('section', {
@@ -41,16 +83,16 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     'data-picture': 'Heat-map',
   });
   const legend = createLegend(element);
-  const drawing = createDrawing('cells', draw);
+  const panes = [createPane(0), createPane(1)] as const;
+  const heads = h('div', { class: 'pane-heads', hidden: true });
   const labels = h('div', { class: 'labels', role: 'presentation' });
   const corner = h('div', { class: 'corner', 'aria-hidden': 'true' });
-  const rowsBox = h(
+  const canvases = h(
     'div',
-    { class: 'rows', role: 'presentation' },
-    corner,
-    drawing.element,
-    labels,
+    { class: 'canvases' },
+    panes.map(({ drawing }) => drawing.element),
   );
+  const rowsBox = h('div', { class: 'rows', role: 'presentation' }, corner, canvases, labels);
   const scroller = h(
     'div',
     { class: 'scroller', role: 'tree', tabindex: 0, 'aria-label': 'Variables in network order' },
@@ -59,41 +101,94 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const message = h('p', { class: 'overlay-message' });
   const spoken = h('p', { class: 'visually-hidden', 'aria-live': 'polite' });
   const tooltip = h('div', { class: 'tooltip', role: 'tooltip', hidden: true });
-  element.append(h('div', { class: 'map-box' }, scroller, message), spoken, tooltip);
+  element.append(heads, h('div', { class: 'map-box' }, scroller, message), spoken, tooltip);
   parent.append(element);
 
   let state: State | null = null;
-  let picture: Picture | null = null;
+  let sides: readonly Side[] = [];
+  let scale: MapScale | null = null;
+  /** The values themselves, also while a change is drawn. */
+  let plain: readonly Source[] = [];
+  let variables: readonly Variable[] = [];
   let rows: readonly Row[] = [];
-  let axis: StepAxis = createStepAxis([], 0, 'steps');
-  let flagsOf: ReadonlyMap<string, readonly Flag[]> = new Map();
+  let indexOf: ReadonlyMap<string, number> = new Map();
+  /** Steps of both runs within the zoom. */
+  let steps: readonly number[] = [];
+  let flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[] = [];
   let active: string | null = null;
-  const strips = new Map<string, Strip>();
 
   // --- What is shown ----------------------------------------------------------------------
 
-  const preparePicture = onChange((matrix: MatrixData | null) => {
-    strips.clear();
-    picture = matrix && prepare(matrix);
-  });
+  function forgetStrips(): void {
+    for (const { strips } of panes) strips.clear();
+  }
+
   const prepareRows = onChange(
-    (run: Run | null, collapsed: ReadonlySet<string>, filter: string) => {
-      strips.clear();
-      rows = run ? buildRows(run.variables, collapsed, matcher(filter)) : [];
+    (joint: readonly Variable[], collapsed: ReadonlySet<string>, filter: string) => {
+      forgetStrips();
+      variables = joint;
+      rows = buildRows(joint, collapsed, matcher(filter));
+      indexOf = new Map(rows.map(({ key }, i) => [key, i]));
       rowsBox.style.height = `${AXIS + rows.length * ROW + 8}px`;
     },
   );
-  const prepareFlags = onChange((flags: readonly Flag[] | undefined) => {
-    const found = new Map<string, Flag[]>();
-    for (const flag of flags ?? []) {
-      for (const path of flag.variables) found.set(path, [...(found.get(path) ?? []), flag]);
-    }
-    flagsOf = found;
+  const join = remember(jointVariables);
+  const prepareScale = onChange(
+    (
+      joint: readonly Variable[],
+      first: MatrixData | null,
+      second: MatrixData | null,
+      encoding: State['encoding'],
+      linear: boolean,
+    ) => {
+      forgetStrips();
+      const column = first && columnOf(first.run, first.statistic);
+      const shown = [first, second].filter((matrix) => matrix !== null);
+      plain = shown.map((matrix) => ({
+        grid: gridOf(matrix),
+        columns: columnsIn(matrix.run, joint),
+      }));
+      scale = column && scaleMap(column, plain, encoding, linear);
+    },
+  );
+  const prepareSteps = onChange(
+    (one: readonly number[], other: readonly number[], range: StepRange | null) => {
+      const all = jointSteps(one, other);
+      const { from, to } = shownFrames(all, range);
+      steps = from === 0 && to === all.length ? all : all.slice(from, to);
+    },
+  );
+  const prepareFlags = onChange((...all: readonly (readonly Flag[] | undefined)[]) => {
+    flagsOf = all.map((flags) => {
+      const found = new Map<string, Flag[]>();
+      for (const flag of flags ?? []) {
+        for (const path of flag.variables) found.set(path, [...(found.get(path) ?? []), flag]);
+      }
+      return found;
+    });
   });
-  const prepareAxis = onChange((run: Run | null, width: number, spacing: State['spacing']) => {
-    strips.clear();
-    axis = createStepAxis(run?.steps ?? [], width, spacing);
-  });
+  const drawHeads = onChange(
+    (
+      theme: State['theme'],
+      difference: boolean,
+      ...names: readonly (string | number | undefined)[]
+    ) => {
+      heads.hidden = names.length < 4 || names[2] === undefined;
+      const name = (which: number): Child => [
+        h('span', {
+          class: 'run-dot',
+          style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
+        }),
+        h('span', { class: 'run-name', title: names[2 * which] }, names[2 * which]),
+      ];
+      fill(
+        heads,
+        difference
+          ? h('div', { class: 'run-label' }, name(1), h('span', {}, 'against'), name(0))
+          : [0, 1].map((which) => h('div', { class: 'run-label' }, name(which))),
+      );
+    },
+  );
   const revealFlag = onChange((flag: Flag | null) => {
     if (!flag) return;
     const sick = new Set(flag.variables);
@@ -102,7 +197,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const revealVariable = onChange((path: string | null) => {
     if (path === null) return;
     active = path;
-    reveal(rows.findIndex(({ key }) => key === path));
+    reveal(indexOf.get(path) ?? -1);
   });
 
   function reveal(row: number): void {
@@ -115,7 +210,33 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     }
   }
 
+  function request(): void {
+    for (const { drawing } of panes) if (!drawing.element.hidden) drawing.request();
+  }
+
   // --- Drawing ----------------------------------------------------------------------------
+
+  function createPane(which: number): Pane {
+    const drawing = createDrawing('cells', (context, width, height) => {
+      draw(which, context, Math.floor(width), height);
+    });
+    const pane: Pane = {
+      drawing,
+      strips: new Map(),
+      axis: NO_AXIS,
+      dragging: attachBrush(drawing.element, actions, {
+        axis: () => (pane.axis.width > 0 ? pane.axis : null),
+        left: 0,
+        press,
+      }),
+    };
+    listen(drawing.element, which);
+    return pane;
+  }
+
+  const isDifference = (): boolean => scale?.encoding === 'difference';
+  /** The run whose steps and flags a pane shows; a difference is about the second one. */
+  const sideOf = (which: number): Side | undefined => sides[isDifference() ? 1 : which];
 
   function visibleRows(height: number): { from: number; to: number } {
     const from = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 1);
@@ -125,95 +246,132 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
   const yOf = (row: number): number => AXIS + row * ROW - scroller.scrollTop;
 
-  function stripOf(row: Row, { grid, column }: Picture): Strip {
-    const key = `${row.kind} ${row.key}`;
-    let strip = strips.get(key);
-    if (!strip) {
-      strip = reduceRow(
-        grid,
-        row.variables,
-        axis,
-        row.kind === 'module' ? worstOf(column) : 'both',
-      );
-      strips.set(key, strip);
-    }
-    return strip;
-  }
+  const axesOf = panes.map(() =>
+    remember(
+      (
+        shared: readonly number[],
+        width: number,
+        spacing: Spacing,
+        one: readonly number[],
+        other: readonly number[],
+      ): readonly StepAxis[] => {
+        forgetStrips();
+        const axis = createStepAxis(shared, width, spacing);
+        return [frameAxis(axis, one), frameAxis(axis, other)];
+      },
+    ),
+  );
 
-  function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
-    if (!state || !picture) return;
-    prepareAxis(picture.matrix.run, Math.floor(width), state.spacing);
+  function draw(
+    which: number,
+    context: CanvasRenderingContext2D,
+    width: number,
+    height: number,
+  ): void {
+    const pane = panes[which];
+    if (!state || !scale || !pane) return;
+    const ticksOnly: readonly number[] = [];
+    const axes =
+      axesOf[which]?.(
+        steps,
+        width,
+        state.spacing,
+        sides[0]?.run?.steps ?? ticksOnly,
+        sides[1]?.run?.steps ?? ticksOnly,
+      ) ?? [];
+    pane.axis = axes[isDifference() ? 1 : which] ?? NO_AXIS;
     const palette = PALETTES[state.theme];
     const { from, to } = visibleRows(height);
     const cells: Cells[] = [];
     for (let i = from; i < to; i++) {
       const row = rows[i];
       if (!row) continue;
+      const key = `${row.kind} ${row.key}`;
+      let strip = pane.strips.get(key);
+      if (!strip) pane.strips.set(key, (strip = stripOf(scale, which, row, axes, width)));
       // An open module shows its summary as a thin band; its variables follow below.
       const thin = row.kind === 'module' && row.open;
       const [top, tall] = thin ? [7, 6] : [1, ROW - 2];
-      cells.push({ strip: stripOf(row, picture), y: yOf(i) + top, height: tall });
+      cells.push({ strip, y: yOf(i) + top, height: tall });
     }
-    drawCells(
-      context,
-      cells,
-      0,
-      axis.width,
-      picture.domain,
-      ramp(state.theme, picture.domain.kind),
-      palette,
-    );
-    drawSelection(context, from, to, height);
-    drawOnsets(context, from, to);
-    drawAxis(context, width);
-    drawLabels(from, to);
+    context.font = FONT;
+    const colours = ramp(state.theme, scale.domain.kind);
+    drawCells(context, cells, 0, width, scale.domain, colours, palette);
+    drawAbsent(which, context, from, to);
+    drawSelection(which, context, pane.axis, from, to, height);
+    drawOnsets(which, context, pane.axis, from, to);
+    drawHeader(which, context, pane.axis, width);
+    if (which === 0) drawLabels(from, to);
   }
 
-  function drawOnsets(context: CanvasRenderingContext2D, from: number, to: number): void {
+  /** Rows that only the other run has say so. */
+  function drawAbsent(
+    which: number,
+    context: CanvasRenderingContext2D,
+    from: number,
+    to: number,
+  ): void {
+    const source = scale?.sources[which];
+    if (!source || !state || sides.length < 2 || isDifference()) return;
+    const palette = PALETTES[state.theme];
+    context.textAlign = 'left';
+    context.textBaseline = 'middle';
+    for (let i = from; i < to; i++) {
+      const row = rows[i];
+      if (!row || hasRow(source, row) || (row.kind === 'module' && row.open)) continue;
+      context.fillStyle = palette.surface;
+      context.fillRect(6, yOf(i) + 1, context.measureText('not in this run').width + 8, ROW - 2);
+      context.fillStyle = palette.quiet;
+      context.fillText('not in this run', 10, yOf(i) + ROW / 2);
+    }
+  }
+
+  function drawOnsets(
+    which: number,
+    context: CanvasRenderingContext2D,
+    axis: StepAxis,
+    from: number,
+    to: number,
+  ): void {
     if (!state) return;
     const palette = PALETTES[state.theme];
     for (let i = from; i < to; i++) {
       const row = rows[i];
       if (!row || (row.kind === 'module' && row.open)) continue;
-      for (const flag of flagsOfRow(row)) {
-        drawOnset(
-          context,
-          palette,
-          palette[flag.severity],
-          Math.round(stepX(axis, flag.firstStep)) + 1,
-          yOf(i) + 1,
-          ROW - 2,
-        );
+      for (const flag of flagsOfRow(row, isDifference() ? 1 : which)) {
+        const x = stepX(axis, flag.firstStep);
+        if (x < 0 || x >= axis.width) continue;
+        drawOnset(context, palette, palette[flag.severity], Math.round(x) + 1, yOf(i) + 1, ROW - 2);
       }
     }
   }
 
   function drawSelection(
+    which: number,
     context: CanvasRenderingContext2D,
+    axis: StepAxis,
     from: number,
     to: number,
     height: number,
   ): void {
-    if (!state || !picture) return;
+    const run = sideOf(which)?.run;
+    if (!state || !run) return;
     const palette = PALETTES[state.theme];
-    const chosen = rows.findIndex(
-      ({ kind, key }) => kind === 'variable' && key === state?.selectedVariable,
-    );
+    const chosen =
+      state.selectedVariable === null ? -1 : (indexOf.get(state.selectedVariable) ?? -1);
     if (chosen >= 0) {
       context.strokeStyle = palette.text;
       context.lineWidth = 1;
       context.strokeRect(-1, yOf(chosen) - 0.5, axis.width + 2, ROW + 1);
     }
-    const frame = shownFrame(picture.matrix.run, state.selectedStep);
-    const x = axis.start[frame] ?? 0;
-    const middle = Math.round((x + Math.min(axis.end[frame] ?? x, axis.width)) / 2) + 0.5;
-    context.strokeStyle = palette.text;
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(middle, AXIS);
-    context.lineTo(middle, Math.min(height, yOf(rows.length)));
-    context.stroke();
-    const flag = selectedFlag(state);
+    const bottom = Math.min(height, yOf(rows.length));
+    drawStepLine(context, axis, shownFrame(run, state.selectedStep), AXIS, bottom, palette);
+    if (state.compareStep !== null) {
+      const frame = shownFrame(run, state.compareStep);
+      drawStepLine(context, axis, frame, AXIS, bottom, palette, true);
+    }
+    // A flag belongs to the selected run.
+    const flag = which === 0 ? selectedFlag(state) : null;
     if (!flag) return;
     const sick = new Set(flag.variables);
     for (let i = from; i < to; i++) {
@@ -221,7 +379,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       if (row && isSick(row, sick)) {
         let last = i;
         while (last + 1 < to && isSick(rows[last + 1], sick)) last++;
-        outline(context, flag, yOf(i), yOf(last + 1));
+        outline(context, axis, flag, yOf(i), yOf(last + 1));
         i = last;
       }
     }
@@ -229,27 +387,22 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
   /** A closed module is outlined for its variables; an open one leaves that to them. */
   function isSick(row: Row | undefined, sick: ReadonlySet<string>): boolean {
-    if (!row || !picture) return false;
+    if (!row) return false;
     if (row.kind === 'variable') return sick.has(row.key);
-    const { variables } = picture.matrix.run;
     return !row.open && row.variables.some((i) => sick.has(variables[i]?.path ?? ''));
-  }
-
-  function interval(flag: Flag): [number, number] {
-    const from = Math.round(stepX(axis, flag.firstStep));
-    const last = frameAtX(axis, Math.round(stepX(axis, flag.lastStep)));
-    return [from, Math.max(from + 3, Math.min(axis.width, axis.end[last] ?? axis.width))];
   }
 
   function outline(
     context: CanvasRenderingContext2D,
+    axis: StepAxis,
     flag: Flag,
     top: number,
     bottom: number,
   ): void {
-    if (!state) return;
+    const interval = intervalX(axis, flag.firstStep, flag.lastStep);
+    if (!state || !interval) return;
     const palette = PALETTES[state.theme];
-    const [from, to] = interval(flag);
+    const [from, to] = interval;
     for (const [colour, thickness] of [
       [palette.surface, 5],
       [palette.outline, 2.5],
@@ -260,61 +413,43 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     }
   }
 
-  function drawAxis(context: CanvasRenderingContext2D, width: number): void {
-    if (!state || !picture) return;
+  function drawHeader(
+    which: number,
+    context: CanvasRenderingContext2D,
+    axis: StepAxis,
+    width: number,
+  ): void {
+    const run = sideOf(which)?.run;
+    if (!state || !run) return;
     const palette = PALETTES[state.theme];
     context.fillStyle = palette.surface;
     context.fillRect(0, 0, width, AXIS - 1);
-    context.font = FONT;
-    context.textBaseline = 'middle';
-    context.fillStyle = palette.quiet;
-    context.strokeStyle = palette.line;
-    context.lineWidth = 1;
-    context.beginPath();
-    for (const { x, label } of axis.ticks) {
-      const half = context.measureText(label).width / 2;
-      context.textAlign = 'center';
-      context.fillText(label, Math.min(width - half - 1, Math.max(half, x)), 11);
-      context.moveTo(Math.round(x) + 0.5, AXIS - 6);
-      context.lineTo(Math.round(x) + 0.5, AXIS - 1);
+    drawStepAxis(context, axis, AXIS, palette);
+    for (const flag of run.flags) {
+      const x = stepX(axis, flag.firstStep);
+      if (flag.variables.length > 0 || x < 0 || x >= axis.width) continue;
+      drawOnset(context, palette, palette[flag.severity], Math.round(x) + 1, AXIS - 12, 11);
     }
-    context.stroke();
-    for (const flag of state.run?.flags ?? []) {
-      if (flag.variables.length > 0) continue;
-      drawOnset(
-        context,
-        palette,
-        palette[flag.severity],
-        Math.round(stepX(axis, flag.firstStep)) + 1,
-        AXIS - 12,
-        11,
-      );
-    }
-    const flag = selectedFlag(state);
-    if (flag) {
-      const [from, to] = interval(flag);
+    const flag = which === 0 ? selectedFlag(state) : null;
+    const interval = flag && intervalX(axis, flag.firstStep, flag.lastStep);
+    if (interval) {
       context.fillStyle = palette.outline;
-      context.fillRect(from, AXIS - 3, to - from, 3);
+      context.fillRect(interval[0], AXIS - 3, interval[1] - interval[0], 3);
     }
-    const frame = shownFrame(picture.matrix.run, state.selectedStep);
-    const label = formatCount(picture.matrix.run.steps[frame] ?? 0);
-    const x = ((axis.start[frame] ?? 0) + Math.min(axis.end[frame] ?? 0, axis.width)) / 2;
-    const wide = context.measureText(label).width + 10;
-    const left = Math.min(width - wide, Math.max(0, x - wide / 2));
-    context.fillStyle = palette.text;
-    context.fillRect(left, 2, wide, 17);
-    context.fillStyle = palette.surface;
-    context.textAlign = 'center';
-    context.fillText(label, left + wide / 2, 11);
+    if (state.compareStep !== null) {
+      drawStepLabel(context, axis, shownFrame(run, state.compareStep), palette, true);
+    }
+    drawStepLabel(context, axis, shownFrame(run, state.selectedStep), palette);
   }
 
   // --- Names ------------------------------------------------------------------------------
 
-  const flagsOfRow = (row: Row): readonly Flag[] => {
-    if (row.kind === 'variable') return flagsOf.get(row.key) ?? [];
-    const variables = picture?.matrix.run.variables ?? [];
-    return [...new Set(row.variables.flatMap((i) => flagsOf.get(variables[i]?.path ?? '') ?? []))];
-  };
+  function flagsOfRow(row: Row, side: number): readonly Flag[] {
+    const flags = flagsOf[side];
+    if (!flags || flags.size === 0) return [];
+    if (row.kind === 'variable') return flags.get(row.key) ?? [];
+    return [...new Set(row.variables.flatMap((i) => flags.get(variables[i]?.path ?? '') ?? []))];
+  }
 
   const drawLabels = onChangeOf(
     () => [
@@ -329,14 +464,14 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
         labels,
         rows.slice(from, to).map((row, i) => label(row, from + i)),
       );
-      const index = rows.findIndex(({ key }) => key === active);
+      const index = active === null ? -1 : (indexOf.get(active) ?? -1);
       if (index >= from && index < to) scroller.setAttribute('aria-activedescendant', rowId(index));
       else scroller.removeAttribute('aria-activedescendant');
     },
   );
 
   function label(row: Row, index: number): HTMLElement {
-    const severity = worstSeverity(flagsOfRow(row).filter(({ open }) => open));
+    const severity = worstSeverity(flagsOfRow(row, 0).filter(({ open }) => open));
     return h(
       'div',
       {
@@ -382,40 +517,27 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
   interface Place {
     readonly row: Row;
-    readonly frame: number;
+    readonly step: number;
   }
 
-  function placeAt(event: MouseEvent): Place | null {
-    const box = drawing.element.getBoundingClientRect();
+  function placeAt(event: MouseEvent, which: number): Place | null {
+    const pane = panes[which];
+    if (!pane) return null;
+    const box = pane.drawing.element.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const row = rows[Math.floor((y - AXIS + scroller.scrollTop) / ROW)];
-    if (!row || y < AXIS || x < 0 || x >= axis.width) return null;
-    return { row, frame: frameAtX(axis, Math.floor(x)) };
+    if (!row || y < AXIS || x < 0 || x >= pane.axis.width) return null;
+    const step = pane.axis.steps[frameAtX(pane.axis, Math.floor(x))];
+    return step === undefined ? null : { row, step };
   }
 
   /** All that a tooltip says is also in the panel of the variable. */
-  function describe({ row, frame }: Place): Child[] {
-    if (!picture) return [];
-    const { matrix, column, grid } = picture;
-    const at =
-      Math.max(
-        0,
-        matrix.edges.findLastIndex((edge) => edge <= frame),
-      ) * grid.rows;
-    const step = matrix.run.steps[frame] ?? 0;
-    const values = row.variables.map((i) => grid.high[at + i] ?? Number.NaN);
-    const known = values.filter((value) => !Number.isNaN(value));
-    const value = formatValue(Math.max(...known), column.unit);
-    const range =
-      known.length === 0
-        ? 'not measured'
-        : known.length > 1
-          ? `${formatValue(Math.min(...known), column.unit)} to ${value}`
-          : value;
-    const nonfinite = row.variables.some((i) => (matrix.marks[at + i] ?? 0) > 0);
-    const flags = flagsOfRow(row).filter(
-      (flag) => flag.firstStep <= step && (flag.open || step <= flag.lastStep),
-    );
+  function describe({ row, step }: Place): Child[] {
+    if (!scale || !state) return [];
+    const { column } = scale;
+    const flags = sides
+      .flatMap((_, which) => flagsOfRow(row, which))
+      .filter((flag) => flag.firstStep <= step && (flag.open || step <= flag.lastStep));
     return [
       h(
         'strong',
@@ -424,8 +546,8 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
           ? row.key
           : `${row.label} (${plural(row.variables.length, 'variable')})`,
       ),
-      h('span', {}, `step ${formatCount(step)} · ${title(column.name)}: ${range}`),
-      nonfinite && h('span', { class: 'tooltip-nonfinite' }, '× NaN or Inf here'),
+      h('span', {}, `step ${formatCount(step)} · ${title(column.name)}`),
+      sides.map((side, which) => h('span', {}, describeSide(side, which, row, step))),
       flags.map((flag) =>
         h(
           'span',
@@ -437,40 +559,76 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     ];
   }
 
-  drawing.element.addEventListener('pointermove', (event) => {
-    const place = placeAt(event);
-    tooltip.hidden = place === null;
+  /** One run's own value at a step, and how far it is from what it is compared with. */
+  function describeSide({ matrix, name }: Side, which: number, row: Row, step: number): Child[] {
+    const source = plain[which];
+    if (!matrix || !source || !scale) return [];
+    const prefix = sides.length > 1 ? `${name}: ` : '';
+    if (!hasRow(source, row)) return [`${prefix}not in this run`];
+    const reading = readRow(source, row, frameAtStep(matrix.run.steps, step));
+    const { unit } = scale.column;
+    const about = matrix.exact || Number.isNaN(reading.high) ? '' : '≈ ';
+    const change = describeChange(which, row, step, reading);
+    return [
+      `${prefix}${about}${rangeText(reading, (value) => formatValue(value, unit))}`,
+      change !== '' && ` (${change})`,
+      reading.marked && h('span', { class: 'tooltip-nonfinite' }, ' × NaN or Inf here'),
+    ];
+  }
+
+  function describeChange(which: number, row: Row, step: number, reading: Reading): string {
+    const [relation, shown] = [scale?.relation, scale?.sources[which]];
+    const steps = sides[which]?.run?.steps;
+    if (!relation || !shown || !steps) return '';
+    const text = (value: number): string => formatRelation(value, relation);
+    if (scale?.encoding === 'relative') {
+      return `${rangeText(readRow(shown, row, frameAtStep(steps, step)), text)} against its median`;
+    }
+    const [first, before] = [sides[0]?.run, plain[0]];
+    if (which === 0 || row.kind === 'module' || !first || !before) return '';
+    const { high } = readRow(before, row, frameAtStep(first.steps, step));
+    return text(against(reading.high, high, relation));
+  }
+
+  function listen(canvas: HTMLCanvasElement, which: number): void {
+    canvas.addEventListener('pointermove', (event) => {
+      const place = panes[which]?.dragging() ? null : placeAt(event, which);
+      tooltip.hidden = place === null;
+      if (!place) return;
+      fill(tooltip, describe(place));
+      const { offsetWidth: width, offsetHeight: height } = tooltip;
+      const right = event.clientX + 14 + width > window.innerWidth;
+      const low = event.clientY + 18 + height > window.innerHeight;
+      tooltip.style.left = `${Math.max(4, right ? event.clientX - width - 10 : event.clientX + 14)}px`;
+      tooltip.style.top = `${Math.max(4, low ? event.clientY - height - 10 : event.clientY + 18)}px`;
+    });
+    canvas.addEventListener('pointerleave', () => {
+      tooltip.hidden = true;
+    });
+  }
+
+  function press(event: PointerEvent): void {
+    const which = event.currentTarget === panes[1].drawing.element ? 1 : 0;
+    const place = placeAt(event, which);
     if (!place) return;
-    fill(tooltip, describe(place));
-    const { offsetWidth: width, offsetHeight: height } = tooltip;
-    const right = event.clientX + 14 + width > window.innerWidth;
-    const low = event.clientY + 18 + height > window.innerHeight;
-    tooltip.style.left = `${Math.max(4, right ? event.clientX - width - 10 : event.clientX + 14)}px`;
-    tooltip.style.top = `${Math.max(4, low ? event.clientY - height - 10 : event.clientY + 18)}px`;
-  });
-  drawing.element.addEventListener('pointerleave', () => {
-    tooltip.hidden = true;
-  });
-  drawing.element.addEventListener('click', (event) => {
-    const place = placeAt(event);
-    if (!place || !picture) return;
     active = place.row.key;
-    actions.selectStep(picture.matrix.run.steps[place.frame] ?? null);
+    actions.selectStep(place.step);
     choose(place.row);
-  });
+  }
+
   scroller.addEventListener('scroll', () => {
     tooltip.hidden = true;
-    drawing.request();
+    request();
   });
   scroller.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (!handleKey(event.key)) return;
     event.preventDefault();
-    drawing.request();
+    request();
   });
 
   function handleKey(key: string): boolean {
-    const index = rows.findIndex((row) => row.key === active);
+    const index = active === null ? -1 : (indexOf.get(active) ?? -1);
     const row = rows[index];
     switch (key) {
       case 'ArrowDown':
@@ -488,6 +646,10 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       case 'ArrowLeft':
       case 'ArrowRight':
         return moveStep(key === 'ArrowLeft' ? -1 : 1);
+      case '+':
+      case '-':
+      case '0':
+        return zoom(key);
       case 'Enter':
       case ' ':
         if (row) choose(row);
@@ -513,48 +675,78 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     return true;
   }
 
+  /** One frame on; within a zoom never out of sight. */
   function moveStep(by: number): boolean {
-    if (!picture || !state) return false;
-    const { steps } = picture.matrix.run;
-    const frame = shownFrame(picture.matrix.run, state.selectedStep) + by;
-    actions.selectStep(steps[Math.max(0, Math.min(steps.length - 1, frame))] ?? null);
+    const run = sides[0]?.run;
+    if (!run || !state) return false;
+    const { from, to } = shownFrames(run.steps, state.stepRange);
+    const frame = shownFrame(run, state.selectedStep) + by;
+    actions.selectStep(run.steps[Math.max(from, Math.min(to - 1, frame))] ?? null);
     speak();
     return true;
   }
 
+  /** Half as many frames around the chosen one, or twice as many. */
+  function zoom(key: '+' | '-' | '0'): boolean {
+    const run = sides[0]?.run;
+    if (!run || !state) return false;
+    const { from, to } = shownFrames(run.steps, state.stepRange);
+    const size = Math.max(2, Math.round((to - from) * (key === '+' ? 0.5 : 2)));
+    if (key === '0' || size >= run.steps.length) {
+      actions.setStepRange(null);
+      return true;
+    }
+    const middle = shownFrame(run, state.selectedStep);
+    const first = Math.max(0, Math.min(run.steps.length - size, middle - (size >> 1)));
+    actions.setStepRange([run.steps[first] ?? 0, run.steps[first + size - 1] ?? 0]);
+    return true;
+  }
+
   function speak(): void {
-    const row = rows.find(({ key }) => key === active);
-    if (!row || !picture || !state) return;
-    fill(spoken, describe({ row, frame: shownFrame(picture.matrix.run, state.selectedStep) }));
+    const row = rows[active === null ? -1 : (indexOf.get(active) ?? -1)];
+    const run = sides[0]?.run;
+    if (!row || !run || !state) return;
+    const step = run.steps[shownFrame(run, state.selectedStep)] ?? 0;
+    fill(spoken, describe({ row, step }));
   }
 
   const observer = new ResizeObserver(() => {
     rowsBox.style.setProperty('--viewport', `${scroller.clientHeight}px`);
-    drawing.request();
+    request();
   });
   observer.observe(scroller);
 
   return {
     update(next) {
       state = next;
-      const matrix = next.matrix?.run.run === next.selectedRun ? next.matrix : null;
-      preparePicture(matrix);
-      prepareRows(matrix?.run ?? null, next.collapsed, next.rowFilter);
-      prepareFlags(next.run?.flags);
-      legend.update(picture?.domain ?? null, next.theme);
-      revealVariable(matrix ? next.selectedVariable : null);
-      revealFlag(matrix ? selectedFlag(next) : null);
-      const failure = next.failures.matrix;
+      element.hidden = next.view !== SHOWN_IN;
+      sides = shownSides(next);
+      const [one, other] = sides;
+      const first = one?.matrix ?? null;
+      const second = other?.matrix ?? null;
+      const joint = first ? join(first.run, other?.run ?? null) : [];
+      // Until the second run is there, the first one is shown as it is.
+      const encoding = next.encoding === 'difference' && !second ? 'absolute' : next.encoding;
+      prepareRows(joint, next.collapsed, next.rowFilter);
+      prepareScale(joint, first, second, encoding, next.valueScale === 'linear');
+      prepareSteps(first?.run.steps ?? [], other?.run?.steps ?? [], next.stepRange);
+      prepareFlags(one?.run?.flags, other?.run?.flags);
+      drawHeads(next.theme, isDifference(), one?.name, one?.position, other?.name, other?.position);
+      panes[1].drawing.element.hidden = sides.length < 2 || isDifference();
+      legend.update(scale?.domain ?? null, next.theme);
+      revealVariable(first ? next.selectedVariable : null);
+      revealFlag(first ? selectedFlag(next) : null);
+      const failure = next.failures.matrix ?? next.failures['compare matrix'];
       message.textContent =
         failure ??
-        (matrix ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
+        (first ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
       message.hidden = message.textContent === '';
-      drawing.request();
+      request();
     },
     destroy() {
       observer.disconnect();
       legend.destroy();
-      drawing.destroy();
+      for (const { drawing } of panes) drawing.destroy();
       element.remove();
     },
   };
@@ -562,26 +754,35 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
 const rowId = (index: number): string => `gradient-health-row-${index}`;
 
-function prepare(matrix: MatrixData): Picture | null {
-  const column = columnOf(matrix.run, matrix.statistic);
-  if (!column) return null;
-  const columns = matrix.run.variables.length;
-  return {
-    matrix,
-    column,
-    domain: fitDomain(column, matrix.low, matrix.values),
-    grid: {
-      rows: columns,
-      edges: matrix.edges,
-      high: matrix.values,
-      low: matrix.low,
-      marks: matrix.marks,
-    },
-  };
+const grids = new WeakMap<MatrixData, Grid>();
+
+function gridOf(matrix: MatrixData): Grid {
+  let grid = grids.get(matrix);
+  if (!grid) {
+    const { edges, values: high, low, marks } = matrix;
+    grids.set(matrix, (grid = { rows: matrix.run.variables.length, edges, high, low, marks }));
+  }
+  return grid;
+}
+
+function rangeText({ low, high }: Reading, format: (value: number) => string): string {
+  const [a, b] = [format(low), format(high)];
+  return a === b ? b : `${a} to ${b}`;
 }
 
 function worstSeverity(flags: readonly Flag[]): Severity | null {
   return SEVERITIES.find((severity) => flags.some((flag) => flag.severity === severity)) ?? null;
+}
+
+/** The same answer as long as the arguments are the same. */
+function remember<T extends readonly unknown[], R>(compute: (...args: T) => R): (...args: T) => R {
+  let last: { readonly args: T; readonly result: R } | null = null;
+  return (...args) => {
+    if (!last?.args.every((value, i) => Object.is(value, args[i]))) {
+      last = { args, result: compute(...args) };
+    }
+    return last.result;
+  };
 }
 
 /** As `onChange`, for a drawing that depends on more than its arguments. */

@@ -6,7 +6,7 @@ import { drawMissing, drawNonfinite, drawZero } from '../draw/marks';
 import { h, onChange } from '../dom';
 import { PALETTES, ramp, RAMP_SIZE } from '../scale/colour';
 import { position, ticks, type Domain } from '../scale/domain';
-import { formatNumber, formatShare } from '../scale/format';
+import { formatTick } from '../scale/format';
 import { FONT } from './layout';
 
 export interface Legend {
@@ -30,7 +30,7 @@ export function createLegend(parent: HTMLElement): Legend {
     if (next) {
       scale.element.setAttribute(
         'aria-label',
-        `Colours from ${formatNumber(next.low)} to ${formatNumber(next.high)}; a cross on black: not finite; hatching: not measured`,
+        `Colours from ${formatTick(next.kind, next.low)} to ${formatTick(next.kind, next.high)}; a cross on black: not finite; hatching: not measured`,
       );
     }
     scale.request();
@@ -54,7 +54,8 @@ function drawLegend(
   const palette = PALETTES[theme];
   const colours = ramp(theme, domain.kind);
   const [bar, y, height] = [width - 204, 3, 11];
-  const left = domain.kind === 'log' ? 22 : 4;
+  const docked = domain.kind === 'log' || domain.kind === 'ratio';
+  const left = docked ? 22 : 4;
   for (let x = 0; x < bar; x++) {
     const c = 3 * Math.round((x / (bar - 1)) * (RAMP_SIZE - 1));
     context.fillStyle = `rgb(${colours[c]} ${colours[c + 1]} ${colours[c + 2]})`;
@@ -66,15 +67,16 @@ function drawLegend(
   const share = domain.kind === 'linear' && domain.low === 0 && domain.high === 1;
   let taken = -Infinity;
   for (const value of ticks(domain, Math.max(2, Math.floor(bar / 44)))) {
-    const label = share ? formatShare(value) : formatNumber(value);
+    const label = formatTick(domain.kind, value, share);
     const half = context.measureText(label).width / 2;
-    const x = Math.max(left + half - 3, left + position(domain, value) * (bar - 1));
+    const place = left + position(domain, value) * (bar - 1);
+    const x = Math.min(left + bar + 8 - half, Math.max(left + half - 3, place));
     if (x - half < taken + 6) continue;
     context.textAlign = 'center';
     context.fillText(label, x, y + height + 3);
     taken = x + half;
   }
-  if (domain.kind === 'log') {
+  if (docked) {
     drawZero(context, palette, 4, y, 12, height);
     context.fillStyle = palette.quiet;
     if (taken > -Infinity) {

@@ -1,0 +1,145 @@
+/**
+ * What the heat-map shows of one run or two: the same rows, one scale, one pane each. Pure.
+ *
+ * In:  the matrices of the runs, their joint rows, how values are to be encoded.
+ * Out: per pane a strip of pixels for any row.
+ */
+
+import type { Column } from '../api/types';
+import type { StepAxis } from './axis';
+import { fitDomain, fitLinear, type Domain } from './domain';
+import { joinStrips, reduceRow, type Grid, type Strip } from './reduce';
+import {
+  fitRelation,
+  medians,
+  relateGrid,
+  relateStrips,
+  relationOf,
+  type Relation,
+} from './relate';
+import { worstOf, type Row } from './rows';
+
+/** The numbers of one run, and where the joint rows find theirs among them. */
+export interface Source {
+  readonly grid: Grid;
+  /** Position of each joint variable in the grid; -1: this run does not have it. */
+  readonly columns: Int32Array;
+}
+
+export type MapEncoding = 'absolute' | 'relative' | 'difference';
+
+export interface MapScale {
+  readonly column: Column;
+  readonly encoding: MapEncoding;
+  /** What values are related to; null while they stand for themselves. */
+  readonly relation: Relation | null;
+  readonly domain: Domain;
+  /** As drawn: values or changes. In the order of the runs. */
+  readonly sources: readonly Source[];
+}
+
+/** One scale for all runs: only then do equal colours mean equal values. */
+export function scaleMap(
+  column: Column,
+  sources: readonly Source[],
+  encoding: MapEncoding,
+  linear: boolean,
+): MapScale {
+  const relation = relationOf(column);
+  if (encoding === 'relative') {
+    const related = sources.map(({ grid, columns }) => ({
+      grid: relateGrid(grid, medians(grid), relation),
+      columns,
+    }));
+    const domain = fitRelation(relation, ...parts(related));
+    return { column, encoding, relation, domain, sources: related };
+  }
+  const [reference, other] = sources;
+  if (encoding === 'difference' && reference && other) {
+    const domain = fitRelation(relation, differences(reference, other, relation));
+    return { column, encoding, relation, domain, sources };
+  }
+  const fit = linear ? fitLinear : fitDomain;
+  const domain = fit(column, ...parts(sources));
+  return { column, encoding: 'absolute', relation: null, domain, sources };
+}
+
+const parts = (sources: readonly Source[]): Float32Array[] =>
+  sources.flatMap(({ grid }) => (grid.low === grid.high ? [grid.high] : [grid.low, grid.high]));
+
+/** The change of every variable's median: enough to find a scale for all changes. */
+function differences(reference: Source, other: Source, relation: Relation): Float32Array {
+  const [before, after] = [medians(reference.grid), medians(other.grid)];
+  return Float32Array.from(other.columns, (at, i) => {
+    const from = before[reference.columns[i] ?? -1] ?? Number.NaN;
+    const to = after[at] ?? Number.NaN;
+    return relation === 'ratio' ? to / from : to - from;
+  });
+}
+
+/** The pixels of a row in one pane; in a difference there is but one pane. */
+export function stripOf(
+  scale: MapScale,
+  pane: number,
+  row: Row,
+  axes: readonly StepAxis[],
+  width: number,
+): Strip {
+  if (scale.encoding === 'difference' && scale.relation) {
+    const { relation } = scale;
+    return joinStrips(
+      width,
+      row.variables.map((variable) =>
+        relateStrips(
+          ownStrip(scale, 1, [variable], axes[1]),
+          ownStrip(scale, 0, [variable], axes[0]),
+          relation,
+        ),
+      ),
+    );
+  }
+  return ownStrip(scale, pane, row.variables, axes[pane], row.kind === 'module');
+}
+
+function ownStrip(
+  { sources, column, relation, encoding }: MapScale,
+  pane: number,
+  variables: readonly number[],
+  axis: StepAxis | undefined,
+  group = false,
+): Strip {
+  const source = sources[pane];
+  if (!source || !axis) return joinStrips(axis?.width ?? 0, []);
+  const members = variables.map((i) => source.columns[i] ?? -1).filter((i) => i >= 0);
+  // A change is sick in both directions, whatever its statistic.
+  const changes = relation !== null && encoding === 'relative';
+  const worst = group && !changes ? worstOf(column) : 'both';
+  return reduceRow(source.grid, members, axis, worst);
+}
+
+/** Has this run any of the row's variables? */
+export const hasRow = ({ columns }: Source, row: Row): boolean =>
+  row.variables.some((i) => (columns[i] ?? -1) >= 0);
+
+export interface Reading {
+  readonly low: number;
+  readonly high: number;
+  readonly marked: boolean;
+}
+
+/** Smallest and largest value of a row at a frame; NaN where nothing was measured. */
+export function readRow({ grid, columns }: Source, row: Row, frame: number): Reading {
+  const column = grid.edges.findLastIndex((edge) => edge <= frame);
+  let [low, high, marked] = [Number.NaN, Number.NaN, false];
+  if (column < 0 || column + 1 >= grid.edges.length) return { low, high, marked };
+  for (const i of row.variables) {
+    const own = columns[i] ?? -1;
+    if (own < 0) continue;
+    const at = column * grid.rows + own;
+    const [small, large] = [grid.low[at] ?? Number.NaN, grid.high[at] ?? Number.NaN];
+    if (!(low <= small) && !Number.isNaN(small)) low = small;
+    if (!(high >= large) && !Number.isNaN(large)) high = large;
+    if ((grid.marks?.[at] ?? 0) > 0) marked = true;
+  }
+  return { low, high, marked };
+}
