@@ -24,6 +24,8 @@ def reference_row(
     *,
     unit_axis: int = -1,
     applied: npt.ArrayLike | None = None,
+    smallest_normal: float = 2.0**-126,
+    scale: float = 1.0,
 ) -> dict[str, float]:
     """One row of a frame: all statistics that speak of the frame's own step.
 
@@ -32,6 +34,8 @@ def reference_row(
         before, after: the weights around the step.
         unit_axis: the axis of output units; -1 for none.
         applied: the gradient that reached the update rule; by default the gradient itself.
+        smallest_normal: of the dtype in which the layer computes.
+        scale: the loss scale that the gradient had on the way back.
     """
     before, after = np.asarray(before), np.asarray(after)
     row = dict.fromkeys(_NAMES, NAN)
@@ -56,6 +60,8 @@ def reference_row(
     driven = np.isfinite(gradient) & (gradient != 0)
     if driven.any():
         row["lost_share"] = float(np.mean((after == before)[driven]))
+        magnitudes = np.abs(np.float64(gradient[driven])) * scale
+        row["gradient_subnormal_share"] = float(np.mean(magnitudes < smallest_normal))
     if unit_axis >= 0 and gradient.shape[unit_axis] > 1:
         row["unit_spread"] = unit_spread(gradient, unit_axis)
     return row
@@ -76,6 +82,7 @@ _NAMES = (
     "unchanged_share",
     "lost_share",
     "unit_spread",
+    "gradient_subnormal_share",
 )
 
 

@@ -499,9 +499,9 @@ class Probe:
                 order += block.members
         for row in sparse:
             i = position[row]
-            table = tables[str(row)]
+            table, dtype = tables[str(row)], statistics.compute_dtype_of(variables[row])
             parts.append(
-                statistics.sparse_row(gradients[i], befores[i], afters[i], table, scale, xla)
+                statistics.sparse_row(gradients[i], befores[i], afters[i], table, scale, dtype, xla)
             )
             order.append(row)
         if not parts:

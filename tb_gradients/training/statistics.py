@@ -46,6 +46,9 @@ the operations it saves."""
 TINY_SQUARES = 1e-30
 """A sum of squares below this may have lost elements to underflow (1.1e-19 squared)."""
 
+SMALLEST_NORMAL = {"float16": 2.0**-14, "float64": 2.0**-1022}
+"""Smallest normal number of a dtype; of all others, bfloat16 among them, it is float32's."""
+
 UPDATE_SCALE = 2.0**20
 """Updates are multiplied by this power of two (so: exactly) before squaring, which makes
 magnitudes from 1e-25 on visible. 1.8e13 is the largest then, far beyond any update."""
@@ -62,6 +65,7 @@ class Block:
     shape: tuple[int, ...]
     unit_axis: int
     dtype: str
+    compute_dtype: str
 
     @property
     def units(self) -> int:
@@ -88,17 +92,23 @@ class Block:
 
 
 def blocks_of(variables: Sequence[Variable], rows: Sequence[int]) -> list[Block]:
-    """Group rows of the table by shape, unit axis and dtype; empty variables are left out."""
+    """Group rows of the table by shape, unit axis and dtypes; empty variables are left out."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for row in rows:
         variable = variables[row]
         if variable.elements == 0:
             continue
-        key: tuple[Any, ...] = (variable.shape, variable.unit_axis, variable.dtype)
+        compute_dtype = compute_dtype_of(variable)
+        key: tuple[Any, ...] = (variable.shape, variable.unit_axis, variable.dtype, compute_dtype)
         if variable.elements > STACK_ELEMENTS:
             key = (*key, row)
         groups.setdefault(key, []).append(row)
-    return [Block(tuple(members), key[0], key[1], key[2]) for key, members in groups.items()]
+    return [Block(tuple(members), *key[:4]) for key, members in groups.items()]
+
+
+def compute_dtype_of(variable: Variable) -> str:
+    """In which dtype the layer of a variable computes; without a layer that of the variable."""
+    return variable.facts.get("compute_dtype", variable.dtype)
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -196,6 +206,27 @@ def _is_zero(tensor: Tensor) -> Tensor:
     if tensor.dtype != tf.float32:
         return tensor == 0
     return tf.bitwise.bitwise_and(tf.bitcast(tensor, tf.int32), 0x7FFFFFFF) == 0
+
+
+def subnormal_share(sample: Tensor, compute_dtype: str) -> Tensor:
+    """Share of the finite non-zero elements below the smallest normal number of a dtype.
+
+    Args:
+        sample: [members, rows, units] of gradients as the backward pass gave them, that is
+            with the loss scale: only then do they underflow where it underflows.
+
+    Returns:
+        [members]; NaN where no element is finite and not zero.
+    """
+    smallest = SMALLEST_NORMAL.get(compute_dtype, 2.0**-126)
+    if sample.dtype == tf.float32:  # positive numbers are ordered like their bits: see _is_zero
+        magnitude = tf.bitwise.bitwise_and(tf.bitcast(sample, tf.int32), 0x7FFFFFFF)
+        bound, infinite = np.array([smallest, np.inf], np.float32).view(np.int32)
+    else:
+        magnitude, bound, infinite = tf.abs(sample), smallest, np.inf
+    known = (magnitude > 0) & (magnitude < infinite)
+    small = known & (magnitude < bound)
+    return _share(small, sample.dtype) / _share(known, sample.dtype)
 
 
 def _share(condition: Tensor, dtype: Any) -> Tensor:
@@ -320,9 +351,11 @@ def rows_of(
         scale: loss scale that the gradients still carry, or None.
     """
     gradient = block.stack(gradients)
+    subnormal = subnormal_share(_sampled(gradient, block), block.compute_dtype)
     if scale is not None:
         gradient /= tf.cast(scale, gradient.dtype)
     columns = gradient_columns(gradient, square_sums, block, careful=careful, xla=xla)
+    columns["gradient_subnormal_share"] = subnormal
     if afters is not None:
         after = block.stack(afters)
         columns.update(weight_columns(after, block, careful=careful, xla=xla))
@@ -333,7 +366,13 @@ def rows_of(
 
 
 def sparse_row(
-    gradient: Any, before: Tensor, after: Tensor, table: Any, scale: Tensor | None, xla: bool
+    gradient: Any,
+    before: Tensor,
+    after: Tensor,
+    table: Any,
+    scale: Tensor | None,
+    compute_dtype: str,
+    xla: bool,
 ) -> Tensor:
     """float32 [1, stored statistics] of an ``IndexedSlices`` gradient, over the touched rows.
 
@@ -349,6 +388,7 @@ def sparse_row(
     width = int(np.prod(table.shape[1:], dtype=np.int64))
     flat = [tf.reshape(as_real(x), [-1, width]) for x in (gradient.values, before, after)]
     values, before, after = (tf.cast(x, tf.float32) for x in flat)
+    subnormal = subnormal_share(values[None], compute_dtype)[0]
     if scale is not None:
         values /= scale
     order = tf.range(listed)
@@ -381,6 +421,7 @@ def sparse_row(
         "gradient_zero_share": tf.reduce_sum(tf.cast(values == 0, tf.float32) * keep) / count,
         "gradient_nan_count": nans,
         "gradient_inf_count": count - known - nans,
+        "gradient_subnormal_share": subnormal,
         "weight_norm": tf.sqrt(squares(table, xla)),
         "weight_nonfinite_count": count - tf.reduce_sum(_finite(after) * keep),
         "update_norm": _norm(update[None], xla=False)[0],

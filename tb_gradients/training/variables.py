@@ -248,6 +248,9 @@ def _layer_facts(layer: Layer) -> dict[str, str]:
         value = getattr(layer, name, None)
         if isinstance(value, (numbers.Number, str, tuple)):
             facts[name] = str(value)
+    compute_dtype = getattr(layer, "compute_dtype", None)
+    if isinstance(compute_dtype, str):
+        facts["compute_dtype"] = compute_dtype
     if not getattr(layer, "trainable", True):
         facts["trainable"] = "False"
     return facts

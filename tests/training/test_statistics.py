@@ -14,6 +14,7 @@ import tensorflow as tf
 from probing import MODES, ProbedVariables
 from reference import norm, reference_row
 
+from tb_gradients.frames import Variable
 from tb_gradients.training.probe import OptimizerView
 from tb_gradients.training.statistics import SAMPLE_ELEMENTS
 
@@ -45,7 +46,11 @@ def assert_device_agrees(gradient: Any, weight: Any, update: Any, mode: str) -> 
     after = probed.variables[0].numpy()
     (frame,) = probed.frames()
     expected = reference_row(
-        gradient, before, after, unit_axis=weight.ndim - 1 if weight.ndim else -1
+        gradient,
+        before,
+        after,
+        unit_axis=weight.ndim - 1 if weight.ndim else -1,
+        smallest_normal=float(ml_dtypes.finfo(weight.dtype).smallest_normal),
     )
     finite = np.asarray(gradient, np.float64)
     finite = np.abs(finite[np.isfinite(finite)])
@@ -153,6 +158,37 @@ def test_subnormal_gradients_are_no_zeros(mode: str) -> None:
     probed.step([gradient])
     (frame,) = probed.frames()
     assert frame.rows[0]["gradient_zero_share"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_gradients_below_the_range_of_the_layers_dtype_are_subnormal(dtype: str, mode: str) -> None:
+    """A mixed policy's gradient is a float32 whose values were computed in 16 bits, scaled."""
+    smallest = 2.0**-14 if dtype == "float16" else 2.0**-126
+    scaled = np.full((6, 5), 1.0, np.float32)
+    scaled[0] = 0.0
+    scaled[1], scaled[2, :2] = smallest / 2, -smallest / 4
+    scaled[3], scaled[4, 0] = smallest, np.nan
+    view = OptimizerView(loss_scale=lambda: tf.constant(2.0**7))
+    weight = np.ones((6, 5), np.float32)
+    described = Variable("v0", (6, 5), "float32", facts={"compute_dtype": dtype})
+    probed = ProbedVariables([weight], mode, view=view, described=[described])
+    probed.step([scaled])
+    (frame,) = probed.frames()
+    unscaled = scaled.astype(np.float64) / 2.0**7
+    expected = reference_row(unscaled, weight, weight, smallest_normal=smallest, scale=2.0**7)
+    assert expected["gradient_subnormal_share"] == pytest.approx(7 / 24)
+    assert frame.rows[0]["gradient_subnormal_share"] == pytest.approx(7 / 24)
+
+
+def test_a_sparse_gradient_has_subnormal_elements_too() -> None:
+    table = np.ones((50, 2), np.float32)
+    described = Variable("v0", (50, 2), "float32", facts={"compute_dtype": "float16"})
+    probed = ProbedVariables([table], "graph", described=[described])
+    values = tf.constant([[1e-6, 1.0], [0.0, 1e-5]])
+    probed.step([tf.IndexedSlices(values, tf.constant([3, 9]), tf.constant([50, 2]))])
+    (frame,) = probed.frames()
+    assert frame.rows[0]["gradient_subnormal_share"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("mode", MODES)
