@@ -21,6 +21,7 @@ import { createHeader } from './views/header';
 import { createHeatmap } from './views/heatmap';
 import { createInspector } from './views/inspector';
 import { applyLayout } from './views/layout';
+import { createProfile } from './views/profile';
 import { createRuleCard } from './views/rulecard';
 import { createRuns } from './views/runs';
 import { createTimebar } from './views/timebar';
@@ -74,6 +75,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   const controls = createControls(middle, actions);
   const timebar = createTimebar(middle, actions);
   const heatmap = createHeatmap(middle, actions);
+  const profile = createProfile(middle, actions);
   const divider = createDivider('Height of the heat-map', 0.5, (share) => {
     middle.style.setProperty('--split', `${100 * share}%`);
   });
@@ -86,6 +88,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     controls,
     timebar,
     heatmap,
+    profile,
     createCharts(middle, actions),
     createInspector(right, actions),
     createRuleCard(body, actions),

@@ -3,6 +3,7 @@
 import type { RuleBook, Run, RunSummary, Severity } from '../api/types';
 import type { Theme } from '../host';
 import type { Spacing } from '../scale/axis';
+import type { Grid } from '../scale/reduce';
 
 /** Numbers remember the run they were read with: steps and rows then always fit. */
 export interface MatrixData {
@@ -18,6 +19,18 @@ export interface MatrixData {
   readonly exact: boolean;
   /** [columns, variables]: above 0 where a gradient or weight was not finite. */
   readonly marks: Uint8Array;
+}
+
+const grids = new WeakMap<MatrixData, Grid>();
+
+/** A matrix as what is drawn of it. */
+export function gridOf(matrix: MatrixData): Grid {
+  let grid = grids.get(matrix);
+  if (!grid) {
+    const { edges, values: high, low, marks } = matrix;
+    grids.set(matrix, (grid = { rows: matrix.run.variables.length, edges, high, low, marks }));
+  }
+  return grid;
 }
 
 export interface VariableData {

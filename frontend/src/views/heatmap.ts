@@ -43,7 +43,7 @@ import {
   type Source,
 } from '../scale/map';
 import { matcher } from '../scale/pattern';
-import type { Grid, Strip } from '../scale/reduce';
+import type { Strip } from '../scale/reduce';
 import { against } from '../scale/relate';
 import { buildRows, type Row } from '../scale/rows';
 import type { Actions } from '../store/actions';
@@ -58,7 +58,7 @@ import {
   shownSides,
   type Side,
 } from '../store/selectors';
-import type { MatrixData, MainView, State, StepRange } from '../store/state';
+import { gridOf, type MainView, type MatrixData, type State, type StepRange } from '../store/state';
 import { attachBrush } from './brush';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
@@ -753,17 +753,6 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 }
 
 const rowId = (index: number): string => `gradient-health-row-${index}`;
-
-const grids = new WeakMap<MatrixData, Grid>();
-
-function gridOf(matrix: MatrixData): Grid {
-  let grid = grids.get(matrix);
-  if (!grid) {
-    const { edges, values: high, low, marks } = matrix;
-    grids.set(matrix, (grid = { rows: matrix.run.variables.length, edges, high, low, marks }));
-  }
-  return grid;
-}
 
 function rangeText({ low, high }: Reading, format: (value: number) => string): string {
   const [a, b] = [format(low), format(high)];

@@ -1,0 +1,193 @@
+/** Magnitude by depth: a dot per variable on the band of its values over time. */
+
+import type { Palette } from '../scale/colour';
+import { isZero, position, ticks, type Domain } from '../scale/domain';
+import { formatTick } from '../scale/format';
+import type { DepthAxis, Profile } from '../scale/profile';
+import { drawNonfinite } from './marks';
+
+export interface Layer {
+  readonly profile: Profile;
+  /** Position of each joint variable in the profile; -1: not in this run. */
+  readonly columns: Int32Array;
+  readonly colour: string;
+  /** Shape tells runs and steps apart where colour does not. */
+  readonly shape: 'dot' | 'ring' | 'diamond';
+  readonly band: boolean;
+  /** Sideways, in pixels, so that layers do not hide each other. */
+  readonly shift: number;
+}
+
+const TOP = 14;
+const DOCK = 20;
+/** Module names below the axis. */
+export const DEPTH_LABELS = 34;
+
+export function profileHeights(domain: Domain, height: number): (value: number) => number {
+  const floor = height - DEPTH_LABELS;
+  const docked = domain.kind === 'log' ? DOCK : 0;
+  return (value) =>
+    isZero(domain, value)
+      ? floor - 4
+      : floor - docked - position(domain, value) * (floor - docked - TOP);
+}
+
+export function drawProfile(
+  context: CanvasRenderingContext2D,
+  axis: DepthAxis,
+  layers: readonly Layer[],
+  domain: Domain,
+  guide: number | null,
+  width: number,
+  height: number,
+  palette: Palette,
+): void {
+  const y = profileHeights(domain, height);
+  const floor = height - DEPTH_LABELS;
+  drawModules(context, axis, floor, palette);
+  drawValues(context, domain, y, floor, width, guide, palette);
+  for (const layer of layers) if (layer.band) drawBands(context, axis, layer, y);
+  for (const layer of layers) drawDots(context, axis, layer, y, palette);
+}
+
+function drawModules(
+  context: CanvasRenderingContext2D,
+  { modules }: DepthAxis,
+  floor: number,
+  palette: Palette,
+): void {
+  context.textBaseline = 'top';
+  context.textAlign = 'center';
+  let taken = -Infinity;
+  modules.forEach(({ label, from, to }, i) => {
+    if (i % 2 === 0) {
+      context.fillStyle = palette.sunken;
+      context.fillRect(from, 0, to - from, floor);
+    }
+    const measure = (text: string): number => context.measureText(text).width;
+    const middle = (from + to) / 2;
+    const room = Math.min(to - from + 24, 2 * (middle - taken - 8));
+    const text = shortName(label, measure, room);
+    const half = measure(text) / 2;
+    const x = Math.max(middle, half);
+    if (x - half < taken + 8) return;
+    taken = x + half;
+    context.fillStyle = palette.quiet;
+    context.fillText(text, x, floor + 5);
+  });
+}
+
+/** As many of the last parts of a path as there is room for, at least the last one. */
+export function shortName(path: string, measure: (text: string) => number, room: number): string {
+  const parts = path.split('/');
+  let text = parts.at(-1) ?? '';
+  for (let i = parts.length - 2; i >= 0; i--) {
+    const longer = `${parts[i] ?? ''}/${text}`;
+    if (measure(longer) > room) break;
+    text = longer;
+  }
+  return text;
+}
+
+function drawValues(
+  context: CanvasRenderingContext2D,
+  domain: Domain,
+  y: (value: number) => number,
+  floor: number,
+  width: number,
+  guide: number | null,
+  palette: Palette,
+): void {
+  const share = domain.kind === 'linear' && domain.low === 0 && domain.high === 1;
+  context.textAlign = 'right';
+  context.textBaseline = 'middle';
+  context.lineWidth = 1;
+  context.strokeStyle = palette.line;
+  context.fillStyle = palette.quiet;
+  context.beginPath();
+  for (const value of ticks(domain, Math.max(3, Math.floor(floor / 40)))) {
+    const at = Math.round(y(value)) + 0.5;
+    context.moveTo(0, at);
+    context.lineTo(width, at);
+    context.fillText(formatTick(domain.kind, value, share), -8, at);
+  }
+  context.moveTo(0, floor + 0.5);
+  context.lineTo(width, floor + 0.5);
+  context.stroke();
+  if (domain.kind === 'log') context.fillText('0', -8, y(0));
+  if (guide === null) return;
+  context.strokeStyle = palette.healthy;
+  context.setLineDash([2, 3]);
+  context.beginPath();
+  context.moveTo(0, Math.round(y(guide)) + 0.5);
+  context.lineTo(width, Math.round(y(guide)) + 0.5);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+/** Every dot's place: the middle of its slot, all variables of a closed module in one. */
+function places(
+  axis: DepthAxis,
+  { columns, shift }: Layer,
+): { x: number; wide: number; at: number }[] {
+  return axis.slots.flatMap(({ row, from, to }) =>
+    row.variables.flatMap((variable) => {
+      const at = columns[variable] ?? -1;
+      return at < 0 ? [] : [{ x: (from + to) / 2 + shift, wide: to - from, at }];
+    }),
+  );
+}
+
+/** The whole range as a thin line, the middle half of the values as a thick one. */
+function drawBands(
+  context: CanvasRenderingContext2D,
+  axis: DepthAxis,
+  layer: Layer,
+  y: (value: number) => number,
+): void {
+  const { profile, colour } = layer;
+  context.fillStyle = colour;
+  for (const { x, wide, at } of places(axis, layer)) {
+    const half = Math.max(0.5, Math.min(4, wide / 4));
+    const bar = (low: number, high: number, thin: number): void => {
+      if (Number.isNaN(low)) return;
+      const top = y(high);
+      context.fillRect(x - thin, top, 2 * thin, Math.max(1, y(low) - top));
+    };
+    context.globalAlpha = 0.3;
+    bar(profile.low[at] ?? Number.NaN, profile.high[at] ?? Number.NaN, Math.min(1, half));
+    context.globalAlpha = 0.35;
+    bar(profile.lowerQuartile[at] ?? Number.NaN, profile.upperQuartile[at] ?? Number.NaN, half);
+  }
+  context.globalAlpha = 1;
+}
+
+function drawDots(
+  context: CanvasRenderingContext2D,
+  axis: DepthAxis,
+  layer: Layer,
+  y: (value: number) => number,
+  palette: Palette,
+): void {
+  const { profile, colour, shape } = layer;
+  context.lineWidth = 1.5;
+  for (const { x, wide, at } of places(axis, layer)) {
+    if (profile.marked[at] === 1) drawNonfinite(context, palette, x - 4, 0, 8, 11);
+    const value = profile.value[at] ?? Number.NaN;
+    if (Number.isNaN(value)) continue;
+    const size = Math.max(1.5, Math.min(4.5, wide / 2.5));
+    const middle = y(value);
+    context.beginPath();
+    if (shape === 'diamond') {
+      context.moveTo(x, middle - size - 1);
+      context.lineTo(x + size + 1, middle);
+      context.lineTo(x, middle + size + 1);
+      context.lineTo(x - size - 1, middle);
+      context.closePath();
+    } else context.arc(x, middle, size, 0, 2 * Math.PI);
+    context.fillStyle = shape === 'ring' ? palette.surface : colour;
+    context.strokeStyle = shape === 'ring' ? colour : palette.surface;
+    context.fill();
+    if (size > 2) context.stroke();
+  }
+}

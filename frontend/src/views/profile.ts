@@ -1,0 +1,341 @@
+/**
+ * The layer profile: magnitude by depth at the chosen step, from the input on the left to the
+ * output on the right. A vanishing or exploding gradient is a slope.
+ */
+
+import type { Flag, Variable } from '../api/types';
+import { fill, h, onChange, type Child } from '../dom';
+import { createDrawing } from '../draw/canvas';
+import { drawProfile, profileHeights, type Layer } from '../draw/profile';
+import { frameAtStep } from '../scale/axis';
+import { PALETTES } from '../scale/colour';
+import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
+import { formatCount, formatRelation, formatValue, title } from '../scale/format';
+import { matcher } from '../scale/pattern';
+import {
+  createDepthAxis,
+  growthPerLayer,
+  profileOf,
+  slotAtX,
+  type DepthAxis,
+  type Profile,
+} from '../scale/profile';
+import { buildRows, type Row } from '../scale/rows';
+import type { Actions } from '../store/actions';
+import {
+  columnOf,
+  columnsIn,
+  jointVariables,
+  selectedFlag,
+  shownFrame,
+  shownFrames,
+  shownSides,
+  type Side,
+} from '../store/selectors';
+import { gridOf, type State } from '../store/state';
+import { CHART_INSET, FONT } from './layout';
+import type { View } from './view';
+
+/** Healthy values of statistics that have one. */
+const GUIDES: Readonly<Record<string, number>> = { update_ratio: 1e-3 };
+const RIGHT = 12;
+
+interface Shown extends Layer {
+  readonly name: string;
+  readonly step: number;
+  readonly side: Side;
+}
+
+export function createProfile(parent: HTMLElement, actions: Actions): View {
+  const drawing = createDrawing('profile-canvas', draw);
+  drawing.element.tabIndex = 0;
+  drawing.element.setAttribute('role', 'application');
+  drawing.element.setAttribute('aria-roledescription', 'layer profile');
+  const key = h('ul', { class: 'profile-key' });
+  const slope = h('p', { class: 'profile-slope' });
+  const tooltip = h('div', { class: 'tooltip', role: 'tooltip', hidden: true });
+  const spoken = h('p', { class: 'visually-hidden', 'aria-live': 'polite' });
+  const message = h('p', { class: 'overlay-message' });
+  const element = h(
+    'section',
+    { class: 'profile', 'aria-label': 'Variables by depth' },
+    h('div', { class: 'profile-head' }, key, slope),
+    h('div', { class: 'profile-box' }, drawing.element, message),
+    h('p', { class: 'profile-axis', 'aria-hidden': 'true' }, '← input · network order · output →'),
+    spoken,
+    tooltip,
+  );
+  parent.append(element);
+
+  let state: State | null = null;
+  let layers: readonly Shown[] = [];
+  let variables: readonly Variable[] = [];
+  let rows: readonly Row[] = [];
+  let domain: Domain | null = null;
+  let axis: DepthAxis = { slots: [], modules: [] };
+  let active = -1;
+
+  const prepareRows = onChange(
+    (joint: readonly Variable[], collapsed: ReadonlySet<string>, filter: string) => {
+      variables = joint;
+      rows = buildRows(joint, collapsed, matcher(filter));
+      active = -1;
+    },
+  );
+  const cached = new WeakMap<object, Map<string, Profile>>();
+
+  /** Profiles of a matrix are kept: moving the step must not sort all values again. */
+  function profileAt(side: Side, step: number | null, range: State['stepRange']): Profile | null {
+    const { matrix } = side;
+    if (!matrix) return null;
+    const { steps } = matrix.run;
+    const { from, to } = shownFrames(steps, range);
+    const frame = step === null ? to - 1 : frameAtStep(steps, step);
+    const name = `${frame} ${from} ${to}`;
+    let kept = cached.get(matrix);
+    if (!kept || kept.size > 50) cached.set(matrix, (kept = new Map<string, Profile>()));
+    let profile = kept.get(name);
+    if (!profile) kept.set(name, (profile = profileOf(gridOf(matrix), frame, from, to)));
+    return profile;
+  }
+
+  function layersOf(next: State): Shown[] {
+    const palette = PALETTES[next.theme];
+    return shownSides(next).flatMap((side, which): Shown[] => {
+      const { matrix } = side;
+      const now = profileAt(side, next.selectedStep, next.stepRange);
+      if (!matrix || !now) return [];
+      const { steps } = matrix.run;
+      const stepOf = (step: number | null): number => steps[shownFrame(matrix.run, step)] ?? 0;
+      const common = {
+        side,
+        name: side.name,
+        columns: columnsIn(matrix.run, variables),
+        colour: which === 0 ? palette.first : palette.second,
+        shift: which === 0 ? 0 : 4,
+      };
+      const shape = which === 0 ? 'dot' : 'diamond';
+      const chosen: Shown = {
+        ...common,
+        profile: now,
+        shape,
+        band: true,
+        step: stepOf(next.selectedStep),
+      };
+      const second =
+        next.compareStep === null ? null : profileAt(side, next.compareStep, next.stepRange);
+      if (!second || which > 0) return [chosen];
+      const other: Shown = {
+        ...common,
+        profile: second,
+        shape: 'ring',
+        band: false,
+        step: stepOf(next.compareStep),
+        shift: -4,
+      };
+      return [other, chosen];
+    });
+  }
+
+  // --- Drawing ----------------------------------------------------------------------------
+
+  function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
+    if (!state || !domain) return;
+    const palette = PALETTES[state.theme];
+    const room = width - CHART_INSET - RIGHT;
+    axis = createDepthAxis(rows, room);
+    context.font = FONT;
+    context.translate(CHART_INSET, 0);
+    const guide = GUIDES[layers[0]?.side.matrix?.statistic ?? ''] ?? null;
+    drawProfile(context, axis, layers, domain, guide, room, height, palette);
+    drawFlagged(context, height);
+    drawChosen(context, height);
+  }
+
+  /** What the selected flag is about, and the selected variable. */
+  function drawFlagged(context: CanvasRenderingContext2D, height: number): void {
+    if (!state) return;
+    const palette = PALETTES[state.theme];
+    const flag: Flag | null = selectedFlag(state);
+    const sick = new Set(flag?.variables);
+    const y = profileHeights(domain ?? { kind: 'linear', low: 0, high: 1 }, height);
+    const chosen = layers.find(({ shape }) => shape === 'dot');
+    for (const { row, from, to } of axis.slots) {
+      for (const i of row.variables) {
+        const path = variables[i]?.path ?? '';
+        const value = chosen?.profile.value[chosen.columns[i] ?? -1] ?? Number.NaN;
+        const selected = path === state.selectedVariable;
+        if (Number.isNaN(value) || (!sick.has(path) && !selected)) continue;
+        context.strokeStyle = selected ? palette.text : palette.outline;
+        context.lineWidth = 2;
+        context.beginPath();
+        context.arc((from + to) / 2, y(value), selected ? 10 : 7.5, 0, 2 * Math.PI);
+        context.stroke();
+      }
+    }
+  }
+
+  function drawChosen(context: CanvasRenderingContext2D, height: number): void {
+    const slot = axis.slots[active];
+    if (!slot || !state || document.activeElement !== drawing.element) return;
+    context.strokeStyle = PALETTES[state.theme].accent;
+    context.lineWidth = 2;
+    context.strokeRect(slot.from - 1, 1, slot.to - slot.from + 2, height - 36);
+  }
+
+  const drawKey = onChange((...[names, guide]: [string, string]) => {
+    const [mark, other] = [(shape: string) => h('span', { class: `mark mark-${shape}` }), layers];
+    fill(
+      key,
+      names !== '' &&
+        other.map(({ shape, name, step, side }) =>
+          h(
+            'li',
+            { 'data-side': side.which },
+            mark(shape),
+            `${layers.some((layer) => layer.name !== name) ? `${name}, ` : ''}step ${formatCount(step)}`,
+          ),
+        ),
+      h('li', {}, mark('band'), 'range over the steps shown, thick: the middle half'),
+      guide !== '' && h('li', {}, mark('guide'), guide),
+    );
+  });
+
+  /** The slope in words, of the weights that pass the signal on. */
+  function describeSlope(): string {
+    const chosen = layers.find(({ shape }) => shape === 'dot');
+    if (!chosen || domain?.kind !== 'log') return '';
+    const values = rows.flatMap(({ kind, variables: [i = -1] }) => {
+      const variable = variables[i];
+      const at = chosen.columns[i] ?? -1;
+      return kind === 'variable' && at >= 0 && (variable?.shape.length ?? 0) >= 2
+        ? [chosen.profile.value[at] ?? Number.NaN]
+        : [];
+    });
+    const growth = growthPerLayer(values);
+    if (growth === null) return '';
+    return `From layer to layer towards the input: ${formatRelation(1 / growth, 'ratio')} (least squares over ${values.length} weights)`;
+  }
+
+  // --- Pointer and keys -------------------------------------------------------------------
+
+  function describe(index: number): Child[] {
+    const slot = axis.slots[index];
+    const statistic = layers[0]?.side.matrix;
+    const column = statistic && columnOf(statistic.run, statistic.statistic);
+    if (!slot || !column) return [];
+    const { row } = slot;
+    return [
+      h('strong', {}, row.kind === 'variable' ? row.key : `${row.label} (closed)`),
+      h('span', {}, title(column.name)),
+      layers.map(({ profile, columns, name, step }) => {
+        const own = row.variables.map((i) => columns[i] ?? -1).filter((i) => i >= 0);
+        const values = own
+          .map((i) => profile.value[i] ?? Number.NaN)
+          .filter((value) => !Number.isNaN(value));
+        const [low, high] = [Math.min(...values), Math.max(...values)];
+        const text =
+          own.length === 0
+            ? 'not in this run'
+            : values.length === 0
+              ? 'not measured'
+              : low === high
+                ? formatValue(low, column.unit)
+                : `${formatValue(low, column.unit)} to ${formatValue(high, column.unit)}`;
+        const marked = own.some((i) => profile.marked[i] === 1);
+        return h(
+          'span',
+          {},
+          `${name}, step ${formatCount(step)}: ${text}${marked ? ' × NaN or Inf' : ''}`,
+        );
+      }),
+    ];
+  }
+
+  function choose(index: number): void {
+    const row = axis.slots[index]?.row;
+    if (!row) return;
+    if (row.kind === 'module') actions.toggleModule(row.key);
+    else actions.selectVariable(row.key);
+  }
+
+  const slotAt = (event: MouseEvent): number =>
+    slotAtX(axis, event.clientX - drawing.element.getBoundingClientRect().left - CHART_INSET);
+
+  drawing.element.addEventListener('pointermove', (event) => {
+    const index = slotAt(event);
+    tooltip.hidden = index < 0;
+    if (index < 0) return;
+    fill(tooltip, describe(index));
+    const right = event.clientX + 14 + tooltip.offsetWidth > window.innerWidth;
+    tooltip.style.left = `${Math.max(4, right ? event.clientX - tooltip.offsetWidth - 10 : event.clientX + 14)}px`;
+    tooltip.style.top = `${event.clientY + 16}px`;
+  });
+  drawing.element.addEventListener('pointerleave', () => {
+    tooltip.hidden = true;
+  });
+  drawing.element.addEventListener('click', (event) => {
+    active = slotAt(event);
+    choose(active);
+    drawing.request();
+  });
+  drawing.element.addEventListener('keydown', (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (by !== undefined) {
+      active = Math.max(0, Math.min(axis.slots.length - 1, active + by));
+      fill(spoken, describe(active));
+    } else if (event.key === 'Enter' || event.key === ' ') choose(active);
+    else return;
+    event.preventDefault();
+    drawing.request();
+  });
+  for (const event of ['focus', 'blur']) {
+    drawing.element.addEventListener(event, () => {
+      drawing.request();
+    });
+  }
+
+  return {
+    update(next) {
+      state = next;
+      element.hidden = next.view !== 'profile';
+      if (element.hidden) return;
+      const [one, other] = shownSides(next);
+      const matrix = one?.matrix ?? null;
+      const column = matrix && columnOf(matrix.run, matrix.statistic);
+      prepareRows(
+        matrix ? jointVariables(matrix.run, other?.run ?? null) : [],
+        next.collapsed,
+        next.rowFilter,
+      );
+      layers = layersOf(next);
+      const fit = next.valueScale === 'linear' ? fitLinear : fitChartDomain;
+      const guide = GUIDES[matrix?.statistic ?? ''];
+      domain =
+        column &&
+        fit(
+          column,
+          ...layers.flatMap(({ profile }) => [profile.low, profile.high, profile.value]),
+          Float32Array.from(guide === undefined ? [] : [guide]),
+        );
+      drawKey(
+        layers.map(({ name, step, shape }) => `${name} ${step} ${shape}`).join('\n'),
+        guide === undefined ? '' : `healthy is around ${guide}`,
+      );
+      slope.textContent = describeSlope();
+      drawing.element.setAttribute(
+        'aria-label',
+        `${column ? title(column.name) : 'Values'} by depth, arrow keys move from variable to variable. ${slope.textContent}`,
+      );
+      message.textContent =
+        next.failures.matrix ??
+        (matrix ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
+      message.hidden = message.textContent === '';
+      drawing.request();
+    },
+    destroy() {
+      drawing.destroy();
+      element.remove();
+    },
+  };
+}
