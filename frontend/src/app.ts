@@ -9,12 +9,13 @@ import { applyTheme } from './scale/colour';
 import { createActions, type Actions } from './store/actions';
 import { linkOf, preferencesOf, startOf } from './store/link';
 import { createLoader } from './store/loader';
+import { shownSides } from './store/selectors';
 import { initialState, type State } from './store/state';
 import { createStore, type Store } from './store/store';
 import { createCharts } from './views/charts';
 import { createControls } from './views/controls';
 import { createDivider } from './views/divider';
-import { createEmpty } from './views/empty';
+import { createEmpty, createRunState } from './views/empty';
 import { createExportMenu } from './views/exportmenu';
 import { createFlags } from './views/flags';
 import { createHeader } from './views/header';
@@ -37,6 +38,7 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
   store.set(startOf(host.readLink(), host.readPreferences()));
   document.head.append(h('style', {}, style));
   document.title = 'Gradient Health';
+  root.lang = 'en';
   applyLayout(root);
   const update = buildPage(body, actions, client);
   store.subscribe((state) => {
@@ -72,6 +74,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   body.append(page);
   const runs = createRuns(left, actions);
   const flags = createFlags(left, actions);
+  const runState = createRunState(middle, actions);
   const controls = createControls(middle, actions);
   const timebar = createTimebar(middle, actions);
   const heatmap = createHeatmap(middle, actions);
@@ -85,6 +88,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     exportMenu,
     runs,
     flags,
+    runState,
     controls,
     timebar,
     heatmap,
@@ -98,6 +102,8 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     const anything = state.runs !== null && state.runs.length > 0;
     body.dataset.phase = anything ? 'data' : 'empty';
     const open = state.run?.variables.some(({ path }) => path === state.selectedVariable) ?? false;
+    const [selected] = shownSides(state);
+    page.dataset.frames = (selected?.run?.steps.length ?? 0) > 0 ? 'some' : 'none';
     page.dataset.detail = open ? 'open' : 'closed';
     for (const view of views) view.update(state);
   };

@@ -104,8 +104,9 @@ export async function picture(
   const parts = [
     name,
     runs.join(' and '),
-    run && title(shownStatistic(run, state.statistic)),
-    state.selectedVariable,
+    element.dataset.pictureOf === 'variable'
+      ? state.selectedVariable
+      : run && title(shownStatistic(run, state.statistic)),
   ].filter((part) => part);
   const taken = takePicture(element, parts.join(' · '));
   const content =

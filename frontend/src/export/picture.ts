@@ -75,7 +75,7 @@ export function takePicture(root: HTMLElement, title: string): Picture {
 
   function visit(element: Element, clip: Box): void {
     if (!element.checkVisibility({ visibilityProperty: true })) return;
-    if (element.matches('.visually-hidden, .tooltip, [data-not-in-picture]')) return;
+    if (element.matches('.visually-hidden, .tooltip, .icon-chevron')) return;
     const computed = getComputedStyle(element);
     const box = moved(element.getBoundingClientRect());
     const inner = computed.overflowX === 'visible' ? clip : intersection(clip, box);

@@ -18,6 +18,7 @@ import {
   DEFAULT_VIEW,
   NO_DATA,
   type FlagFilter,
+  type MatrixData,
   type RunData,
   type RunOrder,
   type State,
@@ -157,6 +158,7 @@ export function isDefaultView(state: State): boolean {
 
 /** The overall verdict of a run, in one line. */
 export function verdictSentence(run: Run): string {
+  if (run.steps.length === 0) return 'No frames yet: nothing could be judged';
   const first = run.steps[0] ?? 0;
   const last = run.steps.at(-1) ?? 0;
   const seen = `${plural(run.variables.length, 'variable')}, ${plural(run.steps.length, 'frame')} over ${plural(last - first + 1, 'step')}`;
@@ -168,7 +170,9 @@ export function verdictSentence(run: Run): string {
   return `${found.map(({ severity, count }) => plural(count, severity)).join(', ')} in ${seen}`;
 }
 
-export function verdictOf(run: Run): Verdict {
+/** Null: there is nothing yet to judge by. */
+export function verdictOf(run: Run): Verdict | null {
+  if (run.steps.length === 0) return null;
   return SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s)) ?? 'healthy';
 }
 
@@ -242,6 +246,11 @@ export function selectedVariable(state: State): Variable | null {
 export function ruleTitle(rules: RuleBook | null, rule: string): string {
   const known = rules?.rules.get(rule)?.title ?? '';
   return known === '' ? title(rule) : known;
+}
+
+/** Has the statistic any value at all? An older version may not have measured it. */
+export function isMeasured(matrix: MatrixData): boolean {
+  return matrix.values.some((value) => !Number.isNaN(value));
 }
 
 export function columnOf(run: Run, name: string): Column | null {

@@ -95,6 +95,9 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       class: 'charts',
       'aria-label': 'The selected variable over steps',
       'data-picture': 'Variable over steps',
+      'data-picture-of': 'variable',
+      // It scrolls, and the keyboard has to be able to do that.
+      tabindex: 0,
     },
     message,
   );
@@ -162,12 +165,14 @@ function createPanel(spec: PanelSpec, actions: Actions): Panel {
 
   const describe = onChange((...[now, step]: [PanelData | null, number | null]) => {
     if (!now) {
-      fill(value, h('dd', {}, 'not recorded'));
+      fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
       return;
     }
     const frame = shownFrame(now.run, step);
     const items = now.columns.map(({ column, values, label }, i) => [
-      label !== '' && h('dt', { 'data-line': i }, label),
+      label === ''
+        ? h('dt', { class: 'visually-hidden' }, spec.title)
+        : h('dt', { 'data-line': i }, label),
       h('dd', {}, formatValue(values[frame] ?? Number.NaN, column.unit)),
     ]);
     fill(value, items);

@@ -27,7 +27,7 @@ export function prose(text: string): Child[] {
     part.kind === 'text'
       ? part.text
       : part.text.includes('\n')
-        ? h('pre', {}, h('code', {}, part.text))
+        ? h('pre', { tabindex: 0 }, h('code', {}, part.text))
         : h('code', {}, part.text),
   );
 }

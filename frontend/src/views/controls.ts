@@ -7,8 +7,8 @@ import { title } from '../scale/format';
 import { isPattern } from '../scale/pattern';
 import { worstOf } from '../scale/rows';
 import type { Actions } from '../store/actions';
-import { columnOf, isDefaultView, shownStatistic } from '../store/selectors';
-import type { Encoding, MainView, ValueScale } from '../store/state';
+import { columnOf, isDefaultView, isMeasured, shownStatistic } from '../store/selectors';
+import type { Encoding, MainView, MatrixData, ValueScale } from '../store/state';
 import { createPopup } from './popup';
 import type { View } from './view';
 
@@ -130,16 +130,25 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
   const drawOptions = onChange((statistics: readonly Column[]) => {
     fill(statistic, statisticOptions(statistics));
   });
-  const drawMeaning = onChange((column: Column | null, folded: boolean) => {
-    if (!column) return;
-    const unit = column.unit === '' ? '' : ` [${column.unit}]`;
-    fill(
-      meaning,
-      h('strong', {}, `${title(column.name)}${unit}`),
-      ` ${column.meaning}`,
-      folded && ` ${WORST[worstOf(column)]}`,
-    );
-  });
+  const drawMeaning = onChange(
+    (column: Column | null, folded: boolean, matrix: MatrixData | null) => {
+      if (!column) return;
+      const missing = matrix?.statistic === column.name && !isMeasured(matrix);
+      const unit = column.unit === '' ? '' : ` [${column.unit}]`;
+      fill(
+        meaning,
+        h('strong', {}, `${title(column.name)}${unit}`),
+        ` ${column.meaning}`,
+        folded && ` ${WORST[worstOf(column)]}`,
+        missing &&
+          h(
+            'span',
+            { class: 'missing' },
+            ' Not measured anywhere in this run: it does not apply to this model, or the run was written by a version that did not know it. Train again with the installed version to record it.',
+          ),
+      );
+    },
+  );
 
   return {
     update(state) {
@@ -156,7 +165,11 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       if (document.activeElement !== filter) filter.value = state.rowFilter;
       filter.setAttribute('aria-invalid', String(!isPattern(state.rowFilter)));
       reset.hidden = isDefaultView(state);
-      drawMeaning(columnOf(run, name), state.view === 'heatmap' && state.collapsed.size > 0);
+      drawMeaning(
+        columnOf(run, name),
+        state.view === 'heatmap' && state.collapsed.size > 0,
+        state.matrix,
+      );
     },
     destroy() {
       options.destroy();

@@ -58,7 +58,7 @@ export function createExportMenu(page: HTMLElement, client: Client): ExportMenu 
     );
     fill(
       list,
-      h('h3', {}, 'Numbers'),
+      h('h2', {}, 'Numbers'),
       row(
         'The statistic shown',
         button('CSV', 'CSV of the statistic shown', (s) => exports.statisticCsv(s, client)),
@@ -72,7 +72,7 @@ export function createExportMenu(page: HTMLElement, client: Client): ExportMenu 
           now.selectedVariable === null,
         ),
       ),
-      h('h3', {}, 'Report'),
+      h('h2', {}, 'Report'),
       row(
         now.compareRun === null ? 'This run' : 'These runs',
         button('JSON', 'JSON report of what is shown', (s) => exports.report(s, client, false)),
@@ -81,7 +81,7 @@ export function createExportMenu(page: HTMLElement, client: Client): ExportMenu 
         'All runs',
         button('JSON', 'JSON report of all runs', (s) => exports.report(s, client, true)),
       ),
-      pictures.length > 0 && h('h3', {}, 'Pictures'),
+      pictures.length > 0 && h('h2', {}, 'Pictures'),
       pictures.map((element) => {
         const name = element.dataset.picture ?? '';
         return row(

@@ -90,7 +90,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
       const { open, closed } = splitFlags(shown);
       fill(
         body,
-        run.flags.length === 0 && healthyNote(run, rules, actions),
+        run.flags.length === 0 && run.steps.length > 0 && healthyNote(run, rules, actions),
         run.flags.length > 0 &&
           shown.length === 0 &&
           h('p', { class: 'nothing' }, 'No finding matches the filter.'),
@@ -488,7 +488,7 @@ function fixList(fixes: readonly string[]): Child {
 }
 
 function section(heading: string, ...children: readonly Child[]): HTMLElement {
-  return h('section', {}, h('h4', {}, heading), ...children);
+  return h('section', {}, h('h3', {}, heading), ...children);
 }
 
 /** Silence, and why to believe it: how much was looked at, and for what. */

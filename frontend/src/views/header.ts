@@ -50,6 +50,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
   const element = h(
     'header',
     { class: 'header' },
+    h('h1', { class: 'visually-hidden' }, 'Gradient Health'),
     h('div', { class: 'header-main' }, heads, comparison),
     h('div', { class: 'header-tools' }, ...tools),
     progress,
@@ -105,7 +106,7 @@ function head(side: Side, theme: Theme, failure: string | undefined): HTMLElemen
     h(
       'p',
       { class: 'verdict', role: 'status', 'data-verdict': kind },
-      run && kind ? [icon(kind), verdictSentence(run)] : (failure ?? 'Reading the run …'),
+      run ? [kind && icon(kind), verdictSentence(run)] : (failure ?? 'Reading the run …'),
     ),
     run?.sampled &&
       h(

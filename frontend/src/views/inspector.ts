@@ -185,7 +185,7 @@ function createBars(): {
   drawing.element.setAttribute('role', 'img');
   const element = h(
     'figure',
-    { class: 'bars-figure', 'data-picture': 'Gradient values' },
+    { class: 'bars-figure', 'data-picture': 'Gradient values', 'data-picture-of': 'variable' },
     drawing.element,
     caption,
   );
