@@ -89,6 +89,8 @@ class Console:
             )
         for fix in flag.fixes:
             yield from self._labelled("try", fix)
+        for symptom in flag.follow_ups:
+            yield from self._labelled("follows", symptom)
 
     def _total(self, runs: Sequence[RunReport]) -> str:
         sick = {

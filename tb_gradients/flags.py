@@ -60,7 +60,10 @@ class Cause:
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """One finding about one run, from the first step it was true to the last."""
+    """One finding about one run, from the first step it was true to the last.
+
+    ``follow_ups`` are findings of other rules that this one explains, a sentence each.
+    """
 
     rule: str
     severity: Severity
@@ -72,6 +75,7 @@ class Flag:
     evidence: tuple[Evidence, ...] = ()
     causes: tuple[Cause, ...] = ()
     fixes: tuple[str, ...] = ()
+    follow_ups: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         since = f"since step {self.first_step}"
@@ -99,6 +103,7 @@ class Flag:
             ],
             "causes": [dataclasses.asdict(cause) for cause in self.causes],
             "fixes": list(self.fixes),
+            "follow_ups": list(self.follow_ups),
         }
 
     def to_proto(self) -> pb.Flag:
@@ -112,6 +117,7 @@ class Flag:
             summary=self.summary,
             causes=[pb.Cause(**dataclasses.asdict(cause)) for cause in self.causes],
             fixes=self.fixes,
+            follow_ups=self.follow_ups,
         )
         for item in self.evidence:
             message.evidence.add(name=item.name, value=item.value, threshold=item.threshold)
@@ -135,6 +141,7 @@ class Flag:
             ),
             causes=tuple(Cause(c.id, c.confidence, c.summary) for c in message.causes),
             fixes=tuple(message.fixes),
+            follow_ups=tuple(message.follow_ups),
         )
 
 

@@ -55,6 +55,7 @@ class Recorder:
         loss: float | None = None,
         applied: bool = True,
         learning_rate: float = math.nan,
+        clipped: Sequence[Any] | None = None,
         inputs: Any = None,
         targets: Any = None,
         predictions: Any = None,
@@ -86,7 +87,15 @@ class Recorder:
                 self._ages[i] = np.where(dead, self._ages[i] + 1, 0)
         if self._step % self.every == 0 or (broke and not self._has_broken()):
             self._take(
-                gradients, befores, afters, loss, learning_rate, inputs, targets, predictions
+                gradients,
+                clipped or gradients,
+                befores,
+                afters,
+                loss,
+                learning_rate,
+                inputs,
+                targets,
+                predictions,
             )
         self._step += 1
 
@@ -97,6 +106,7 @@ class Recorder:
     def _take(
         self,
         gradients: Sequence[Any],
+        clipped: Sequence[Any],
         befores: Sequence[Any],
         afters: Sequence[Any],
         loss: float | None,
@@ -107,7 +117,13 @@ class Recorder:
     ) -> None:
         rows = []
         for i, variable in enumerate(self.table.variables):
-            row = reference_row(gradients[i], befores[i], afters[i], unit_axis=variable.unit_axis)
+            row = reference_row(
+                gradients[i],
+                befores[i],
+                afters[i],
+                unit_axis=variable.unit_axis,
+                applied=clipped[i],
+            )
             none = self._none[i]
             row["gradient_norm_max"] = self._norm_max[i]
             row["nonfinite_age"] = self._age[i]
@@ -141,6 +157,9 @@ class Recorder:
             known = known[np.isfinite(known)]
             context[f"{name}_mean"] = float(known.mean()) if known.size else math.nan
             context[f"{name}_std"] = float(known.std()) if known.size else math.nan
+            context |= {
+                f"{name}_{key}": value for key, value in _facts_of(name, np.asarray(data)).items()
+            }
             if name != "predictions":
                 context[f"{name}_max_abs"] = float(np.abs(known).max(initial=0))
                 context[f"{name}_nonfinite"] = self._bad_data[name]
@@ -151,6 +170,35 @@ class Recorder:
 
     def recording(self) -> Recording:
         return Recording.from_frames(self.table, self.frames)
+
+
+def _facts_of(name: str, data: Any) -> dict[str, float]:
+    """What the schema says of a batch's inputs, targets or predictions, beyond mean and spread."""
+    finite = data[np.isfinite(data)].astype(np.float64)
+    if not finite.size:
+        return {}
+    if name == "inputs":
+        columns = np.where(np.isfinite(data), data, np.nan).reshape(-1, data.shape[-1])
+        columns = columns.astype(np.float64)
+        quartiles = np.nanpercentile(columns, (25, 75), axis=0)
+        span, std = quartiles[1] - quartiles[0], np.nanstd(columns, axis=0)
+        varied = std[span > 0]
+        facts = {"constant_share": float(np.mean(std == 0))}
+        if varied.size:
+            distance = np.abs(columns - np.nanmedian(columns, axis=0)).max(axis=0)
+            facts["scale_ratio"] = float(varied.max() / varied.min())
+            facts["outlier"] = float(np.nanmax(distance[span > 0] / span[span > 0]))
+        return facts
+    facts = {"min": float(finite.min()), "max": float(finite.max())}
+    if name == "predictions":
+        facts["spread"] = float(np.sqrt(np.mean(np.var(data.astype(np.float64), axis=0))))
+    elif data.dtype.kind in "iu" or np.isin(finite, (0, 1)).all():
+        one_hot = data.ndim == 2 and data.shape[1] > 1 and (data.sum(1) == 1).all()
+        labels = data.argmax(1) if one_hot else data
+        counts = np.unique(labels, return_counts=True)[1]
+        facts["classes"] = float(len(counts))
+        facts["majority_share"] = float(counts.max() / counts.sum())
+    return facts
 
 
 def _float32(values: Any) -> Any:
@@ -224,7 +272,9 @@ def record(
             if pairs:
                 optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         afters = [tf.identity(v) for v in native]
-        return value, predictions, [g for g in dense if g is not None], befores, afters
+        present = [g for g in dense if g is not None]
+        clipped = optimizer._clip_gradients(present)  # what the update rule gets to see
+        return value, predictions, present, clipped, befores, afters
 
     recorders = {cadence: Recorder(table, cadence) for cadence in every}
     rng = np.random.default_rng(0)
@@ -233,7 +283,7 @@ def record(
         index = rng.permutation(len(x))[:batch] if batch < len(x) else np.arange(len(x))
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         use = apply(step)
-        value, predictions, present, befores, afters = train_step(
+        value, predictions, present, clipped, befores, afters = train_step(
             tf.constant(x[index]), tf.constant(y[index]), use
         )
         if connected is None:
@@ -246,11 +296,13 @@ def record(
             [v.numpy() for v in afters],
         )
         for recorder in recorders.values():
+            cut = iter(g.numpy() for g in clipped)
             recorder.step(
                 *arrays,
                 loss=float(value) if see_loss else None,
                 applied=use,
                 learning_rate=rate,
+                clipped=[next(cut) if there else None for there in connected],
                 inputs=x[index] if x.dtype.kind == "f" else None,
                 targets=y[index],
                 predictions=predictions.numpy(),

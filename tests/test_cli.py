@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from recordings import make_frames, make_table, turn_nonfinite, turn_zero, write_run
+from recordings import make_frames, make_table, turn_missing, turn_nonfinite, write_run
 
 from tb_gradients import __version__, cli
 from tb_gradients.console import wants_colour
@@ -81,7 +81,7 @@ def test_rules_can_be_switched_off_by_file(logs: pathlib.Path, tmp_path: pathlib
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"no_such_rule": false}', "known: dead_units"),
+        ('{"no_such_rule": false}', "known: bad_data"),
         ('{"dead_units": {"shaer": 1}}', "known: share"),
         ('{"dead_units": {"share": "much"}}', "must be a number"),
         ("[]", "must hold an object"),
@@ -203,7 +203,7 @@ def test_closed_flags_say_that_they_are_over(
 ) -> None:
     table = make_table()
     frames = make_frames(table, range(80))
-    write_run(tmp_path, table, [*turn_zero(frames[:40], table, [0]), *frames[40:]])
+    write_run(tmp_path, table, [*turn_missing(frames[:40], table, [0]), *frames[40:]])
 
     assert cli.main(["check", str(tmp_path)]) == 1
     assert "over now" in capsys.readouterr().out

@@ -156,7 +156,7 @@ class Cause(_message.Message):
     def __init__(self, id: _Optional[str] = ..., confidence: _Optional[float] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class Flag(_message.Message):
-    __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes")
+    __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes", "follow_ups")
     RULE_FIELD_NUMBER: _ClassVar[int]
     SEVERITY_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,7 @@ class Flag(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     CAUSES_FIELD_NUMBER: _ClassVar[int]
     FIXES_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_UPS_FIELD_NUMBER: _ClassVar[int]
     rule: str
     severity: str
     variables: _containers.RepeatedScalarFieldContainer[str]
@@ -177,7 +178,8 @@ class Flag(_message.Message):
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     causes: _containers.RepeatedCompositeFieldContainer[Cause]
     fixes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ...) -> None: ...
+    follow_ups: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ..., follow_ups: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RuleError(_message.Message):
     __slots__ = ("rule", "step", "message")

@@ -117,6 +117,7 @@ class Finding:
 
     ``rows`` may name fewer variables than were detected, in the order in which they
     should be read (the first one first); ``None`` keeps all, in network order.
+    ``follows`` replaces the rule's own for this flag.
     """
 
     summary: str
@@ -124,6 +125,7 @@ class Finding:
     causes: tuple[Cause, ...] = ()
     fixes: tuple[str, ...] = ()
     rows: tuple[int, ...] | None = None
+    follows: tuple[str, ...] | None = None
 
 
 class Rule(abc.ABC):
@@ -140,6 +142,10 @@ class Rule(abc.ABC):
     """The worst it can say."""
     needs: ClassVar[tuple[str, ...]]
     """Statistics and context columns it looks at."""
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Rules whose finding explains this one: while one of them holds, this is its symptom."""
+    provisional: ClassVar[bool] = False
+    """A suspicion that stands as long as the run does not learn; if it does, it was `info`."""
     about_onset: ClassVar[bool] = False
     """The text tells how it began, and stays as it was written then."""
 

@@ -54,6 +54,15 @@ class DeadUnits(Rule):
         "inputs_max_abs",
         "unit_window",
     )
+    follows = (
+        "disconnected_gradient",
+        "nonfinite_gradient",
+        "nonfinite_weight",
+        "symmetric_units",
+        "bad_data",
+        "model_mismatch",
+        "regularizer_dominates",
+    )
 
     share = Threshold(
         0.5, "none of 45 small healthy programs that were tried has a layer with more dead units"

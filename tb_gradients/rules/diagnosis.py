@@ -125,6 +125,163 @@ def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | N
     )
 
 
+# --- Causes that several rules give ---------------------------------------------------------
+
+INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
+UNEVEN_INPUTS = 1e3
+"""Features whose scales differ so much: the small ones are lost in the sums of the large ones.
+Standardised features differ by 3 within a batch, counts beside ratios by a few hundred."""
+
+
+def settings_of(table: VariableTable) -> dict[str, float]:
+    """The optimizer's numeric settings that are set."""
+    found = {}
+    for name, text in table.run.optimizer_config.items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            continue
+    return found
+
+
+def optimizer_code(table: VariableTable, **settings: float | None) -> str:
+    """The call that makes this run's optimizer, with some settings changed (None: left out).
+
+    >>> optimizer_code(table, learning_rate=1e-3)
+    'keras.optimizers.SGD(learning_rate=0.001, momentum=0.9)'
+    """
+    kept = ("momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
+    known = settings_of(table)
+    chosen: dict[str, float | None] = {
+        k: known[k] for k in ("learning_rate", *kept) if known.get(k)
+    }
+    chosen |= settings
+    listed = [f"{name}={value:g}" for name, value in chosen.items() if value is not None]
+    return f"keras.optimizers.{table.run.optimizer or 'Adam'}({', '.join(listed)})"
+
+
+def large_rate_cause(window: Window, observed: str, confidence: float) -> Cause:
+    """learning_rate_too_large: what was observed, and how far off the usual the rate is."""
+    rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
+    told = observed
+    if math.isfinite(rate):
+        told += f"; the learning rate is {rate:.3g}"
+        if rate >= 10 * usual:
+            confidence += 0.2
+            told += f", {optimizer_name(window.table)} is usually used around {usual:g}"
+        elif rate <= usual:
+            confidence -= 0.2
+    return cause("learning_rate_too_large", confidence, f"{told}.")
+
+
+def slower(window: Window) -> str:
+    """Lower the learning rate: to the optimizer's default, or by ten if it is there already."""
+    rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
+    if not math.isfinite(rate):
+        return "Lower the step size tenfold."
+    target = usual if rate >= 10 * usual else rate / 10
+    return f"Lower the learning rate: `{optimizer_code(window.table, learning_rate=target)}`."
+
+
+def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if the inputs are far from usual and no layer scales them."""
+    facts = window.table.run.facts
+    if "input_scaling" in facts or facts.get("first_layer") == "Embedding":
+        return None
+    extreme, ratio = window.latest("inputs_max_abs"), window.latest("inputs_scale_ratio")
+    mean, std = window.latest("inputs_mean"), window.latest("inputs_std")
+    around = f" (mean {mean:.3g}, standard deviation {std:.3g})" if math.isfinite(mean) else ""
+    if extreme > UNSCALED_INPUT:
+        told = f"the inputs reach magnitudes of {extreme:.3g}{around}"
+    elif ratio > UNEVEN_INPUTS:
+        told = f"the scales of the input features differ by {ratio:.3g}{around}"
+    else:
+        return None
+    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+
+
+SCALE_INPUTS = (
+    "Scale the inputs: `scaler = keras.layers.Normalization(); scaler.adapt(x)` as the first "
+    "layer, or `x = (x - x.mean(0)) / (x.std(0) + 1e-7)`; for images "
+    "`keras.layers.Rescaling(1 / 255)`."
+)
+
+
+def scale_gain(variable: Variable) -> float:
+    """Initial scale relative to Glorot's and He's band: 1 keeps the size of a signal.
+
+    The standard deviation times the root of the fan-in; He's is 1.4, Glorot's of a square
+    kernel and LeCun's are 1.
+    """
+    fan_in = variable.elements / variable.units if variable.units else variable.elements
+    return float(variable.initial_rms * math.sqrt(max(fan_in, 1)))
+
+
+def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
+    """What does not fit between the model's output and its loss, if that is known.
+
+    Returns:
+        The observation, the code that repairs it, and whether it is certain to hurt.
+    """
+    facts, loss = table.run.facts, table.run.loss
+    name = loss.lower().replace("_", "").replace(" ", "")
+    head, last = facts.get("head", "the last layer"), facts.get("head_activation", "")
+    if not last or not name or "," in name:
+        return None
+    units = facts.get("head_units", "")
+    chain = [part for part in facts.get("head_activations", "").split(",") if part]
+    logits = "fromlogits=true" in name
+    if last == "softmax" and units == "1":
+        return (
+            f"{head} applies softmax to a single unit: its output is 1 for every input",
+            f'`keras.layers.Dense(1, activation="sigmoid", name="{head}")`',
+            True,
+        )
+    if chain.count("softmax") > 1:
+        return (
+            f"softmax is applied {chain.count('softmax')} times behind {head}",
+            "Apply softmax once: remove the last softmax layer.",
+            True,
+        )
+    binary = name.startswith(("binarycrossentropy", "binaryfocalcrossentropy"))
+    categorical = name.startswith(("categoricalcrossentropy", "sparsecategoricalcrossentropy"))
+    if not binary and not categorical:
+        return None
+    wanted = "sigmoid" if binary else "softmax"
+    right = f'`keras.layers.Dense({units or "units"}, activation="{wanted}", name="{head}")`'
+    plain_loss = loss.partition("(")[0]
+    camel = "".join(part[:1].upper() + part[1:] for part in plain_loss.split("_"))
+    if logits:
+        if last in ("softmax", "sigmoid"):
+            return (
+                f"{head} applies {last} before a loss from logits",
+                f"`keras.losses.{camel}(from_logits=False)`, or no activation in {head}",
+                False,
+            )
+        if last in RELU:
+            return f"{head} cuts its logits at zero ({last})", "No activation in " + head, False
+        return None
+    if last == "linear":
+        return (
+            f"{head} has no activation, and {plain_loss} expects probabilities",
+            f"`keras.losses.{camel}(from_logits=True)`, or {right}",
+            False,
+        )
+    if last in RELU or last in ("tanh", "elu", "selu", "gelu", "softsign", "leaky_relu"):
+        return f"{head} has activation {last}, and {plain_loss} expects probabilities", right, False
+    if binary and last == "softmax" and units not in ("", "1"):
+        return None  # one-hot pairs with a binary loss: unusual, but it learns
+    return None
+
+
+def strength(variable: Variable, kind: str) -> float:
+    """The strength of the variable's "l1" or "l2" penalty; 0 for none."""
+    try:
+        return float(variable.facts.get(kind, 0.0))
+    except ValueError:
+        return 0.0
+
+
 # --- What came before a NaN -----------------------------------------------------------------
 
 NONFINITE_NEEDS = (

@@ -13,6 +13,9 @@ How a flag lives:
 * It closes after ``CLEAN_FRAMES`` frames in which none of its variables was detected. When
   they fall ill again, the same flag opens again: a relapse is not a new disease, and a
   flickering symptom must not fill the report.
+* One disease is one flag: what a rule says it ``follows`` is listed as a follow-up of that
+  flag while the two overlap, and is no news of its own. The flag is as bad as the worst of
+  its symptoms.
 """
 
 from __future__ import annotations
@@ -52,14 +55,26 @@ class _Case:
     severity: Severity
     finding: Finding
     reading: tuple[str, ...]
+    opened: int
     open: bool = True
     clean: int = 0
     frames: int = 1
 
-    def flag(self) -> Flag:
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """The rules whose finding would explain this one."""
+        return self.rule.follows if self.finding.follows is None else self.finding.follows
+
+    def overlaps(self, other: _Case) -> bool:
+        """Whether both were there at the same time, as far as is known."""
+        return (self.open or self.last_step >= other.first_step) and (
+            other.open or other.last_step >= self.first_step
+        )
+
+    def flag(self, follow_ups: Sequence[_Case] = ()) -> Flag:
         return Flag(
             rule=self.rule.id,
-            severity=self.severity,
+            severity=max([self.severity, *(case.severity for case in follow_ups)]),
             variables=self.reading,
             first_step=self.first_step,
             last_step=self.last_step,
@@ -68,6 +83,10 @@ class _Case:
             evidence=self.finding.evidence,
             causes=tuple(sorted(self.finding.causes, key=lambda c: -c.confidence)),
             fixes=self.finding.fixes,
+            follow_ups=tuple(
+                f"{case.rule.id}: {case.finding.summary}"
+                for case in sorted(follow_ups, key=lambda c: (c.first_step, c.opened))
+            ),
         )
 
 
@@ -100,16 +119,48 @@ class Engine:
         needs = {name for track in self._tracks for name in track.rule.needs}
         self._history = History(table, needs)
         self._errors: dict[str, RuleError] = {}
+        self._opened = 0
 
     @property
     def flags(self) -> tuple[Flag, ...]:
         """All flags so far, open and closed, worst first."""
-        return tuple(ranked(case.flag() for track in self._tracks for case in track.cases))
+        return tuple(ranked(case.flag(ups) for case, ups in self._diseases()))
 
     @property
     def errors(self) -> tuple[RuleError, ...]:
         """Rules that failed, at most one entry each: they are switched off for the run."""
         return tuple(self._errors.values())
+
+    def _diseases(self) -> list[tuple[_Case, list[_Case]]]:
+        """Each case that stands for itself, with those that follow from it."""
+        by_rule = {track.rule.id: track.cases for track in self._tracks if track.cases}
+        roots: dict[int, _Case] = {}
+
+        def root(case: _Case) -> _Case:
+            if case.opened in roots:
+                return roots[case.opened]
+            roots[case.opened] = case  # where two rules follow each other, the first one leads
+            for parent in case.follows:
+                for reason in by_rule.get(parent, ()):
+                    if reason.severity >= min(case.severity, Severity.WARNING) and reason.overlaps(
+                        case
+                    ):
+                        roots[case.opened] = root(reason)
+                        return roots[case.opened]
+            return case
+
+        everyone = sorted(
+            (case for cases in by_rule.values() for case in cases), key=lambda c: c.opened
+        )
+        found: dict[int, tuple[_Case, list[_Case]]] = {}
+        for case in everyone:
+            leading = root(case)
+            while roots[leading.opened] is not leading:
+                leading = roots[leading.opened]
+            _, symptoms = found.setdefault(leading.opened, (leading, []))
+            if leading is not case:
+                symptoms.append(case)
+        return list(found.values())
 
     def set_table(self, table: VariableTable) -> None:
         """From the next frame on the rows are those of another variable table."""
@@ -145,7 +196,24 @@ class Engine:
             except Exception as error:
                 message = f"{type(error).__name__}: {error}"
                 self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
-        return ranked(case.flag() for case in news)
+        self._relent()
+        if not news:
+            return []
+        told = {case.opened for case in news}
+        return ranked(case.flag(ups) for case, ups in self._diseases() if case.opened in told)
+
+    def _relent(self) -> None:
+        """A run that learns beyond doubt shows that a suspicion was none, open or closed."""
+        suspected = [
+            case
+            for track in self._tracks
+            if track.rule.provisional
+            for case in track.cases
+            if case.severity > Severity.INFO and case.last_step < self._history.last_step
+        ]
+        if suspected and self._history.learning().succeeds:
+            for case in suspected:
+                case.severity = Severity.INFO
 
     def _apply(self, track: _Track) -> list[_Case]:
         """One rule on the newest frame; the cases that it opened or that became worse."""
@@ -206,7 +274,10 @@ class Engine:
         finding = track.rule.explain(window, rows, since)
         paths = tuple(self._table.paths[row] for row in rows)
         reading = self._reading(finding, paths)
-        case = _Case(track.rule, paths, since, window.step, severity, finding, reading)
+        self._opened += 1
+        case = _Case(
+            track.rule, paths, since, window.step, severity, finding, reading, self._opened
+        )
         track.owner[rows] = len(track.cases)
         track.cases.append(case)
         return case

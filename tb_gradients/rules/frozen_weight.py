@@ -41,6 +41,7 @@ class FrozenWeight(Rule):
         "skipped_steps",
         "learning_rate",
     )
+    follows = ("update_lost", "loss_scale_collapse")
 
     updates = Threshold(10, "exact equality needs no statistics; ten exclude a passing coincidence")
     frames = Threshold(3, "the same, where only every tenth step is logged")

@@ -1,6 +1,6 @@
 """Is the run learning? The question that keeps statistical rules from accusing healthy runs.
 
-In:  the mean loss of each frame's window.
+In:  the mean loss of each frame's window, and what the targets of the batch look like.
 Out: ``Learning``: the state, and the numbers it was read from.
 Does not know about gradients or rules.
 
@@ -39,11 +39,27 @@ CLEAR_DROP = 0.25
 from a bad start to guessing is less: from 0.8 to ln 2 for a typical binary classifier."""
 NOISE_MULTIPLE = 2.0
 """A drop must exceed this many standard errors of the medians it is the difference of."""
+HOPE_DEVIATIONS = 1.5
+"""Such a trend is no proof, and yet a reason to wait; one flat run in 15 has it by chance."""
+TREND_DEVIATIONS = 3.0
+"""One flat run in 700 has such a trend by chance."""
 GUESS_BAND = 0.97
 """Above this share of the loss of a constant prediction the model still guesses. The drop
 from a bad start down to guessing is learnt by the last bias alone, and is no progress."""
+SUCCESS = 0.9
+"""Below this share of it the model does better than guessing, whatever the noise of the loss."""
 LOW_SHARE = 0.5
 """Below this share of the loss of guessing the model knows something, moving or not."""
+
+RARE_CLASS = 0.1
+"""From here on most batches of a binary classifier hold next to none of the rarer class: the
+median batch says nothing, and the mean depends on how many of them it met. So the loss is held
+against that of a constant prediction on the same batches."""
+CLEAR_MAJORITY = 0.7
+"""A batch of 32 of ten equal classes has a majority of 0.2 by chance, of two 0.6."""
+WORSE = 1.5
+"""Above this multiple of both its start and the level of guessing a loss has been made worse:
+single batches differ by less than half from the median."""
 
 LITTLE_LEFT = 0.05
 """The same where the level of guessing is not known: coming down from a bad start to guessing
@@ -60,6 +76,8 @@ class Learning:
         start: median loss of the first steps.
         now: median loss of the last steps.
         guess: loss of the best constant prediction; NaN if unknown.
+        majority: share of the most frequent class; NaN if unknown, or no classes.
+        hopeful: the last part seems to fall, though it may be chance.
     """
 
     state: State
@@ -67,6 +85,8 @@ class Learning:
     start: float = math.nan
     now: float = math.nan
     guess: float = math.nan
+    majority: float = math.nan
+    hopeful: bool = False
 
     @property
     def stuck(self) -> bool:
@@ -79,9 +99,25 @@ class Learning:
         return self.state == "learning"
 
     @property
+    def succeeds(self) -> bool:
+        """It learns beyond doubt: where the level of guessing is known, well below it."""
+        return self.learning and not self.now > SUCCESS * self.guess
+
+    @property
+    def failing(self) -> bool:
+        """The loss was seen, and it does not fall or is about that of guessing still."""
+        return self.stuck or (self.learning and self.now > SUCCESS * self.guess)
+
+    @property
     def guessing(self) -> bool:
         """The loss is known to be no better than that of a constant prediction."""
         return self.now >= GUESS_BAND * self.guess
+
+    @property
+    def worse(self) -> bool:
+        """The loss is clearly higher than at the start, and than that of guessing (if known)."""
+        level = max(self.start, self.guess) if math.isfinite(self.guess) else self.start
+        return self.state != "unseen" and self.now > level + (WORSE - 1) * abs(level)
 
     @property
     def converged(self) -> bool:
@@ -106,27 +142,62 @@ class Learning:
         return f"the loss does not fall ({self.start:.3g} at the start, {self.now:.3g} now{level})"
 
 
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What is known of a batch's targets; NaN for what is not."""
+
+    mean: float = math.nan
+    std: float = math.nan
+    majority: float = math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    """The loss of some consecutive steps; ``pair``: loss and targets' mean of the same batches."""
+
+    loss: float
+    steps: int
+    pair: tuple[float, float] | None = None
+
+
 class LossTrace:
     """The loss of a run of any length in bounded memory."""
 
     def __init__(self) -> None:
-        self._points: list[tuple[float, int]] = []
-        self._pending: list[tuple[float, int]] = []
+        self._points: list[_Point] = []
+        self._pending: list[_Point] = []
         self._merge = 1
-        self._head: list[tuple[float, int]] = []
-        self._targets = np.zeros(3)
+        self._head: list[_Point] = []
+        self._targets = np.zeros((3, 2))
+        self._mean_squares = 0.0
         self.count = 0
 
-    def add(self, loss: float, steps: int, targets_mean: float, targets_std: float) -> None:
-        """Add the mean loss of ``steps`` steps; NaN (not measured, or not finite) is skipped."""
+    def add(
+        self, loss: float, steps: int, targets: Targets = Targets(), own_loss: float = math.nan
+    ) -> None:
+        """Add a frame. Where the loss is NaN (not measured, or not finite) it is skipped.
+
+        Args:
+            loss: mean over the steps that the frame stands for,
+            steps: which are so many.
+            targets: of the frame's own step,
+            own_loss: as is this loss.
+        """
         self.count += 1
-        if math.isfinite(targets_mean) and math.isfinite(targets_std):
-            self._targets += (1.0, targets_mean, targets_std)
+        for sums, value in zip(
+            self._targets, (targets.mean, targets.std, targets.majority), strict=True
+        ):
+            if math.isfinite(value):
+                sums += (1.0, value)
+        if math.isfinite(targets.mean):
+            self._mean_squares += targets.mean**2
         if not math.isfinite(loss):
             return
-        if sum(point[1] for point in self._head) < HEAD_STEPS or len(self._head) < 3:
-            self._head.append((loss, steps))
-        self._pending.append((loss, steps))
+        paired = math.isfinite(own_loss) and math.isfinite(targets.mean)
+        point = _Point(loss, steps, (own_loss, targets.mean) if paired else None)
+        if sum(p.steps for p in self._head) < HEAD_STEPS or len(self._head) < 3:
+            self._head.append(point)
+        self._pending.append(point)
         if len(self._pending) == self._merge:
             self._points.append(_mean(self._pending))
             self._pending = []
@@ -139,26 +210,62 @@ class LossTrace:
         points = self._points + ([_mean(self._pending)] if self._pending else [])
         if not points:
             return Learning("unseen")
-        loss = np.array([point[0] for point in points])
-        seen = np.cumsum([point[1] for point in points])
+        loss = np.array([point.loss for point in points])
+        seen = np.cumsum([point.steps for point in points])
         total = int(seen[-1])
         share = seen / total
-        head = np.array([point[0] for point in self._head])
-        tail = loss[share > 1 - TAIL_SHARE]
+        head = np.array([point.loss for point in self._head])
+        late = share > 1 - TAIL_SHARE
+        tail = loss[late]
         start, now = float(np.median(head)), float(np.median(tail))
-        guess = self._guess(table)
+        guess, majority = self._guess(table), self._majority(table)
+        if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
+            start = max(float(head[0]), guess)
+        rare = self._rare(
+            [point.pair for point, is_late in zip(points, late, strict=True) if is_late]
+        )
+        if rare is not None and _loss_kind(table) == "binary":
+            now, guess = rare
         if total < MINIMUM_STEPS or len(loss) < 4:
-            return Learning("early", total, start, now, guess)
+            return Learning("early", total, start, now, guess, majority)
         middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
-        if now >= GUESS_BAND * guess:  # never so when the level of guessing is not known
-            # Close above it, a loss that falls is on its way to guessing.
-            learns = still_falls and now > (2 - GUESS_BAND) * guess
+        trend, dropped = _trend(loss[share > MIDDLE[1]])
+        still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
+        if (
+            now >= (SUCCESS if rare is not None else GUESS_BAND) * guess
+        ):  # never so when the level of guessing is not known
+            # Close above it, a loss that falls is on its way to guessing; and one that comes
+            # down to where it was has not learnt.
+            learns = still_falls and now > (2 - GUESS_BAND) * guess and now < WORSE * start
         elif now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
             learns = True
         else:
             learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
-        return Learning("learning" if learns else "stuck", total, start, now, guess)
+        state: State = "learning" if learns else "stuck"
+        hopeful = not trend >= -HOPE_DEVIATIONS  # of too few points, too
+        return Learning(state, total, start, now, guess, majority, hopeful)
+
+    def _mean_targets(self) -> tuple[float, float, float]:
+        """Mean, standard deviation and majority share of the targets so far."""
+        counts, sums = self._targets.T
+        mean, std, majority = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        return float(mean), float(std), float(majority)
+
+    def _rare(self, pairs: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+        """Where one class is rare: the mean loss now, and that of guessing on the same batches."""
+        known = np.array([pair for pair in pairs if pair is not None])
+        mean = self._mean_targets()[0]
+        if not len(known) or not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
+            return None
+        now, here = known.mean(axis=0)
+        return float(now), float(-here * math.log(mean) - (1 - here) * math.log(1 - mean))
+
+    def _majority(self, table: VariableTable) -> float:
+        mean, _, majority = self._mean_targets()
+        if math.isnan(majority) and _loss_kind(table) == "binary" and 0 <= mean <= 1:
+            return max(mean, 1 - mean)
+        return majority
 
     def _guess(self, table: VariableTable) -> float:
         """The loss of the best constant prediction, where the loss and the targets tell it."""
@@ -166,24 +273,62 @@ class LossTrace:
             return float(table.run.facts["loss_at_guess"])
         except (KeyError, ValueError):
             pass
-        name = table.run.loss.lower().replace("_", "").replace(" ", "")
-        seen, mean_sum, std_sum = self._targets
-        mean, std = (mean_sum / seen, std_sum / seen) if seen else (math.nan, math.nan)
-        if name.startswith(("meansquarederror", "mse")):
-            return std**2 or math.nan
-        if name.startswith(("meanabsoluteerror", "mae")):
+        kind = _loss_kind(table)
+        mean, std, majority = self._mean_targets()
+        if kind == "squared":
+            between = self._mean_squares / max(self._targets[0, 0], 1) - mean**2  # the batches
+            return float(std**2 + max(between, 0.0)) or math.nan
+        if kind == "absolute":
             return 0.8 * std or math.nan  # sqrt(2 / pi) of a normal distribution
-        if name.startswith("binarycrossentropy") and 0 < mean < 1:
+        if kind == "binary" and 0 < mean < 1:
             return -mean * math.log(mean) - (1 - mean) * math.log(1 - mean)
-        if name.startswith(("categoricalcrossentropy", "sparsecategoricalcrossentropy")):
-            classes = [v.units for v in table.variables if v.role == "kernel" and v.units > 1]
-            return math.log(classes[-1]) if classes else math.nan
+        if kind == "categorical":
+            heads = [v.units for v in table.variables if v.role == "kernel" and v.units > 1]
+            classes = heads[-1] if heads else 0
+            if classes > 1 and CLEAR_MAJORITY <= majority < 1:
+                # The others share the rest evenly at best: an upper bound of the entropy.
+                rest = 1 - majority
+                return -majority * math.log(majority) - rest * math.log(rest / (classes - 1))
+            return math.log(classes) if classes else math.nan
         return math.nan
 
 
-def _mean(points: list[tuple[float, int]]) -> tuple[float, int]:
-    steps = sum(point[1] for point in points)
-    return sum(point[0] * point[1] for point in points) / steps, steps
+def _loss_kind(table: VariableTable) -> str:
+    """Which of the losses whose level of guessing is known; "" for another one."""
+    name = table.run.loss.lower().replace("_", "").replace(" ", "")
+    for kind, beginnings in (
+        ("squared", ("meansquarederror", "mse")),
+        ("absolute", ("meanabsoluteerror", "mae")),
+        ("binary", ("binarycrossentropy",)),
+        ("categorical", ("categoricalcrossentropy", "sparsecategoricalcrossentropy")),
+    ):
+        if name.startswith(beginnings) and "," not in name:
+            return kind
+    return ""
+
+
+def _mean(points: list[_Point]) -> _Point:
+    steps = sum(point.steps for point in points)
+    pairs = [point.pair for point in points if point.pair is not None]
+    pair = (
+        (sum(p[0] for p in pairs) / len(pairs), sum(p[1] for p in pairs) / len(pairs))
+        if pairs
+        else None
+    )
+    return _Point(sum(point.loss * point.steps for point in points) / steps, steps, pair)
+
+
+def _trend(loss: npt.NDArray[np.float64]) -> tuple[float, bool]:
+    """Spearman's rank correlation with the step in standard deviations; whether it matters."""
+    if len(loss) < 10:
+        return math.nan, False
+    if not np.ptp(loss):
+        return 0.0, False
+    ranks = np.argsort(np.argsort(loss, kind="stable"), kind="stable")
+    correlation = float(np.corrcoef(ranks, np.arange(len(loss)))[0, 1])
+    third = len(loss) // 3
+    old, new = float(np.median(loss[:third])), float(np.median(loss[-third:]))
+    return correlation * math.sqrt(len(loss) - 1), old - new > SMALL_DROP / 2 * abs(old)
 
 
 def _fell(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], share: float) -> bool:

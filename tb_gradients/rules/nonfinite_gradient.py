@@ -46,6 +46,7 @@ class NonfiniteGradient(Rule):
         "nonfinite_age",
         "skipped_steps",
     )
+    follows = ("loss_scale_collapse", "nonfinite_weight", "nonfinite_loss")
     about_onset = True
 
     skipped_in_a_row = Threshold(

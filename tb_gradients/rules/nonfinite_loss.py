@@ -30,6 +30,7 @@ class NonfiniteLoss(Rule):
     title = "The loss is NaN or Inf"
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "loss", "loss_nonfinite_age")
+    follows = ("nonfinite_gradient", "nonfinite_weight")
     about_onset = True
 
     def detect(self, window: Window) -> Detection:

@@ -36,6 +36,7 @@ class NonfiniteWeight(Rule):
     title = "NaN or Inf in a weight"
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count")
+    follows = ("nonfinite_gradient", "nonfinite_loss")
     about_onset = True
 
     def detect(self, window: Window) -> Detection:

@@ -40,6 +40,7 @@ class SymmetricUnits(Rule):
     title = "All units of a layer are the same"
     severity = Severity.CRITICAL
     needs = ("unit_spread", "gradient_norm")
+    follows = ("bad_data",)
 
     spread = Threshold(
         1e-4, "equal columns differ by rounding, 1e-7 to 1e-6 relative; different ones by > 1e-2"

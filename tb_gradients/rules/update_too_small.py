@@ -47,6 +47,20 @@ class UpdateTooSmall(Rule):
         "learning_rate",
         "lost_share",
     )
+    follows = (
+        "disconnected_gradient",
+        "dead_units",
+        "zero_gradient",
+        "frozen_weight",
+        "update_lost",
+        "clipping_dominates",
+        "regularizer_dominates",
+        "vanishing_gradient",
+        "saturated_units",
+        "loss_scale_collapse",
+        "bad_data",
+    )
+    provisional = True
 
     ratio = Threshold(
         1e-6, "a thousandth of the usual 1e-3: an epoch of 1000 steps moves a weight by 0.1 %"
@@ -97,7 +111,7 @@ class UpdateTooSmall(Rule):
         since = window.onset((ratio < self.ratio) & known, known, per_step=True)
         if window.learning.stuck and sick.any() and sick[judged].all():
             severity[:] = int(Severity.CRITICAL)
-        return Detection.of(sick, since, severity)
+        return Detection.of(sick, since, severity, together=True)
 
     @staticmethod
     def _rising(rate: FloatArray) -> bool:

@@ -17,28 +17,35 @@ from tb_gradients.rules.diagnosis import (
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
+TYPICAL_SLOPE = {"tanh": 0.8, "sigmoid": 0.24, "relu": 0.7}
+"""Mean slope for inputs of a standard deviation of 0.5; for relu the root of one half."""
+
 
 class VanishingGradient(Rule):
     """The first layers receive far smaller gradients than the last ones.
 
-    Why it matters: the layers that look at the data learn nothing; the last ones learn
-    from random features.
+    Why it matters: the layers that look at the data learn nothing; the last ones learn from
+    random features.
 
-    Definition: in network order, the relative gradient ‖gradient‖ / ‖weights‖ of kernels
-    in the first part, or the gradient of their bias (the back-propagated error itself), is
-    below 1e-3 of that of the last layers (median over at least 20 steps), and it fades: it
-    falls towards the inputs (rank correlation with depth above 0.5). A sigmoid's slope is at
-    most 1/4: five of them make 1e-3 (Glorot and Bengio 2010; Hochreiter 1991). An absolute
-    limit such as 1e-7 accuses healthy runs, so the ratio is taken, and it is a warning only
-    if the loss was seen and does not fall.
+    Definition: in network order, the relative gradient ‖gradient‖ / ‖weights‖ of kernels in the
+    first part, or the gradient of their bias (the back-propagated error itself), is below 1e-3
+    of that of the last layers (median over at least 20 steps), and it fades: it falls towards
+    the inputs (rank correlation with depth above 0.5). A sigmoid's slope is at most 1/4: five
+    of them make 1e-3 (Glorot and Bengio 2010; Hochreiter 1991). An absolute limit such as 1e-7
+    accuses healthy runs, so the ratio is taken, and it is a warning only if the loss was seen
+    and does not fall.
+
+    Or, in a SimpleRNN of a run that guesses: the RMS singular value of the recurrent kernel,
+    times the mean slope of the activation, to the power of the time steps is below 1e-3
+    (Bengio, Simard, Frasconi 1994).
 
     Try:
     * Use relu, gelu or selu instead of sigmoid or tanh, with he_normal initialisation.
     * Add BatchNormalization or LayerNormalization, or residual connections.
     * In recurrent models use LSTM or GRU instead of SimpleRNN.
 
-    Silent when: the run learns, unless the first layers also hardly move (`info` then);
-    the loss is not seen (`info`); frozen layers, embeddings, biases and scales are not judged.
+    Silent when: the run learns, unless the first layers also hardly move (`info` then); the
+    loss is not seen (`info`); frozen layers, embeddings, biases and scales are not judged.
     """
 
     id = "vanishing_gradient"
@@ -50,6 +57,16 @@ class VanishingGradient(Rule):
         "update_ratio",
         "inputs_max_abs",
     )
+    follows = (
+        "disconnected_gradient",
+        "dead_units",
+        "zero_gradient",
+        "symmetric_units",
+        "saturated_units",
+        "exploding_gradient",
+        "nonfinite_gradient",
+    )
+    provisional = True
 
     ratio = Threshold(1e-3, "five sigmoids at their best slope: 0.25 ** 5 = 1e-3")
     hopeless = Threshold(1e-5, "float32 sums over many weights drown it in rounding")
@@ -65,6 +82,9 @@ class VanishingGradient(Rule):
             return None
         rows = np.flatnonzero(window.rows.judged & window.rows.kernel)
         none = np.zeros(len(window.rows.judged), bool)
+        recurrent = self._through_time(window)
+        if recurrent.any():
+            return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
         if len(rows) < self.layers:
             return None
         latest = self._profile(window, slice(len(window) - 1, len(window)), rows)
@@ -90,6 +110,31 @@ class VanishingGradient(Rule):
                 sick &= still
         since = int(window.steps[reach.start])
         return Detection.of(sick, since, severity, together=True)
+
+    def _through_time(self, window: Window) -> BoolArray:
+        """Recurrent kernels of simple cells whose powers leave nothing of the first time steps.
+
+        Their gradient is a sum over time and does not tell; what tells is the recurrent
+        matrix: RMS singular value times the slope of the activation, to the power of time.
+        """
+        faded = np.zeros(len(window.rows.judged), bool)
+        learning = window.learning
+        if not learning.stuck or not learning.guessing:
+            return faded
+        for row, variable in enumerate(window.table.variables):
+            steps = variable.facts.get("time_steps", "")
+            simple = variable.layer_class == "SimpleRNN" and variable.role == "recurrent_kernel"
+            if simple and window.rows.judged[row] and steps.isdecimal():
+                faded[row] = self._kept(window, row) ** int(steps) < self.ratio
+        return faded
+
+    @staticmethod
+    def _kept(window: Window, row: int) -> float:
+        """What is left of a gradient one time step earlier; NaN if unmeasured."""
+        variable = window.table.variables[row]
+        slope = TYPICAL_SLOPE.get(activation(variable), 1.0)
+        norm = float(window.statistic("weight_norm")[-1][row])
+        return slope * norm / float(np.sqrt(max(variable.units, 1)))
 
     @staticmethod
     def _profile(window: Window, reach: slice, rows: IntArray) -> FloatArray:
@@ -133,6 +178,9 @@ class VanishingGradient(Rule):
         return float(np.corrcoef(ranks, np.arange(len(known)))[0, 1])
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        recurrent = np.flatnonzero(self._through_time(window))
+        if recurrent.size:
+            return self._explain_recurrence(window, int(recurrent[0]), since)
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
         reach = window.last_frames(self.steps, self.frames) or slice(0, len(window))
         profile = self._profile(window, reach, kernels)[np.isin(kernels, rows)]
@@ -151,6 +199,29 @@ class VanishingGradient(Rule):
             causes=causes,
             fixes=tuple(self._fix(window, rows, kernels, c) for c in causes)
             or ("Add BatchNormalization or residual connections between these layers.",),
+        )
+
+    def _explain_recurrence(self, window: Window, row: int, since: int) -> Finding:
+        variable = window.table.variables[row]
+        kept, steps = self._kept(window, row), int(variable.facts["time_steps"])
+        told = (
+            f"{layer(variable)} is a SimpleRNN over {steps} time steps, each of which leaves "
+            f"about {kept:.2g} of the gradient"
+        )
+        fix = (
+            f"Use a gated cell: `keras.layers.LSTM({variable.units})` or "
+            f"`keras.layers.GRU({variable.units})` instead of {layer(variable)}; or shorten the "
+            "sequences."
+        )
+        return Finding(
+            summary=f"{told}: {kept**steps:.1e} of it reaches the first one; "
+            f"{window.learning.sentence()}.",
+            evidence=(
+                Evidence("gradient_left_through_time", kept**steps, self.ratio),
+                Evidence("time_steps", steps),
+            ),
+            causes=(cause("long_recurrence", 0.85, f"{told}."),),
+            fixes=(fix,),
         )
 
     def _causes(self, window: Window, rows: IntArray, kernels: IntArray) -> tuple[Cause, ...]:

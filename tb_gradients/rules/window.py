@@ -7,6 +7,7 @@ Does not know about any rule, about files or about flags.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
-from tb_gradients.rules.learning import Learning, LossTrace
+from tb_gradients.rules.learning import Learning, LossTrace, Targets
 
 if TYPE_CHECKING:
     from tb_gradients.rules.base import Rule
@@ -26,6 +27,9 @@ IntArray = npt.NDArray[np.int64]
 CAPACITY = 64
 """Frames a window holds: the longest horizon of a rule is 50 steps, each logged at worst."""
 
+START_STEPS = 10
+"""The first steps: what a run's later values are held against."""
+
 FACTS_OF_NONFINITE = frozenset(
     {
         "gradient_nan_count",
@@ -34,10 +38,12 @@ FACTS_OF_NONFINITE = frozenset(
         "weight_nonfinite_count",
         "nonfinite_age",
         "none_step_share",
+        "gradient_norm_max",
     }
 )
-"""Statistics that still mean something when a tensor holds NaN or Inf. The others are
-those of the finite remainder, down to the norm of nothing, and would accuse wrongly."""
+"""Statistics that still mean something when a tensor holds NaN or Inf (the last one is of the
+finite steps before). The others are those of the finite remainder, down to the norm of
+nothing, and would accuse wrongly."""
 
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -62,6 +68,12 @@ class Rows:
         self.initial_rms: npt.NDArray[np.float64] = np.array(
             [v.initial_rms for v in variables], np.float64
         )
+        fan_in = self.elements / np.maximum(self.units, 1)
+        start = np.where(
+            self.initial_rms > 0, self.initial_rms, np.sqrt(2.0 / np.maximum(fan_in, 1))
+        )
+        self.initial_norm: npt.NDArray[np.float64] = start * np.sqrt(self.elements)
+        """Norm at the start; for what starts at zero, that of a He-initialised weight."""
         self.bias_of: IntArray = np.full(len(variables), -1, np.int64)
         """Row of the judged bias that a kernel's layer adds; -1 where there is none."""
         bias = {
@@ -88,6 +100,10 @@ class History:
     def __init__(self, table: VariableTable, needs: Iterable[str]) -> None:
         self._needs = frozenset(needs)
         self._peaks: dict[str, FloatArray] = {}
+        self._starts: dict[str, FloatArray] = {}
+        self._context_starts: dict[str, float] = {}
+        self._begun = 0
+        self.first_step: int | None = None
         self.table = table
         self.set_table(table)
         self.losses = LossTrace()
@@ -98,7 +114,7 @@ class History:
 
     def set_table(self, table: VariableTable) -> None:
         """Start a new window; running facts of variables that stay are kept."""
-        previous, paths = self._peaks, self.table.paths
+        previous, paths = (self._peaks, self._starts), self.table.paths
         self.table = table
         self.rows = Rows(table)
         columns = (*schema.STATISTICS, *schema.DERIVED)
@@ -106,12 +122,14 @@ class History:
         shape = (2 * CAPACITY, len(table.variables))
         self._blocks = {name: np.full(shape, np.nan, np.float32) for name in names}
         self._peaks = {name: np.full(shape[1], np.nan, np.float32) for name in names}
+        self._starts = {name: np.full(shape[1], np.nan, np.float32) for name in names}
         new = {path: row for row, path in enumerate(table.paths)}
         pairs = [(old, new[path]) for old, path in enumerate(paths) if path in new]
-        if previous and pairs:
+        if previous[0] and pairs:
             source, target = np.array(pairs).T
-            for name in names:
-                self._peaks[name][target] = previous[name][source]
+            for old, now in zip(previous, (self._peaks, self._starts), strict=True):
+                for name in names:
+                    now[name][target] = old[name][source]
         self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
         self._spans = np.ones(2 * CAPACITY, np.int64)
         self._stop = 0
@@ -143,6 +161,8 @@ class History:
         for name, column in self.context.items():
             column[at] = one.context_value(name)[0]
         self.steps[at] = frame.step
+        if self.first_step is None:
+            self.first_step = max(frame.step - self._span(at) + 1, 0)
         self._spans[at] = self._span(at)
         nonfinite = (
             (one.statistic("gradient_nan_count")[0] > 0)
@@ -158,12 +178,19 @@ class History:
             if withhold and name not in FACTS_OF_NONFINITE:
                 row[nonfinite] = np.nan
             np.fmax(self._peaks[name], row, out=self._peaks[name])
+            if self._begun < START_STEPS:
+                np.fmin(self._starts[name], row, out=self._starts[name])
+        now = {name: float(column[at]) for name, column in self.context.items()}
+        if self._begun < START_STEPS:
+            for name, value in now.items():
+                self._context_starts[name] = _lower(self._context_starts.get(name), value)
+        self._begun += int(self._spans[at])
         self._stop += 1
         self.losses.add(
-            float(self.context["loss_mean"][at]),
+            now["loss_mean"],
             int(self._spans[at]),
-            float(self.context["targets_mean"][at]),
-            float(self.context["targets_std"][at]),
+            Targets(now["targets_mean"], now["targets_std"], now["targets_majority_share"]),
+            now["loss"],
         )
 
     def _wrap(self) -> None:
@@ -181,6 +208,11 @@ class History:
         return int(self.steps[at] - self.steps[at - 1]) if at else 1
 
     @property
+    def last_step(self) -> int:
+        """Step of the newest frame."""
+        return int(self.steps[self._stop - 1]) if self._stop else -1
+
+    @property
     def bounds(self) -> slice:
         return slice(max(0, self._stop - CAPACITY), self._stop)
 
@@ -189,6 +221,12 @@ class History:
 
     def peak(self, name: str) -> FloatArray:
         return self._peaks[name]
+
+    def start(self, name: str) -> FloatArray:
+        return self._starts[name]
+
+    def context_start(self, name: str) -> float:
+        return self._context_starts.get(name, float("nan"))
 
     def spans(self) -> IntArray:
         return self._spans[self.bounds]
@@ -203,6 +241,13 @@ class History:
             self._learning = self.losses.judge(self.table)
             self._judged_at = self.losses.count
         return self._learning
+
+
+def _lower(before: float | None, value: float) -> float:
+    """The lower of two numbers; NaN only if there is no other."""
+    if before is None or math.isnan(before):
+        return value
+    return before if math.isnan(value) else min(before, value)
 
 
 class Window:
@@ -224,6 +269,11 @@ class Window:
     def step(self) -> int:
         """Step of the newest frame."""
         return int(self.steps[-1])
+
+    @property
+    def first_step(self) -> int:
+        """First step of the run that was seen, however long ago."""
+        return self._history.first_step or 0
 
     @property
     def learning(self) -> Learning:
@@ -248,6 +298,16 @@ class Window:
         """float32 [variables]: the largest value since the start of the run, not of the window."""
         self._check(name)
         return self._history.peak(name)
+
+    def at_start(self, name: str) -> FloatArray:
+        """float32 [variables]: the smallest value of the run's first steps; NaN if unmeasured."""
+        self._check(name)
+        return self._history.start(name)
+
+    def context_at_start(self, name: str) -> float:
+        """The smallest value of a context column in the run's first steps; NaN if unmeasured."""
+        self._check(name)
+        return self._history.context_start(name)
 
     def latest(self, name: str) -> float:
         """The newest measured value of a context column; NaN if there is none."""

@@ -45,6 +45,16 @@ class ZeroGradient(Rule):
     title = "The gradient is exactly zero"
     severity = Severity.CRITICAL
     needs = ("zero_step_share", "none_step_share", "gradient_norm", "loss_mean")
+    follows = (
+        "disconnected_gradient",
+        "dead_units",
+        "symmetric_units",
+        "bad_data",
+        "model_mismatch",
+        "exploding_gradient",
+        "update_too_large",
+        "poor_initialization",
+    )
 
     share = Threshold(0.9, "some batches may reach a variable by chance; one in ten still is dead")
     steps = Threshold(

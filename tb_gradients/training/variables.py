@@ -98,6 +98,10 @@ def _describe(
         facts["followed_by"] = following
     if layer is not None:
         facts.update(_layer_facts(layer))
+        facts.update(_penalty_facts(_layer_setting(layer, attribute, "regularizer")))
+    rms, spread = _initial(tensor)
+    if rms > 0:
+        facts["initial_spread"] = f"{spread:.6g}"
     return Variable(
         path=path,
         shape=shape,
@@ -113,7 +117,7 @@ def _describe(
         unit_axis=unit_axis,
         units=shape[unit_axis] if unit_axis >= 0 else 0,
         optimizer=getattr(optimizer, "name", "") or "",
-        initial_rms=_rms(tensor),
+        initial_rms=rms,
         analytically_zero=_analytically_zero(role, path, layer, following),
         facts=facts,
     )
@@ -253,6 +257,24 @@ def _layer_facts(layer: Layer) -> dict[str, str]:
         facts["compute_dtype"] = compute_dtype
     if not getattr(layer, "trainable", True):
         facts["trainable"] = "False"
+    if hasattr(layer, "cell") or "RNN" in type(layer).__name__:
+        shapes = getattr(layer, "_build_shapes_dict", None) or {}
+        for shape in shapes.values():
+            if isinstance(shape, (tuple, list)) and len(shape) == 3 and shape[1]:
+                facts["time_steps"] = str(shape[1])
+    return facts
+
+
+def _penalty_facts(regularizer: Any) -> dict[str, str]:
+    """The strengths of an L1, L2 or L1L2 penalty: the rules compute its gradient from them."""
+    facts = {}
+    for name in ("l1", "l2"):
+        value = getattr(regularizer, name, None)
+        try:
+            if value is not None and float(value) > 0:
+                facts[name] = f"{float(value):.6g}"
+        except (TypeError, ValueError):  # a penalty of somebody's own with another meaning
+            continue
     return facts
 
 
@@ -266,12 +288,16 @@ def _class_name(thing: Any) -> str:
     return "" if thing is None else type(thing).__name__
 
 
-def _rms(tensor: Any) -> float:
+def _initial(tensor: Any) -> tuple[float, float]:
+    """RMS of the weights, and their standard deviation relative to it (0: all are equal)."""
     try:
         values = tf.cast(tensor, tf.float64).numpy()
     except Exception:  # a symbolic or sharded variable: the rules do without
-        return 0.0
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+        return 0.0, 0.0
+    if not values.size:
+        return 0.0, 0.0
+    rms = float(np.sqrt(np.mean(np.square(values))))
+    return rms, float(np.std(values)) / rms if rms else 0.0
 
 
 def _run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunContext:
@@ -321,15 +347,96 @@ def _loss_text(loss: Any) -> str:
     return _function_name(loss)
 
 
+_SCALING = (
+    "Rescaling",
+    "Normalization",
+    "BatchNormalization",
+    "LayerNormalization",
+    "UnitNormalization",
+)
+"""Layers that bring inputs of any scale to a usual one."""
+
+_PASSING = ("InputLayer", "Reshape", "Flatten", "Permute", "ZeroPadding2D", *_SHAPE_ONLY)
+"""Layers in front that leave the values alone (random augmentation, too, is passed over)."""
+
+
 def _head_facts(model: Any) -> dict[str, str]:
-    layers = [layer for layer in getattr(model, "layers", []) if hasattr(layer, "activation")]
-    if not layers:
-        return {}
-    facts = {"head": layers[-1].name, "head_activation": _function_name(layers[-1].activation)}
-    units = getattr(layers[-1], "units", None)
+    """The end of the model, where it meets the loss, and what stands at its beginning."""
+    layers = [layer for layer in _flat_layers(model) if layer is not model]
+    facts = {}
+    for layer in _front(model):
+        kind = type(layer).__name__
+        if kind not in _PASSING and not kind.startswith("Random"):
+            facts["first_layer"] = kind
+            if kind in _SCALING:
+                facts["input_scaling"] = kind
+            break
+    tail = _tail(model)
+    heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
+    if not heads:
+        heads = [layer for layer in layers if hasattr(layer, "activation")][-1:]
+        tail = heads
+    if not heads:
+        return facts
+    activations = [name for layer in reversed(tail) if (name := _own_activation(layer))]
+    facts["head"] = heads[0].name
+    facts["head_activation"] = activations[-1] if activations else "linear"
+    facts["head_activations"] = ",".join(activations)
+    units = getattr(heads[0], "units", None) or getattr(heads[0], "filters", None)
     if units is not None:
         facts["head_units"] = str(units)
     return facts
+
+
+def _own_activation(layer: Layer) -> str:
+    """The activation that this layer itself applies; "" for none."""
+    kind = type(layer).__name__
+    name = _ACTIVATIONS.get(kind) or _function_name(getattr(layer, "activation", None))
+    return "" if name == "linear" else name
+
+
+def _front(model: Any) -> list[Layer]:
+    """The layers from the input on, as far as they are one chain."""
+    chain = list(getattr(model, "layers", []))
+    if chain and hasattr(chain[0], "layers"):
+        return _front(chain[0])
+    return chain
+
+
+def _tail(model: Any) -> list[Layer]:
+    """The last layer with weights and what stands behind it, the last one first.
+
+    Known for Sequential models and for functional ones of one output.
+    """
+    layer: Any = None
+    if type(model).__name__ == "Sequential":
+        chain = list(getattr(model, "layers", []))
+    else:
+        outputs = getattr(model, "outputs", None) or []
+        if len(outputs) != 1:
+            return []
+        chain = []
+        layer = getattr(getattr(outputs[0], "_keras_history", None), "operation", None)
+        while layer is not None:
+            chain.insert(0, layer)
+            if getattr(layer, "weights", None):
+                break
+            parents = [
+                parent.operation
+                for node in getattr(layer, "_inbound_nodes", [])[-1:]
+                for parent in getattr(node, "parent_nodes", [])
+            ]
+            layer = parents[0] if len(parents) == 1 else None
+    if not chain:
+        return []
+    if hasattr(chain[-1], "layers"):
+        return _tail(chain[-1])
+    found: list[Layer] = []
+    for layer in reversed(chain):
+        found.append(layer)
+        if getattr(layer, "weights", None):
+            break
+    return found
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from recordings import make_table
 
 from tb_gradients.frames import RunContext
-from tb_gradients.rules.learning import TRACE_POINTS, Learning, LossTrace
+from tb_gradients.rules.learning import TRACE_POINTS, Learning, LossTrace, Targets
 
 RANDOM = np.random.default_rng(0)
 NOISE = 0.05 * RANDOM.standard_normal(100_000)
@@ -22,7 +22,7 @@ def judged(
     trace = LossTrace()
     for start in range(0, len(losses), every):
         part = losses[start : start + every]
-        trace.add(float(np.mean(part)), len(part), 0.0, target_std)
+        trace.add(float(np.mean(part)), len(part), Targets(0.0, target_std))
     return trace.judge(dataclasses.replace(make_table(), run=RunContext(loss=loss)))
 
 
@@ -75,7 +75,7 @@ def test_the_classes_of_the_head_tell_the_level_of_guessing() -> None:
 def test_a_long_run_is_kept_in_bounded_memory() -> None:
     trace = LossTrace()
     for step in range(20_000):
-        trace.add(2.0 - step / 20_000, 1, math.nan, math.nan)
+        trace.add(2.0 - step / 20_000, 1)
 
     assert len(trace._points) < TRACE_POINTS
     learning = trace.judge(make_table())

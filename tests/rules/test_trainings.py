@@ -226,13 +226,13 @@ CASES = {
     ),
     "missing values in the targets": Case(
         regression(relu, y=with_nan(LINEAR), **SHORT),
-        "nonfinite_loss",
+        "nonfinite_gradient",
         "nonfinite_targets",
         regression(relu, y=np.nan_to_num(with_nan(LINEAR)), **SHORT),
     ),
     "learning rate far too large": Case(
         regression(lambda: mlp("linear", 2, 16, 1), optimizer=lambda: optimizers.SGD(1.0), **SHORT),
-        "nonfinite_weight",
+        "update_too_large",
         "learning_rate_too_large",
         regression(
             lambda: mlp("linear", 2, 16, 1), optimizer=lambda: optimizers.SGD(1e-3), **SHORT
@@ -240,7 +240,7 @@ CASES = {
     ),
     "logarithm of zero": Case(
         regression(relu, y=np.ones_like(LINEAR), loss=LogOfZero(), **SHORT),
-        "nonfinite_loss",
+        "nonfinite_gradient",
         "numeric_overflow",
         regression(relu, y=np.ones_like(LINEAR), loss=LogOfPositive(), **SHORT),
     ),

@@ -1,0 +1,300 @@
+"""The data are the cause."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    plural,
+    unscaled_inputs_cause,
+)
+from tb_gradients.rules.window import IntArray, Window
+
+RANGES: dict[str, tuple[float, float]] = {
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "relu": (0.0, math.inf),
+    "softplus": (0.0, math.inf),
+    "exponential": (0.0, math.inf),
+}
+"""What an output of that activation can be."""
+
+SYMPTOMS = ("saturated_units", "vanishing_gradient", "exploding_gradient", "update_too_large")
+NONFINITE = ("nonfinite_gradient", "nonfinite_loss", "nonfinite_weight", "loss_scale_collapse")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fault:
+    """One thing that is wrong with the data."""
+
+    severity: Severity
+    since: int
+    told: str
+    evidence: Evidence
+    fix: str
+    causes: tuple[Cause, ...] = ()
+    follows: tuple[str, ...] = ()
+
+
+class BadData(Rule):
+    """The inputs or the targets of the batches cannot be learnt from as they are.
+
+    Why it matters: no change of the model or of the optimizer makes up for it.
+
+    Definition: one of these. NaN or Inf in a batch. Inputs, or targets, that are the same in
+    every sample of every batch, for 30 steps or more. Single inputs further than 100
+    interquartile ranges from the median of their feature (normal data reach 3, log-normal ones
+    50), where batches with them have ten times the usual gradient or the run does not learn.
+    Targets outside of what the output's activation can produce. Inputs of magnitudes above 30,
+    or features whose scales differ more than 1000-fold, that no layer scales, where the run
+    does not learn.
+
+    Try:
+    * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.
+    * Standardise inputs and targets; clip or drop extreme values; impute missing ones.
+
+    Silent when: the run learns all the same (images in 0..255 with Adam, unscaled regression
+    targets); a layer of the model scales the inputs; inputs are tokens; inputs or targets are
+    not seen.
+    """
+
+    id = "bad_data"
+    title = "The data cannot be learnt from"
+    severity = Severity.CRITICAL
+    needs = (
+        *INPUT_NEEDS,
+        "inputs_nonfinite",
+        "inputs_constant_share",
+        "inputs_outlier",
+        "targets_nonfinite",
+        "targets_mean",
+        "targets_std",
+        "targets_min",
+        "targets_max",
+        "targets_majority_share",
+        "predictions_spread",
+        "global_norm",
+        "loss_mean",
+    )
+    provisional = True
+
+    steps = Threshold(30, "unshuffled data may hold one class for some batches")
+    rare_frames = Threshold(
+        60, "with a positive in every tenth batch one run in 500 has seen none so far"
+    )
+    patience = Threshold(100, "twice what the loss needs to be judged")
+    frames = Threshold(5, "equal by chance is less likely the more frames are seen")
+    outlier = Threshold(100.0, "twice the extreme of 100,000 log-normal values (sigma 1)")
+    jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
+    beyond = Threshold(0.5, "of the output's range: rounding and label smoothing stay far within")
+
+    def detect(self, window: Window) -> Detection | None:
+        fault = self._fault(window)
+        if fault is None:
+            return Detection.of(np.zeros(0, bool), 0, self.severity)
+        return Detection.of_run(fault.since, fault.severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        fault = self._fault(window)
+        if fault is None:  # it was there, and is no longer
+            return Finding("The data of earlier batches could not be learnt from.")
+        return Finding(
+            summary=f"{fault.told}.",
+            evidence=(fault.evidence,),
+            causes=fault.causes,
+            fixes=(fault.fix,),
+            follows=fault.follows,
+        )
+
+    def _fault(self, window: Window) -> _Fault | None:
+        """The worst that is wrong, most exact first."""
+        return (
+            self._nonfinite(window)
+            or self._constant_targets(window)
+            or self._constant_inputs(window)
+            or self._out_of_range(window)
+            or self._outliers(window)
+            or self._unscaled(window)
+        )
+
+    @staticmethod
+    def _nonfinite(window: Window) -> _Fault | None:
+        for side in ("inputs", "targets"):
+            count = window.context(f"{side}_nonfinite")
+            bad = np.flatnonzero(count > 0)
+            if bad.size and len(window) - bad[-1] <= 5:
+                most = float(count[bad].max())
+                told = f"{plural(int(most), 'element')} of the {side} in one batch are NaN or Inf"
+                data = "x" if side == "inputs" else "y"
+                return _Fault(
+                    Severity.INFO if window.learning.learning else Severity.WARNING,
+                    int(window.steps[bad[0]]),
+                    told,
+                    Evidence(f"{side}_nonfinite", most, 0),
+                    f"Drop the samples: `keep = np.isfinite({data}).reshape(len({data}), -1)"
+                    ".all(1); x, y = x[keep], y[keep]`, or impute them.",
+                    (cause(f"nonfinite_{side}", 0.97, f"{told}."),),
+                    NONFINITE,
+                )
+        return None
+
+    def _constant(self, window: Window, mean: str, spread: FloatArray) -> bool:
+        """Whether nothing varied within the batches, nor from batch to batch, from the start."""
+        level = window.context(mean)
+        known = np.isfinite(level) & np.isfinite(spread)
+        if known.sum() < self.frames or window.spans.sum() < self.steps:
+            return False
+        level, spread = level[known], spread[known]
+        scale = max(float(np.abs(level).max()), 1e-12)
+        return bool((spread <= 1e-6 * scale).all() and np.ptp(level) <= 1e-6 * scale)
+
+    def _constant_targets(self, window: Window) -> _Fault | None:
+        spread = window.context("targets_std")
+        if not self._constant(window, "targets_mean", spread):
+            majority = window.context("targets_majority_share")
+            known = np.isfinite(majority)
+            if known.sum() < self.frames or window.spans.sum() < self.steps:
+                return None
+            same = window.context("targets_mean")
+            if (majority[known] < 1).any() or np.ptp(same[np.isfinite(same)]) > 0:
+                return None
+        learning = window.learning
+        if learning.state == "early":
+            return None
+        flat = window.context("predictions_spread")
+        flat = flat[np.isfinite(flat)]
+        # A network that is trained against another one may have constant targets by design:
+        # its loss goes neither to nothing, nor do its predictions become all the same.
+        empty = learning.stuck or learning.now <= 0.2 * learning.start
+        whole = window.latest("targets_mean")
+        if whole == round(whole):  # classes: the other one may be rare
+            empty &= len(window) >= self.rare_frames
+        empty |= bool(flat.size and np.median(flat) < 1e-3)
+        value = window.latest("targets_mean")
+        told = f"The targets are the same in every sample of every batch (mean {value:.3g})"
+        return _Fault(
+            Severity.WARNING if empty else Severity.INFO,
+            window.first_step,
+            told,
+            Evidence("targets_std", 0.0, 0.0),
+            "Look at what the pipeline yields as y: `print(np.unique(y, return_counts=True))`.",
+            (cause("constant_targets", 0.95, f"{told}."),),
+        )
+
+    def _constant_inputs(self, window: Window) -> _Fault | None:
+        spread = window.context("inputs_std")
+        share = window.context("inputs_constant_share")
+        constant = np.where(np.isfinite(share), np.where(share >= 1, 0.0, np.inf), spread)
+        if not self._constant(window, "inputs_mean", constant):
+            return None
+        told = "The inputs are the same in every sample of every batch"
+        return _Fault(
+            Severity.WARNING,
+            window.first_step,
+            told,
+            Evidence("inputs_constant_share", 1.0, 1.0),
+            "Look at what the data pipeline yields as x: `print(np.ptp(x, axis=0))`.",
+            (cause("constant_inputs", 0.95, f"{told}."),),
+        )
+
+    def _out_of_range(self, window: Window) -> _Fault | None:
+        facts = window.table.run.facts
+        last = facts.get("head_activation", "")
+        loss = window.table.run.loss.lower().replace("_", "")
+        if last not in RANGES or "," in loss or "fromlogits=true" in loss:
+            return None
+        if not loss.startswith(("mean", "mse", "mae", "binarycrossentropy", "huber", "logcosh")):
+            return None
+        low, high = RANGES[last]
+        smallest, largest = window.context("targets_min"), window.context("targets_max")
+        width = high - low if math.isfinite(high) else window.latest("targets_std")
+        off = np.fmax(low - smallest, largest - high)
+        known = np.isfinite(off)
+        if known.sum() < 3 or not width > 0:
+            return None
+        distance = float(np.median(off[known]))
+        if distance <= 0.01 * width:
+            return None
+        far = distance > self.beyond * width
+        if not far and not window.learning.stuck:
+            return None
+        worst = float(
+            smallest[known].min()
+            if low - smallest[known].min() == off[known].max()
+            else largest[known].max()
+        )
+        span = f"[{low:g}, {high:g}]"
+        told = f"Targets reach {worst:.3g}, the output ({last}) can only be in {span}"
+        head = facts.get("head", "")
+        return _Fault(
+            Severity.WARNING,
+            window.first_step,
+            told,
+            Evidence("targets_out_of_range", distance, 0.0),
+            f'Give the last layer {head} the activation "linear" '
+            f"(`keras.layers.Dense({facts.get('head_units', 'units')})`), or scale the targets "
+            f"to {span}.",
+            (cause("loss_output_mismatch", 0.85, f"{told}."),),
+        )
+
+    def _outliers(self, window: Window) -> _Fault | None:
+        distance = window.context("inputs_outlier")
+        far = distance > self.outlier
+        if not far.any():
+            return None
+        norm = window.context("global_norm")
+        usual = float(np.nanmedian(norm)) if np.isfinite(norm).any() else math.nan
+        moved = far & (norm > self.jump * usual)
+        hurts = moved.sum() >= 2 or window.learning.stuck or window.learning.worse
+        if not hurts:
+            return None
+        most = float(np.nanmax(distance))
+        told = (
+            f"Single inputs are {most:.3g} interquartile ranges from the median of their "
+            f"feature (largest magnitude {window.latest('inputs_max_abs'):.3g})"
+        )
+        effect = (
+            f"; the gradient of {plural(int(moved.sum()), 'such batch')} was over "
+            f"{self.jump:g} times the usual"
+            if moved.any()
+            else ""
+        )
+        return _Fault(
+            Severity.WARNING,
+            int(window.steps[np.argmax(far)]),
+            told + effect,
+            Evidence("inputs_outlier", most, self.outlier),
+            "Clip the inputs per feature: `low, high = np.percentile(x, (1, 99), axis=0); "
+            "x = np.clip(x, low, high)`, or use sklearn.preprocessing.RobustScaler.",
+            (cause("input_outliers", 0.85, f"{told}."),),
+        )
+
+    def _unscaled(self, window: Window) -> _Fault | None:
+        learning = window.learning
+        if not learning.stuck or learning.steps < self.patience:
+            return None
+        reason = unscaled_inputs_cause(window, 0.7)
+        if reason is None:
+            return None
+        return _Fault(
+            Severity.WARNING if learning.guessing or learning.worse else Severity.INFO,
+            window.first_step,
+            f"{reason.summary[0].upper()}{reason.summary[1:-1]}; {learning.sentence()}",
+            Evidence("inputs_max_abs", window.latest("inputs_max_abs"), 30.0),
+            SCALE_INPUTS,
+            (reason,),
+            SYMPTOMS,
+        )

@@ -1,0 +1,132 @@
+"""Clipping decides the size of the steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import names, optimizer_code, settings_of
+from tb_gradients.rules.window import IntArray, Window
+
+LIMITS = ("global_clipnorm", "clipnorm", "clipvalue")
+"""Settings of a Keras optimizer that limit the gradient."""
+
+ADAPTIVE = frozenset(
+    {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
+    | {"Adafactor", "Ftrl"}
+)
+"""Optimizers whose step does not scale with the gradient: clipping hardly changes theirs."""
+
+
+class ClippingDominates(Rule):
+    """Nearly every gradient is cut down to a small part of itself.
+
+    Why it matters: the limit, not the data, decides the size of the steps. With plain SGD a
+    limit far below the usual norm is a learning rate that is as much too small.
+
+    Definition: the optimizer has a limit, and in more than half of the last 20 or more steps
+    that changed weights the gradient that reached the update has less than a tenth of its norm
+    before clipping. A warning if the run does not learn, or if the optimizer follows the size
+    of the gradient (SGD), less than a hundredth is left and a step changes the median kernel by
+    less than 1e-4.
+
+    Try:
+    * Raise the limit to a few times the usual norm (Pascanu, Mikolov, Bengio 2013 take the
+      average norm, up to ten times that).
+    * Or raise the learning rate by what clipping takes away.
+
+    Silent when: clipping only catches spikes. `info` while the run learns: language models clip
+    by design, and Adam's steps do not depend on the gradient's scale.
+    """
+
+    id = "clipping_dominates"
+    title = "Clipping decides the steps"
+    severity = Severity.WARNING
+    needs = ("applied_norm", "gradient_norm", "update_ratio", "update_norm", "applied_steps")
+    provisional = False
+
+    left = Threshold(0.1, "limits for spikes sit near the usual norm and leave more than a tenth")
+    share = Threshold(0.5, "more often than not")
+    steps = Threshold(20, "the norms of the first steps are larger than later ones")
+    frames = Threshold(3, "one or two frames may be spikes")
+    hardly_any = Threshold(0.01, "a learning rate a hundred times smaller is another one")
+    slow = Threshold(1e-4, "a tenth of the usual relative step")
+
+    def detect(self, window: Window) -> Detection | None:
+        limits = self._limits(window)
+        judged = window.rows.judged
+        none = np.zeros_like(judged)
+        if not limits:
+            return Detection.of(none, window.step, self.severity)
+        reach = window.last_frames(self.steps, self.frames)
+        if reach is None:
+            return None
+        left = self._left(window)
+        known = np.isfinite(left[reach]) & window.own_step_applied()[reach]
+        cut = known & (left[reach] < self.left)
+        if known.sum() < self.frames or cut.sum() <= self.share * known.sum():
+            return Detection.of(none, window.step, self.severity)
+        typical = float(np.median(left[reach][known]))
+        severity = Severity.INFO
+        if window.learning.stuck:
+            severity = Severity.WARNING
+        elif (
+            typical < self.hardly_any
+            and window.table.run.optimizer not in ADAPTIVE
+            and not window.learning.converged
+        ):
+            ratio = window.statistic("update_ratio")[reach][:, judged & window.rows.kernel]
+            if np.isfinite(ratio).any() and np.nanmedian(ratio) < self.slow:
+                severity = Severity.WARNING
+        with np.errstate(invalid="ignore", divide="ignore"):
+            own = window.statistic("applied_norm")[-1] / window.statistic("gradient_norm")[-1]
+        sick = judged & (own < self.left)
+        sick = sick if sick.any() else judged & (window.statistic("gradient_norm")[-1] > 0)
+        first = int(np.argmax(cut))
+        return Detection.of(sick, int(window.steps[reach][first]), severity, together=True)
+
+    @staticmethod
+    def _limits(window: Window) -> dict[str, float]:
+        settings = settings_of(window.table)
+        return {name: settings[name] for name in LIMITS if name in settings}
+
+    @staticmethod
+    def _left(window: Window) -> FloatArray:
+        """float [frames]: what is left of the norm of all gradients after clipping."""
+        before, after = (
+            np.sqrt(np.nansum(np.square(window.statistic(name), dtype=np.float64), axis=1))
+            for name in ("gradient_norm", "applied_norm")
+        )
+        measured = np.isfinite(window.statistic("applied_norm")).any(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(measured & (before > 0), after / before, np.nan).astype(np.float32)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        left = self._left(window)
+        typical = float(np.nanmedian(left))
+        norm = np.sqrt(np.nansum(np.square(window.statistic("gradient_norm")), axis=1))
+        usual = float(np.median(norm))
+        name, limit = next(iter(self._limits(window).items()))
+        better = 3 * usual if name != "clipvalue" else limit / max(typical, 1e-6)
+        code = optimizer_code(window.table, **{name: float(f"{better:.2g}")})
+        return Finding(
+            summary=f"Clipping ({name}={limit:g}) leaves {typical:.2g} of the gradient in most "
+            f"steps since step {since}; the usual norm is {usual:.3g}; "
+            f"{window.learning.sentence()} ({names(window.table, rows)}).",
+            evidence=(
+                Evidence("gradient_left", typical, self.left),
+                Evidence(name, limit),
+                Evidence("gradient_norm", usual),
+            ),
+            causes=(
+                cause(
+                    "clipping_too_tight",
+                    0.9 if typical < self.hardly_any else 0.7,
+                    f"{name} is {limit:g}, the usual norm of the gradient {usual:.3g}.",
+                ),
+            ),
+            fixes=(f"Raise the limit: `{code}`.",),
+        )

@@ -1,0 +1,207 @@
+"""Gradients that grow without bound."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    large_rate_cause,
+    layer,
+    names,
+    optimizer_code,
+    scale_gain,
+    slower,
+    unscaled_inputs_cause,
+)
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+
+class ExplodingGradient(Rule):
+    """Gradients grow far beyond those of the first steps, and the loss grows with them.
+
+    Why it matters: every step throws the weights further; what was learnt is lost, and the
+    numbers end in NaN.
+
+    Definition: the norm of all gradients is at least 100 times, and the loss at least 10 times,
+    what they were in the first steps (where the loss of a constant prediction is known and
+    higher, that counts instead), at three steps or frames in a row, or in the window in which
+    they become NaN. Or 10 times and twice, for 20 steps in a row. Held against the run's own
+    start, never against an absolute number: unscaled targets make healthy norms of thousands.
+    Where no loss is seen the norm alone must have grown ten-thousandfold.
+
+    Try:
+    * Lower the learning rate.
+    * Clip the gradients (global_clipnorm=1.0), above all in recurrent models (Pascanu, Mikolov,
+      Bengio 2013).
+    * Scale inputs and targets.
+
+    Silent when: the loss does not rise with the gradient, as when a plateau is left; single
+    steps are out of line (gradient_spike); a run starts at a large norm and comes down.
+    """
+
+    id = "exploding_gradient"
+    title = "The gradient explodes"
+    severity = Severity.CRITICAL
+    needs = (
+        "gradient_norm",
+        "gradient_norm_max",
+        "update_ratio",
+        "global_norm",
+        "loss",
+        "loss_mean",
+        "loss_max",
+        "loss_nonfinite_age",
+        "learning_rate",
+        "nonfinite_age",
+        *INPUT_NEEDS,
+    )
+    follows = ("update_too_large", "bad_data", "poor_initialization")
+    about_onset = True
+
+    growth = Threshold(100.0, "between batches of one run norms differ by ten, rarely by thirty")
+    loss_growth = Threshold(10.0, "no batch of a run at its start is ten times as hard as another")
+    in_a_row = Threshold(3, "one or two are a bad batch")
+    slow_growth = Threshold(10.0, "beyond the noise of the norm, if it lasts")
+    slow_loss_growth = Threshold(2.0, "twice as bad as guessing, if it lasts")
+    slow_steps = Threshold(20, "as long as the first epoch of the smallest data sets")
+    blind_growth = Threshold(1e4, "without a loss only what no plateau or schedule explains")
+
+    def detect(self, window: Window) -> Detection | None:
+        start = window.context_at_start("global_norm")
+        if not start > 0 or len(window) < 2:
+            return None
+        fast, slow, nonfinite = self._hits(window, start)
+        run, slow_run = _last_run(fast), _last_run(slow)
+        steps, slow_steps = (
+            int(window.spans[len(window) - n :].sum()) if n else 0 for n in (run, slow_run)
+        )
+        sparse = run >= 2 and steps >= self.in_a_row
+        sick = run >= self.in_a_row or sparse or bool(run and nonfinite[-1])
+        frames = run
+        if not sick and slow_steps >= self.slow_steps and slow_run >= self.in_a_row:
+            sick, frames = True, slow_run
+        growth = self._growth(window)
+        grown = window.rows.judged & (growth >= min(self.slow_growth, float(_top(growth))))
+        if not sick:
+            return Detection.of(np.zeros_like(grown), window.step, self.severity)
+        since = int(window.steps[len(window) - frames])
+        return Detection.of(grown, since, self.severity, together=True)
+
+    def _hits(self, window: Window, start: float) -> tuple[BoolArray, BoolArray, BoolArray]:
+        """Frames at which norm and loss are far above the start; far for long; not finite."""
+        norm = window.context("global_norm").astype(np.float64)
+        own, largest = window.context("loss"), window.context("loss_max")
+        own = np.where(np.isnan(own), window.context("loss_mean"), own)
+        nonfinite = (window.context("loss_nonfinite_age") >= 0) | (
+            window.statistic("nonfinite_age") >= 0
+        ).any(axis=1)
+        if nonfinite[-1]:
+            # The frame's own numbers are those of what is left; the window saw the way there.
+            finite = window.statistic("gradient_norm_max")[-1].astype(np.float64)
+            norm = norm.copy()
+            norm[-1] = np.sqrt(np.nansum(np.square(finite)))
+            own = np.where(nonfinite, largest, own)
+        level = np.fmax(window.context_at_start("loss"), window.learning.guess)
+        level = np.fmax(level, window.context_at_start("loss_mean")) if np.isnan(level) else level
+        if np.isnan(level) or np.isnan(own).all():
+            blind = norm >= self.blind_growth * start
+            return blind, np.zeros_like(blind), nonfinite
+        scale = max(abs(float(level)), 1e-12)
+        fast = (norm >= self.growth * start) & (own - level >= (self.loss_growth - 1) * scale)
+        slow = (norm >= self.slow_growth * start) & (
+            own - level >= (self.slow_loss_growth - 1) * scale
+        )
+        if np.isnan(window.learning.guess):
+            slow[:] = False  # of two networks against each other one may do worse and worse
+        return fast, slow, nonfinite
+
+    @staticmethod
+    def _growth(window: Window) -> FloatArray:
+        """Per variable: the window's largest norm over that of the first steps."""
+        start = window.at_start("gradient_norm")
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            growth = np.fmax(
+                window.statistic("gradient_norm_max")[-1], window.statistic("gradient_norm")[-1]
+            ) / np.where(start > 0, start, np.nan)
+        result: FloatArray = np.nan_to_num(growth, nan=0.0, posinf=0.0)
+        return result
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        growth = self._growth(window)
+        order = rows[np.argsort(-growth[rows], kind="stable")]
+        worst = int(order[0])
+        losses = window.context("loss_max")
+        losses = losses[np.isfinite(losses)]
+        from_loss, to_loss = window.context_at_start("loss"), losses[-1] if losses.size else np.nan
+        told = f"; the loss went from {from_loss:.3g} to {to_loss:.3g}" if losses.size else ""
+        causes = self._causes(window, rows)
+        return Finding(
+            summary=f"The gradients have grown without bound since step {since}, that of "
+            f"{names(window.table, [worst])} {growth[worst]:.3g}-fold{told}.",
+            evidence=(
+                Evidence("gradient_growth", float(growth[worst]), self.growth),
+                Evidence("loss", float(to_loss)),
+            ),
+            causes=causes,
+            fixes=self._fixes(window, causes),
+            rows=tuple(int(row) for row in order),
+        )
+
+    def _causes(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
+        table = window.table
+        found: list[Cause] = []
+        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        data = unscaled_inputs_cause(window, 0.8)
+        if data is not None:
+            found.append(data)
+        ratios = window.largest("update_ratio")[kernels]
+        ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
+        observed = f"single steps changed the weights by up to {ratio:.2g} of their size"
+        found.append(large_rate_cause(window, observed, 0.45 if found else 0.7))
+        large = [v for v in (table.variables[int(k)] for k in kernels) if scale_gain(v) > 10]
+        if large:
+            found.append(
+                cause(
+                    "initialization_scale",
+                    0.75,
+                    f"{layer(large[0])} starts at an RMS of {large[0].initial_rms:.3g}, "
+                    f"{scale_gain(large[0]):.3g} times what keeps the size of a signal.",
+                )
+            )
+        recurrent = [
+            table.variables[int(row)]
+            for row in rows
+            if table.variables[int(row)].role == "recurrent_kernel"
+        ]
+        if recurrent:
+            told = f"{layer(recurrent[0])} multiplies by the same matrix at every time step"
+            found.append(cause("long_recurrence", 0.5, f"{told}."))
+        return tuple(found)
+
+    @staticmethod
+    def _fixes(window: Window, causes: tuple[Cause, ...]) -> tuple[str, ...]:
+        fixes = []
+        for reason in sorted(causes, key=lambda c: -c.confidence):
+            if reason.id == "unscaled_inputs":
+                fixes.append(SCALE_INPUTS)
+            elif reason.id == "learning_rate_too_large":
+                fixes.append(slower(window))
+            elif reason.id == "initialization_scale":
+                fixes.append('Use `kernel_initializer="glorot_uniform"` (he_normal before ReLU).')
+        clipped = optimizer_code(window.table, global_clipnorm=1.0, clipnorm=None, clipvalue=None)
+        return (*fixes, f"Clip the gradients: `{clipped}`.")
+
+
+def _last_run(hits: BoolArray) -> int:
+    """How many of the newest frames are hits without a break."""
+    return len(hits) if hits.all() else int(np.argmax(~hits[::-1]))
+
+
+def _top(values: FloatArray) -> float:
+    return float(values.max()) if values.size else 0.0

@@ -1,0 +1,113 @@
+"""Single steps far out of the run's range."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import names, optimizer_code
+from tb_gradients.rules.window import IntArray, Window
+
+
+class GradientSpike(Rule):
+    """The gradient of a single step was far out of the run's range.
+
+    Why it matters: one such step can undo many; with Adam it also spoils the running averages
+    for the next hundreds.
+
+    Definition: the largest norm since the previous frame, on a logarithmic scale, lies more
+    than 8 robust standard deviations (1.4826 times the median absolute deviation, Iglewicz and
+    Hoaglin 1993) above the median of the last frames, at least 20 of them, and is at least 20
+    times that median, in more than half of the variables that move. A warning only if the loss
+    has since stayed above what it was before.
+
+    Try:
+    * Clip the gradients (global_clipnorm at a few times the usual norm).
+    * Look at the batches of these steps: outliers, wrong labels, lengths.
+
+    Silent when: in the first 30 steps; norms that vary a lot from step to step (the deviation
+    is then large). `info` while the run learns.
+    """
+
+    id = "gradient_spike"
+    title = "A spike of the gradient"
+    severity = Severity.WARNING
+    needs = ("gradient_norm_max", "loss_mean", "inputs_outlier", "window_steps")
+    follows = (
+        "bad_data",
+        "exploding_gradient",
+        "update_too_large",
+        "nonfinite_gradient",
+        "nonfinite_loss",
+        "nonfinite_weight",
+        "poor_initialization",
+        "dead_units",
+    )
+
+    deviations = Threshold(
+        8.0, "1 in 10^15 of log-normal norms; heavy tails have a large deviation"
+    )
+    factor = Threshold(20.0, "a smaller step than that is within what clipping and Adam absorb")
+    frames = Threshold(20, "a deviation of fewer is no estimate")
+    quiet_steps = Threshold(30, "the first steps come down from the initialisation")
+    widespread = Threshold(0.5, "of the variables: a batch, and not one layer's own way")
+
+    def detect(self, window: Window) -> Detection | None:
+        norm = window.statistic("gradient_norm_max")
+        judged = window.rows.judged
+        none = np.zeros_like(judged)
+        if len(window) <= self.frames or window.step < window.first_step + self.quiet_steps:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if not (norm[-1] > self.factor * norm[-2]).any():  # cheap, and nearly always so
+                return Detection.of(none, window.step, self.severity)
+            before = np.log(norm[:-1][-63:])
+            before[~np.isfinite(before)] = np.nan
+            now = np.log(norm[-1])
+        enough = np.isfinite(before).sum(axis=0) >= self.frames
+        judged = judged & enough & np.isfinite(now)
+        if not judged.any():
+            return None
+        middle = np.full(len(judged), np.nan)
+        spread = np.full(len(judged), np.nan)
+        middle[judged] = np.nanmedian(before[:, judged], axis=0)
+        spread[judged] = 1.4826 * np.nanmedian(np.abs(before[:, judged] - middle[judged]), axis=0)
+        rise = now - middle
+        out = judged & (rise > self.deviations * spread) & (rise > np.log(self.factor))
+        if out.sum() <= self.widespread * judged.sum():
+            return Detection.of(none, window.step, self.severity)
+        severity = Severity.WARNING if window.learning.stuck else Severity.INFO
+        return Detection.of(out, window.step, severity, together=True)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        norm = window.statistic("gradient_norm_max")
+        usual = np.nanmedian(norm[:-1][:, rows], axis=0)
+        growth = np.nan_to_num(norm[-1][rows] / np.where(usual > 0, usual, np.nan))
+        worst = int(np.argmax(growth))
+        span = int(window.spans[-1])
+        when = f"step {window.step}"
+        if span > 1:
+            when = f"a step between {window.step - span + 1} and {window.step}"
+        causes = self._causes(window.context("inputs_outlier"))
+        clip = f"{2 * float(np.sqrt(np.nansum(np.square(usual)))):.2g}"
+        code = optimizer_code(
+            window.table, global_clipnorm=float(clip), clipnorm=None, clipvalue=None
+        )
+        return Finding(
+            summary=f"At {when} the gradient of {names(window.table, [int(rows[worst])])} was "
+            f"{growth[worst]:.3g} times its usual norm, as was that of "
+            f"{len(rows) - 1} more variables.",
+            evidence=(Evidence("norm_over_median", float(growth[worst]), self.factor),),
+            causes=causes,
+            fixes=(f"Clip at twice the usual norm: `{code}`.",),
+        )
+
+    @staticmethod
+    def _causes(outlier: FloatArray) -> tuple[Cause, ...]:
+        if not outlier[-1] > 100:
+            return ()
+        told = f"an input of that batch is {outlier[-1]:.3g} interquartile ranges out"
+        return (cause("input_outliers", 0.8, f"{told}."),)

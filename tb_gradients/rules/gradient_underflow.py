@@ -1,0 +1,87 @@
+"""Gradients below the range of the dtype they are computed in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import names, optimizer_code
+from tb_gradients.rules.window import IntArray, Window
+
+
+class GradientUnderflow(Rule):
+    """Most of the gradient lies below the smallest normal number of the compute dtype.
+
+    Why it matters: such numbers are kept with fewer and fewer bits, down to none: float16 has
+    nothing below 6e-8, and XLA and GPUs flush subnormal numbers to zero.
+
+    Definition: more than half of the non-zero elements are subnormal in the layer's compute
+    dtype (below 6e-5 in float16, 1.2e-38 in float32 and bfloat16), the loss scale included, at
+    every frame of the last 20 steps. In float16 half of the values below that threshold would
+    be zero without loss scaling (Micikevicius et al. 2018, figure 3).
+
+    Try:
+    * `keras.optimizers.LossScaleOptimizer`, or the policy "mixed_bfloat16".
+    * Where it is float32: look for why gradients are that small (vanishing_gradient).
+
+    Silent when: the loss scale lifts the gradient into the range; the run learns (`info` then);
+    the gradient is exactly zero (zero_gradient).
+    """
+
+    id = "gradient_underflow"
+    title = "The gradient underflows"
+    severity = Severity.WARNING
+    needs = ("gradient_subnormal_share", "gradient_norm", "loss_scale")
+    follows = ("loss_scale_collapse", "zero_gradient", "vanishing_gradient", "dead_units")
+
+    share = Threshold(0.5, "most of it")
+    steps = Threshold(20, "a loss scale that was just lowered recovers")
+    frames = Threshold(3, "one or two frames may be chance")
+
+    def detect(self, window: Window) -> Detection | None:
+        share = window.statistic("gradient_subnormal_share")
+        candidates = window.rows.judged & ~window.rows.minor & (share[-1] > self.share)
+        if not candidates.any():
+            return Detection.of(candidates, window.step, self.severity)
+        reach = window.last_frames(self.steps, self.frames)
+        if reach is None:
+            return None
+        known = np.isfinite(share)
+        low = known & (share > self.share)
+        sick = candidates & ~(known & ~low)[reach].any(axis=0)
+        sick &= known[reach].sum(axis=0) >= self.frames
+        learning = window.learning
+        severity = Severity.INFO if learning.learning or learning.converged else Severity.WARNING
+        return Detection.of(sick, window.onset(low, known, per_step=True), severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        value = float(np.nanmax(window.statistic("gradient_subnormal_share")[-1][rows]))
+        precision = window.table.run.precision or "float32"
+        scale = window.latest("loss_scale")
+        fix = (
+            "Scale the loss: `keras.optimizers.LossScaleOptimizer("
+            f"{optimizer_code(window.table)})`, or use "
+            '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
+        )
+        return Finding(
+            summary=f"{value:.0%} of the gradient of {names(window.table, rows)} is below the "
+            f"normal range of its compute dtype since step {since} (policy {precision}).",
+            evidence=(
+                Evidence("gradient_subnormal_share", value, self.share),
+                Evidence("loss_scale", scale),
+            ),
+            causes=self._causes(value, precision, scale),
+            fixes=(fix,),
+        )
+
+    @staticmethod
+    def _causes(value: float, precision: str, scale: float) -> tuple[Cause, ...]:
+        told = f"{value:.0%} of the elements are subnormal under {precision}"
+        unscaled = "" if scale > 1 else ", and no loss scale lifts them"
+        underflow = cause("numeric_underflow", 0.85, f"{told}{unscaled}.")
+        if "float16" in precision and "bfloat16" not in precision and not scale > 1:
+            low = f"{precision} without a loss scale has nothing below 6e-8"
+            return (underflow, cause("low_precision", 0.6, f"{low}."))
+        return (underflow,)

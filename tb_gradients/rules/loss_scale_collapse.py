@@ -1,0 +1,104 @@
+"""Mixed precision finds no loss scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.window import IntArray, Window
+
+OTHER_RANGE = (
+    'Use `keras.mixed_precision.set_global_policy("mixed_bfloat16")`, or lower the magnitude of '
+    "the loss (a mean instead of a sum)."
+)
+
+
+class LossScaleCollapse(Rule):
+    """The loss scale of mixed precision falls and falls, or step after step is skipped.
+
+    Why it matters: a skipped step changes nothing; and at a scale near 1 the small gradients
+    that the scale was to save are lost in float16.
+
+    Definition: a step was skipped at a scale of 1 or below after it had been at least 256 times
+    as high; or at least half of the last 50 steps were skipped. Keras starts at 2^15, halves
+    the scale at each non-finite gradient and doubles it after 2000 good steps: from its start
+    it skips a dozen steps at most in a healthy run (Micikevicius et al. 2018).
+
+    Try:
+    * `keras.mixed_precision.set_global_policy("mixed_bfloat16")`: its range needs no scale.
+    * Look for what overflows: a loss that is a sum over many elements, attention masks of -1e9,
+      exponentials.
+
+    Silent when: the scale is looked for in the first steps; no loss scale is used; the batch
+    itself holds NaN (nonfinite_gradient speaks then).
+    """
+
+    id = "loss_scale_collapse"
+    title = "The loss scale collapses"
+    severity = Severity.CRITICAL
+    needs = (
+        "loss_scale",
+        "skipped_steps",
+        "inputs_nonfinite",
+        "targets_nonfinite",
+        "gradient_inf_count",
+    )
+
+    lowest = Threshold(1.0, "below, scaling makes the underflow worse that it is there for")
+    fallen = Threshold(256.0, "eight halvings: a fixed scale of 1 is no fall")
+    skipped = Threshold(0.5, "Keras skips one step in 2000 once it has found its scale")
+    steps = Threshold(50, "from 2^15 down to 1 it takes 15 skipped steps, and this is a multiple")
+
+    def detect(self, window: Window) -> Detection | None:
+        scale = window.context("loss_scale")
+        none = Detection.of(np.zeros(0, bool), 0, self.severity)
+        if not (np.nanmax(np.append(scale, 0.0)) > 0):
+            return none
+        for name in ("inputs_nonfinite", "targets_nonfinite"):
+            if (window.context(name) > 0).any():
+                return none
+        # A low scale alone may be a fixed one, or one that is about to grow: at it, steps fail.
+        failing = (scale <= self.lowest) & (window.context("skipped_steps") > 0)
+        collapsed = failing.any() and self._highest(window) >= self.fallen * scale[-1]
+        skipping = False
+        reach = window.last_frames(self.steps)
+        if reach is not None:
+            skipped = np.nan_to_num(window.context("skipped_steps")[reach])
+            skipping = bool(skipped.sum() >= self.skipped * window.spans[reach].sum())
+        if not collapsed and not skipping:
+            return none
+        skips = np.nan_to_num(window.context("skipped_steps")) > 0
+        first = int(np.argmax(skips)) if skips.any() else 0
+        return Detection.of_run(int(window.steps[first]), self.severity)
+
+    @staticmethod
+    def _highest(window: Window) -> float:
+        scale = window.context("loss_scale")
+        return float(np.nanmax(scale)) if np.isfinite(scale).any() else 0.0
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        scale, highest = window.latest("loss_scale"), self._highest(window)
+        skipped = float(np.nansum(window.context("skipped_steps")))
+        share = skipped / max(float(window.spans.sum()), 1.0)
+        infinite = window.statistic("gradient_inf_count")[-1] > 0
+        where = ""
+        if infinite.any():
+            where = f"; Inf in {window.table.paths[int(np.flatnonzero(infinite)[-1])]} first"
+        return Finding(
+            summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the last "
+            f"{int(window.spans.sum())} steps were skipped.",
+            evidence=(
+                Evidence("loss_scale", scale, self.lowest),
+                Evidence("skipped_share", share, self.skipped),
+            ),
+            causes=(
+                cause(
+                    "numeric_overflow",
+                    0.8,
+                    f"gradients overflow float16 (65504) at any scale down to {scale:g}{where}.",
+                ),
+            ),
+            fixes=(OTHER_RANGE,),
+        )

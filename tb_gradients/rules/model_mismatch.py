@@ -1,0 +1,82 @@
+"""The end of the model does not fit its loss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import head_mismatch
+from tb_gradients.rules.window import IntArray, Window
+
+
+class ModelMismatch(Rule):
+    """The activation of the last layer does not fit the loss.
+
+    Why it matters: the loss is computed from numbers that are not what it takes them for; it
+    may fall, and the predictions be useless.
+
+    Definition: read from the model and the loss: softmax on a single unit (always 1); softmax
+    applied twice; an activation before a loss from logits; no activation, or one with the wrong
+    range, before a cross-entropy of probabilities. On its own this is worth an `info`; it is a
+    warning if the run does not learn, or where it is certain to hurt: softmax on one unit, or
+    twice. Keras repairs the gradient of some of these through cached logits: the loss then
+    falls while the predictions stay useless, so that of softmax on one unit the predictions are
+    asked, not the loss.
+
+    Try:
+    * One unit: sigmoid with BinaryCrossentropy. Several classes: softmax with
+      CategoricalCrossentropy. No activation: the same losses with from_logits=True.
+
+    Silent when: the loss is not one of Keras' cross-entropies, or the model has several
+    outputs.
+    """
+
+    id = "model_mismatch"
+    title = "The output does not fit the loss"
+    severity = Severity.CRITICAL
+    needs = ("predictions_spread", "predictions_min", "predictions_max")
+
+    steps = Threshold(10, "the predictions of the first steps say little")
+    spread = Threshold(1e-6, "of predictions in [0, 1]: rounding alone")
+
+    def detect(self, window: Window) -> Detection | None:
+        wrong = head_mismatch(window.table)
+        if wrong is None:
+            return Detection.of(np.zeros(0, bool), 0, self.severity)
+        if window.last_frames(self.steps) is None:
+            return None
+        certain = wrong[2]
+        spread = window.context("predictions_spread")
+        known = spread[np.isfinite(spread)]
+        constant = bool(known.size and (known <= self.spread).all())
+        if certain and constant:
+            severity = Severity.CRITICAL
+        elif certain or window.learning.failing:
+            severity = Severity.WARNING
+        else:
+            severity = Severity.INFO
+        return Detection.of_run(window.first_step, severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        told, fix, certain = head_mismatch(window.table) or ("", "", False)
+        spread = window.latest("predictions_spread")
+        seen = ""
+        if spread <= self.spread:
+            seen = f"; the predictions are {window.latest('predictions_max'):.3g} for every sample"
+        return Finding(
+            summary=f"{told[:1].upper()}{told[1:]}{seen}; {window.learning.sentence()}.",
+            evidence=(
+                Evidence("predictions_spread", spread, self.spread),
+                Evidence("predictions_max", window.latest("predictions_max")),
+            ),
+            causes=(
+                cause(
+                    "loss_output_mismatch",
+                    0.95 if certain else 0.8,
+                    f"{told} ({window.table.run.loss}).",
+                ),
+            ),
+            fixes=(fix,),
+        )

@@ -1,0 +1,193 @@
+"""The loss does not move."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    head_mismatch,
+    large_rate_cause,
+    optimizer_code,
+    optimizer_name,
+    slower,
+    unscaled_inputs_cause,
+    usual_learning_rate,
+)
+from tb_gradients.rules.learning import WORSE
+from tb_gradients.rules.window import IntArray, Window
+
+OVERFIT = (
+    "Overfit a few samples first: `model.fit(x[:32], y[:32], epochs=200)`. If the loss stays, "
+    "the model or the loss is wrong; if it falls, look at the data."
+)
+
+
+class NotLearning(Rule):
+    """The loss stays where it was, although gradients flow and weights move.
+
+    Why it matters: the model predicts about the same for every input; more of the same training
+    will not change that.
+
+    Definition: after at least 100 steps the median loss of the last 30 % of them is less than 1
+    % below that of the part before, or no better than the loss of the best constant prediction
+    (entropy of the classes, variance of the targets). AUTOTRAINER waits for 30 % of the epochs
+    in the same way. A warning only where that level is known, so that "flat" means "guessing".
+
+    Try:
+    * Overfit 32 samples first: if that fails, the model, the loss or the update is wrong; if it
+      works, look at the data.
+    * Check that inputs and labels belong together and are shuffled alike.
+
+    Silent when: the loss is low (converged); it fell before; fewer steps were seen. `info`
+    where the level of guessing is not known (GANs, reinforcement learning, losses of your own),
+    and once a plateau at the start has been left.
+    """
+
+    id = "not_learning"
+    title = "The loss does not fall"
+    severity = Severity.WARNING
+    needs = (
+        "update_ratio",
+        "gradient_norm",
+        "learning_rate",
+        "predictions_spread",
+        "targets_std",
+        *INPUT_NEEDS,
+    )
+    follows = (
+        "nonfinite_gradient",
+        "nonfinite_loss",
+        "nonfinite_weight",
+        "disconnected_gradient",
+        "zero_gradient",
+        "symmetric_units",
+        "dead_units",
+        "frozen_weight",
+        "loss_scale_collapse",
+        "exploding_gradient",
+        "model_mismatch",
+        "bad_data",
+        "update_lost",
+        "clipping_dominates",
+        "update_too_small",
+        "update_too_large",
+        "vanishing_gradient",
+        "saturated_units",
+        "regularizer_dominates",
+        "gradient_underflow",
+        "poor_initialization",
+    )
+    provisional = True
+
+    steps = Threshold(
+        100, "twice what the loss needs to be judged: hard tasks begin with a plateau"
+    )
+    moved = Threshold(
+        0.2, "relative step times steps: weights that moved less are those of the start"
+    )
+    imbalance = Threshold(0.9, "nine in ten of one class: guessing it has a low loss already")
+
+    def detect(self, window: Window) -> Detection | None:
+        learning = window.learning
+        if not learning.stuck or learning.steps < self.steps:
+            return Detection.of(np.zeros(0, bool), 0, self.severity)
+        alive = bool((window.statistic("gradient_norm")[-1] > 0).any())
+        moving = bool((window.statistic("update_ratio")[-1] > 0).any())
+        if not alive or not moving:
+            return Detection.of(np.zeros(0, bool), 0, self.severity)
+        severity = Severity.INFO
+        near = learning.guessing and not learning.now > WORSE * learning.guess
+        near = near and not learning.hopeful
+        slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
+        # Far above guessing, but no worse than at the start: it may be on its way down.
+        if (
+            learning.worse
+            or (learning.guessing and slow)
+            or (near and self._had_its_chance(window))
+        ):
+            severity = Severity.WARNING
+        return Detection.of_run(window.first_step, severity)
+
+    def _had_its_chance(self, window: Window) -> bool:
+        """Whether the steps so far could have moved the weights."""
+        ratio = window.statistic("update_ratio")[:, window.rows.judged & window.rows.kernel]
+        typical = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
+        return not typical * window.learning.steps < self.moved
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        learning = window.learning
+        causes = self._causes(window)
+        ordered = sorted(causes, key=lambda c: -c.confidence)
+        return Finding(
+            summary=f"After {learning.steps} steps {learning.sentence()}.",
+            evidence=(
+                Evidence("loss_median", learning.now, learning.guess),
+                Evidence("loss_at_start", learning.start),
+            ),
+            causes=causes,
+            fixes=(
+                *(self._fix(window, reason) for reason in ordered),
+                OVERFIT,
+            ),
+        )
+
+    def _causes(self, window: Window) -> tuple[Cause, ...]:
+        found: list[Cause] = []
+        majority = window.learning.majority
+        if self.imbalance <= majority < 1:
+            found.append(
+                cause(
+                    "class_imbalance",
+                    0.85 if majority >= 0.97 else 0.7,
+                    f"{majority:.1%} of the targets are of one class, and the loss is that of "
+                    "always predicting it.",
+                )
+            )
+        wrong = head_mismatch(window.table)
+        if wrong is not None:
+            found.append(cause("loss_output_mismatch", 0.8 if wrong[2] else 0.6, f"{wrong[0]}."))
+        rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
+        ratio = window.statistic("update_ratio")[-1][window.rows.judged & window.rows.kernel]
+        ratio = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
+        if rate <= usual / 100 and not ratio > 1e-3:
+            found.append(
+                cause(
+                    "learning_rate_too_small",
+                    0.6,
+                    f"the learning rate is {rate:.3g}, {optimizer_name(window.table)} is usually "
+                    f"used around {usual:g}; one step changes a kernel by {ratio:.1e} of its size.",
+                )
+            )
+        elif ratio > 0.05 or rate >= 30 * usual:
+            observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
+            found.append(large_rate_cause(window, observed, 0.55))
+        data = unscaled_inputs_cause(window, 0.55)
+        return (*found, data) if data else tuple(found)
+
+    @staticmethod
+    def _fix(window: Window, reason: Cause) -> str:
+        usual = usual_learning_rate(window.table)
+        if reason.id == "class_imbalance":
+            share = max(1 - window.learning.majority, 1e-4)
+            weight = window.learning.majority / share
+            return (
+                "Weight the rare class: `model.fit(x, y, class_weight={0: 1.0, 1: "
+                f"{weight:.3g}}})` (rare class = 1), or sample the classes evenly."
+            )
+        if reason.id == "loss_output_mismatch":
+            wrong = head_mismatch(window.table)
+            return wrong[1] if wrong else "Fit the output layer to the loss."
+        if reason.id == "learning_rate_too_small":
+            return (
+                f"Raise the learning rate: `{optimizer_code(window.table, learning_rate=usual)}`."
+            )
+        if reason.id == "learning_rate_too_large":
+            return slower(window)
+        return SCALE_INPUTS

@@ -1,0 +1,120 @@
+"""The scale of the first steps is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import activation, layer, names, scale_gain
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+PLAIN = frozenset({"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", ""})
+"""Layers whose kernel multiplies the whole signal once, so that a gain can be told."""
+
+
+class PoorInitialization(Rule):
+    """The weights start at a scale that no signal, and no gradient, passes unchanged.
+
+    Why it matters: the product over the layers decides what reaches the loss and what comes
+    back; too large it saturates and overshoots, too small nothing arrives.
+
+    Definition: the standard deviation of a kernel at the start times the root of its fan-in is
+    the factor by which it scales a signal: 1 for LeCun's and Glorot's, 1.4 for He's
+    initialisation (Glorot and Bengio 2010; He et al. 2015). Flagged where it is above 10 or
+    below 0.05 in at least half of the kernels, and the run does not learn, or begins at ten
+    times the loss of guessing and has not come down from there. (With normalisation behind a
+    kernel its scale does not matter; that one is not counted.)
+
+    Try:
+    * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and its kin;
+      lecun_normal before selu.
+
+    Silent when: the run learns; weights that were trained before; heads and branches that start
+    small by design are few among the others.
+    """
+
+    id = "poor_initialization"
+    title = "The weights start at the wrong scale"
+    severity = Severity.WARNING
+    needs = ("activation_rms", "gradient_norm")
+    provisional = True
+
+    large = Threshold(10.0, "seven times He's: three such layers make a factor of 1000")
+    small = Threshold(0.05, "a twentieth of Glorot's: three such layers make a factor of 1e-4")
+    share = Threshold(0.5, "of the kernels: one alone is compensated within a few steps")
+    first_loss = Threshold(10.0, "times guessing: outputs of the order of 1 are below")
+
+    def detect(self, window: Window) -> Detection | None:
+        off = self._off(window)
+        learning = window.learning
+        judged = self._judged(window)
+        if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
+            return Detection.of(np.zeros_like(off), window.step, self.severity)
+        high = learning.start > self.first_loss * learning.guess and learning.guessing
+        if learning.learning and not high:
+            return Detection.of(np.zeros_like(off), window.step, self.severity)
+        severity = Severity.WARNING if learning.stuck or high else Severity.INFO
+        return Detection.of(off, window.first_step, severity, together=True)
+
+    @staticmethod
+    def _judged(window: Window) -> BoolArray:
+        plain = np.array(
+            [
+                v.layer_class in PLAIN
+                and not v.facts.get("followed_by", "").endswith("Normalization")
+                for v in window.table.variables
+            ],
+            bool,
+        )
+        result: BoolArray = (
+            plain & window.rows.judged & window.rows.kernel & (window.rows.initial_rms > 0)
+        )
+        return result
+
+    def _off(self, window: Window) -> BoolArray:
+        gains = np.array([scale_gain(v) for v in window.table.variables])
+        return self._judged(window) & ((gains > self.large) | (gains < self.small))
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        variables = [window.table.variables[int(row)] for row in rows]
+        gains = np.array([scale_gain(v) for v in variables])
+        worst = int(np.argmax(np.abs(np.log(gains))))
+        first = variables[worst]
+        told = (
+            f"{layer(first)} starts at an RMS of {first.initial_rms:.3g} and scales a signal by "
+            f"{gains[worst]:.2g}; over {len(rows)} such layers that is {np.prod(gains):.1e}"
+        )
+        return Finding(
+            summary=f"The scale of {names(window.table, rows)} at the start is off: {told}; "
+            f"{window.learning.sentence()}.",
+            evidence=(
+                Evidence(
+                    "scale_gain",
+                    float(gains[worst]),
+                    self.large if gains[worst] > 1 else self.small,
+                ),
+                Evidence("loss_at_start", window.learning.start, window.learning.guess),
+            ),
+            causes=(self._cause(told),),
+            fixes=tuple(
+                f'In {layer(v)} use `kernel_initializer="{fitting(activation(v))}"`'
+                for v in variables[:3]
+            ),
+        )
+
+    @staticmethod
+    def _cause(told: str) -> Cause:
+        return cause("initialization_scale", 0.85, f"{told}.")
+
+
+def fitting(name: str) -> str:
+    """The initializer for a layer of that activation."""
+    if name == "selu":
+        return "lecun_normal"
+    return (
+        "he_normal"
+        if any(part in name for part in ("relu", "elu", "swish", "silu"))
+        else "glorot_uniform"
+    )

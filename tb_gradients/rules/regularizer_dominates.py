@@ -1,0 +1,145 @@
+"""The penalty on the weights outweighs the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import layer, names, optimizer_code, settings_of, strength
+from tb_gradients.rules.window import IntArray, Window
+
+
+class RegularizerDominates(Rule):
+    """The weights shrink towards zero because the penalty outweighs the data.
+
+    Why it matters: the optimum of such a loss is a model without weights; it predicts the same
+    for every input.
+
+    Definition: of a kernel with an L1 or L2 penalty (gradient l1 * sqrt(n) and 2 * l2 *
+    ‖weights‖) or with decoupled weight decay, the norm has fallen to less than half of that at
+    the start. The penalty's gradient was at least 0.9 of the whole gradient when the run began:
+    then that of the data, if it is orthogonal to the weights, is less than half of the
+    penalty's (0.9 squared and 0.44 squared add up to 1). And the run does not learn.
+
+    Try:
+    * Lower the penalty by ten until the training loss falls; 1e-4 is common for L2.
+
+    Silent when: the run learns: a loss above that of guessing that only falls as the penalty
+    does is no learning; near the optimum the two gradients balance, whatever their size. `info`
+    where no loss is seen, and before it can be judged.
+    """
+
+    id = "regularizer_dominates"
+    title = "The penalty outweighs the data"
+    severity = Severity.CRITICAL
+    needs = ("weight_norm", "gradient_norm", "learning_rate", "update_norm")
+    follows = ("exploding_gradient", "nonfinite_weight", "nonfinite_gradient")
+    provisional = True
+
+    shrunk = Threshold(0.5, "healthy kernels grow, or lose a few per cent to a usual penalty")
+    outweighs = Threshold(0.9, "penalty over total gradient; see the definition")
+    steps = Threshold(20, "the first steps settle scales")
+
+    def detect(self, window: Window) -> Detection | None:
+        if window.last_frames(self.steps) is None:
+            return None
+        rows = window.rows
+        norm = window.statistic("weight_norm")[-1]
+        shrunk = rows.judged & rows.kernel & (norm < self.shrunk * rows.initial_norm)
+        shrunk &= rows.initial_rms > 0
+        none = Detection.of(np.zeros_like(shrunk), window.step, self.severity)
+        learning = window.learning
+        if not shrunk.any() or learning.succeeds:
+            return none
+        sick = shrunk & (self._weight(window) >= self.outweighs)
+        if not sick.any():
+            return none
+        severity = Severity.INFO
+        if learning.failing:
+            severity = Severity.CRITICAL if learning.guessing else Severity.WARNING
+        return Detection.of(sick, window.first_step, severity, together=True)
+
+    def _weight(self, window: Window) -> npt.NDArray[np.float64]:
+        """Per variable: the penalty's pull over the whole gradient, at the start and now.
+
+        Decoupled decay is no part of the gradient: there what it takes from the weights is
+        held against the rest of the step.
+        """
+        rows, variables = window.rows, window.table.variables
+        l1 = np.array([strength(v, "l1") for v in variables])
+        l2 = np.array([strength(v, "l2") for v in variables])
+        first, now = window.statistic("weight_norm")[0], window.statistic("weight_norm")[-1]
+        gradients = window.statistic("gradient_norm")
+        result = np.zeros(len(variables))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for norm, gradient in (
+                (rows.initial_norm, window.at_start("gradient_norm")),
+                (first, gradients[0]),
+                (now, gradients[-1]),
+            ):
+                pull = l1 * np.sqrt(rows.elements) + 2 * l2 * norm
+                result = np.fmax(result, np.nan_to_num(pull / gradient, posinf=np.inf))
+        decay = settings_of(window.table).get("weight_decay", 0.0)
+        rate = window.latest("learning_rate")
+        if decay > 0 and rate > 0:
+            taken = rate * decay * window.statistic("weight_norm")
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = np.nanmedian(taken / window.statistic("update_norm"), axis=0)
+            result = np.fmax(result, np.nan_to_num(share, posinf=0.0))
+        return result
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        table = window.table
+        norm = window.statistic("weight_norm")[-1]
+        left = norm[rows] / window.rows.initial_norm[rows]
+        worst = int(rows[int(np.argmin(left))])
+        variable = table.variables[worst]
+        weight = float(min(self._weight(window)[worst], 1e6))
+        told = self._penalty(window, worst)
+        return Finding(
+            summary=f"The weights of {names(table, rows)} have shrunk to {float(left.min()):.2g} "
+            f"of their norm at the start, {told}; {window.learning.sentence()}.",
+            evidence=(
+                Evidence("weight_norm_left", float(left.min()), self.shrunk),
+                Evidence("penalty_over_gradient", weight, self.outweighs),
+            ),
+            causes=(self._cause(told, weight),),
+            fixes=(self._fix(window, worst, layer(variable)),),
+        )
+
+    @staticmethod
+    def _penalty(window: Window, row: int) -> str:
+        variable = window.table.variables[row]
+        parts = [
+            f"{kind}={strength(variable, kind):g}"
+            for kind in ("l1", "l2")
+            if strength(variable, kind) > 0
+        ]
+        decay = settings_of(window.table).get("weight_decay", 0.0)
+        if decay > 0:
+            parts.append(f"weight_decay={decay:g}")
+        return f"with {', '.join(parts)}"
+
+    @staticmethod
+    def _cause(told: str, weight: float) -> Cause:
+        return cause(
+            "strong_regularization",
+            0.9,
+            f"{told}, its pull is up to {weight:.3g} times the whole gradient.",
+        )
+
+    @staticmethod
+    def _fix(window: Window, row: int, name: str) -> str:
+        variable = window.table.variables[row]
+        for kind in ("l2", "l1"):
+            value = strength(variable, kind)
+            if value > 0:
+                weaker = min(1e-4, value / 100)
+                return (
+                    f"In {name} use a weaker penalty: "
+                    f"`kernel_regularizer=keras.regularizers.{kind.upper()}({weaker:g})`."
+                )
+        return f"Weaker decay: `{optimizer_code(window.table, weight_decay=1e-4)}`."

@@ -1,0 +1,222 @@
+"""Activations on their flat part."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import FloatArray, Variable
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    activation,
+    large_rate_cause,
+    layer,
+    names,
+    scale_gain,
+    slower,
+    unscaled_inputs_cause,
+)
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+STEEPEST = {
+    "sigmoid": 0.25,
+    "hard_sigmoid": 0.2,
+    "tanh": 1.0,
+    "hard_tanh": 1.0,
+    "softsign": 1.0,
+}
+"""The largest slope of activations with two flat sides."""
+
+
+class SaturatedUnits(Rule):
+    """The units of a layer are stuck on the flat part of their activation.
+
+    Why it matters: there the slope is next to zero; hardly any gradient passes the layer, and
+    its own weights do not move either.
+
+    Definition: with `activations=True`, more than half of a layer's units have a slope below
+    1e-3 of the activation's largest for more than half of the batch, at every frame of 20
+    steps. Without, the mean slope of a dense layer is estimated: the gradient of a bias is the
+    error that comes back, so that of this layer's bias over that of the next, divided by the
+    next kernel's RMS times the root of its units, is the slope in between; below 0.1 of the
+    largest possible (a tanh of inputs with a standard deviation of 8) over 20 steps it counts.
+    A warning only where the run does not learn, or has not learnt half of what there is and the
+    inputs are unscaled (Glorot and Bengio 2010).
+
+    Try:
+    * Scale the inputs; start with smaller weights (glorot_uniform).
+    * BatchNormalization before the activation, or relu with he_normal.
+
+    Silent when: gates of recurrent layers and the last layer, which saturate by design; the run
+    learns (`info` if activations are observed).
+    """
+
+    id = "saturated_units"
+    title = "Saturated units"
+    severity = Severity.CRITICAL
+    needs = (
+        "activation_saturated_share",
+        "gradient_norm",
+        "weight_norm",
+        "update_ratio",
+        "learning_rate",
+        *INPUT_NEEDS,
+    )
+    follows = ("dead_units", "zero_gradient", "exploding_gradient")
+    provisional = True
+
+    share = Threshold(0.5, "the layer's majority; single saturated units are how features look")
+    slope = Threshold(0.1, "mean slope of tanh for inputs of standard deviation 8: 0.8 / 8")
+    steps = Threshold(20, "the first steps settle scales")
+    frames = Threshold(3, "one or two frames may be chance")
+
+    def detect(self, window: Window) -> Detection | None:
+        reach = window.last_frames(self.steps, self.frames)
+        if reach is None:
+            return None
+        rows = self._rows(window)
+        none = np.zeros(len(window.rows.judged), bool)
+        learning = window.learning
+        if not rows.size:
+            return Detection.of(none, window.step, self.severity)
+        share = window.statistic("activation_saturated_share")
+        measured = np.isfinite(share[reach][:, rows]).any(axis=0)
+        seen = share[reach][:, rows]
+        flat: BoolArray = measured & np.all((seen > self.share) | np.isnan(seen), axis=0)
+        fails = learning.failing or self._hurts(window)
+        if fails and not measured.all():
+            flat = flat | (~measured & (self._slopes(window, reach, rows) < self.slope))
+        sick = none
+        sick[rows[flat]] = True
+        if not flat.any():
+            return Detection.of(sick, window.step, self.severity)
+        severity = Severity.INFO
+        if fails:
+            severity = Severity.CRITICAL if learning.guessing else Severity.WARNING
+        known = np.isfinite(share)
+        since = window.onset(share > self.share, known, per_step=True)
+        since = np.where(known.any(axis=0), since, window.first_step)
+        return Detection.of(sick, since, severity, together=True)
+
+    @staticmethod
+    def _hurts(window: Window) -> bool:
+        """Whether unscaled inputs explain it, and what there is to learn is not learnt yet."""
+        learning = window.learning
+        unscaled = unscaled_inputs_cause(window, 0.5) is not None
+        return unscaled and learning.learning and not learning.converged
+
+    @staticmethod
+    def _rows(window: Window) -> IntArray:
+        """Kernels of hidden layers with an activation that is flat on both sides."""
+        variables = window.table.variables
+        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        rows = [
+            int(row)
+            for row in kernels[:-1]
+            if activation(variables[row]) in STEEPEST
+            and variables[row].role == "kernel"
+            and not is_recurrent(variables[row])
+        ]
+        return np.array(rows, np.int64)
+
+    @staticmethod
+    def _slopes(window: Window, reach: slice, rows: IntArray) -> FloatArray:
+        """Estimated mean slope over the largest one, per row; Inf where it cannot be told."""
+        variables, bias_of = window.table.variables, window.rows.bias_of
+        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
+        result = np.full(len(rows), np.inf, np.float32)
+        for i, row in enumerate(rows):
+            behind = int(kernels[int(np.searchsorted(kernels, row)) + 1])
+            here, there = int(bias_of[row]), int(bias_of[behind])
+            after, own = variables[behind], variables[row]
+            fits = own.layer_class == after.layer_class == "Dense"
+            fits &= len(after.shape) == 2 and after.shape[0] == own.units
+            if here < 0 or there < 0 or not fits:
+                continue
+            with np.errstate(invalid="ignore", divide="ignore"):
+                back = gradient[reach][:, here] / math.sqrt(own.units)
+                error = gradient[reach][:, there] / math.sqrt(after.units)
+                size = weight[reach][:, behind] / math.sqrt(own.units)
+                ratio = back / (error * size)
+            known = ratio[np.isfinite(ratio)]
+            if len(known) >= 3:
+                result[i] = float(np.median(known)) / STEEPEST[activation(own)]
+        return result
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        share = window.statistic("activation_saturated_share")[-1][rows]
+        reach = window.last_frames(self.steps, self.frames) or slice(0, len(window))
+        causes = self._causes(window, rows)
+        who = names(window.table, rows)
+        if np.isfinite(share).any():
+            value = float(np.nanmax(share))
+            told = f"{value:.0%} of the units of {who} are on the flat part of their activation"
+            evidence = Evidence("activation_saturated_share", value, self.share)
+        else:
+            value = float(self._slopes(window, reach, rows).min())
+            told = (
+                f"The mean slope of the activation behind {who} is about {value:.1e} of its largest"
+            )
+            evidence = Evidence("relative_slope", value, self.slope)
+        return Finding(
+            summary=f"{told} since step {since}; {window.learning.sentence()}.",
+            evidence=(evidence, Evidence("layers_affected", len(rows))),
+            causes=causes,
+            fixes=tuple(self._fix(window, rows, reason) for reason in causes),
+        )
+
+    @staticmethod
+    def _causes(window: Window, rows: IntArray) -> tuple[Cause, ...]:
+        variables = [window.table.variables[int(row)] for row in rows]
+        found: list[Cause] = []
+        data = unscaled_inputs_cause(window, 0.9)
+        if data is not None:
+            found.append(data)
+        large = [v for v in variables if scale_gain(v) > 10]
+        if large:
+            found.append(
+                cause(
+                    "initialization_scale",
+                    0.85,
+                    f"{layer(large[0])} starts at an RMS of {large[0].initial_rms:.3g}, "
+                    f"{scale_gain(large[0]):.3g} times what keeps the size of a signal.",
+                )
+            )
+        ratio = float(np.nanmax(np.append(window.largest("update_ratio")[rows], 0.0)))
+        if ratio > 0.3:
+            told = f"a step moved {layer(variables[0])} by {ratio:.2g} of its size"
+            found.append(large_rate_cause(window, told, 0.6))
+        found.append(
+            cause(
+                "saturating_activation",
+                0.4 if found else 0.7,
+                f"{layer(variables[0])} has activation {variables[0].activation}, flat on both "
+                "sides.",
+            )
+        )
+        return tuple(found)
+
+    @staticmethod
+    def _fix(window: Window, rows: IntArray, reason: Cause) -> str:
+        first = layer(window.table.variables[int(rows[0])])
+        if reason.id == "unscaled_inputs":
+            return SCALE_INPUTS
+        if reason.id == "initialization_scale":
+            return f'In {first} use `kernel_initializer="glorot_uniform"`.'
+        if reason.id == "learning_rate_too_large":
+            return slower(window)
+        return (
+            f'In {first} use `activation="relu", kernel_initializer="he_normal"`, or put '
+            "`keras.layers.BatchNormalization()` before the activation."
+        )
+
+
+def is_recurrent(variable: Variable) -> bool:
+    """Whether the variable belongs to a recurrent layer, whose gates saturate by design."""
+    return any(word in variable.layer_class for word in ("LSTM", "GRU", "RNN"))

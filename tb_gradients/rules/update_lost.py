@@ -1,0 +1,107 @@
+"""Rounding eats the update."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
+from tb_gradients.rules.diagnosis import layer, names
+from tb_gradients.rules.window import IntArray, Window
+
+COARSE = 1e-4
+"""Half spacing of float16 (5e-4) and bfloat16 (4e-3) numbers lies above, of float32 far below."""
+
+
+class UpdateLost(Rule):
+    """The steps are smaller than the spacing of the weights' numbers, and are rounded away.
+
+    Why it matters: next to 1 the following bfloat16 number is 1.008, the following float16
+    number 1.001. A step of less than half of that leaves the weight exactly where it is, every
+    time: such steps never add up.
+
+    Definition: more than half of the elements with a non-zero gradient have not changed, at
+    every frame of at least 20 applied updates, in a weight of float16 or bfloat16. (In float32
+    a step that small is too small anyway: update_too_small.) Counted bit by bit.
+
+    Try:
+    * Keep the variables in float32 and compute in 16 bits:
+      `keras.mixed_precision.set_global_policy("mixed_bfloat16")`.
+    * Stochastic rounding, or Kahan summation, where memory does not allow that.
+
+    Silent when: steps of gradient accumulation apply nothing; the policy is mixed, whose
+    variables are float32. `info` where less than nine in ten are lost and the run learns.
+    """
+
+    id = "update_lost"
+    title = "Rounding eats the update"
+    severity = Severity.CRITICAL
+    needs = (
+        "lost_share",
+        "update_norm",
+        "update_ratio",
+        "gradient_norm",
+        "applied_steps",
+        "learning_rate",
+    )
+
+    share = Threshold(0.5, "most of the weights; under it the lost ones are the large ones")
+    nearly_all = Threshold(0.9, "one weight in ten moves: the variable does not train")
+    steps = Threshold(20, "rounding needs no statistics, only no accident")
+    frames = Threshold(3, "the same, where only every tenth step is logged")
+
+    def detect(self, window: Window) -> Detection | None:
+        rows = window.rows
+        judged = rows.judged & ~rows.minor & (rows.rounding > COARSE)
+        none = np.zeros_like(judged)
+        lost = window.statistic("lost_share")
+        candidates = judged & (lost[-1] > self.share)
+        if not candidates.any():
+            return Detection.of(none, window.step, self.severity)
+        applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
+        # Where rounding eats all, no weight moves: then the optimizer has to say it applied.
+        own = window.own_step_applied() | (applied >= window.spans)
+        if window.latest("learning_rate") == 0 or not own[-1]:
+            return None
+        reach = window.last_frames(self.steps, self.frames, np.where(own, applied, 0))
+        if reach is None:
+            return None
+        known = own[:, np.newaxis] & np.isfinite(lost)
+        bad = known & (lost > self.share)
+        sick = candidates & ~(known & ~bad)[reach].any(axis=0)
+        sick &= known[reach].sum(axis=0) >= self.frames
+        learning = window.learning
+        mild = Severity.INFO if learning.learning else Severity.WARNING
+        severe = Severity.CRITICAL if learning.stuck else Severity.WARNING
+        severity = np.where(lost[-1] > self.nearly_all, int(severe), int(mild))
+        return Detection.of(sick, window.onset(bad, known, per_step=True), severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        lost = window.statistic("lost_share")[-1][rows]
+        value = float(np.nanmax(lost))
+        variable = window.table.variables[int(rows[0])]
+        spacing = 2 * float(window.rows.rounding[int(rows[0])])
+        fix = (
+            f"Keep the variables of {layer(variable)} in float32: "
+            f'`dtype="mixed_{variable.dtype}"` for the layer, or '
+            f'`keras.mixed_precision.set_global_policy("mixed_{variable.dtype}")`.'
+        )
+        return Finding(
+            summary=f"{value:.0%} of the weights of {names(window.table, rows)} with a gradient "
+            f"stay exactly where they are at every step since step {since}: the steps are below "
+            f"half the spacing of {variable.dtype} numbers.",
+            evidence=(
+                Evidence("lost_share", value, self.share),
+                Evidence("relative_spacing", spacing),
+            ),
+            causes=(
+                cause(
+                    "low_precision",
+                    0.95 if value > self.nearly_all else 0.8,
+                    f"the variables are {variable.dtype}, with a spacing of {spacing:.1e} "
+                    "relative to the number.",
+                ),
+            ),
+            fixes=(fix,),
+        )

@@ -1,0 +1,139 @@
+"""Steps so large that they undo one another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    large_rate_cause,
+    names,
+    slower,
+    unscaled_inputs_cause,
+)
+from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+
+class UpdateTooLarge(Rule):
+    """The steps are so large that the weights are thrown about instead of being trained.
+
+    Why it matters: a step that changes a weight by its own size leaves the region for which the
+    gradient was computed; the loss oscillates or diverges.
+
+    Definition: ‖update‖ / ‖weights‖ (the norm floored at its scale at the start) of the median
+    kernel is above 0.1 over at least 20 steps, a hundred times the usual 1e-3 (CS231n); or a
+    single step was above 0.3, and the median kernel has since grown to three times its initial
+    norm. And the loss agrees: it is not finite, or clearly above both its start and the level
+    of guessing, or it does not fall.
+
+    Try:
+    * Lower the learning rate to the optimizer's default, or by ten.
+    * Warm it up over the first few hundred steps.
+
+    Silent when: the run learns (large batches, cyclic rates and the first steps of Adam make
+    large steps too); biases and scales; `info` where no loss is seen.
+    """
+
+    id = "update_too_large"
+    title = "The steps are too large"
+    severity = Severity.CRITICAL
+    needs = (
+        "update_ratio",
+        "weight_norm",
+        "learning_rate",
+        "loss",
+        "loss_nonfinite_age",
+        "nonfinite_age",
+        *INPUT_NEEDS,
+    )
+    follows = ("exploding_gradient", "bad_data", "poor_initialization")
+    provisional = True
+
+    ratio = Threshold(0.1, "a hundred times the usual; ten such steps replace the weights")
+    steps = Threshold(20, "early training is rough")
+    frames = Threshold(3, "a median of fewer says nothing")
+    thrown = Threshold(
+        0.3, "Adam's first step at 1e-2 in a wide layer is 0.2, and recovers; this is more"
+    )
+    grown = Threshold(3.0, "trained weights reach two to three times their initial norm, in epochs")
+
+    def detect(self, window: Window) -> Detection | None:
+        kernels: BoolArray = np.asarray(window.rows.judged & window.rows.kernel)
+        if not kernels.any():
+            return None
+        none = Detection.of(np.zeros_like(kernels), window.step, self.severity)
+        peak = window.largest("update_ratio")[kernels]
+        if not np.isfinite(peak).any() or np.nanmedian(peak) <= self.ratio:
+            return none  # cheap, and where healthy runs end
+        learning = window.learning
+        broken = self._broken(window)
+        if learning.learning and not broken:
+            return none
+        ratio = window.statistic("update_ratio")[:, kernels]
+        known: BoolArray = np.isfinite(ratio).sum(axis=1) > 0
+        typical = np.full(len(window), np.nan)
+        typical[known] = np.nanmedian(ratio[known], axis=1)
+        reach = window.last_frames(self.steps, self.frames)
+        lasting = bool(
+            reach is not None
+            and known[reach].sum() >= self.frames
+            and np.nanmedian(typical[reach]) > self.ratio
+        )
+        thrown = float(np.nanmedian(peak)) > self.thrown and (
+            broken or self._grown(window, kernels)
+        )
+        if not lasting and not thrown:
+            return none
+        if broken:
+            severity = Severity.CRITICAL
+        elif learning.stuck:
+            severity = Severity.CRITICAL if learning.worse else Severity.WARNING
+        elif learning.state == "early" and learning.worse and learning.steps >= self.steps:
+            severity = Severity.WARNING
+        elif learning.state == "unseen" and lasting:
+            severity = Severity.INFO
+        else:
+            return none
+        large = np.flatnonzero(typical > (self.ratio if lasting else self.thrown))
+        since = int(window.steps[large[0]]) if large.size else int(window.steps[0])
+        moved = kernels & (window.largest("update_ratio") > self.ratio)
+        return Detection.of(moved, since, severity, together=True)
+
+    @staticmethod
+    def _broken(window: Window) -> bool:
+        """Whether the loss or a gradient has become NaN or Inf within the window."""
+        return bool(
+            (window.context("loss_nonfinite_age") >= 0).any()
+            or (window.statistic("nonfinite_age") >= 0).any()
+        )
+
+    def _grown(self, window: Window, kernels: BoolArray) -> bool:
+        norm = window.largest("weight_norm")[kernels] / window.rows.initial_norm[kernels]
+        return bool(np.isfinite(norm).any() and np.nanmedian(norm) >= self.grown)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        peak = window.largest("update_ratio")[rows]
+        worst = float(np.nanmax(peak))
+        causes = self._causes(window, float(np.nanmedian(peak)))
+        fixes = [SCALE_INPUTS for c in causes if c.id == "unscaled_inputs"]
+        state = "the loss is NaN" if self._broken(window) else window.learning.sentence()
+        return Finding(
+            summary=f"Single steps changed {names(window.table, rows)} by up to {worst:.2g} of "
+            f"the weights' size since step {since}; {state}.",
+            evidence=(
+                Evidence("update_ratio", worst, self.ratio),
+                Evidence("learning_rate", window.latest("learning_rate")),
+            ),
+            causes=causes,
+            fixes=(slower(window), *fixes),
+        )
+
+    @staticmethod
+    def _causes(window: Window, ratio: float) -> tuple[Cause, ...]:
+        data = unscaled_inputs_cause(window, 0.4)
+        observed = f"a typical kernel moved by up to {ratio:.2g} of its size in one step"
+        rate = large_rate_cause(window, observed, 0.75)
+        return (rate, data) if data else (rate,)
