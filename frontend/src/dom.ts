@@ -53,3 +53,16 @@ export function onChange<T extends readonly unknown[]>(
     draw(...args);
   };
 }
+
+/** The same answer as long as the arguments are the same. */
+export function remember<T extends readonly unknown[], R>(
+  compute: (...args: T) => R,
+): (...args: T) => R {
+  let last: { readonly args: T; readonly result: R } | null = null;
+  return (...args) => {
+    if (!last?.args.every((value, i) => Object.is(value, args[i]))) {
+      last = { args, result: compute(...args) };
+    }
+    return last.result;
+  };
+}

@@ -18,7 +18,14 @@ import {
   formatValue,
   title,
 } from '../src/scale/format';
-import { readHistogram, signedShares } from '../src/scale/histogram';
+import { binScale, ridgeBase } from '../src/draw/histogram';
+import {
+  histogramAt,
+  pickHistograms,
+  readHistogram,
+  readHistograms,
+  signedShares,
+} from '../src/scale/histogram';
 import { reduceRow, seriesGrid, stretches, type Grid } from '../src/scale/reduce';
 
 const column = (fields: Partial<Column>): Column => ({
@@ -238,6 +245,48 @@ describe('a histogram', () => {
 
   it('is absent where the variable had none', () => {
     expect(readHistogram(new Float32Array(196).fill(NaN), bins).frames).toEqual([null]);
+  });
+});
+
+describe('histograms over each other', () => {
+  const bins = { lowestExponent: -10, octaves: 20 };
+  const counts = (octave: number) => {
+    const found = new Float32Array(44);
+    found[4 + octave] = 1;
+    return found;
+  };
+
+  it('are cropped alike', () => {
+    const [one, other] = readHistograms([counts(2), counts(15)], bins);
+    expect([one?.first, one?.last]).toEqual([-8, 5]);
+    expect([other?.first, other?.last]).toEqual([-8, 5]);
+    expect(one?.frames[0]?.positive[0]).toBe(1);
+    expect(other?.frames[0]?.positive.at(-1)).toBe(1);
+  });
+
+  it('are found by step, and thinned evenly with both ends kept', () => {
+    const taken = Array.from({ length: 101 }, (_, i) => 10 * i);
+    expect([histogramAt(taken, 19), histogramAt([5], 4)]).toEqual([1, -1]);
+    expect(pickHistograms(taken, 0, 1000, 5)).toEqual([0, 25, 50, 75, 100]);
+    expect(pickHistograms(taken, 95, 130, 18)).toEqual([10, 11, 12, 13]);
+    expect(pickHistograms(taken, 2000, 3000, 18)).toEqual([]);
+  });
+
+  it('leave zero a place of its own between the signs', () => {
+    const [histogram] = readHistograms([counts(2)], bins);
+    if (!histogram) throw new Error('one is expected');
+    const { octaves, left, width } = binScale(histogram, 300);
+    const edges = Array.from({ length: 2 * octaves + 1 }, (_, i) => [left(i), left(i) + width(i)]);
+    edges.forEach(([from = 0], i) => {
+      expect(from).toBeGreaterThanOrEqual((edges[i - 1]?.[1] ?? 0) - 1e-9);
+    });
+    expect(edges.at(-1)?.[1]).toBeCloseTo(300);
+  });
+
+  it('stand in rows, the last one above the labels', () => {
+    const rows = [0, 1, 2].map((i) => ridgeBase(i, 3, 280));
+    expect(rows[0]).toBeLessThan(rows[1] ?? 0);
+    expect(rows[2]).toBe(260);
   });
 });
 

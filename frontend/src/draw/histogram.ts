@@ -46,14 +46,16 @@ export function drawHistogramMap(
   const columns = histogram.frames.map((frame, i) => {
     const step = histogramSteps[i] ?? 0;
     const next = histogramSteps[i + 1];
-    const from = Math.round(stepX(axis, step));
+    const from = Math.max(0, Math.round(stepX(axis, step)));
     const to = next === undefined ? axis.width : Math.round(stepX(axis, next));
-    return { frame, from, to: Math.max(from + 1, to) };
+    const seen = to > 0 && from < axis.width;
+    return { frame, from, to: seen ? Math.min(axis.width, Math.max(from + 1, to)) : from };
   });
   const marked = new Uint8Array(axis.width);
   const begin = columns[0]?.from ?? axis.width;
   if (begin > 0) drawMissing(context, palette, x, top, begin, height - top - 4);
   for (const { frame, from, to } of columns) {
+    if (to <= from) continue;
     if (!frame) {
       drawMissing(context, palette, x + from, top, to - from, height - top - 4);
       continue;
@@ -84,25 +86,80 @@ export function drawHistogramMap(
   context.fillText('0', x - 6, (yOf(octaves) + yOf(octaves + 1)) / 2);
 }
 
+/** Where the bins lie beside each other: negative, zero with room around it, positive. */
+export interface BinScale {
+  readonly octaves: number;
+  readonly unit: number;
+  /** Left edge of a bin of `signedShares`. */
+  readonly left: (bin: number) => number;
+  readonly width: (bin: number) => number;
+}
+
+const ZERO_WIDTH = 10;
+const ZERO_ROOM = 4;
+
+export function binScale({ first, last }: Histogram, width: number): BinScale {
+  const octaves = last - first + 1;
+  const unit = (width - ZERO_WIDTH - 2 * ZERO_ROOM) / (2 * octaves);
+  return {
+    octaves,
+    unit,
+    left: (bin) =>
+      bin < octaves
+        ? bin * unit
+        : bin === octaves
+          ? octaves * unit + ZERO_ROOM
+          : (bin - 1) * unit + ZERO_WIDTH + 2 * ZERO_ROOM,
+    width: (bin) => (bin === octaves ? ZERO_WIDTH : unit),
+  };
+}
+
+/** Powers of ten below the bins. */
+export function drawBinLabels(
+  context: CanvasRenderingContext2D,
+  { first, last }: Histogram,
+  { octaves, unit, left }: BinScale,
+  y: number,
+  palette: Palette,
+): void {
+  context.fillStyle = palette.quiet;
+  context.textBaseline = 'top';
+  context.textAlign = 'center';
+  context.fillText('0', left(octaves) + ZERO_WIDTH / 2, y);
+  const labels = Math.max(1, Math.floor((octaves * unit) / 40));
+  for (const { octave, label } of decades(first, last, labels)) {
+    const place = (octave - first) * unit;
+    if (place < 24 || place > octaves * unit - 10) continue;
+    context.fillText(label, left(octaves + 1) + place, y);
+    context.fillText(`−${label}`, octaves * unit - place, y);
+  }
+}
+
+/** A histogram laid over another one: an outline. */
+export interface Overlay {
+  readonly frame: HistogramFrame;
+  readonly colour: string;
+  readonly dashed: boolean;
+}
+
 export function drawHistogramBars(
   context: CanvasRenderingContext2D,
   histogram: Histogram,
   frame: HistogramFrame,
+  overlays: readonly Overlay[],
   width: number,
   height: number,
   palette: Palette,
 ): void {
   const shares = signedShares(frame);
   const nonfinite = nonfiniteShare(frame);
-  const octaves = histogram.last - histogram.first + 1;
-  const zeroWidth = 10;
+  const others = overlays.map((overlay) => signedShares(overlay.frame));
   const right = nonfinite > 0 ? 26 : 0;
-  const unit = (width - zeroWidth - 8 - right) / (2 * octaves);
+  const bins = binScale(histogram, width - right);
   const floor = height - 18;
-  const most = Math.max(nonfinite, ...shares);
+  const most = Math.max(nonfinite, ...shares, ...others.flat());
   const tall = (share: number): number => (most > 0 ? (share / most) * (floor - 4) : 0);
-  const xOf = (bin: number): number =>
-    bin <= octaves ? bin * unit : bin * unit - unit + zeroWidth + 8;
+  context.lineWidth = 1;
   context.strokeStyle = palette.line;
   context.beginPath();
   context.moveTo(0, floor + 0.5);
@@ -110,25 +167,156 @@ export function drawHistogramBars(
   context.stroke();
   shares.forEach((share, bin) => {
     if (share === 0) return;
-    const zero = bin === octaves;
-    context.fillStyle = zero ? palette.zeroLine : palette.first;
-    const left = zero ? octaves * unit + 4 : xOf(bin);
+    context.fillStyle = bin === bins.octaves ? palette.zeroLine : palette.first;
     const size = Math.max(1, tall(share));
-    context.fillRect(left, floor - size, zero ? zeroWidth : Math.max(1, unit - 0.5), size);
+    const wide = Math.max(1, bins.width(bin) - (bin === bins.octaves ? 0 : 0.5));
+    context.fillRect(bins.left(bin), floor - size, wide, size);
+  });
+  overlays.forEach(({ colour, dashed }, i) => {
+    context.strokeStyle = colour;
+    context.lineWidth = 1.5;
+    context.setLineDash(dashed ? [3, 2] : []);
+    outline(context, others[i] ?? [], bins, (share) => floor - tall(share));
+    context.setLineDash([]);
   });
   if (nonfinite > 0) {
     const size = Math.max(11, tall(nonfinite));
     drawNonfinite(context, palette, width - 16, floor - size, 12, size);
   }
-  context.fillStyle = palette.quiet;
-  context.textBaseline = 'top';
-  context.textAlign = 'center';
-  context.fillText('0', octaves * unit + 4 + zeroWidth / 2, floor + 4);
-  const labels = Math.max(1, Math.floor((octaves * unit) / 40));
-  for (const { octave, label } of decades(histogram.first, histogram.last, labels)) {
-    const place = (octave - histogram.first) * unit;
-    if (place < 24 || place > octaves * unit - 10) continue;
-    context.fillText(label, octaves * unit + zeroWidth + 8 + place, floor + 4);
-    context.fillText(`−${label}`, octaves * unit - place, floor + 4);
+  drawBinLabels(context, histogram, bins, floor + 4, palette);
+}
+
+/** Steps along the tops of the bins, with a gap around zero. */
+function outline(
+  context: CanvasRenderingContext2D,
+  shares: readonly number[],
+  bins: BinScale,
+  y: (share: number) => number,
+): void {
+  context.beginPath();
+  shares.forEach((share, bin) => {
+    const [left, right] = [bins.left(bin), bins.left(bin) + bins.width(bin)];
+    if (bin === 0 || bin === bins.octaves || bin === bins.octaves + 1) {
+      context.moveTo(left, y(0));
+    }
+    context.lineTo(left, y(share));
+    context.lineTo(right, y(share));
+    if (bin === bins.octaves || bin === bins.octaves - 1) context.lineTo(right, y(0));
+  });
+  context.stroke();
+}
+
+/** One line of the ridge-line form. */
+export interface Ridge {
+  readonly frame: HistogramFrame | null;
+  /** The same step of the run that is compared. */
+  readonly other: HistogramFrame | null;
+  readonly label: string;
+  readonly chosen: 'first' | 'second' | null;
+}
+
+const RIDGE_LABELS = 20;
+const RIDGE_NONFINITE = 20;
+
+/** Base line of each ridge, the earliest at the top: later ones stand in front. */
+export function ridgeBase(index: number, count: number, height: number): number {
+  const top = 40;
+  return top + ((height - RIDGE_LABELS - top) * (index + 1)) / Math.max(1, count);
+}
+
+/** Distributions over steps, one behind the other; one height scale for all. */
+export function drawRidges(
+  context: CanvasRenderingContext2D,
+  histogram: Histogram,
+  ridges: readonly Ridge[],
+  width: number,
+  height: number,
+  palette: Palette,
+): void {
+  const bins = binScale(histogram, width - RIDGE_NONFINITE);
+  const most = Math.max(
+    1e-9,
+    ...ridges.flatMap(({ frame, other }) =>
+      [frame, other].flatMap((one) => (one ? [...one.positive, ...one.negative] : [])),
+    ),
+  );
+  const between = ridgeBase(1, ridges.length, height) - ridgeBase(0, ridges.length, height);
+  const tall = Math.max(14, Math.min(60, 2.6 * between));
+  ridges.forEach((ridge, i) => {
+    drawRidge(
+      context,
+      ridge,
+      bins,
+      ridgeBase(i, ridges.length, height),
+      tall,
+      most,
+      width,
+      palette,
+    );
+  });
+  drawBinLabels(context, histogram, bins, height - RIDGE_LABELS + 6, palette);
+}
+
+function drawRidge(
+  context: CanvasRenderingContext2D,
+  { frame, other, label, chosen }: Ridge,
+  bins: BinScale,
+  base: number,
+  tall: number,
+  most: number,
+  width: number,
+  palette: Palette,
+): void {
+  const y = (share: number): number => base - tall * Math.min(1, share / most);
+  context.textAlign = 'right';
+  context.textBaseline = 'alphabetic';
+  context.fillStyle = chosen ? palette.text : palette.quiet;
+  context.fillText(chosen === 'first' ? `▸ ${label}` : chosen ? `▹ ${label}` : label, -6, base + 3);
+  if (frame) {
+    const shares = signedShares(frame);
+    context.fillStyle = palette.surface;
+    context.strokeStyle = chosen ? palette.text : palette.first;
+    context.lineWidth = chosen ? 2 : 1;
+    context.setLineDash(chosen === 'second' ? [4, 2] : []);
+    for (const [from, to] of [
+      [0, bins.octaves],
+      [bins.octaves + 1, shares.length],
+    ] as const) {
+      context.beginPath();
+      context.moveTo(bins.left(from), base);
+      for (let bin = from; bin < to; bin++) {
+        context.lineTo(bins.left(bin) + bins.width(bin) / 2, y(shares[bin] ?? 0));
+      }
+      context.lineTo(bins.left(to - 1) + bins.width(to - 1), base);
+      context.globalAlpha = 0.85;
+      context.fill();
+      context.globalAlpha = 1;
+      context.stroke();
+    }
+    context.setLineDash([]);
+    if (frame.zero > 0) {
+      // All zeros are as tall as the room above: a share, not to the scale of the bins.
+      const size = Math.max(1.5, (tall / 2) * Math.sqrt(frame.zero));
+      context.fillStyle = palette.zeroLine;
+      context.fillRect(bins.left(bins.octaves), base - size, ZERO_WIDTH, size);
+    }
+    if (nonfiniteShare(frame) > 0) {
+      drawNonfinite(context, palette, width - RIDGE_NONFINITE + 6, base - 10, 10, 10);
+    }
+  }
+  if (other) {
+    const shares = signedShares(other);
+    context.strokeStyle = palette.second;
+    context.lineWidth = 1.2;
+    context.setLineDash([3, 2]);
+    context.beginPath();
+    shares.forEach((share, bin) => {
+      if (bin === bins.octaves) return;
+      const x = bins.left(bin) + bins.width(bin) / 2;
+      if (bin === 0 || bin === bins.octaves + 1) context.moveTo(x, y(share));
+      else context.lineTo(x, y(share));
+    });
+    context.stroke();
+    context.setLineDash([]);
   }
 }

@@ -11,6 +11,8 @@ import { drawMissing, drawNonfinite } from './marks';
 
 export interface Line {
   readonly strip: Strip;
+  /** Frames of the line's own run. */
+  readonly axis: StepAxis;
   readonly colour: string;
   readonly dashed: boolean;
 }
@@ -65,7 +67,7 @@ export function drawChart(
       drawMissing(context, palette, x + from, PADDING, to - from, height - 2 * PADDING);
     }
   }
-  for (const line of chart.lines) drawLine(context, line, axis, x, y);
+  for (const line of chart.lines) drawLine(context, line, x, y);
   if (first) {
     for (const [from, to] of stretches(width, (i) => first.strip.marked[i] === 1)) {
       drawNonfinite(context, palette, x + from, 0, to - from, 11);
@@ -96,8 +98,7 @@ function drawGuide(
 /** Through the middle of every frame; a pixel of many steps shows their whole range. */
 function drawLine(
   context: CanvasRenderingContext2D,
-  { strip, colour, dashed }: Line,
-  axis: StepAxis,
+  { strip, axis, colour, dashed }: Line,
   x: number,
   y: (value: number) => number,
 ): void {
@@ -110,7 +111,7 @@ function drawLine(
   let drawn = -1;
   for (let frame = 0; frame < axis.start.length; frame++) {
     const column = axis.start[frame] ?? 0;
-    if (column === drawn) continue;
+    if (column === drawn || (axis.end[frame] ?? 0) <= column) continue;
     drawn = column;
     const high = strip.high[column] ?? Number.NaN;
     const low = strip.low[column] ?? Number.NaN;

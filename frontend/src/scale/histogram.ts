@@ -37,16 +37,24 @@ export interface HistogramFrame {
 const FEWEST_OCTAVES = 8;
 
 export function readHistogram(counts: Float32Array, bins: HistogramBins): Histogram {
+  const [histogram] = readHistograms([counts], bins);
+  if (!histogram) throw new Error('one in, one out');
+  return histogram;
+}
+
+/** Histograms to be laid over each other: cropped alike. */
+export function readHistograms(all: readonly Float32Array[], bins: HistogramBins): Histogram[] {
   const size = POSITIVE + 2 * bins.octaves;
-  const count = Math.floor(counts.length / size);
   let first = Infinity;
   let last = -Infinity;
-  for (let frame = 0; frame < count; frame++) {
-    for (let octave = 0; octave < bins.octaves; octave++) {
-      const at = frame * size + POSITIVE + octave;
-      if (!((counts[at] ?? 0) + (counts[at + bins.octaves] ?? 0) > 0)) continue;
-      first = Math.min(first, octave);
-      last = Math.max(last, octave);
+  for (const counts of all) {
+    for (let frame = 0; frame < Math.floor(counts.length / size); frame++) {
+      for (let octave = 0; octave < bins.octaves; octave++) {
+        const at = frame * size + POSITIVE + octave;
+        if (!((counts[at] ?? 0) + (counts[at + bins.octaves] ?? 0) > 0)) continue;
+        first = Math.min(first, octave);
+        last = Math.max(last, octave);
+      }
     }
   }
   if (last < first) [first, last] = [-bins.lowestExponent - 10, -bins.lowestExponent];
@@ -54,10 +62,36 @@ export function readHistogram(counts: Float32Array, bins: HistogramBins): Histog
     if (below && first > 0) first -= 1;
     else last += 1;
   }
-  const frames = Array.from({ length: count }, (_, i) =>
-    readFrame(counts.subarray(i * size, (i + 1) * size), bins.octaves, first, last),
+  return all.map((counts) => ({
+    first: first + bins.lowestExponent,
+    last: last + bins.lowestExponent,
+    frames: Array.from({ length: Math.floor(counts.length / size) }, (_, i) =>
+      readFrame(counts.subarray(i * size, (i + 1) * size), bins.octaves, first, last),
+    ),
+  }));
+}
+
+/** The histogram in force at a step: the last one taken at or before it; -1 if there is none. */
+export const histogramAt = (taken: readonly number[], step: number): number =>
+  taken.findLastIndex((at) => at <= step);
+
+/**
+ * At most `most` of the histograms taken from one step to another, evenly chosen; the first and
+ * the last are always among them.
+ */
+export function pickHistograms(
+  taken: readonly number[],
+  from: number,
+  to: number,
+  most: number,
+): number[] {
+  const inside = taken.flatMap((step, i) => (step >= from && step <= to ? [i] : []));
+  const count = Math.min(Math.max(2, most), inside.length);
+  if (count <= 1) return inside;
+  return Array.from(
+    { length: count },
+    (_, i) => inside[Math.round((i * (inside.length - 1)) / (count - 1))] ?? 0,
   );
-  return { first: first + bins.lowestExponent, last: last + bins.lowestExponent, frames };
 }
 
 function readFrame(

@@ -1,21 +1,38 @@
 /**
- * One variable over steps: small charts under the heat-map, on the very same step axis.
+ * One variable over steps, of one run or of two: small charts under the heat-map, all on one
+ * step axis, and its histograms.
  */
 
-import type { Column, Run } from '../api/types';
-import { fill, h, onChange } from '../dom';
-import { createDrawing, type Drawing } from '../draw/canvas';
-import { drawHistogramMap } from '../draw/histogram';
+import type { Column, Flag, Run } from '../api/types';
+import { fill, h, onChange, remember } from '../dom';
+import { createDrawing } from '../draw/canvas';
+import { drawHistogramMap, drawRidges, ridgeBase, type Ridge } from '../draw/histogram';
 import { drawChart, type Chart, type Line } from '../draw/lines';
-import { createStepAxis, frameAtX, stepX, type StepAxis } from '../scale/axis';
+import { drawStepLine, intervalX } from '../draw/steps';
+import {
+  createStepAxis,
+  frameAtX,
+  frameAxis,
+  jointSteps,
+  type Spacing,
+  type StepAxis,
+} from '../scale/axis';
 import { PALETTES, type Palette } from '../scale/colour';
-import { fitChartDomain, isZero, position, ticks } from '../scale/domain';
-import { formatNumber, formatShare, formatValue } from '../scale/format';
-import { readHistogram, type Histogram } from '../scale/histogram';
+import { fitChartDomain, fitLinear, isZero, position, ticks } from '../scale/domain';
+import { formatCount, formatTick, formatValue } from '../scale/format';
+import { histogramAt, pickHistograms, readHistograms, type Histogram } from '../scale/histogram';
 import { reduceRow, seriesGrid } from '../scale/reduce';
 import type { Actions } from '../store/actions';
-import { selectedFlag, seriesColumn, shownFrame } from '../store/selectors';
-import type { ContextData, State, VariableData } from '../store/state';
+import {
+  selectedFlag,
+  seriesColumn,
+  shownFrame,
+  shownFrames,
+  shownSides,
+  type Side,
+} from '../store/selectors';
+import type { State, StepRange, VariableData } from '../store/state';
+import { attachBrush } from './brush';
 import { CHART_INSET, FONT } from './layout';
 import type { View } from './view';
 
@@ -54,7 +71,7 @@ const PANELS: readonly PanelSpec[] = [
     of: 'variable',
     columns: [
       { name: 'gradient_zero_share', label: 'zeros' },
-      { name: 'dead_unit_share', label: 'dead units' },
+      { name: 'dead_unit_share', label: 'dead' },
     ],
     marks: [],
     guide: null,
@@ -86,8 +103,9 @@ const PANELS: readonly PanelSpec[] = [
 ];
 
 export function createCharts(parent: HTMLElement, actions: Actions): View {
-  const panels = PANELS.map((spec) => createPanel(spec, actions));
-  const histogram = createHistogramPanel(actions);
+  const axes = createAxes();
+  const panels = PANELS.map((spec) => createPanel(spec, actions, axes));
+  const histogram = createHistogramPanel(actions, axes);
   const message = h('p', { class: 'overlay-message' });
   const element = h(
     'section',
@@ -110,12 +128,15 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
 
   return {
     update(state) {
-      const data = state.variable?.variable === state.selectedVariable ? state.variable : null;
+      const sides = shownSides(state).map((side) => ({
+        ...side,
+        variable: side.variable?.variable === state.selectedVariable ? side.variable : null,
+      }));
       const failure = state.failures.variable ?? state.failures.context;
-      message.textContent = failure ?? (data ? '' : 'Reading …');
+      message.textContent = failure ?? (sides[0]?.variable ? '' : 'Reading …');
       message.hidden = message.textContent === '';
-      for (const panel of panels) panel.update(state, data, state.context);
-      histogram.update(state, data);
+      for (const panel of panels) panel.update(state, sides);
+      histogram.update(state, sides);
     },
     destroy() {
       for (const panel of panels) panel.destroy();
@@ -127,9 +148,44 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
 
 interface Panel {
   readonly element: HTMLElement;
-  update(state: State, data: VariableData | null, context: ContextData | null): void;
+  update(state: State, sides: readonly Side[]): void;
   destroy(): void;
 }
+
+/** The frames of each run on one axis, the same for all panels. */
+type Axes = (state: State, sides: readonly Side[], width: number) => readonly StepAxis[];
+
+function createAxes(): Axes {
+  const shown = remember(
+    (one: readonly number[], other: readonly number[], range: StepRange | null) => {
+      const steps = jointSteps(one, other);
+      const { from, to } = shownFrames(steps, range);
+      return from === 0 && to === steps.length ? steps : steps.slice(from, to);
+    },
+  );
+  const place = remember(
+    (
+      steps: readonly number[],
+      width: number,
+      spacing: Spacing,
+      one: readonly number[],
+      other: readonly number[],
+    ) => {
+      const axis = createStepAxis(steps, width, spacing);
+      return [frameAxis(axis, one), frameAxis(axis, other)];
+    },
+  );
+  return (state, sides, width) => {
+    const one = sides[0]?.run?.steps ?? NO_STEPS;
+    const other = sides[1]?.run?.steps ?? NO_STEPS;
+    const steps = shown(one, other, state.stepRange);
+    return place(steps, Math.max(0, Math.floor(width)), state.spacing, one, other);
+  };
+}
+
+const NO_STEPS: readonly number[] = [];
+
+// --- Lines --------------------------------------------------------------------------------
 
 interface PanelData {
   readonly run: Run;
@@ -137,7 +193,7 @@ interface PanelData {
   readonly marks: Uint8Array;
 }
 
-function createPanel(spec: PanelSpec, actions: Actions): Panel {
+function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
   const value = h('dl', { class: 'panel-values' });
   const drawing = createDrawing('panel-canvas', draw);
   const element = h(
@@ -153,52 +209,71 @@ function createPanel(spec: PanelSpec, actions: Actions): Panel {
     drawing.element,
   );
   let state: State | null = null;
-  let data: PanelData | null = null;
-  let prepared: { axis: StepAxis; chart: Chart } | null = null;
-  followPointer(drawing, () => prepared?.axis ?? null, actions);
+  let sides: readonly Side[] = [];
+  let data: readonly (PanelData | null)[] = [];
+  let axis: StepAxis | null = null;
+  chooseByPointer(drawing.element, actions, () => axis);
 
-  const read = onChange((run: Run | null, values: Float32Array | null) => {
-    prepared = null;
-    data = run && values && readPanel(spec, run, values);
-    drawing.element.hidden = data === null;
-  });
+  const readers = [0, 1].map(() =>
+    remember((run: Run | null, values: Float32Array | null) =>
+      run && values ? readPanel(spec, run, values) : null,
+    ),
+  );
 
-  const describe = onChange((...[now, step]: [PanelData | null, number | null]) => {
-    if (!now) {
-      fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
-      return;
-    }
-    const frame = shownFrame(now.run, step);
-    const items = now.columns.map(({ column, values, label }, i) => [
-      label === ''
-        ? h('dt', { class: 'visually-hidden' }, spec.title)
-        : h('dt', { 'data-line': i }, label),
-      h('dd', {}, formatValue(values[frame] ?? Number.NaN, column.unit)),
-    ]);
-    fill(value, items);
-  });
+  const describe = onChange(
+    (step: number | null, ...parts: readonly (PanelData | null | undefined)[]) => {
+      const known = parts.filter((part) => part !== null && part !== undefined);
+      if (known.length === 0) {
+        fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
+        return;
+      }
+      fill(
+        value,
+        known.flatMap(({ run, columns }, which) =>
+          columns.map(({ column, values, label }, i) => [
+            label === '' && known.length === 1
+              ? h('dt', { class: 'visually-hidden' }, spec.title)
+              : h(
+                  'dt',
+                  { 'data-line': i, 'data-side': which },
+                  label === '' ? h('span', { class: 'visually-hidden' }, run.run) : label,
+                ),
+            h('dd', {}, formatValue(values[shownFrame(run, step)] ?? Number.NaN, column.unit)),
+          ]),
+        ),
+      );
+    },
+  );
 
   function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
-    if (!state || !data) return;
+    const first = data.find((part) => part !== null);
+    if (!state || !first) return;
     const palette = PALETTES[state.theme];
-    const axis = createStepAxis(data.run.steps, Math.floor(width) - CHART_INSET, state.spacing);
-    prepared = { axis, chart: layOut(data, axis, palette, height, spec.guide?.value ?? null) };
+    const all = axes(state, sides, width - CHART_INSET);
+    axis = all[0] ?? null;
+    if (!axis) return;
+    const linear = state.valueScale === 'linear';
+    const chart = layOut(data, all, palette, height, spec.guide?.value ?? null, linear);
     context.font = FONT;
     // From here on x = 0 is where the cells of the heat-map begin.
     context.translate(CHART_INSET, 0);
     drawBackdrop(context, state, axis, height, palette);
-    drawChart(context, prepared.chart, axis, 0, height, palette);
-    drawCursor(context, state, data.run, axis, height, palette);
+    drawChart(context, chart, axis, 0, height, palette);
+    drawSteps(context, state, first.run, axis, height, palette);
   }
 
   return {
     element,
-    update(next, variable, context) {
+    update(next, shown) {
       state = next;
-      const source = spec.of === 'variable' ? variable : context;
-      const values = source && ('series' in source ? source.series : source.values);
-      read(source?.run ?? null, values);
-      describe(data, next.selectedStep);
+      sides = shown;
+      data = shown.map((side, which) => {
+        const source = spec.of === 'variable' ? side.variable : side.context;
+        const values = source && ('series' in source ? source.series : source.values);
+        return readers[which]?.(source?.run ?? null, values) ?? null;
+      });
+      drawing.element.hidden = data.every((part) => part === null);
+      describe(next.selectedStep, data[0], data[1]);
       drawing.request();
     },
     destroy() {
@@ -225,81 +300,174 @@ function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData |
   return { run, columns, marks };
 }
 
+/** One scale for all lines, of the frames that are seen. */
 function layOut(
-  data: PanelData,
-  axis: StepAxis,
+  data: readonly (PanelData | null)[],
+  axes: readonly StepAxis[],
   palette: Palette,
   height: number,
   guide: number | null,
+  linear: boolean,
 ): Chart {
-  const first = data.columns[0];
+  const first = data.find((part) => part !== null)?.columns[0];
   if (!first) return { domain: { kind: 'linear', low: 0, high: 1 }, lines: [], ticks: [], guide };
-  const joined = Float32Array.from([
-    ...data.columns.flatMap(({ values }) => [...values]),
-    // Some room above, or the guide would lie on the frame.
-    ...(guide === null ? [] : [2 * guide]),
-  ]);
-  const domain = fitChartDomain(first.column, joined);
+  const lines = data.flatMap((part, which): Line[] => {
+    const axis = axes[which];
+    if (!part || !axis) return [];
+    return part.columns.map(({ values }, i) => ({
+      strip: reduceRow(seriesGrid(values, part.marks), [0], axis, 'both'),
+      axis,
+      colour: which + i === 0 ? palette.first : palette.second,
+      dashed: i > 0,
+    }));
+  });
+  const seen = lines.flatMap(({ strip }) => [strip.low, strip.high]);
+  // Some room above, or the guide would lie on the frame.
+  const room = Float32Array.from(guide === null ? [] : [2 * guide]);
+  const domain = (linear ? fitLinear : fitChartDomain)(first.column, ...seen, room);
   const share = first.column.unit === 'share';
-  const lines = data.columns.map(({ values }, i): Line => ({
-    strip: reduceRow(seriesGrid(values, data.marks), [0], axis, 'both'),
-    colour: i === 0 ? palette.first : palette.second,
-    dashed: i > 0,
-  }));
-  const docked = joined.some((value) => isZero(domain, value));
+  const docked = seen.some((values) => values.some((value) => isZero(domain, value)));
   const labels = ticks(domain, Math.max(2, Math.floor(height / 24)))
     // The dock of zero lies just below the scale and needs the room of a label.
     .filter((value) => !docked || position(domain, value) > 0.2)
-    .map((value) => ({ value, label: share ? formatShare(value) : formatNumber(value) }));
+    .map((value) => ({ value, label: formatTick(domain.kind, value, share) }));
   if (docked) labels.push({ value: 0, label: '0' });
   return { domain, lines, ticks: labels, guide };
 }
 
-function createHistogramPanel(actions: Actions): {
-  element: HTMLElement;
-  update(state: State, data: VariableData | null): void;
-  destroy(): void;
-} {
+// --- Histograms ---------------------------------------------------------------------------
+
+type Form = 'map' | 'ridges';
+
+function createHistogramPanel(actions: Actions, axes: Axes): Panel {
   const note = h('span', { class: 'panel-guide' });
   const drawing = createDrawing('panel-canvas', draw);
+  let form: Form = 'map';
+  const forms = (
+    [
+      ['map', 'Heat', 'Colour over steps'],
+      ['ridges', 'Ridges', 'One line for each of some steps'],
+    ] as const
+  ).map(([name, label, meaning]) =>
+    h(
+      'button',
+      {
+        type: 'button',
+        title: meaning,
+        'aria-pressed': String(name === form),
+        onclick: () => {
+          form = name;
+          showForm();
+        },
+      },
+      label,
+    ),
+  );
   const element = h(
     'div',
     { class: 'panel panel-histogram' },
-    h('div', { class: 'panel-label' }, h('h3', {}, 'Gradient values'), note),
+    h(
+      'div',
+      { class: 'panel-label' },
+      h('h3', {}, 'Gradient values'),
+      h('div', { class: 'choice', role: 'group', 'aria-label': 'Form of the histograms' }, forms),
+      note,
+    ),
     drawing.element,
   );
   let state: State | null = null;
-  let data: VariableData | null = null;
-  let histogram: Histogram | null = null;
+  let sides: readonly Side[] = [];
+  let histograms: readonly Histogram[] = [];
   let axis: StepAxis | null = null;
-  followPointer(drawing, () => axis, actions);
-
-  const read = onChange((variable: VariableData | null) => {
-    data = variable;
-    histogram = variable && readHistogram(variable.histogram, variable.run.histogram);
-    const count = histogram?.frames.length ?? 0;
-    element.hidden = variable !== null && count === 0;
-    note.textContent = 'log2 bins by sign; colour: share of elements';
+  /** Histograms that the ridge-line form shows. */
+  let picked: readonly number[] = [];
+  // The step axis of the heat form; the ridge-line form has another axis and its own press.
+  chooseByPointer(drawing.element, actions, () => (form === 'map' ? axis : null));
+  drawing.element.addEventListener('click', (event) => {
+    const taken = sides[0]?.variable?.run.histogramSteps;
+    if (form === 'map' || !taken) return;
+    const y = event.clientY - drawing.element.getBoundingClientRect().top;
+    const height = drawing.element.clientHeight;
+    const index = picked.findIndex((_, i) => y <= ridgeBase(i, picked.length, height));
+    actions.selectStep(taken[picked[index] ?? picked.at(-1) ?? 0] ?? null);
   });
 
+  const read = remember((first: VariableData | null, second: VariableData | null) => {
+    if (!first) return [];
+    return readHistograms(
+      second ? [first.histogram, second.histogram] : [first.histogram],
+      first.run.histogram,
+    );
+  });
+
+  function showForm(): void {
+    forms.forEach((button, i) => {
+      button.setAttribute('aria-pressed', String((i === 0) === (form === 'map')));
+    });
+    element.dataset.form = form;
+    const second = sides[1];
+    note.textContent =
+      form === 'map'
+        ? 'by sign and power of two; strength: share of the elements'
+        : `height: share of the elements${second ? `; dashed: ${second.name}` : ''}`;
+    drawing.request();
+  }
+
+  function ridges(now: State): Ridge[] {
+    const [one, other] = [sides[0]?.variable, sides[1]?.variable];
+    const [first, second] = histograms;
+    if (!one || !first) return [];
+    const { steps, histogramSteps: taken } = one.run;
+    const { from, to } = shownFrames(steps, now.stepRange);
+    picked = pickHistograms(taken, steps[from] ?? 0, steps[to - 1] ?? 0, 18);
+    const chosen = (step: number | null): number =>
+      histogramAt(taken, steps[shownFrame(one.run, step)] ?? 0);
+    const marked = chosen(now.selectedStep);
+    const compared = now.compareStep === null ? -1 : chosen(now.compareStep);
+    picked = [...new Set([...picked, marked, compared])]
+      .filter((i) => i >= 0)
+      .sort((a, b) => a - b);
+    return picked.map((i) => {
+      const step = taken[i] ?? 0;
+      const at = other ? histogramAt(other.run.histogramSteps, step) : -1;
+      return {
+        frame: first.frames[i] ?? null,
+        other: second?.frames[at] ?? null,
+        label: formatCount(step),
+        chosen: i === marked ? 'first' : i === compared ? 'second' : null,
+      };
+    });
+  }
+
   function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
+    const data = sides[0]?.variable;
+    const [histogram] = histograms;
     if (!state || !data || !histogram) return;
     const palette = PALETTES[state.theme];
-    axis = createStepAxis(data.run.steps, Math.floor(width) - CHART_INSET, state.spacing);
+    const room = width - CHART_INSET;
+    axis = axes(state, sides, room)[0] ?? null;
+    if (!axis) return;
     context.font = FONT;
     // From here on x = 0 is where the cells of the heat-map begin.
     context.translate(CHART_INSET, 0);
+    if (form === 'ridges') {
+      drawRidges(context, histogram, ridges(state), axis.width, height, palette);
+      return;
+    }
     drawBackdrop(context, state, axis, height, palette);
     drawHistogramMap(context, histogram, data.run.histogramSteps, axis, 0, height, palette);
-    drawCursor(context, state, data.run, axis, height, palette);
+    drawSteps(context, state, data.run, axis, height, palette);
   }
 
   return {
     element,
-    update(next, variable) {
+    update(next, shown) {
       state = next;
-      read(variable);
-      drawing.request();
+      sides = shown;
+      const data = shown[0]?.variable ?? null;
+      histograms = read(data, shown[1]?.variable ?? null);
+      element.hidden = data !== null && (histograms[0]?.frames.length ?? 0) === 0;
+      showForm();
     },
     destroy() {
       drawing.destroy();
@@ -308,7 +476,9 @@ function createHistogramPanel(actions: Actions): {
   };
 }
 
-/** The interval of the selected flag, behind everything. */
+// --- What all charts share ----------------------------------------------------------------
+
+/** When the variable was flagged: a bar above, and a shade behind everything. */
 function drawBackdrop(
   context: CanvasRenderingContext2D,
   state: State,
@@ -318,16 +488,27 @@ function drawBackdrop(
 ): void {
   context.fillStyle = palette.sunken;
   context.fillRect(0, 0, axis.width, height);
-  const flag = selectedFlag(state);
-  if (!flag) return;
-  const from = stepX(axis, flag.firstStep);
-  const last = axis.end[frameAtX(axis, Math.round(stepX(axis, flag.lastStep)))] ?? axis.width;
-  context.fillStyle = palette.outline;
-  context.fillRect(from, 0, Math.max(3, last - from), 2.5);
-  context.fillRect(Math.round(from), 0, 1.5, height);
+  const chosen = selectedFlag(state);
+  const path = state.selectedVariable ?? '';
+  const own = (state.run?.flags ?? []).filter(
+    (flag) => flag !== chosen && flag.variables.includes(path),
+  );
+  const shade = (flag: Flag, colour: string, thick: number): void => {
+    const interval = intervalX(axis, flag.firstStep, flag.lastStep);
+    if (!interval) return;
+    const [from, to] = interval;
+    context.fillStyle = colour;
+    context.globalAlpha = 0.08;
+    context.fillRect(from, 0, to - from, height);
+    context.globalAlpha = 1;
+    context.fillRect(from, 0, to - from, thick);
+    context.fillRect(from, 0, 1.5, height);
+  };
+  for (const flag of own) shade(flag, palette[flag.severity], 1);
+  if (chosen) shade(chosen, palette.outline, 2.5);
 }
 
-function drawCursor(
+function drawSteps(
   context: CanvasRenderingContext2D,
   state: State,
   run: Run,
@@ -335,31 +516,26 @@ function drawCursor(
   height: number,
   palette: Palette,
 ): void {
-  const frame = shownFrame(run, state.selectedStep);
-  const x = ((axis.start[frame] ?? 0) + Math.min(axis.end[frame] ?? 0, axis.width)) / 2;
-  context.strokeStyle = palette.text;
-  context.lineWidth = 1;
-  context.beginPath();
-  context.moveTo(Math.round(x) + 0.5, 0);
-  context.lineTo(Math.round(x) + 0.5, height);
-  context.stroke();
+  drawStepLine(context, axis, shownFrame(run, state.selectedStep), 0, height, palette);
+  if (state.compareStep === null) return;
+  drawStepLine(context, axis, shownFrame(run, state.compareStep), 0, height, palette, true);
 }
 
-/** Press or drag anywhere on a chart to choose the step. */
-function followPointer(drawing: Drawing, axis: () => StepAxis | null, actions: Actions): void {
-  const { element } = drawing;
-  const choose = (event: PointerEvent): void => {
-    const scale = axis();
-    if (!scale) return;
-    const x = event.clientX - element.getBoundingClientRect().left - CHART_INSET;
-    const frame = frameAtX(scale, Math.max(0, Math.min(scale.width - 1, Math.floor(x))));
-    actions.selectStep(scale.steps[frame] ?? null);
-  };
-  element.addEventListener('pointerdown', (event) => {
-    element.setPointerCapture(event.pointerId);
-    choose(event);
-  });
-  element.addEventListener('pointermove', (event) => {
-    if (event.buttons === 1) choose(event);
+/** Press to choose the step, drag to zoom. */
+function chooseByPointer(
+  element: HTMLElement,
+  actions: Actions,
+  axis: () => StepAxis | null,
+): void {
+  attachBrush(element, actions, {
+    axis,
+    left: CHART_INSET,
+    press: (event) => {
+      const scale = axis();
+      if (!scale) return;
+      const x = event.clientX - element.getBoundingClientRect().left - CHART_INSET;
+      const frame = frameAtX(scale, Math.max(0, Math.min(scale.width - 1, Math.floor(x))));
+      actions.selectStep(scale.steps[frame] ?? null);
+    },
   });
 }

@@ -9,7 +9,7 @@
 
 import type { Flag, Severity, Variable } from '../api/types';
 import { SEVERITIES } from '../api/types';
-import { fill, h, onChange, type Child } from '../dom';
+import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing, type Drawing } from '../draw/canvas';
 import { drawCells, type Cells } from '../draw/heatmap';
 import { drawOnset } from '../draw/marks';
@@ -761,17 +761,6 @@ function rangeText({ low, high }: Reading, format: (value: number) => string): s
 
 function worstSeverity(flags: readonly Flag[]): Severity | null {
   return SEVERITIES.find((severity) => flags.some((flag) => flag.severity === severity)) ?? null;
-}
-
-/** The same answer as long as the arguments are the same. */
-function remember<T extends readonly unknown[], R>(compute: (...args: T) => R): (...args: T) => R {
-  let last: { readonly args: T; readonly result: R } | null = null;
-  return (...args) => {
-    if (!last?.args.every((value, i) => Object.is(value, args[i]))) {
-      last = { args, result: compute(...args) };
-    }
-    return last.result;
-  };
 }
 
 /** As `onChange`, for a drawing that depends on more than its arguments. */

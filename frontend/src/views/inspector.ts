@@ -2,18 +2,7 @@
 
 import type { Column, Flag, RuleBook, Run, Variable } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
-import { createDrawing } from '../draw/canvas';
-import { drawHistogramBars } from '../draw/histogram';
-import { PALETTES } from '../scale/colour';
-import {
-  formatCount,
-  formatInterval,
-  formatShare,
-  formatValue,
-  plural,
-  title,
-} from '../scale/format';
-import { nonfiniteShare, readHistogram, type Histogram } from '../scale/histogram';
+import { formatCount, formatInterval, formatValue, title } from '../scale/format';
 import type { Actions } from '../store/actions';
 import {
   describeShape,
@@ -22,9 +11,9 @@ import {
   shownFrame,
   shownStatistic,
 } from '../store/selectors';
-import type { ContextData, State, VariableData } from '../store/state';
+import type { ContextData, VariableData } from '../store/state';
+import { createBars } from './bars';
 import { icon } from './icons';
-import { FONT } from './layout';
 import type { View } from './view';
 
 export function createInspector(parent: HTMLElement, actions: Actions): View {
@@ -104,7 +93,7 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
         state.selectedStep,
         state.run && shownStatistic(state.run, state.statistic),
       );
-      bars.update(state, data);
+      bars.update(state);
     },
     destroy() {
       bars.destroy();
@@ -168,61 +157,6 @@ function stepControls(run: Run, step: number | null, actions: Actions): Child[] 
     go('Frame before', '‹', frame - 1),
     go('Frame after', '›', frame + 1),
   ];
-}
-
-function createBars(): {
-  element: HTMLElement;
-  update(state: State, data: VariableData | null): void;
-  destroy(): void;
-} {
-  const caption = h('figcaption', {});
-  const drawing = createDrawing('bars', (context, width, height) => {
-    const frame = histogram?.frames[index];
-    if (!state || !histogram || !frame) return;
-    context.font = FONT;
-    drawHistogramBars(context, histogram, frame, width, height, PALETTES[state.theme]);
-  });
-  drawing.element.setAttribute('role', 'img');
-  const element = h(
-    'figure',
-    { class: 'bars-figure', 'data-picture': 'Gradient values', 'data-picture-of': 'variable' },
-    drawing.element,
-    caption,
-  );
-  let state: State | null = null;
-  let histogram: Histogram | null = null;
-  let index = -1;
-  const read = onChange((data: VariableData | null) => {
-    histogram = data && readHistogram(data.histogram, data.run.histogram);
-  });
-
-  return {
-    element,
-    update(next, data) {
-      state = next;
-      read(data);
-      const step = data?.run.steps[shownFrame(data.run, next.selectedStep)] ?? 0;
-      index = data?.run.histogramSteps.findLastIndex((taken) => taken <= step) ?? -1;
-      const frame = histogram?.frames[index];
-      element.hidden = !frame;
-      if (frame) {
-        const nonfinite = nonfiniteShare(frame);
-        const text = [
-          `Gradient values at step ${formatCount(data?.run.histogramSteps[index] ?? 0)}`,
-          `${plural(frame.total, 'element')} counted`,
-          `${formatShare(frame.zero)} exactly zero`,
-          nonfinite > 0 ? `${formatShare(nonfinite)} NaN or Inf` : 'none NaN or Inf',
-        ].join(', ');
-        caption.textContent = text;
-        drawing.element.setAttribute('aria-label', text);
-        drawing.request();
-      }
-    },
-    destroy() {
-      drawing.destroy();
-      element.remove();
-    },
-  };
 }
 
 function valueTables(

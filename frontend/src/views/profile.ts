@@ -58,7 +58,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
   const message = h('p', { class: 'overlay-message' });
   const element = h(
     'section',
-    { class: 'profile', 'aria-label': 'Variables by depth' },
+    { class: 'profile', 'aria-label': 'Variables by depth', 'data-picture': 'Layer profile' },
     h('div', { class: 'profile-head' }, key, slope),
     h('div', { class: 'profile-box' }, drawing.element, message),
     h('p', { class: 'profile-axis', 'aria-hidden': 'true' }, '← input · network order · output →'),
