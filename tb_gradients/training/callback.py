@@ -35,6 +35,8 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         every: number of steps from frame to frame, or "auto": dense at the start, then
             ever sparser, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
+        activations: also look at the outputs of the model's layers: their size, and the units
+            that are dead or saturated.
         stop_on: stop the training when a flag of this severity ("critical", "warning" or
             "info") opens.
         on_flag: called with each ``Flag`` when it opens.
@@ -52,6 +54,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         every: Every = "auto",
         histograms: bool = True,
+        activations: bool = False,
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
         rules: Rules | None = None,
@@ -62,6 +65,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             log_dir,
             every=every,
             histograms=histograms,
+            activations=activations,
             stop_on=stop_on,
             on_flag=on_flag,
             rules=rules,

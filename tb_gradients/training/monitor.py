@@ -27,6 +27,7 @@ from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.rules.engine import Engine
+from tb_gradients.training.activations import Outputs
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.probe import OptimizerView, Probe
 from tb_gradients.training.recent import RecentBatches
@@ -84,6 +85,8 @@ class GradientMonitor:
         every: number of steps from frame to frame, or "auto": dense at the start, then
             ever sparser, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
+        activations: also look at the outputs of the model's layers: their size, and the units
+            that are dead or saturated. Needs ``model``.
         stop_on: "critical", "warning" or "info": ``step()`` returns True from the moment a flag
             of at least this severity opens.
         on_flag: called with each ``Flag`` when it opens.
@@ -104,6 +107,7 @@ class GradientMonitor:
         model: Any = None,
         every: Every = "auto",
         histograms: bool = True,
+        activations: bool = False,
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
         rules: Rules | None = None,
@@ -117,6 +121,8 @@ class GradientMonitor:
         self._model = model
         self._variables = None if variables is None else list(variables)
         self._histograms = histograms
+        self._activations = activations
+        self._outputs: Outputs | None = None
         self._on_flag = on_flag
         self._rules = rules
         self._verbose = verbose
@@ -210,6 +216,8 @@ class GradientMonitor:
         """Write what waits, close the file and print the summary. May be called twice."""
         waiting = self._probe is not None and not self._closed
         self._closed = True
+        if self._outputs is not None:
+            self._outputs.detach()
         if waiting and not self._failed:
             self._guarded(self._finish)
             if self._verbose:
@@ -263,6 +271,8 @@ class GradientMonitor:
         """Go on after ``close``: a new event file, the same flags."""
         if self._probe is not None and self._closed:
             self._guarded(self._arm, self._next)
+            if self._outputs is not None:
+                self._guarded(self._outputs.attach)
         self._closed = False
 
     def detach(self) -> None:
@@ -272,6 +282,9 @@ class GradientMonitor:
             hook = optimizer.__dict__.get("apply")
             if isinstance(hook, _Hook) and hook.monitor is self:
                 del optimizer.__dict__["apply"]
+        if self._outputs is not None:
+            self._outputs.detach()
+            self._outputs = None
 
     def observe_batch(self, batch: Batch) -> None:
         """Hand over what the next update's loss was computed from."""
@@ -324,6 +337,11 @@ class GradientMonitor:
                 with_histograms=self._histograms,
             )
             self._arm(first)
+            if self._activations and self._model is not None:
+                rows = {key_of(v): row for row, v in enumerate(watched)}
+                kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
+                self._outputs = self._probe.outputs = Outputs(self._model, kernels, self._guarded)
+                self._outputs.attach()
         if self._engine is None:
             self._engine = Engine(table, self._rules)
         else:
@@ -638,6 +656,7 @@ def watch(
     variables: Sequence[Any] | None = None,
     every: Every = "auto",
     histograms: bool = True,
+    activations: bool = False,
     stop_on: str | None = None,
     on_flag: Callable[[Flag], None] | None = None,
     rules: Rules | None = None,
@@ -665,6 +684,7 @@ def watch(
         variables=variables,
         every=every,
         histograms=histograms,
+        activations=activations,
         stop_on=stop_on,
         on_flag=on_flag,
         rules=rules,

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.frames import VariableTable
-from tb_gradients.training import histograms, statistics
+from tb_gradients.training import activations, histograms, statistics
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.variables import key_of, native
@@ -75,6 +75,7 @@ class _Pending:
     squares: Tensor = None
     finite: Tensor = None
     due: Tensor = None
+    outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> list[int]:
@@ -110,6 +111,7 @@ class Probe:
         self.unit_window = unit_window
         self.with_histograms = with_histograms
         self.batch: Batch | None = None
+        self.outputs: activations.Outputs | None = None
         self._rows = {key: row for row, key in enumerate(keys)}
         count = len(table.variables)
         bins = schema.HISTOGRAM_BINS if with_histograms else 0
@@ -155,6 +157,8 @@ class Probe:
     ) -> _Pending | None:
         """Keep what the step will change. None: no variable of the table is among them."""
         pending = _Pending({}, {}, [], optimizer)
+        if self.outputs is not None:
+            pending.outputs = self.outputs.take()
         for gradient, variable in zip(gradients, variables, strict=True):
             row = self._rows.get(key_of(variable))
             if row is None:
@@ -329,11 +333,15 @@ class Probe:
         """
         rows = pending.rows
         clipping = pending.optimizer.clipping
-        signature = (tuple(rows), tuple(copied), xla, tuple(sorted(clipping.items())))
+        outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
+        signature = (
+            *(tuple(rows), tuple(copied), xla),
+            *(tuple(sorted(clipping.items())), tuple(outputs.items())),
+        )
         if signature not in self._take_functions:
 
             def take(arguments: Any) -> None:
-                self._take_ops(rows, xla, clipping, copied, **arguments)
+                self._take_ops(rows, xla, clipping, copied, outputs, **arguments)
 
             self._take_functions[signature] = tf.function(
                 take, reduce_retracing=True, autograph=False
@@ -351,6 +359,7 @@ class Probe:
                 "squares": pending.squares,
                 "scale": pending.scale,
                 "learning_rate": pending.optimizer.learning_rate,
+                "given": [output.tensor for output in pending.outputs.values()],
                 "batch": {
                     "loss": batch.loss,
                     "inputs": list(batch.inputs),
@@ -401,6 +410,7 @@ class Probe:
         xla: bool,
         clipping: Mapping[str, float],
         copied: Mapping[int, slice],
+        outputs: Mapping[int, activations.Output],
         *,
         gradients: Sequence[Any],
         befores: Sequence[Tensor],
@@ -409,12 +419,17 @@ class Probe:
         squares: Tensor,
         scale: Tensor | None,
         learning_rate: Tensor | None,
+        given: Sequence[Tensor],
         batch: Mapping[str, Any],
     ) -> None:
         count = len(self.table.variables)
         gradients = self._with_copies(rows, copied, gradients)
         matrix = self._matrix(rows, gradients, befores, afters, tables, squares, scale, xla)
-        matrix = self._with_window(matrix)
+        outputs = {
+            row: dataclasses.replace(output, tensor=tensor)
+            for (row, output), tensor in zip(outputs.items(), given, strict=True)
+        }
+        matrix = self._with_window(matrix, activations.columns(outputs, count))
         context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch, xla)
         slot = tf.minimum(self._taken.read_value(), self.slots - 1)
         index = tf.reshape(slot, [1, 1])
@@ -508,8 +523,8 @@ class Probe:
             return tf.fill([len(variables), len(_STAT)], np.float32(np.nan))
         return _scatter(tf.concat(parts, 0), order, len(variables), np.nan)
 
-    def _with_window(self, matrix: Tensor) -> Tensor:
-        """Fill the window columns and the applied norm."""
+    def _with_window(self, matrix: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """Fill the window columns, and others that are given."""
         seen, none = self._counts[_SEEN], self._counts[_NONE]
         measured = seen - none
         largest = self._largest.read_value()
@@ -519,6 +534,7 @@ class Probe:
             "zero_step_share": self._zero_steps / measured,  # 0 / 0: not measured
             "none_step_share": none / seen,
             "dead_unit_share": self._dead_unit_share(),
+            **others,
         }
         columns = [
             filled.get(name, matrix[:, i]) for i, name in enumerate(schema.statistic_names())

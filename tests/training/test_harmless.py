@@ -61,6 +61,18 @@ def weights_after_training(make: Any, optimizer: Any, xla: bool, callbacks: list
     return [np.asarray(w) for w in model.get_weights()]
 
 
+@pytest.mark.parametrize("make", [dense, convolutional])
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_looking_at_activations_leaves_the_weights_alone(
+    tmp_path: pathlib.Path, make: Any, xla: bool
+) -> None:
+    bare = weights_after_training(make, OPTIMIZERS["adam"], xla, [])
+    health = tbg.GradientHealth(tmp_path, every=3, activations=True, verbose=0)
+    watched = weights_after_training(make, OPTIMIZERS["adam"], xla, [health])
+    for a, b in zip(bare, watched, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("make", [dense, convolutional])
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
