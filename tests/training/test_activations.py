@@ -255,3 +255,23 @@ def test_without_the_option_no_layer_is_touched(tmp_path: pathlib.Path) -> None:
     assert touched == [False] * 10
     for column in COLUMNS:
         assert np.isnan(recording(tmp_path).statistic(column)).all()
+
+
+def test_unscaled_inputs_saturate_a_tanh_and_scaled_ones_do_not(tmp_path: pathlib.Path) -> None:
+    pixels = generator.integers(0, 256, (320, 40)).astype("float32")
+    y = (pixels[:, :20].sum(axis=1) > pixels[:, 20:].sum(axis=1)).astype("int32")
+    flags = {}
+    for name, x in (("sick", pixels), ("repaired", pixels / 127.5 - 1)):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((40,)), *(layers.Dense(16, "tanh") for _ in range(3)), layers.Dense(2)]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.01), loss)
+        health = tbg.GradientHealth(tmp_path / name, every=2, activations=True, verbose=0)
+        model.fit(x, y, batch_size=32, epochs=20, callbacks=[health], verbose=0)
+        flags[name] = {flag.rule: flag for flag in health.report}
+    assert "saturated_units" not in flags["repaired"]
+    sick = flags["sick"]["saturated_units"]
+    assert any("kernel" in path for path in sick.variables)
+    assert "unscaled_inputs" in [cause.id for cause in sick.causes]
