@@ -41,7 +41,8 @@ export function medians(grid: Grid): Float32Array {
 
 /** Magnitude of a cell that may stand for several frames. */
 function middle({ low, high }: Grid, at: number): number {
-  const [a, b] = [Math.abs(low[at] ?? Number.NaN), Math.abs(high[at] ?? Number.NaN)];
+  const a = Math.abs(low[at] ?? Number.NaN);
+  const b = Math.abs(high[at] ?? Number.NaN);
   return a > 0 && b > 0 ? Math.sqrt(a) * Math.sqrt(b) : (a + b) / 2;
 }
 
@@ -49,12 +50,9 @@ function middle({ low, high }: Grid, at: number): number {
 export function relateGrid(grid: Grid, references: Float32Array, relation: Relation): Grid {
   const relate = (values: Float32Array): Float32Array => {
     const found = new Float32Array(values.length);
-    for (let i = 0; i < values.length; i++) {
-      found[i] = against(
-        values[i] ?? Number.NaN,
-        references[i % grid.rows] ?? Number.NaN,
-        relation,
-      );
+    for (let i = 0, row = 0; i < values.length; i++) {
+      found[i] = against(values[i] ?? Number.NaN, references[row] ?? Number.NaN, relation);
+      if (++row === grid.rows) row = 0;
     }
     return found;
   };
@@ -63,7 +61,8 @@ export function relateGrid(grid: Grid, references: Float32Array, relation: Relat
   const low = relate(grid.low);
   // Magnitudes turn the order of negative values round.
   for (let i = 0; i < low.length; i++) {
-    const [a = Number.NaN, b = Number.NaN] = [low[i], high[i]];
+    const a = low[i] ?? Number.NaN;
+    const b = high[i] ?? Number.NaN;
     if (a > b) [low[i], high[i]] = [b, a];
   }
   return { ...grid, high, low };
@@ -85,10 +84,12 @@ export function relateStrips(strip: Strip, reference: Strip, relation: Relation)
 /** Where the reference is zero, zero is no change and anything else an endless one. */
 export function against(value: number, reference: number, relation: Relation): number {
   if (relation === 'change') return value - reference;
-  const [a, b] = [Math.abs(value), Math.abs(reference)];
+  const a = Math.abs(value);
+  const b = Math.abs(reference);
   return a === 0 && b === 0 ? 1 : a / b;
 }
 
+const SAMPLE = 20_000;
 const FEWEST_DECADES = 1;
 const MOST_DECADES = 4;
 
@@ -97,18 +98,20 @@ const MOST_DECADES = 4;
  * training are far from its median, and would leave the rest without colour.
  */
 export function fitRelation(relation: Relation, ...parts: readonly Float32Array[]): Domain {
-  const sizes: number[] = [];
+  // A few thousand of them tell as much as all.
+  const sizes = new Float32Array(SAMPLE);
+  let count = 0;
+  const share = Math.floor(SAMPLE / Math.max(1, parts.length));
   for (const part of parts) {
-    // A few thousand of them tell as much as all.
-    const stride = Math.max(1, Math.floor(part.length / 20_000));
+    const stride = Math.max(1, Math.ceil(part.length / share));
     for (let i = 0; i < part.length; i += stride) {
       const value = part[i] ?? Number.NaN;
       const size = relation === 'ratio' ? Math.abs(Math.log10(value)) : Math.abs(value);
-      if (Number.isFinite(size)) sizes.push(size);
+      if (Number.isFinite(size)) sizes[count++] = size;
     }
   }
-  sizes.sort((a, b) => a - b);
-  const large = sizes[Math.ceil(0.95 * (sizes.length - 1))] ?? 0;
+  const sorted = sizes.subarray(0, count).sort();
+  const large = sorted[Math.ceil(0.95 * (count - 1))] ?? 0;
   if (relation === 'change') {
     const high = Math.min(1, Math.max(0.1, Math.ceil(10 * large) / 10));
     return { kind: 'change', low: -high, high };

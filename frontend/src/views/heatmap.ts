@@ -74,6 +74,8 @@ interface Pane {
 }
 
 const NO_AXIS = createStepAxis([], 0, 'steps');
+/** For whoever measures: the first time that there was something to see. */
+const FIRST_PICTURE = 'gradient-health:first-picture';
 const SHOWN_IN: MainView = 'heatmap';
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
@@ -116,6 +118,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   let steps: readonly number[] = [];
   let flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[] = [];
   let active: string | null = null;
+  let seen = false;
 
   // --- What is shown ----------------------------------------------------------------------
 
@@ -302,6 +305,10 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     drawOnsets(which, context, pane.axis, from, to);
     drawHeader(which, context, pane.axis, width);
     if (which === 0) drawLabels(from, to);
+    if (!seen && cells.length > 0) {
+      seen = true;
+      performance.mark(FIRST_PICTURE);
+    }
   }
 
   /** Rows that only the other run has say so. */
