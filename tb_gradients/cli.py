@@ -72,7 +72,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     check.add_argument(
         "logdir", metavar="LOGDIR", help="the folder given to GradientHealth, or one above it"
     )
-    check.add_argument("--format", choices=("text", "json"), default="text")
+    check.add_argument(
+        "--format",
+        choices=("text", "json", "html", "junit"),
+        default="text",
+        help="html: one page without references to other files; junit: XML for CI systems, a "
+        "test case per run (default: text)",
+    )
     check.add_argument(
         "--fail-on",
         choices=("critical", "warning", "never"),
@@ -110,6 +116,15 @@ def _check(arguments: argparse.Namespace) -> int:
     report = _load(arguments.logdir, _read_settings(arguments.rules))
     if arguments.format == "json":
         print(json.dumps(report.to_json(), indent=2, allow_nan=False))
+    elif arguments.format == "html":
+        from tb_gradients.documents import html_document
+
+        print(html_document(report, arguments.logdir), end="")
+    elif arguments.format == "junit":
+        from tb_gradients.documents import junit_document
+
+        limit = None if arguments.fail_on == "never" else Severity.parse(arguments.fail_on)
+        print(junit_document(report, limit), end="")
     else:
         from tb_gradients.rules import make_rules
 

@@ -6,7 +6,9 @@ import json
 import pathlib
 import subprocess
 import sys
+from html.parser import HTMLParser
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from recordings import make_frames, make_table, turn_missing, turn_nonfinite, write_run
@@ -225,3 +227,74 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert done.value.code == 0
     assert __version__ in capsys.readouterr().out
+
+
+# --- Documents ------------------------------------------------------------------------------
+
+
+def test_junit_is_a_test_case_per_run_and_a_failure_per_flag(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(logs), "--format", "junit"]) == 1
+
+    suite = ElementTree.fromstring(capsys.readouterr().out).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
+    good, sick = suite.findall("testcase")
+    assert (good.get("name"), good.findall("failure")) == ("good", [])
+    [failure] = sick.findall("failure")
+    assert failure.get("type") == "critical.nonfinite_gradient"
+    assert "step 29" in failure.get("message", "")
+    assert "try: " in (failure.text or "")
+
+
+def test_junit_of_a_check_that_never_fails_has_no_failure_and_tells_all_the_same(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(logs), "--format", "junit", "--fail-on", "never"]) == 0
+
+    root = ElementTree.fromstring(capsys.readouterr().out)
+    assert root.findall(".//failure") == []
+    [output] = root.findall(".//system-out")
+    assert "nonfinite_gradient" in (output.text or "")
+
+
+class Page(HTMLParser):
+    """Collects tags, what they refer to, and checks that they close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        self.links += [v or "" for k, v in attrs if k in ("href", "src")]
+        self.ids |= {v or "" for k, v in attrs if k == "id"}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_is_one_page_that_refers_to_nothing_else(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table()
+    odd = "<b>a & b"
+    write_run(tmp_path / odd, table, turn_nonfinite(make_frames(table, range(60)), table, 30))
+
+    assert cli.main(["check", str(tmp_path), "--format", "html"]) == 1
+
+    page = Page()
+    page.feed(capsys.readouterr().out)
+    assert page.open == []
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert odd in page.text
+    assert "nonfinite_gradient, since step 29" in page.text
+    assert "url(" not in page.text and "@import" not in page.text

@@ -89,6 +89,7 @@ class BadData(Rule):
         "global_norm",
         "loss_mean",
     )
+    every = 4
     provisional = True
 
     steps = Threshold(30, "unshuffled data may hold one class for some batches")

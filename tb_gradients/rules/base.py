@@ -146,6 +146,9 @@ class Rule(abc.ABC):
     """Rules whose finding explains this one: while one of them holds, this is its symptom."""
     provisional: ClassVar[bool] = False
     """A suspicion that stands as long as the run does not learn; if it does, it was `info`."""
+    every: ClassVar[int] = 1
+    """Once the window is full it is asked at one frame in so many; what speaks of medians over
+    the window does not change from frame to frame."""
     about_onset: ClassVar[bool] = False
     """The text tells how it began, and stays as it was written then."""
 

@@ -46,6 +46,7 @@ class ClippingDominates(Rule):
     title = "Clipping decides the steps"
     severity = Severity.WARNING
     needs = ("applied_norm", "gradient_norm", "update_ratio", "update_norm", "applied_steps")
+    every = 4
     provisional = False
 
     left = Threshold(0.1, "limits for spikes sit near the usual norm and leave more than a tenth")

@@ -189,7 +189,7 @@ class Engine:
         self._history.push(frame)
         news: list[_Case] = []
         for track in self._tracks:
-            if track.rule.id in self._errors:
+            if track.rule.id in self._errors or not self._history.due(track.rule.every):
                 continue
             try:
                 news += self._apply(track)

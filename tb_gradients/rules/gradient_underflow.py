@@ -34,6 +34,7 @@ class GradientUnderflow(Rule):
     title = "The gradient underflows"
     severity = Severity.WARNING
     needs = ("gradient_subnormal_share", "gradient_norm", "loss_scale")
+    every = 4
     follows = ("loss_scale_collapse", "zero_gradient", "vanishing_gradient", "dead_units")
 
     share = Threshold(0.5, "most of it")

@@ -37,6 +37,7 @@ class ModelMismatch(Rule):
     title = "The output does not fit the loss"
     severity = Severity.CRITICAL
     needs = ("predictions_spread", "predictions_min", "predictions_max")
+    every = 4
 
     steps = Threshold(10, "the predictions of the first steps say little")
     spread = Threshold(1e-6, "of predictions in [0, 1]: rounding alone")

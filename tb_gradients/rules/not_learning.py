@@ -61,6 +61,7 @@ class NotLearning(Rule):
         "targets_std",
         *INPUT_NEEDS,
     )
+    every = 4
     follows = (
         "nonfinite_gradient",
         "nonfinite_loss",

@@ -39,6 +39,7 @@ class PoorInitialization(Rule):
     title = "The weights start at the wrong scale"
     severity = Severity.WARNING
     needs = ("activation_rms", "gradient_norm")
+    every = 4
     provisional = True
 
     large = Threshold(10.0, "seven times He's: three such layers make a factor of 1000")
@@ -47,9 +48,11 @@ class PoorInitialization(Rule):
     first_loss = Threshold(10.0, "times guessing: outputs of the order of 1 are below")
 
     def detect(self, window: Window) -> Detection | None:
-        off = self._off(window)
         learning = window.learning
-        judged = self._judged(window)
+        gains = window.rows.scale_gain
+        if not (window.rows.kernel & ((gains > self.large) | (gains < self.small))).any():
+            return Detection.of(np.zeros(len(gains), bool), window.step, self.severity)
+        off, judged = self._off(window), self._judged(window)
         if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
             return Detection.of(np.zeros_like(off), window.step, self.severity)
         high = learning.start > self.first_loss * learning.guess and learning.guessing
@@ -74,7 +77,7 @@ class PoorInitialization(Rule):
         return result
 
     def _off(self, window: Window) -> BoolArray:
-        gains = np.array([scale_gain(v) for v in window.table.variables])
+        gains = window.rows.scale_gain
         return self._judged(window) & ((gains > self.large) | (gains < self.small))
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

@@ -36,6 +36,7 @@ class RegularizerDominates(Rule):
     title = "The penalty outweighs the data"
     severity = Severity.CRITICAL
     needs = ("weight_norm", "gradient_norm", "learning_rate", "update_norm")
+    every = 4
     follows = ("exploding_gradient", "nonfinite_weight", "nonfinite_gradient")
     provisional = True
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
@@ -67,6 +65,7 @@ class SaturatedUnits(Rule):
         "learning_rate",
         *INPUT_NEEDS,
     )
+    every = 4
     follows = ("dead_units", "zero_gradient", "exploding_gradient")
     provisional = True
 
@@ -79,16 +78,18 @@ class SaturatedUnits(Rule):
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
-        rows = self._rows(window)
         none = np.zeros(len(window.rows.judged), bool)
         learning = window.learning
+        share = window.statistic("activation_saturated_share")
+        fails = learning.failing or self._hurts(window)
+        if not fails and not np.isfinite(share[-1]).any():  # cheap, and mostly so
+            return Detection.of(none, window.step, self.severity)
+        rows = self._rows(window)
         if not rows.size:
             return Detection.of(none, window.step, self.severity)
-        share = window.statistic("activation_saturated_share")
         measured = np.isfinite(share[reach][:, rows]).any(axis=0)
         seen = share[reach][:, rows]
         flat: BoolArray = measured & np.all((seen > self.share) | np.isnan(seen), axis=0)
-        fails = learning.failing or self._hurts(window)
         if fails and not measured.all():
             flat = flat | (~measured & (self._slopes(window, reach, rows) < self.slope))
         sick = none
@@ -127,26 +128,23 @@ class SaturatedUnits(Rule):
     @staticmethod
     def _slopes(window: Window, reach: slice, rows: IntArray) -> FloatArray:
         """Estimated mean slope over the largest one, per row; Inf where it cannot be told."""
-        variables, bias_of = window.table.variables, window.rows.bias_of
-        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        chain = window.rows.chain
         gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
-        result = np.full(len(rows), np.inf, np.float32)
-        for i, row in enumerate(rows):
-            behind = int(kernels[int(np.searchsorted(kernels, row)) + 1])
-            here, there = int(bias_of[row]), int(bias_of[behind])
-            after, own = variables[behind], variables[row]
-            fits = own.layer_class == after.layer_class == "Dense"
-            fits &= len(after.shape) == 2 and after.shape[0] == own.units
-            if here < 0 or there < 0 or not fits:
-                continue
-            with np.errstate(invalid="ignore", divide="ignore"):
-                back = gradient[reach][:, here] / math.sqrt(own.units)
-                error = gradient[reach][:, there] / math.sqrt(after.units)
-                size = weight[reach][:, behind] / math.sqrt(own.units)
-                ratio = back / (error * size)
-            known = ratio[np.isfinite(ratio)]
-            if len(known) >= 3:
-                result[i] = float(np.median(known)) / STEEPEST[activation(own)]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            back = gradient[reach][:, chain.bias] / np.sqrt(chain.units)
+            error = gradient[reach][:, chain.bias_behind] / np.sqrt(chain.units_behind)
+            size = weight[reach][:, chain.behind] / np.sqrt(chain.units)
+            ratio = back / (error * size)
+        known = np.isfinite(ratio)
+        ordered = np.sort(np.where(known, ratio, np.inf), axis=0)
+        count = known.sum(axis=0)
+        slopes = np.full(len(window.rows.judged), np.inf, np.float32)
+        if chain.row.size:
+            middle = ordered[np.maximum(count - 1, 0) // 2, np.arange(len(count))]
+            slopes[chain.row] = np.where(count >= 3, middle, np.inf)
+        variables = window.table.variables
+        steepest = [STEEPEST[activation(variables[int(row)])] for row in rows]
+        result: FloatArray = (slopes[rows] / np.array(steepest)).astype(np.float32)
         return result
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

@@ -40,6 +40,7 @@ class SymmetricUnits(Rule):
     title = "All units of a layer are the same"
     severity = Severity.CRITICAL
     needs = ("unit_spread", "gradient_norm")
+    every = 4
     follows = ("bad_data",)
 
     spread = Threshold(

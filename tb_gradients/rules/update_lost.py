@@ -45,6 +45,7 @@ class UpdateLost(Rule):
         "applied_steps",
         "learning_rate",
     )
+    every = 4
 
     share = Threshold(0.5, "most of the weights; under it the lost ones are the large ones")
     nearly_all = Threshold(0.9, "one weight in ten moves: the variable does not train")

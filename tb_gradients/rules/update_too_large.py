@@ -49,6 +49,7 @@ class UpdateTooLarge(Rule):
         "nonfinite_age",
         *INPUT_NEEDS,
     )
+    every = 4
     follows = ("exploding_gradient", "bad_data", "poor_initialization")
     provisional = True
 

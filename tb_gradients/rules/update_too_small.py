@@ -47,6 +47,7 @@ class UpdateTooSmall(Rule):
         "learning_rate",
         "lost_share",
     )
+    every = 4
     follows = (
         "disconnected_gradient",
         "dead_units",

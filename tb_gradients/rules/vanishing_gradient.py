@@ -57,6 +57,7 @@ class VanishingGradient(Rule):
         "update_ratio",
         "inputs_max_abs",
     )
+    every = 4
     follows = (
         "disconnected_gradient",
         "dead_units",

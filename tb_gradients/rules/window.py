@@ -7,6 +7,7 @@ Does not know about any rule, about files or about flags.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ IntArray = npt.NDArray[np.int64]
 
 CAPACITY = 64
 """Frames a window holds: the longest horizon of a rule is 50 steps, each logged at worst."""
+
+LEARNING_EVERY = 4
+"""Once the window is full: a few frames more or less are nothing to the median of a third."""
 
 START_STEPS = 10
 """The first steps: what a run's later values are held against."""
@@ -84,10 +88,33 @@ class Rows:
         for row, v in enumerate(variables):
             if v.role == "kernel":
                 self.bias_of[row] = bias.get(v.path.rpartition("/")[0], -1)
+        self.scale_gain: npt.NDArray[np.float64] = self.initial_rms * np.sqrt(np.maximum(fan_in, 1))
+        """Factor by which a kernel scales a signal at the start; Glorot's is 1, He's 1.4."""
+        self.chain = Chain(table, self)
         self.rounding: npt.NDArray[np.float64] = np.array(
             [_EPSILON.get(v.dtype, _EPSILON["float32"]) / 2 for v in variables], np.float64
         )
         """Half the distance of 1 to the next number: a smaller relative step is rounded away."""
+
+
+class Chain:
+    """Where one dense layer feeds the next: its kernel, its bias, and both of the one behind."""
+
+    def __init__(self, table: VariableTable, rows: Rows) -> None:
+        variables = table.variables
+        kernels = [int(row) for row in np.flatnonzero(rows.judged & rows.kernel)]
+        links = [
+            (row, behind, int(rows.bias_of[row]), int(rows.bias_of[behind]))
+            for row, behind in itertools.pairwise(kernels)
+            if variables[row].layer_class == variables[behind].layer_class == "Dense"
+            and len(variables[behind].shape) == 2
+            and variables[behind].shape[0] == variables[row].units
+        ]
+        links = [link for link in links if min(link) >= 0]
+        table_of_links = np.array(links, np.int64).reshape(-1, 4)
+        self.row, self.behind, self.bias, self.bias_behind = table_of_links.T
+        self.units: IntArray = rows.units[self.row]
+        self.units_behind: IntArray = rows.units[self.behind]
 
 
 class History:
@@ -99,8 +126,9 @@ class History:
 
     def __init__(self, table: VariableTable, needs: Iterable[str]) -> None:
         self._needs = frozenset(needs)
-        self._peaks: dict[str, FloatArray] = {}
-        self._starts: dict[str, FloatArray] = {}
+        self._peaks: FloatArray = np.zeros((0, 0), np.float32)
+        self._starts: FloatArray = self._peaks
+        self._previous_index: dict[str, int] = {}
         self._context_starts: dict[str, float] = {}
         self._begun = 0
         self.first_step: int | None = None
@@ -114,22 +142,36 @@ class History:
 
     def set_table(self, table: VariableTable) -> None:
         """Start a new window; running facts of variables that stay are kept."""
-        previous, paths = (self._peaks, self._starts), self.table.paths
+        before, paths = (self._peaks, self._starts), self.table.paths
         self.table = table
         self.rows = Rows(table)
         columns = (*schema.STATISTICS, *schema.DERIVED)
         names = [column.name for column in columns if column.name in self._needs]
-        shape = (2 * CAPACITY, len(table.variables))
-        self._blocks = {name: np.full(shape, np.nan, np.float32) for name in names}
-        self._peaks = {name: np.full(shape[1], np.nan, np.float32) for name in names}
-        self._starts = {name: np.full(shape[1], np.nan, np.float32) for name in names}
+        stored = [name for name in names if name in table.statistics]
+        derived = [name for name in names if name not in table.statistics]
+        self._stored = [table.statistics.index(name) for name in stored]
+        self._derived = derived
+        self._index = {name: i for i, name in enumerate((*stored, *derived))}
+        self._hidden = np.array([name not in FACTS_OF_NONFINITE for name in self._index], bool)
+        self._nonfinite_columns = [
+            table.statistics.index(name) if name in table.statistics else None
+            for name in ("gradient_nan_count", "gradient_inf_count", "weight_nonfinite_count")
+        ]
+        known = set(schema.context_names())
+        self._context_columns = [(i, name) for i, name in enumerate(table.context) if name in known]
+        count = len(table.variables)
+        self._blocks = np.full((len(names), 2 * CAPACITY, count), np.nan, np.float32)
+        self._peaks = np.full((len(names), count), np.nan, np.float32)
+        self._starts = self._peaks.copy()
         new = {path: row for row, path in enumerate(table.paths)}
         pairs = [(old, new[path]) for old, path in enumerate(paths) if path in new]
-        if previous[0] and pairs:
+        if self._previous_index and pairs:
             source, target = np.array(pairs).T
-            for old, now in zip(previous, (self._peaks, self._starts), strict=True):
-                for name in names:
-                    now[name][target] = old[name][source]
+            for name, i in self._index.items():
+                j = self._previous_index[name]
+                self._peaks[i, target] = before[0][j, source]
+                self._starts[i, target] = before[1][j, source]
+        self._previous_index = self._index
         self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
         self._spans = np.ones(2 * CAPACITY, np.int64)
         self._stop = 0
@@ -152,36 +194,18 @@ class History:
         if self._stop == 2 * CAPACITY:
             self._wrap()
         at = self._stop
-        one = Recording(
-            self.table,
-            np.array([frame.step]),
-            frame.values[np.newaxis],
-            frame.context[np.newaxis],
-        )
+        now = dict.fromkeys(self.context, math.nan)
+        now.update((name, float(frame.context[i])) for i, name in self._context_columns)
         for name, column in self.context.items():
-            column[at] = one.context_value(name)[0]
+            column[at] = now[name]
         self.steps[at] = frame.step
         if self.first_step is None:
             self.first_step = max(frame.step - self._span(at) + 1, 0)
         self._spans[at] = self._span(at)
-        nonfinite = (
-            (one.statistic("gradient_nan_count")[0] > 0)
-            | (one.statistic("gradient_inf_count")[0] > 0)
-            | (one.statistic("weight_nonfinite_count")[0] > 0)
-        )
-        if (one.statistic("weight_nonfinite_count")[0] > 0).any():
-            nonfinite[:] = True  # the whole model computes with it, finite or not
-        withhold = bool(nonfinite.any())
-        for name, block in self._blocks.items():
-            row = block[at]
-            row[:] = one.statistic(name)[0]
-            if withhold and name not in FACTS_OF_NONFINITE:
-                row[nonfinite] = np.nan
-            np.fmax(self._peaks[name], row, out=self._peaks[name])
-            if self._begun < START_STEPS:
-                np.fmin(self._starts[name], row, out=self._starts[name])
-        now = {name: float(column[at]) for name, column in self.context.items()}
+        self._blocks[:, at] = self._columns(frame)
+        np.fmax(self._peaks, self._blocks[:, at], out=self._peaks)
         if self._begun < START_STEPS:
+            np.fmin(self._starts, self._blocks[:, at], out=self._starts)
             for name, value in now.items():
                 self._context_starts[name] = _lower(self._context_starts.get(name), value)
         self._begun += int(self._spans[at])
@@ -193,8 +217,32 @@ class History:
             now["loss"],
         )
 
+    def _columns(self, frame: Frame) -> FloatArray:
+        """float32 [columns, variables] of a frame; what NaN and Inf made meaningless is NaN."""
+        columns = np.ascontiguousarray(frame.values.T)
+        chosen = columns[self._stored]
+        if self._derived:
+            one = Recording(
+                self.table,
+                np.array([frame.step]),
+                frame.values[np.newaxis],
+                frame.context[np.newaxis],
+            )
+            chosen = np.concatenate([chosen, [one.statistic(name)[0] for name in self._derived]])
+        gradient_nan, gradient_inf, weight = (
+            np.zeros(columns.shape[1], bool) if i is None else columns[i] > 0
+            for i in self._nonfinite_columns
+        )
+        nonfinite = gradient_nan | gradient_inf | weight
+        if nonfinite.any():
+            if weight.any():
+                nonfinite[:] = True  # the whole model computes with it, finite or not
+            chosen[np.ix_(self._hidden, nonfinite)] = np.nan
+        return chosen
+
     def _wrap(self) -> None:
-        for block in (*self._blocks.values(), *self.context.values()):
+        self._blocks[:, :CAPACITY] = self._blocks[:, CAPACITY:]
+        for block in self.context.values():
             block[:CAPACITY] = block[CAPACITY:]
         self.steps[:CAPACITY] = self.steps[CAPACITY:]
         self._spans[:CAPACITY] = self._spans[CAPACITY:]
@@ -217,13 +265,15 @@ class History:
         return slice(max(0, self._stop - CAPACITY), self._stop)
 
     def block(self, name: str) -> FloatArray:
-        return self._blocks[name][self.bounds]
+        return self._blocks[self._index[name], self.bounds]
 
     def peak(self, name: str) -> FloatArray:
-        return self._peaks[name]
+        peak: FloatArray = self._peaks[self._index[name]]
+        return peak
 
     def start(self, name: str) -> FloatArray:
-        return self._starts[name]
+        start: FloatArray = self._starts[self._index[name]]
+        return start
 
     def context_start(self, name: str) -> float:
         return self._context_starts.get(name, float("nan"))
@@ -231,13 +281,20 @@ class History:
     def spans(self) -> IntArray:
         return self._spans[self.bounds]
 
+    def due(self, every: int) -> bool:
+        """Whether something that is not asked at every frame is asked at this one.
+
+        In the first ``CAPACITY`` frames all is; later one in ``every``.
+        """
+        return self.losses.count <= CAPACITY or self.losses.count % every == 0
+
     def window(self, rule: Rule) -> Window:
         """The view of one rule: the columns it declared, nothing else."""
         return Window(self, frozenset(rule.needs))
 
     def learning(self) -> Learning:
         """Whether the run learns, judged at most once per frame."""
-        if self._judged_at != self.losses.count:
+        if self._judged_at != self.losses.count and self.due(LEARNING_EVERY):
             self._learning = self.losses.judge(self.table)
             self._judged_at = self.losses.count
         return self._learning

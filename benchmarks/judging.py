@@ -1,0 +1,189 @@
+"""What judging costs: 1,000 variables, 1,000 frames, healthy and with the diseases that spread.
+
+    python benchmarks/judging.py
+    python benchmarks/judging.py --variables 200 --frames 500 --json judging.json
+
+The frames are made up, so that each disease holds in hundreds of variables at once, the
+costly case. Printed are CPU seconds for all frames, milliseconds per frame (live is the same
+code: one frame at a time), and the flags. Aims: 2 s offline, 5 ms per frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tb_gradients import schema
+from tb_gradients.frames import Recording, RunContext, Variable, VariableTable
+from tb_gradients.rules import judge
+
+FloatArray = Any
+
+
+def table(variables: int) -> VariableTable:
+    """A deep perceptron: kernels and biases in turn."""
+    rows = []
+    for i in range(variables // 2):
+        shared = {"layer_class": "Dense", "activation": "tanh", "units": 16}
+        rows += [
+            Variable(
+                f"dense_{i}/kernel",
+                (16, 16),
+                role="kernel",
+                initializer="GlorotUniform",
+                unit_axis=1,
+                initial_rms=0.25,
+                **shared,
+            ),
+            Variable(
+                f"dense_{i}/bias", (16,), role="bias", initializer="Zeros", unit_axis=0, **shared
+            ),
+        ]
+    run = RunContext(optimizer="Adam", loss="SparseCategoricalCrossentropy")
+    return VariableTable(tuple(rows), run)
+
+
+class Run:
+    """A healthy run as arrays, to be made sick column by column."""
+
+    def __init__(self, variables: int, frames: int) -> None:
+        self.table = table(variables)
+        count = len(self.table.variables)
+        random = np.random.default_rng(0)
+        self.values = np.full((frames, count, len(schema.STATISTICS)), np.nan, np.float32)
+        self.context = np.full((frames, len(schema.CONTEXT)), np.nan, np.float32)
+        norm = 0.5 * np.exp(0.1 * random.standard_normal((frames, count)))
+        for name, column in {
+            "gradient_norm": norm,
+            "gradient_norm_max": 1.2 * norm,
+            "applied_norm": norm,
+            "weight_norm": 4.0,
+            "update_norm": 4e-3,
+            "unit_spread": 0.9,
+            "dead_unit_share": 0.1,
+            "nonfinite_age": -1,
+        }.items():
+            self.set(name, column)
+        zero = ("gradient_nan_count", "gradient_inf_count", "weight_nonfinite_count", "lost_share")
+        for name in (*zero, "zero_step_share", "none_step_share", "gradient_zero_share"):
+            self.set(name, 0)
+        loss = 0.2 + 2 * np.exp(-np.arange(frames) / 200) + 0.01 * random.standard_normal(frames)
+        self.say(loss=loss, loss_mean=loss, loss_max=loss, loss_min=loss, learning_rate=1e-3)
+        self.say(window_steps=1, applied_steps=1, skipped_steps=0, unit_window=20, loss_scale=1)
+        self.say(loss_nonfinite_age=-1, global_norm=np.sqrt(np.square(norm).sum(axis=1)))
+
+    def set(self, name: str, value: Any, rows: Any = slice(None)) -> None:
+        """A statistic of some variables, at every frame."""
+        self.values[:, rows, schema.statistic_names().index(name)] = value
+
+    def say(self, **columns: Any) -> None:
+        """Context columns, at every frame."""
+        for name, value in columns.items():
+            self.context[:, schema.context_names().index(name)] = value
+
+    def stuck(self) -> None:
+        """The loss of guessing, for ever."""
+        self.say(loss=2.77, loss_mean=2.77, loss_max=2.77, loss_min=2.77)
+
+    def recording(self) -> Recording:
+        steps = np.arange(len(self.values), dtype=np.int64)
+        return Recording(self.table, steps, self.values, self.context)
+
+
+def healthy(run: Run) -> None:
+    """As it is made."""
+
+
+def not_learning(run: Run) -> None:
+    run.stuck()
+
+
+def zero(run: Run) -> None:
+    half = slice(0, len(run.table.variables) // 2)
+    for name, value in (("gradient_norm", 0), ("gradient_norm_max", 0), ("zero_step_share", 1)):
+        run.set(name, value, half)
+    run.stuck()
+
+
+def frozen(run: Run) -> None:
+    run.set("update_norm", 0, slice(0, None, 2))
+
+
+def tiny_steps(run: Run) -> None:
+    run.set("update_norm", 1e-9)
+    run.say(learning_rate=1e-9)
+    run.stuck()
+
+
+def dead(run: Run) -> None:
+    run.set("dead_unit_share", 0.8, slice(0, None, 2))
+
+
+def disconnected(run: Run) -> None:
+    half = slice(0, len(run.table.variables) // 2)
+    run.set("none_step_share", 1, half)
+    run.set("gradient_norm", np.nan, half)
+
+
+def fading(run: Run) -> None:
+    count = len(run.table.variables)
+    run.set("gradient_norm", 0.5 * 10.0 ** np.linspace(-6, 0, count))
+    run.stuck()
+
+
+def nonfinite(run: Run) -> None:
+    run.values[100:, :, schema.statistic_names().index("gradient_nan_count")] = 1
+    run.values[100, :, schema.statistic_names().index("nonfinite_age")] = 0
+
+
+DISEASES: dict[str, Callable[[Run], None]] = {
+    disease.__name__: disease
+    for disease in (
+        healthy,
+        not_learning,
+        zero,
+        frozen,
+        tiny_steps,
+        dead,
+        disconnected,
+        fading,
+        nonfinite,
+    )
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variables", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--json", metavar="FILE")
+    arguments = parser.parse_args()
+    results = {}
+    print(f"{arguments.variables} variables, {arguments.frames} frames")
+    for name, disease in DISEASES.items():
+        run = Run(arguments.variables, arguments.frames)
+        disease(run)
+        recording = run.recording()
+        start = time.process_time()
+        verdict = judge([recording])
+        seconds = time.process_time() - start
+        flags = ", ".join(f"{f.rule} ({len(f.variables)})" for f in verdict.flags) or "no flag"
+        results[name] = {
+            "seconds": seconds,
+            "milliseconds_per_frame": 1000 * seconds / arguments.frames,
+            "flags": [flag.rule for flag in verdict.flags],
+        }
+        per_frame = results[name]["milliseconds_per_frame"]
+        print(f"{name:14}{seconds:7.2f} s  {per_frame:6.2f} ms per frame   {flags}")
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as stream:
+            json.dump(results, stream, indent=2)
+
+
+if __name__ == "__main__":
+    main()

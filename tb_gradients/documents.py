@@ -1,0 +1,187 @@
+"""Reports as documents: a page of HTML, and JUnit's XML for CI systems.
+
+In:  a ``Report``.
+Out: one string each; the page refers to nothing outside of itself.
+Does not know where a report comes from, or who reads it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from tb_gradients import __version__
+from tb_gradients.flags import Evidence, Flag, Severity
+
+if TYPE_CHECKING:
+    from tb_gradients.reading.report import Report, RunReport
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881;
+  --critical: #b3261e; --warning: #8a5a00; --info: #1a5fb4; --healthy: #1b6e3c; }
+@media (prefers-color-scheme: dark) { :root { --critical: #ff8a80; --warning: #ffc266;
+  --info: #8ab4f8; --healthy: #7fd6a0; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 0; } p { margin: .4rem 0; }
+article { border: 1px solid var(--line); border-left-width: .4rem; border-radius: .3rem;
+  padding: .7rem 1rem; margin: .8rem 0; }
+.critical { border-left-color: var(--critical); } .warning { border-left-color: var(--warning); }
+.info { border-left-color: var(--info); } b.critical { color: var(--critical); }
+b.warning { color: var(--warning); } b.info { color: var(--info); }
+b.healthy { color: var(--healthy); }
+table { border-collapse: collapse; margin: .4rem 0; } th, td { text-align: left;
+  padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); }
+th { font-weight: 600; } td.number { font-variant-numeric: tabular-nums; }
+code { background: var(--soft); padding: .1rem .25rem; border-radius: .2rem; }
+ul { margin: .3rem 0; padding-left: 1.2rem; } .dim { opacity: .75; }
+"""
+
+
+def html_document(report: Report, title: str) -> str:
+    """The report as one HTML page, the worst run first; nothing is loaded from elsewhere."""
+    runs = sorted(report.runs, key=lambda run: (-(run.worst or 0), run.run))
+    body = "\n".join("\n".join(_run(run)) for run in runs)
+    name = html.escape(title)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Gradient health: {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>Gradient health of {name}</h1>\n{_overview(runs)}\n{body}\n"
+        f'<p class="dim">tb_gradients {__version__}</p>\n</body>\n</html>\n'
+    )
+
+
+def _overview(runs: list[RunReport]) -> str:
+    rows = "".join(
+        f'<tr><td><b class="{run.verdict}">{run.verdict}</b></td>'
+        f'<td><a href="#{_anchor(run.run)}">{html.escape(_name(run))}</a></td>'
+        f"<td>{html.escape(', '.join(dict.fromkeys(flag.rule for flag in run.flags)))}</td></tr>"
+        for run in runs
+    )
+    head = "<tr><th>Verdict</th><th>Run</th><th>Flags</th></tr>"
+    return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def _run(run: RunReport) -> Iterator[str]:
+    yield f'<section id="{_anchor(run.run)}">'
+    yield f'<h2><b class="{run.verdict}">{run.verdict}</b> {html.escape(_name(run))}</h2>'
+    steps = "" if run.first_step is None else f"steps {run.first_step} to {run.last_step}, "
+    yield f'<p class="dim">{steps}{run.frames} frames, {len(run.variables)} variables</p>'
+    for flag in run.flags:
+        yield from _flag(flag)
+    for problem in run.errors:
+        yield f"<p>Not complete: {html.escape(str(problem))}</p>"
+    yield "</section>"
+
+
+def _flag(flag: Flag) -> Iterator[str]:
+    label = flag.severity.label
+    since = f"since step {flag.first_step}"
+    if not flag.open:
+        since = f"steps {flag.first_step} to {flag.last_step}, over now"
+    yield f'<article class="{label}">'
+    yield f'<h3><b class="{label}">{label}</b>: {html.escape(flag.rule)}, {since}</h3>'
+    yield f"<p>{_text(flag.summary)}</p>"
+    if flag.variables:
+        listed = ", ".join(f"<code>{html.escape(path)}</code>" for path in flag.variables)
+        yield f"<p>Variables: {listed}</p>"
+    if flag.evidence:
+        rows = "".join(_evidence(item) for item in flag.evidence)
+        head = "<tr><th>Evidence</th><th>Value</th><th>Threshold</th></tr>"
+        yield f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    causes = [f"{c.id} ({c.confidence:.0%}): {c.summary}" for c in flag.causes]
+    for title, items in (
+        ("Causes", causes),
+        ("Try", flag.fixes),
+        ("Follows from it", flag.follow_ups),
+    ):
+        if items:
+            listed = "".join(f"<li>{_text(item)}</li>" for item in items)
+            yield f"<p>{title}:</p><ul>{listed}</ul>"
+    yield "</article>"
+
+
+def _evidence(item: Evidence) -> str:
+    value = "not measured" if math.isnan(item.value) else f"{item.value:.4g}"
+    threshold = "" if item.threshold is None else f"{item.threshold:.4g}"
+    return (
+        f"<tr><td>{html.escape(item.name)}</td>"
+        f'<td class="number">{value}</td><td class="number">{threshold}</td></tr>'
+    )
+
+
+def _text(text: str) -> str:
+    """A sentence, what stands in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
+def _name(run: RunReport) -> str:
+    return "this folder" if run.run == "." else run.run
+
+
+def _anchor(run: str) -> str:
+    return "run-" + re.sub(r"[^A-Za-z0-9_-]", lambda match: f".{ord(match[0]):x}", run)
+
+
+def junit_document(report: Report, fail_on: Severity | None) -> str:
+    """The report as JUnit XML: a test case per run, a failure per flag from ``fail_on`` on.
+
+    A run without a frame is an error. Milder flags, and all with ``fail_on=None``, go to the
+    test case's output.
+    """
+    suite = ElementTree.Element("testsuite", name="tb-gradients")
+    failures = errors = 0
+    for run in report.runs:
+        case = ElementTree.SubElement(
+            suite, "testcase", name=_printable(run.run), classname="gradient_health", time="0"
+        )
+        failed = [f for f in run.flags if fail_on is not None and f.severity >= fail_on]
+        failures += bool(failed)
+        for flag in failed:
+            failure = ElementTree.SubElement(
+                case,
+                "failure",
+                type=f"{flag.severity.label}.{flag.rule}",
+                message=_printable(flag.summary),
+            )
+            failure.text = _printable(_plain(flag))
+        if not run.frames:
+            errors += 1
+            told = "; ".join(str(problem) for problem in run.errors) or "no frames"
+            ElementTree.SubElement(case, "error", type="no_frames", message=_printable(told))
+        rest = [str(flag) for flag in run.flags if flag not in failed]
+        rest += [str(problem) for problem in run.errors if run.frames]
+        if rest:
+            ElementTree.SubElement(case, "system-out").text = _printable("\n".join(rest))
+    suite.set("tests", str(len(report.runs)))
+    suite.set("failures", str(failures))
+    suite.set("errors", str(errors))
+    suite.set("skipped", "0")
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _plain(flag: Flag) -> str:
+    lines = [str(flag)]
+    if flag.variables:
+        lines.append(f"variables: {', '.join(flag.variables)}")
+    for item in flag.evidence:
+        limit = "" if item.threshold is None else f" (threshold {item.threshold:.4g})"
+        lines.append(f"evidence: {item.name} {item.value:.4g}{limit}")
+    lines += [f"cause: {c.id} ({c.confidence:.0%}): {c.summary}" for c in flag.causes]
+    lines += [f"try: {fix}" for fix in flag.fixes]
+    lines += [f"follows: {symptom}" for symptom in flag.follow_ups]
+    return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that XML 1.0 cannot hold (a variable's name may)."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "?", text)
