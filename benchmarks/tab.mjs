@@ -14,37 +14,35 @@
 // Needs the packages of frontend/ (npm ci), a Chromium (variable CHROMIUM: another one than
 // /usr/bin/chromium), and a Python with TensorBoard and this project (variable PYTHON).
 
-import { spawn } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { createServer } from "node:net";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { spawn } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
+import { availableParallelism, loadavg } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-const require = createRequire(
-  new URL("../frontend/package.json", import.meta.url),
-);
-const { chromium } = require("playwright-core");
+const require = createRequire(new URL('../frontend/package.json', import.meta.url));
+const { chromium } = require('playwright-core');
 
 const PATIENCE = 180_000;
-const ROUNDS = Number(process.env.ROUNDS ?? 3);
-const FIRST_PICTURE = "gradient-health:first-picture";
+const ROUNDS = 3;
+const FIRST_PICTURE = 'gradient-health:first-picture';
 const HEALTH = {
-  deep: "1,000 x 1,000",
-  wide: "5,000 x 200",
-  many: "20 runs of 200 x 500",
+  deep: '1,000 x 1,000',
+  wide: '5,000 x 200',
+  many: '20 runs of 200 x 500',
 };
 
 const args = process.argv.slice(2);
-const at = args.indexOf("--json");
+const at = args.indexOf('--json');
 const json = at < 0 ? null : args.splice(at, 2)[1];
 const [folder, ...names] = args;
-if (!folder)
-  throw new Error("Say where the runs are: node benchmarks/tab.mjs DIR");
+if (!folder) throw new Error('Say where the runs are: node benchmarks/tab.mjs DIR');
 
 async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => probe.once("listening", resolve));
+  const probe = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => probe.once('listening', resolve));
   const { port } = probe.address();
   await new Promise((resolve) => probe.close(resolve));
   return port;
@@ -55,25 +53,15 @@ async function withTensorBoard(logdir, ready, measure) {
   const port = await freePort();
   const address = `http://127.0.0.1:${port}/`;
   const server = spawn(
-    process.env.PYTHON ?? "python",
-    [
-      "-m",
-      "tensorboard.main",
-      "--logdir",
-      logdir,
-      "--host",
-      "127.0.0.1",
-      "--port",
-      String(port),
-    ],
-    { stdio: "ignore" },
+    process.env.PYTHON ?? 'python',
+    ['-m', 'tensorboard.main', '--logdir', logdir, '--host', '127.0.0.1', '--port', String(port)],
+    { stdio: 'ignore' },
   );
   try {
     const deadline = Date.now() + PATIENCE;
     for (;;) {
       if (await ready(address).catch(() => false)) break;
-      if (Date.now() > deadline)
-        throw new Error(`TensorBoard did not read ${logdir}`);
+      if (Date.now() > deadline) throw new Error(`TensorBoard did not read ${logdir}`);
       await sleep(500);
     }
     return await measure(address);
@@ -86,13 +74,8 @@ const fetchJson = async (address) => (await fetch(address)).json();
 
 /** All frames are there, and all runs are judged. */
 const healthReady = (frames) => async (address) => {
-  const { runs } = await fetchJson(
-    `${address}data/plugin/gradient_health/runs`,
-  );
-  return (
-    runs.length > 0 &&
-    runs.every((run) => run.frames === frames && run.verdict !== null)
-  );
+  const { runs } = await fetchJson(`${address}data/plugin/gradient_health/runs`);
+  return runs.length > 0 && runs.every((run) => run.frames === frames && run.verdict !== null);
 };
 
 const naiveReady = async (address) => {
@@ -111,23 +94,18 @@ async function openPage(browser) {
 
 /** CPU time in milliseconds of the longest task of the page's main thread while `act` runs. */
 async function longestTask(browser, page, act) {
-  await browser.startTracing(page, { categories: ["toplevel", "__metadata"] });
+  await browser.startTracing(page, { categories: ['toplevel', '__metadata'] });
   await act();
   await page.waitForTimeout(500);
   const { traceEvents } = JSON.parse(await browser.stopTracing());
   const mains = new Set(
     traceEvents
-      .filter(
-        ({ name, args }) =>
-          name === "thread_name" && args.name === "CrRendererMain",
-      )
+      .filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain')
       .map(({ pid, tid }) => `${pid} ${tid}`),
   );
   const tasks = traceEvents.filter(
     ({ name, pid, tid, tdur }) =>
-      name.endsWith("RunTask") &&
-      tdur !== undefined &&
-      mains.has(`${pid} ${tid}`),
+      name.endsWith('RunTask') && tdur !== undefined && mains.has(`${pid} ${tid}`),
   );
   return Math.max(0, ...tasks.map(({ tdur }) => tdur / 1000));
 }
@@ -135,13 +113,9 @@ async function longestTask(browser, page, act) {
 /** Bytes on the wire of every answer whose address matches, bodies only. */
 function countBytes(page, matches) {
   const answers = [];
-  page.on("requestfinished", (request) => {
+  page.on('requestfinished', (request) => {
     if (!matches(request.url())) return;
-    answers.push(
-      request
-        .sizes()
-        .then(({ responseBodySize }) => [request.url(), responseBodySize]),
-    );
+    answers.push(request.sizes().then(({ responseBodySize }) => [request.url(), responseBodySize]));
   });
   return async () => {
     const all = await Promise.all(answers);
@@ -152,12 +126,8 @@ function countBytes(page, matches) {
 async function measureHealth(browser, address) {
   const { context, page } = await openPage(browser);
   // The bundle itself comes from the cache for a year; data are what grows with a run.
-  const bytes = countBytes(page, (url) =>
-    /gradient_health\/(?!index\.js)/.test(url),
-  );
-  await page.goto(
-    `${address}#gradient_health&p.gradient_health.statistic=gradient_rms`,
-  );
+  const bytes = countBytes(page, (url) => /gradient_health\/(?!index\.js)/.test(url));
+  await page.goto(`${address}#gradient_health&p.gradient_health.statistic=gradient_rms`);
   const element = await page.waitForSelector("iframe[src*='plugin_entry']");
   const frame = await element.contentFrame();
   await frame.waitForFunction(
@@ -169,7 +139,7 @@ async function measureHealth(browser, address) {
     FIRST_PICTURE,
   );
   const transferred = await bytes();
-  await page.waitForLoadState("networkidle");
+  await page.waitForLoadState('networkidle');
   const interactions = await interact(browser, page, frame);
   const all = await bytes();
   await context.close();
@@ -178,72 +148,56 @@ async function measureHealth(browser, address) {
 
 /** What people do; of each the longest task. */
 async function interact(browser, page, frame) {
-  const cells = frame.locator("canvas.cells:visible").first();
+  const cells = frame.locator('canvas.cells:visible').first();
   const box = await cells.boundingBox();
   const middle = [box.x + box.width / 2, box.y + box.height / 2];
   const found = {};
   const doing = async (name, act) => {
     found[name] = await longestTask(browser, page, act);
   };
-  await frame
-    .locator("details.options > summary, .options summary")
-    .first()
-    .click();
-  await doing("open all modules", () =>
-    frame.getByRole("button", { name: "Open all" }).click(),
-  );
-  await page.keyboard.press("Escape");
+  await frame.locator('details.options > summary, .options summary').first().click();
+  await doing('open all modules', () => frame.getByRole('button', { name: 'Open all' }).click());
+  await page.keyboard.press('Escape');
   await page.mouse.move(...middle);
-  await doing("scroll", async () => {
+  await doing('scroll', async () => {
     for (let i = 0; i < 40; i++) await page.mouse.wheel(0, 300);
   });
-  await doing("move over cells", async () => {
+  await doing('move over cells', async () => {
     for (let i = 0; i < 40; i++) {
       await page.mouse.move(middle[0] - 200 + 10 * i, middle[1] - 100 + 4 * i);
     }
   });
-  await doing("zoom", async () => {
+  await doing('zoom', async () => {
     await page.mouse.move(...middle);
     await page.mouse.down();
     await page.mouse.move(middle[0] + 120, middle[1], { steps: 10 });
     await page.mouse.up();
   });
-  await doing("reset zoom", () => frame.locator("button.zoom").click());
-  await doing("change", () =>
-    frame.getByRole("button", { name: "Change", exact: true }).click(),
+  await doing('reset zoom', () => frame.locator('button.zoom').click());
+  await doing('change', () => frame.getByRole('button', { name: 'Change', exact: true }).click());
+  await doing('value', () => frame.getByRole('button', { name: 'Value', exact: true }).click());
+  await doing('statistic', () =>
+    frame.getByLabel('Statistic', { exact: true }).selectOption('update_ratio'),
   );
-  await doing("value", () =>
-    frame.getByRole("button", { name: "Value", exact: true }).click(),
-  );
-  await doing("statistic", () =>
-    frame.getByLabel("Statistic", { exact: true }).selectOption("update_ratio"),
-  );
-  await doing("step", async () => {
-    await frame.locator(".scroller").focus();
-    for (let i = 0; i < 20; i++) await page.keyboard.press("ArrowLeft");
+  await doing('step', async () => {
+    await frame.locator('.scroller').focus();
+    for (let i = 0; i < 20; i++) await page.keyboard.press('ArrowLeft');
   });
-  await doing("open a variable", () => page.mouse.click(...middle));
-  await doing("by depth", () =>
-    frame.getByRole("button", { name: "By depth" }).click(),
-  );
+  await doing('open a variable', () => page.mouse.click(...middle));
+  await doing('by depth', () => frame.getByRole('button', { name: 'By depth' }).click());
   return { interactions: found, busiest: Math.max(...Object.values(found)) };
 }
 
 /** TensorBoard's dashboard: until the first twelve of its 1,000 histograms are drawn. */
 async function measureNaive(browser, address) {
   const { context, page } = await openPage(browser);
-  const bytes = countBytes(page, (url) =>
-    url.includes("/data/plugin/histograms/"),
-  );
+  const bytes = countBytes(page, (url) => url.includes('/data/plugin/histograms/'));
   const start = performance.now();
   await page.goto(`${address}#histograms`);
-  await page
-    .locator("vz-histogram-timeseries svg path")
-    .first()
-    .waitFor({ state: "attached" });
+  await page.locator('vz-histogram-timeseries svg path').first().waitFor({ state: 'attached' });
   const first = performance.now() - start;
-  await page.waitForLoadState("networkidle");
-  const shown = await page.locator("vz-histogram-timeseries:visible").count();
+  await page.waitForLoadState('networkidle');
+  const shown = await page.locator('vz-histogram-timeseries:visible').count();
   const transferred = await bytes();
   await page.mouse.move(900, 500);
   const scroll = await longestTask(browser, page, async () => {
@@ -253,53 +207,41 @@ async function measureNaive(browser, address) {
   return { first, transferred, shown, busiest: scroll };
 }
 
-const middle = (values) =>
-  [...values].sort((a, b) => a - b)[values.length >> 1];
+const middle = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const milliseconds = (value) => `${Math.round(value)} ms`;
 const kilobytes = (value) => `${Math.round(value / 1000)} kB`;
 
 const FRAMES = { deep: 1000, wide: 200, many: 500 };
 const results = {};
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-dev-shm-usage'],
 });
-for (const name of names.length > 0
-  ? names
-  : [...Object.keys(HEALTH), "naive"]) {
+for (const name of names.length > 0 ? names : [...Object.keys(HEALTH), 'naive']) {
   const logdir = join(folder, name);
-  if (!existsSync(logdir))
-    throw new Error(`${logdir} is missing: python benchmarks/tab_runs.py`);
-  const naive = name === "naive";
+  if (!existsSync(logdir)) throw new Error(`${logdir} is missing: python benchmarks/tab_runs.py`);
+  const naive = name === 'naive';
   const ready = naive ? naiveReady : healthReady(FRAMES[name]);
   const rounds = await withTensorBoard(logdir, ready, async (address) => {
     const found = [];
     for (let round = 0; round < ROUNDS; round++) {
-      found.push(
-        await (naive ? measureNaive : measureHealth)(browser, address),
-      );
+      found.push(await (naive ? measureNaive : measureHealth)(browser, address));
     }
     return found;
   });
   results[name] = rounds;
-  console.log(
-    `\n${naive ? "TensorBoard histograms, 1,000 tags x 100 steps" : HEALTH[name]}`,
-  );
+  console.log(`\n${naive ? 'TensorBoard histograms, 1,000 tags x 100 steps' : HEALTH[name]}`);
   const [{ transferred, shown }] = rounds;
-  console.log(
-    `  first picture   ${rounds.map(({ first }) => milliseconds(first)).join(", ")}`,
-  );
-  console.log(
-    `  transferred     ${kilobytes(transferred)} for the first picture`,
-  );
-  if (naive) console.log(`  shown           ${shown} of 1,000 histograms`);
+  const tell = (what, value) => console.log(`  ${what.padEnd(18)}${value}`);
+  const load = (loadavg()[0] / availableParallelism()).toFixed(1);
+  const firsts = rounds.map(({ first }) => milliseconds(first)).join(', ');
+  tell('first picture', `${firsts} (load of the machine: ${load} per core)`);
+  tell('transferred', `${kilobytes(transferred)} for the first picture`);
+  if (naive) tell('shown', `${shown} of 1,000 histograms`);
   for (const act of Object.keys(rounds[0].interactions ?? {})) {
-    const longest = middle(rounds.map(({ interactions }) => interactions[act]));
-    console.log(`  ${act.padEnd(18)}${milliseconds(longest)}`);
+    tell(act, milliseconds(middle(rounds.map(({ interactions }) => interactions[act]))));
   }
-  console.log(
-    `  busiest         ${milliseconds(middle(rounds.map(({ busiest }) => busiest)))}`,
-  );
+  tell('longest task', milliseconds(middle(rounds.map(({ busiest }) => busiest))));
 }
 await browser.close();
 if (json) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`);

@@ -19,6 +19,9 @@ export interface Layer {
 }
 
 const TOP = 14;
+const SHORTEST_NAME = 16;
+/** Below this radius a shape is not seen, and thousands of squares are drawn faster. */
+const SPECK = 2;
 const DOCK = 20;
 /** Module names below the axis. */
 export const DEPTH_LABELS = 34;
@@ -64,8 +67,10 @@ function drawModules(
       context.fillStyle = palette.sunken;
       context.fillRect(from, 0, to - from, floor);
     }
-    const measure = (text: string): number => context.measureText(text).width;
     const middle = (from + to) / 2;
+    // Of a thousand modules few are named: those without room are not even measured.
+    if (middle < taken + 8 + SHORTEST_NAME / 2) return;
+    const measure = (text: string): number => context.measureText(text).width;
     const room = Math.min(to - from + 24, 2 * (middle - taken - 8));
     const text = shortName(label, measure, room);
     const half = measure(text) / 2;
@@ -177,6 +182,11 @@ function drawDots(
     if (Number.isNaN(value)) continue;
     const size = Math.max(1.5, Math.min(4.5, wide / 2.5));
     const middle = y(value);
+    if (size <= SPECK) {
+      context.fillStyle = colour;
+      context.fillRect(x - size, middle - size, 2 * size, 2 * size);
+      continue;
+    }
     context.beginPath();
     if (shape === 'diamond') {
       context.moveTo(x, middle - size - 1);
@@ -188,6 +198,6 @@ function drawDots(
     context.fillStyle = shape === 'ring' ? palette.surface : colour;
     context.strokeStyle = shape === 'ring' ? colour : palette.surface;
     context.fill();
-    if (size > 2) context.stroke();
+    context.stroke();
   }
 }

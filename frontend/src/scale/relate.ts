@@ -48,11 +48,14 @@ function middle({ low, high }: Grid, at: number): number {
 
 /** Every value against its variable's reference. */
 export function relateGrid(grid: Grid, references: Float32Array, relation: Relation): Grid {
+  const { rows } = grid;
   const relate = (values: Float32Array): Float32Array => {
     const found = new Float32Array(values.length);
-    for (let i = 0, row = 0; i < values.length; i++) {
-      found[i] = against(values[i] ?? Number.NaN, references[row] ?? Number.NaN, relation);
-      if (++row === grid.rows) row = 0;
+    for (let row = 0; row < rows; row++) {
+      const reference = references[row] ?? Number.NaN;
+      for (let i = row; i < values.length; i += rows) {
+        found[i] = against(values[i] ?? Number.NaN, reference, relation);
+      }
     }
     return found;
   };
