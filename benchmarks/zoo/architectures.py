@@ -133,6 +133,7 @@ def fused(
     activation: str = "relu",
     initializer: Any = "he_normal",
     bias: Any = "zeros",
+    before_head: Sequence[Callable[[], Any]] = (),
     head_initializer: Any = "glorot_uniform",
     **head_options: Any,
 ) -> Model:
@@ -146,6 +147,8 @@ def fused(
             bias_initializer=_initializer(bias),
             name=f"dense_{i}",
         )(x)
+    for make in before_head:
+        x = make()(x)
     return keras.Model(inputs, _head(x, data, head, head_initializer, **head_options))
 
 

@@ -577,7 +577,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "head-only-by-hand",
-        lambda r: r.but(loop="hand", apply="head", rate=0.1, steps=300),
+        lambda r: r.but(loop="hand", apply="head", rate=1e-2, steps=300),
         Expected(("frozen_weight",), ("update_not_applied",), HIDDEN),
         ("digits-narrow", "friedman-mlp", "circles-mlp"),
     ),
