@@ -85,17 +85,16 @@ def train_missing(
 
 
 def in_order(programs: Iterable[Program]) -> list[Program]:
-    """One of each fault and each twist first, then the second of each, and so on."""
+    """Twins first, as sick programs count only beside them; then one of each fault and each
+    twist, the second of each, and so on."""
     programs = sorted(programs, key=lambda p: hashlib.sha256(p.name.encode()).digest())
-    twins = {program.twin for program in programs}
+    dependents = collections.Counter(program.twin for program in programs if program.sick)
     seen: collections.Counter[str] = collections.Counter()
     ranked = []
     for program in programs:
         group = program.fault or program.name.partition("+")[2] or program.name
-        rank = seen[group]
-        if rank and not program.sick and program.name not in twins:
-            rank += 3
-        ranked.append((rank, program))
+        rank = seen[group] + (0 if program.sick else 2)
+        ranked.append((-dependents[program.name] or rank, program))
         seen[group] += 1
     return [program for _, program in sorted(ranked, key=lambda pair: pair[0])]
 

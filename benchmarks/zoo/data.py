@@ -351,11 +351,12 @@ def recall() -> Data:
 
 @_data
 def long_recall() -> Data:
-    """60 steps; the class is marked at the first one only."""
+    """40 steps; the class is marked at the first two only."""
     random = _random(10)
     y = random.integers(0, 4, SAMPLES)
-    x = 0.3 * random.standard_normal((SAMPLES, 60, 5))
+    x = 0.2 * random.standard_normal((SAMPLES, 40, 5))
     x[np.arange(SAMPLES), 0, y] += 3
+    x[np.arange(SAMPLES), 1, y] += 3
     return Data(_f32(x), y.astype(np.int32), "classes", 4)
 
 

@@ -174,10 +174,12 @@ BASES: dict[str, Recipe] = {
         "digit_rows", "transformer", {"blocks": 2}, rate=5e-3, target=0.6
     ),
     # reconstruction
-    "digits-autoencoder": Recipe("digit_pixels", "autoencoder", rate=1e-2, steps=300, target=0.25),
+    "digits-autoencoder": Recipe(
+        "digit_pixels", "autoencoder", {"activation": "elu"}, rate=5e-3, steps=300, target=0.4
+    ),
     "stripes-autoencoder": Recipe("moving_images", "conv_autoencoder", rate=5e-3, target=0.3),
     "long-recall-gru": Recipe(
-        "long_recall", "recurrent", {"cell": "gru"}, rate=1e-2, steps=300, target=0.5
+        "long_recall", "recurrent", {"cell": "gru", "units": 24}, rate=1e-2, steps=360, target=0.5
     ),
     # corrections to a frozen layer
     "digits-low-rank": Recipe("digits", "low_rank", rate=1e-2, target=0.7),
@@ -239,7 +241,9 @@ TWISTS: dict[str, tuple[Callable[[Recipe], Recipe], tuple[str, ...]]] = {
     "nadam": (lambda r: r.but(optimizer="Nadam"), ("cancer-mlp",)),
     "adafactor": (lambda r: r.but(optimizer="Adafactor", rate=3e-2, steps=300), ("digits-mlp",)),
     "ema": (
-        lambda r: r.but(optimizer_options={"use_ema": True, "ema_overwrite_frequency": 20}),
+        lambda r: r.but(
+            optimizer_options={"use_ema": True, "ema_overwrite_frequency": 20}, target=0.5
+        ),
         ("digits-mlp", "friedman-mlp"),
     ),
     # schedules
