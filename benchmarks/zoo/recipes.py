@@ -245,7 +245,7 @@ def _run(step: Any, monitor: Any, data: Data, recipe: Recipe) -> int:
     count = 0
     with monitor:
         for x, y in _batches(data, recipe):
-            monitor.step(loss=step(x, y))
+            monitor.step(loss=step(x, y), inputs=x, targets=y)
             count += 1
     return count
 
