@@ -609,7 +609,7 @@ FAULTS: tuple[Fault, ...] = (
         "float16-variables",
         lambda r: r.but(precision="float16", rate=r.rate / 10),
         Expected(("update_lost", "update_too_small"), ("low_precision",), KERNELS),
-        ("digits-mlp+slow-sgd"),
+        ("digits-mlp+slow-sgd",),
     ),
     Fault(
         "float16-adam",
