@@ -258,8 +258,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not scores:
         print("no training counts; see --recordings")
         return 1
-    for table in (rates_table, calibration_table, peers_table, faults_table):
+    for table in (rates_table, calibration_table, peers_table):
         print(f"\n{table(scores)}")
+    shown = (
+        scores if options.reveal else {half: s for half, s in scores.items() if half == HALVES[0]}
+    )
+    print(f"\n{faults_table(shown)}")
     print(f"\nDropped, as the outcome does not bear out the label: {len(dropped)}")
     for one, reason in dropped:
         print(f"  {one.name} (seed {one.seed}): {reason}")
