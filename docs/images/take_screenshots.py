@@ -1,15 +1,18 @@
-"""Take the README's picture of the tab, from real runs in a real TensorBoard.
+"""Take the pictures of the tab for README and manual, from real runs in a real TensorBoard.
 
     tb-gradients demo --logdir logs/tb_gradients_demo
-    python docs/images/take_screenshots.py logs/tb_gradients_demo          # light, for the README
-    python docs/images/take_screenshots.py LOGDIR --theme dark --to /tmp   # to look at
+    python docs/images/take_screenshots.py logs/tb_gradients_demo               # all of them
+    python docs/images/take_screenshots.py LOGDIR --only compare --to /tmp      # one, to look at
 
 Needs Playwright and Chromium, like the browser tests; the variable CHROMIUM names another one.
+For the picture "before and after" it trains the demo's deep network once more, repaired, which
+needs TensorFlow.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -19,24 +22,71 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
-RUN = "deep_sigmoid"
 SIZE = {"width": 1280, "height": 800}
 PATIENCE = 60_000
 """Milliseconds to wait for the server and for anything on the page."""
+SICK, FIXED, HEALTHY = "deep_sigmoid", "deep_relu", "healthy"
+VARIABLE = "digits/hidden_1/kernel"
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A view of the tab.
+
+    Attributes:
+        name: of the file, without theme and extension.
+        view: what the address says, in the tab's own words.
+        prepare: clicks before the picture is taken, on the tab's frame.
+        themes: in which ones it is taken.
+    """
+
+    name: str
+    view: dict[str, str]
+    prepare: Callable[[Any], None] = lambda tab: None
+    themes: tuple[str, ...] = ("light", "dark")
+
+
+def open_worst_flag(tab: Any) -> None:
+    tab.locator(".flag-head").first.click()
+    tab.locator(".value-table").first.wait_for()
+
+
+def open_rule(tab: Any) -> None:
+    open_worst_flag(tab)
+    tab.get_by_role("button", name="About this rule").click()
+    tab.locator("dialog.rule-card").wait_for()
+
+
+def scroll_to_histograms(tab: Any) -> None:
+    tab.locator(".panel-histogram canvas").first.wait_for()
+    tab.locator(".panel-histogram").first.scroll_into_view_if_needed()
+
+
+PICTURES = (
+    Picture("overview", {"run": SICK}),
+    Picture("gradient-health", {"run": SICK}, open_worst_flag),
+    Picture("healthy", {"run": HEALTHY}),
+    Picture("compare", {"run": SICK, "compare": FIXED}),
+    Picture("profile", {"run": SICK, "compare": FIXED, "view": "profile"}),
+    Picture("variable", {"run": SICK, "variable": VARIABLE}, scroll_to_histograms),
+    Picture("rule", {"run": SICK}, open_rule, themes=("light",)),
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("logdir", help="the folder that `tb-gradients demo` wrote to")
-    parser.add_argument("--run", default=RUN, help="the run to show (default: %(default)s)")
-    parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    parser.add_argument("--only", choices=[picture.name for picture in PICTURES])
     parser.add_argument("--to", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     arguments = parser.parse_args()
+    repair(pathlib.Path(arguments.logdir) / FIXED)
 
-    name = "gradient-health.png" if arguments.theme == "light" else "gradient-health-dark.png"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -50,22 +100,33 @@ def main() -> int:
     )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}/"
-        wait_for_runs(address)
-        take(address, arguments.run, arguments.theme, arguments.to / name)
+        wait_for_runs(address, SICK, FIXED, HEALTHY)
+        pictures = [p for p in PICTURES if arguments.only in (None, p.name)]
+        take(address, pictures, arguments.to)
     finally:
         server.terminate()
         server.wait(timeout=30)
-    print(f"{arguments.to / name} is written.")
     return 0
 
 
-def wait_for_runs(address: str) -> None:
-    """Until the back end lists runs."""
+def repair(folder: pathlib.Path) -> None:
+    """The demo's ten sigmoid layers as the tab advises: ReLU with He initialisation."""
+    if folder.exists():
+        return
+    from tb_gradients import demo
+
+    print("Training the repaired network ...", flush=True)
+    demo._fit(demo._model([32] * 10, kernel_initializer="he_normal"), str(folder))
+
+
+def wait_for_runs(address: str, *names: str) -> None:
+    """Until the back end lists these runs."""
     deadline = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{address}data/plugin/gradient_health/runs") as answer:
-                if b'"run":' in answer.read():
+                content = answer.read().decode()
+                if all(f'"run":"{name}"' in content for name in names):
                     return
         except urllib.error.URLError:
             pass
@@ -73,23 +134,31 @@ def wait_for_runs(address: str) -> None:
     raise TimeoutError("TensorBoard lists no runs; was `tb-gradients demo` run on that folder?")
 
 
-def take(address: str, run: str, theme: str, path: pathlib.Path) -> None:
-    """Open the tab on a run and its worst flag, and save what is seen."""
+def take(address: str, pictures: list[Picture], folder: pathlib.Path) -> None:
+    """Open each view in each theme, and save what is seen."""
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=browser_path, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        page = browser.new_page(viewport=SIZE, color_scheme=theme)
-        page.set_default_timeout(PATIENCE)
-        dark = "?darkMode=true" if theme == "dark" else ""
-        page.goto(f"{address}{dark}#gradient_health&p.gradient_health.run={run}")
-        tab = page.frame_locator("iframe").first
-        tab.locator(".flag").first.wait_for()
-        tab.locator(".flag").first.click()
-        tab.locator("canvas").first.wait_for()
-        page.wait_for_timeout(2000)  # TensorBoard's fonts, and the last drawing
-        page.screenshot(path=path)
+        for picture in pictures:
+            for theme in picture.themes:
+                page = browser.new_page(viewport=SIZE, color_scheme=theme)
+                page.set_default_timeout(PATIENCE)
+                dark = "?darkMode=true" if theme == "dark" else ""
+                keys = "".join(
+                    f"&p.gradient_health.{key}={quote(text)}" for key, text in picture.view.items()
+                )
+                page.goto(f"{address}{dark}#gradient_health{keys}")
+                tab = page.frame_locator("iframe").first
+                tab.locator(".verdict").first.wait_for()
+                tab.locator(".pane-middle canvas:visible").first.wait_for()
+                picture.prepare(tab)
+                page.wait_for_timeout(2500)  # TensorBoard's fonts, and the last drawing
+                path = folder / f"{picture.name}{'' if theme == 'light' else '-dark'}.png"
+                page.screenshot(path=path)
+                print(f"{path} is written.", flush=True)
+                page.close()
         browser.close()
 
 

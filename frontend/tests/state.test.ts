@@ -138,6 +138,25 @@ describe('the tab', () => {
     expect(readings).toBe(2);
   });
 
+  it('waits for verdicts, but not for ever', async () => {
+    vi.useFakeTimers();
+    try {
+      let asked = 0;
+      const unjudged = JSON.stringify({ runs: [{ run: 'broken', frames: 3, verdict: null }] });
+      start({}, ((address: string) => {
+        if (address !== './runs') return Promise.resolve(new Response('{}', { status: 404 }));
+        asked += 1;
+        return Promise.resolve(new Response(unjudged));
+      }) as typeof fetch);
+      await vi.advanceTimersByTimeAsync(10_000);
+      expect(asked).toBeGreaterThan(2);
+      await vi.advanceTimersByTimeAsync(300_000);
+      expect(asked).toBeLessThan(25);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('asks for numbers of the very state it shows', async () => {
     const asked: string[] = [];
     const client = createClient(((address: string) => {

@@ -6,6 +6,7 @@ the browser tests are skipped, and say so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,7 +20,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote, unquote
 
+import made_up_runs
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -57,7 +60,7 @@ class Server:
         deadline = time.monotonic() + PATIENCE / 1000
         while time.monotonic() < deadline:
             runs = {run["run"]: run["frames"] for run in self.get("runs")["runs"]}
-            if all(runs.get(name, 0) >= frames for name in names):
+            if all(runs.get(name, -1) >= frames for name in names):
                 return
             time.sleep(0.2)
         raise TimeoutError(f"TensorBoard never showed {names} with {frames} frames")
@@ -80,10 +83,9 @@ def browser() -> Iterator[Any]:
         instance.close()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One TensorBoard per test module, on an empty folder. Reloads its data every second."""
-    logdir = tmp_path_factory.mktemp("logs")
+@contextlib.contextmanager
+def tensorboard(logdir: pathlib.Path, *options: str) -> Iterator[Server]:
+    """A TensorBoard on a folder, until the block ends. Reloads its data every second."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -91,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process = subprocess.Popen(
         [
             sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir),
-            "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "1",
+            "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "1", *options,
         ],
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -104,6 +106,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.terminate()
         process.wait(timeout=30)
         log.close()
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of runs that most tests look at, and none changes."""
+    folder = tmp_path_factory.mktemp("gallery")
+    made_up_runs.write_healthy(folder / "healthy")
+    made_up_runs.write_sick(folder / "sick")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(gallery: pathlib.Path) -> Iterator[Server]:
+    """One TensorBoard for all of them; a module with runs of its own has a server of its own."""
+    with tensorboard(gallery) as running:
+        running.wait_for_runs("healthy", "sick", frames=271)
+        yield running
 
 
 def wait_until_it_answers(
@@ -137,8 +156,10 @@ class Tab:
                  console.error('policy: ' + event.violatedDirective + ' ' + event.blockedURI))"""
         )
 
-    def open(self, *, link: str = "", dark: bool = False) -> Tab:
+    def open(self, *, dark: bool = False, **view: str) -> Tab:
+        """At an address that holds all of ``view``, in the words of the tab itself."""
         query = "?darkMode=true" if dark else ""
+        link = "".join(f"&p.gradient_health.{key}={quote(text)}" for key, text in view.items())
         self.page.goto(f"{self.address}{query}#gradient_health{link}")
         return self
 
@@ -166,8 +187,6 @@ class Tab:
 
     def link(self) -> dict[str, str]:
         """What the address of TensorBoard's page keeps for us."""
-        from urllib.parse import unquote
-
         prefix = "p.gradient_health."
         parts = [part.partition("=") for part in self.page.url.partition("#")[2].split("&")]
         return {
@@ -182,11 +201,21 @@ class Tab:
             self.complaints.append(f"{message.type}: {message.text}")
 
 
-@pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Tab]:
-    """A fresh page; at the end of the test nothing may have complained."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    tab = Tab(context.new_page(), server.address)
-    yield tab
+@pytest.fixture(scope="session")
+def window(browser: Any) -> Iterator[Any]:
+    """What all pages share: TensorBoard's own scripts are fetched and compiled only once."""
+    context = browser.new_context()
+    yield context
     context.close()
+
+
+@pytest.fixture
+def tab(window: Any, server: Server) -> Iterator[Tab]:
+    """A fresh page; at the end of the test nothing may have complained."""
+    tab = Tab(window.new_page(), server.address)
+    tab.page.set_viewport_size({"width": 1280, "height": 720})
+    yield tab
+    # What TensorBoard and the tab keep for the next visit is not for the next test.
+    tab.page.evaluate("localStorage.clear()")
+    tab.page.close()
     assert tab.complaints == []

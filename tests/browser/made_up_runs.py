@@ -232,6 +232,32 @@ def write_sick(folder: pathlib.Path, last: int = 3000) -> VariableTable:
     return table
 
 
+def large_network(layers: int) -> VariableTable:
+    """Blocks of ten Dense layers, two variables each."""
+    variables = []
+    for layer in range(layers):
+        module = f"tower/block_{layer // 10}"
+        for role, shape in (("kernel", (64, 64)), ("bias", (64,))):
+            variables.append(
+                Variable(f"{module}/dense_{layer}/{role}", shape, module=module, role=role,
+                         layer_class="Dense", activation="relu", units=64, optimizer="Adam")
+            )  # fmt: skip
+    return VariableTable(tuple(variables), RunContext(optimizer="Adam"))
+
+
+def write_large(folder: pathlib.Path, layers: int = 2500, frames: int = 40) -> VariableTable:
+    """Twice as many variables as layers, one of which is flagged."""
+    table = large_network(layers)
+    sick = table.paths[-4]
+    flag = Flag(
+        "disconnected_gradient", Severity.WARNING, (sick,), 0, frames - 1, True,
+        f"The gradient of {sick} is None at every step: the loss does not depend on it.",
+        (Evidence("none_step_share", 1.0, 1.0),),
+    )  # fmt: skip
+    recordings.write_run(folder, table, recordings.make_frames(table, range(frames)), flags=[flag])
+    return table
+
+
 def write_more(folder: pathlib.Path, after: int, last: int) -> None:
     """More frames of a sick run, as a training that goes on appends them."""
     table = network()
@@ -246,6 +272,7 @@ def main(arguments: Sequence[str]) -> None:
     logdir = pathlib.Path(arguments[0])
     write_healthy(logdir / "healthy")
     write_sick(logdir / "sick")
+    write_large(logdir / "large")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import {
 import type { Store } from './store';
 
 const POLL_MILLISECONDS = 3000;
+const VERDICT_PATIENCE = 20;
 /** Up to so many numbers of a statistic are read as they are: half a megabyte. */
 const EXACT_NUMBERS = 120_000;
 /** Of a larger run as many as a screen can show. */
@@ -64,6 +65,9 @@ export function createLoader(
   /** What each slot was last asked for, as a list of values to compare. */
   const wanted = new Map<Slot, readonly unknown[]>();
   let poll: ReturnType<typeof setTimeout> | undefined;
+  /** Runs without a verdict at the last answer, and how often they have been the same ones. */
+  let unjudged = '';
+  let asked = 0;
 
   function load(
     slot: Slot,
@@ -108,8 +112,12 @@ export function createLoader(
 
   async function readRuns(): Promise<(state: State) => Partial<State>> {
     const [runs, order] = await Promise.all([client.runs(), hostRuns()]);
-    // Nothing yet, or verdicts that the server still works on.
-    if (runs.length === 0 || runs.some(({ verdict }) => verdict === null)) askAgainLater();
+    // Nothing yet, or verdicts that the server still works on. A run that cannot be read
+    // never gets one.
+    const pending = runs.filter(({ verdict }) => verdict === null).map(({ run }) => run);
+    asked = pending.join('\n') === unjudged ? asked + 1 : 0;
+    unjudged = pending.join('\n');
+    if (runs.length === 0 || (pending.length > 0 && asked < VERDICT_PATIENCE)) askAgainLater();
     return ({ selectedRun, compareRun }) => {
       const known = (name: string | null): boolean => runs.some(({ run }) => run === name);
       return {

@@ -119,9 +119,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       statistic,
       encoding.element,
       filter,
-      h('span', { class: 'spacer' }),
-      reset,
-      options.element,
+      h('span', { class: 'controls-end' }, reset, options.element),
     ),
     meaning,
   );

@@ -45,6 +45,8 @@ import { runName } from './runs';
 
 /** A flag of more variables than this names the first ones and counts the rest. */
 const NAMED_VARIABLES = 8;
+/** Room for the outline of a card. */
+const CARD_EDGE = 3;
 /** More flags than this can be filtered by rule and variable. */
 const MANY_FLAGS = 4;
 
@@ -143,9 +145,10 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
 /** Scroll the list alone, and no further than the card's own head: what is above stays. */
 function revealIn(list: HTMLElement, card: Element): void {
   const [frame, box] = [list.getBoundingClientRect(), card.getBoundingClientRect()];
-  if (box.top < frame.top) list.scrollTop += box.top - frame.top;
+  const above = box.top - frame.top - CARD_EDGE;
+  if (above < 0) list.scrollTop += above;
   else if (box.bottom > frame.bottom)
-    list.scrollTop += Math.min(box.top - frame.top, box.bottom - frame.bottom);
+    list.scrollTop += Math.min(above, box.bottom - frame.bottom + CARD_EDGE);
 }
 
 interface FlagFilterView {
@@ -318,16 +321,17 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
       ),
       h('span', { class: 'flag-summary' }, flag.summary),
       !open && variableLine(flag),
+      !open && flag.open && outlook(flag, rules),
       other && h('span', { class: 'flag-elsewhere' }, elsewhere(flag, other)),
     ),
     open &&
       h(
         'div',
         { class: 'flag-details', id: details },
-        variableList(flag, variable, actions),
-        evidenceTable(flag.evidence, run, actions),
         causeList(flag.causes, rules),
         fixList(flag.fixes),
+        evidenceTable(flag.evidence, run, actions),
+        variableList(flag, variable, actions),
         h(
           'button',
           {
@@ -343,6 +347,25 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
       ),
   );
 }
+
+/** Why, and what to change, in a line each: the details are one click away. */
+function outlook(flag: Flag, rules: RuleBook | null): Child {
+  const [cause] = flag.causes;
+  const fix = firstLine(flag.fixes[0] ?? '');
+  return [
+    cause &&
+      h(
+        'span',
+        { class: 'flag-outlook' },
+        h('b', {}, 'Why: '),
+        `${rules?.causes.get(cause.id)?.title ?? title(cause.id)} (${formatShare(cause.confidence)})`,
+      ),
+    fix !== '' && h('span', { class: 'flag-outlook' }, h('b', {}, 'Try: '), prose(fix)),
+  ];
+}
+
+/** Up to the first line break outside of code; a block of code is for the details. */
+const firstLine = (fix: string): string => (fix.split(/\n|```/)[0] ?? '').trim();
 
 function elsewhere(flag: Flag, other: Run): string {
   const same = other.flags.find((candidate) => isSameTrouble(flag, candidate));

@@ -16,7 +16,7 @@ import type { View } from './view';
 const MANY_RUNS = 4;
 
 const ORDER_NAMES: Readonly<Record<RunOrder, string>> = {
-  tensorboard: 'TensorBoard’s order',
+  tensorboard: 'Oldest first',
   verdict: 'Worst first',
   name: 'By name',
 };
@@ -35,7 +35,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
   );
   const filter = h('input', {
     type: 'search',
-    placeholder: 'Filter runs (regex)',
+    placeholder: 'Filter (regex)',
     'aria-label': 'Filter runs by regular expression',
     oninput: () => {
       actions.setRunFilter(filter.value);

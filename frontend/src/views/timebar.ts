@@ -6,6 +6,7 @@ import { formatCount, plural } from '../scale/format';
 import type { Actions } from '../store/actions';
 import { shownFrame, shownFrames } from '../store/selectors';
 import type { StepRange } from '../store/state';
+import { icon } from './icons';
 import type { View } from './view';
 
 export function createTimebar(parent: HTMLElement, actions: Actions): View {
@@ -62,10 +63,11 @@ export function createTimebar(parent: HTMLElement, actions: Actions): View {
       ].join(' · ');
       zoom.hidden = range === null;
       if (range) {
-        fill(zoom, `Steps ${formatCount(range[0])}–${formatCount(range[1])} `, '✕');
-        zoom.setAttribute(
-          'aria-label',
-          `Zoomed to steps ${range[0]} to ${range[1]}: show all steps`,
+        fill(
+          zoom,
+          `Steps ${formatCount(range[0])}–${formatCount(range[1])}`,
+          icon('close'),
+          h('span', { class: 'visually-hidden' }, ': show all steps'),
         );
       }
     },

@@ -1,0 +1,55 @@
+"""5,000 variables, and the other one of TensorBoard's two loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import made_up_runs
+import pytest
+from conftest import Server, tensorboard
+
+expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With TensorBoard's Python loader; in all other tests it takes the other, if it has one."""
+    logdir = tmp_path_factory.mktemp("logs")
+    made_up_runs.write_large(logdir / "large")
+    made_up_runs.write_sick(logdir / "sick")
+    with tensorboard(logdir, "--load_fast=false") as running:
+        running.wait_for_runs("large", frames=40)
+        running.wait_for_runs("sick", frames=271)
+        yield running
+
+
+def test_the_python_loader_shows_the_same_frames(tab: Any) -> None:
+    tab.open(run="sick")
+    expect(tab.find(".verdict")).to_have_text(
+        "2 critical, 3 warnings, 1 info in 23 variables, 271 frames over 3,001 steps"
+    )
+    expect(tab.find(".head .note")).to_have_count(0)
+
+
+def test_of_5000_variables_only_the_rows_in_view_exist(tab: Any) -> None:
+    tab.open(run="large")
+    expect(tab.find(".verdict")).to_contain_text("1 warning in 5,000 variables")
+    expect(tab.find(".label").first).to_be_visible()
+    tab.find(".options .popup-button").click()
+    tab.find("button", has_text="Open all").click()
+    tab.wait_until(lambda: tab.run("document.querySelector('.rows').clientHeight") > 5000 * 20)
+    assert tab.find(".label").count() < 100
+    tab.run("document.querySelector('.scroller').scrollTop = 1e9")
+    expect(tab.find(".label[title$='dense_2499/bias']")).to_be_in_viewport()
+    assert tab.find(".label").count() < 100
+
+
+def test_one_of_5000_variables_is_found_by_its_flag_and_by_a_pattern(tab: Any) -> None:
+    tab.open(run="large")
+    tab.find(".flag-head").click()
+    expect(tab.find(".label[aria-selected='true']")).to_be_in_viewport()
+    expect(tab.find(".inspector h2")).to_have_text("tower/block_249/dense_2498/kernel")
+    tab.find(".row-filter").fill("dense_77/k")
+    expect(tab.find(".label-module .label-text")).to_have_text("tower/block_7")
