@@ -1,0 +1,68 @@
+"""Zoom, layer profile and forms of the histograms, by pointer and by keyboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import made_up_runs
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.browser
+
+SICK = "&p.gradient_health.run=sick"
+KERNEL = "encoder/block_1/conv/kernel"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs(server: Any) -> None:
+    made_up_runs.write_sick(server.logdir / "sick")
+    server.wait_for_runs("sick", frames=271)
+
+
+def test_dragging_over_the_cells_zooms_and_pressing_twice_shows_all(tab: Any) -> None:
+    tab.open(link=SICK)
+    cells = tab.find("canvas.cells:visible")
+    expect(tab.find(".verdict")).to_contain_text("critical")
+    box = cells.bounding_box()
+    y = box["y"] + 120
+    tab.page.mouse.move(box["x"] + 100, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + 250, y, steps=5)
+    expect(tab.find(".brush")).to_be_visible()
+    tab.page.mouse.up()
+    expect(tab.find("button.zoom")).to_be_visible()
+    first, last = map(int, tab.link()["zoom"].split("-"))
+    assert 0 < first < last < 3000
+
+    cells.dblclick(position={"x": 200, "y": 120})
+    expect(tab.find("button.zoom")).to_be_hidden()
+
+
+def test_zoom_is_reached_by_keyboard(tab: Any) -> None:
+    tab.open(link=f"{SICK}&p.gradient_health.step=300")
+    tab.find("canvas.cells:visible").wait_for()
+    tab.find(".scroller").focus()
+    tab.page.keyboard.press("+")
+    expect(tab.find("button.zoom")).to_be_visible()
+    tab.page.keyboard.press("0")
+    expect(tab.find("button.zoom")).to_be_hidden()
+
+
+def test_the_profile_tells_the_slope_and_is_walked_by_keyboard(tab: Any) -> None:
+    tab.open(link=f"{SICK}&p.gradient_health.view=profile&p.gradient_health.step=1000")
+    expect(tab.find(".profile-slope")).to_contain_text("From layer to layer towards the input: ÷")
+    tab.find(".profile-canvas").focus()
+    tab.page.keyboard.press("Home")
+    expect(tab.find(".profile [aria-live]")).to_contain_text(KERNEL)
+    expect(tab.find(".profile [aria-live]")).to_contain_text("step 1,000")
+    tab.page.keyboard.press("Enter")
+    expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+
+
+def test_histograms_stand_behind_each_other_and_choose_their_step(tab: Any) -> None:
+    tab.open(link=f"{SICK}&p.gradient_health.variable={KERNEL}")
+    tab.find(".panel-histogram").get_by_role("button", name="Ridges").click()
+    ridges = tab.find(".panel-histogram[data-form='ridges'] canvas")
+    ridges.click(position={"x": 200, "y": 41})
+    expect(tab.find(".step-bar h3")).to_have_text("At step 0")
