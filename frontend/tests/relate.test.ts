@@ -58,6 +58,16 @@ describe('a change', () => {
     expect([...high]).toEqual([10, 1, NaN]);
   });
 
+  it('is marked where either run was not finite', () => {
+    const strip = (...marks: number[]) => ({
+      low: floats(1, 1, 1),
+      high: floats(1, 1, 1),
+      marked: Uint8Array.from(marks),
+    });
+    const { marked } = relateStrips(strip(1, 0, 0), strip(0, 1, 0), 'ratio');
+    expect([...marked]).toEqual([1, 1, 0]);
+  });
+
   it('has "the same" in the middle of its scale', () => {
     const ratio = fitRelation('ratio', floats(0.02, 1, 30, 0, Infinity, NaN));
     expect(ratio).toEqual({ kind: 'ratio', low: 0.01, high: 100 });

@@ -80,7 +80,8 @@ export function relateStrips(strip: Strip, reference: Strip, relation: Relation)
   return {
     low: low.map((value, x) => Math.min(value, high[x] ?? Number.NaN)),
     high: high.map((value, x) => Math.max(value, low[x] ?? Number.NaN)),
-    marked: strip.marked,
+    // Not finite in either run: no difference could say more.
+    marked: strip.marked.map((mark, x) => mark | (reference.marked[x] ?? 0)),
   };
 }
 
