@@ -38,7 +38,8 @@ class NotLearning(Rule):
     Definition: after at least 100 steps the median loss of the last 30 % of them is less than 1
     % below that of the part before, or no better than the loss of the best constant prediction
     (entropy of the classes, variance of the targets). AUTOTRAINER waits for 30 % of the epochs
-    in the same way. A warning only where that level is known, so that "flat" means "guessing".
+    in the same way. A warning only where that level is known, so that "flat" means "guessing";
+    and, where no cause is seen, after 400 steps only.
 
     Try:
     * Overfit 32 samples first: if that fails, the model, the loss or the update is wrong; if it
@@ -90,6 +91,7 @@ class NotLearning(Rule):
     steps = Threshold(
         100, "twice what the loss needs to be judged: hard tasks begin with a plateau"
     )
+    plateau = Threshold(400, "hard tasks of small size leave their plateau within as many steps")
     moved = Threshold(
         0.2, "relative step times steps: weights that moved less are those of the start"
     )
@@ -108,11 +110,10 @@ class NotLearning(Rule):
         near = near and not learning.hopeful
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
         # Far above guessing, but no worse than at the start: it may be on its way down.
-        if (
-            learning.worse
-            or (learning.guessing and slow)
-            or (near and self._had_its_chance(window))
-        ):
+        near = near and self._had_its_chance(window)
+        # A plateau at the start is what hard tasks look like: without a second symptom, wait.
+        near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
+        if learning.worse or (learning.guessing and slow) or near:
             severity = Severity.WARNING
         return Detection.of_run(window.first_step, severity)
 

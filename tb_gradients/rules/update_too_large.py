@@ -71,7 +71,8 @@ class UpdateTooLarge(Rule):
             return none  # cheap, and where healthy runs end
         learning = window.learning
         broken = self._broken(window)
-        if learning.learning and not broken:
+        falls = learning.learning or learning.now < learning.start / 2
+        if falls and not broken:
             return none
         ratio = window.statistic("update_ratio")[:, kernels]
         known: BoolArray = np.isfinite(ratio).sum(axis=1) > 0

@@ -70,6 +70,7 @@ class UpdateTooSmall(Rule):
     updates_when_absurd = Threshold(20, "rounding needs no statistics, only no accident")
     frames = Threshold(3, "a median of fewer says nothing, where only every tenth step is logged")
     kernels = Threshold(0.5, "the share of the model's kernels that must be slow: a step size is")
+    little_learnt = Threshold(0.8, "of the loss of guessing: four fifths are still to be learnt")
     absurd_step = Threshold(
         1e-6, "‖update‖ / ‖gradient‖ no published recipe uses, for any optimizer (SGD: 1e-4 up)"
     )
@@ -93,14 +94,17 @@ class UpdateTooSmall(Rule):
         severity = np.full(small.shape, int(Severity.INFO))
         reach = window.last_frames(self.updates, self.frames, updates)
         tiny = self._step_is_tiny(window)
-        if reach is not None and not window.learning.learning:
+        learning = window.learning
+        # What fell a little before the steps became nothing is not what there is to learn.
+        little = learning.learning and learning.now > self.little_learnt * learning.guess
+        if reach is not None and (little or not learning.learning):
             # Some slow kernels among others that move have a disease of their own: a gradient
             # that vanishes, a weight that is not updated.
             slow = small & _mostly((ratio < self.ratio) & known, known, reach)
             slow &= (ratio[-1] > 0) | tiny
             if slow.sum() >= self.kernels * judged.sum():
                 sick |= slow
-            if window.learning.stuck:
+            if learning.stuck or little:
                 severity[:] = int(Severity.WARNING)
         reach = window.last_frames(self.updates_when_absurd, self.frames, updates)
         if reach is not None:

@@ -17,6 +17,7 @@ from tb_gradients.rules.diagnosis import (
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
+SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 TYPICAL_SLOPE = {"tanh": 0.8, "sigmoid": 0.24, "relu": 0.7}
 """Mean slope for inputs of a standard deviation of 0.5; for relu the root of one half."""
 
@@ -124,7 +125,7 @@ class VanishingGradient(Rule):
             return faded
         for row, variable in enumerate(window.table.variables):
             steps = variable.facts.get("time_steps", "")
-            simple = variable.layer_class == "SimpleRNN" and variable.role == "recurrent_kernel"
+            simple = variable.layer_class in SIMPLE_CELLS and variable.role == "recurrent_kernel"
             if simple and window.rows.judged[row] and steps.isdecimal():
                 faded[row] = self._kept(window, row) ** int(steps) < self.ratio
         return faded
@@ -239,7 +240,7 @@ class VanishingGradient(Rule):
                     f"have activation {saturating[0].activation}.",
                 )
             )
-        recurrent = [v for v in path if v.layer_class == "SimpleRNN"]
+        recurrent = [v for v in path if v.layer_class in SIMPLE_CELLS]
         if recurrent:
             found.append(cause("long_recurrence", 0.7, f"{layer(recurrent[0])} is a SimpleRNN."))
         width = float(np.median([v.units for v in path])) if path else 0.0

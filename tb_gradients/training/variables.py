@@ -7,6 +7,7 @@ Does not know about steps, statistics or files.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import itertools
 import numbers
@@ -68,6 +69,7 @@ def make_table(
     """
     layers = _layers_by_key(model)
     successors = _successors(model)
+    time_steps = _time_steps(model)
     paths: dict[str, int] = {}
     described = []
     for variable in variables:
@@ -76,7 +78,11 @@ def make_table(
         if paths[path] > 1:  # two hand-made variables of one name stay two rows
             path = f"{path}#{paths[path]}"
         layer, attribute = layers.get(key_of(variable), (None, ""))
-        described.append(_describe(variable, path, layer, attribute, successors, optimizer))
+        one = _describe(variable, path, layer, attribute, successors, optimizer)
+        if id(layer) in time_steps:
+            facts = {**one.facts, "time_steps": str(time_steps[id(layer)])}
+            one = dataclasses.replace(one, facts=facts)
+        described.append(one)
     return VariableTable(tuple(described), run=_run_context(model, optimizer, run_facts))
 
 
@@ -257,12 +263,19 @@ def _layer_facts(layer: Layer) -> dict[str, str]:
         facts["compute_dtype"] = compute_dtype
     if not getattr(layer, "trainable", True):
         facts["trainable"] = "False"
-    if hasattr(layer, "cell") or "RNN" in type(layer).__name__:
-        shapes = getattr(layer, "_build_shapes_dict", None) or {}
-        for shape in shapes.values():
-            if isinstance(shape, (tuple, list)) and len(shape) == 3 and shape[1]:
-                facts["time_steps"] = str(shape[1])
     return facts
+
+
+def _time_steps(model: Any) -> dict[int, int]:
+    """id(cell) -> over how many time steps its recurrent layer runs, where that is fixed."""
+    found = {}
+    for layer in _flat_layers(model) if model is not None else []:
+        cell = getattr(layer, "cell", None)
+        shapes = getattr(layer, "_build_shapes_dict", None) or {}
+        for shape in shapes.values() if cell is not None else ():
+            if isinstance(shape, (tuple, list)) and len(shape) == 3 and shape[1]:
+                found[id(cell)] = int(shape[1])
+    return found
 
 
 def _penalty_facts(regularizer: Any) -> dict[str, str]:

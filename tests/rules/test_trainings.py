@@ -46,6 +46,14 @@ SERIES = RANDOM.standard_normal((256, 12, 4)).astype("float32")
 SUMS = SERIES[:, :, 0].sum(1, keepdims=True)
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
 
+BLOBS = np.repeat(np.arange(4, dtype="int32"), 128)
+PIXELS = 255 * np.clip(
+    RANDOM.random((4, 64))[BLOBS] + 0.25 * RANDOM.standard_normal((512, 64)), 0, 1
+).astype("float32")
+OUTLIERS = X.copy()
+OUTLIERS[::100, 3] = 1000.0
+LONG = RANDOM.standard_normal((2000, 150, 1)).astype("float32")
+
 Program = Callable[[], dict[int, Recording]]
 
 
@@ -116,7 +124,10 @@ def with_nan(data: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A sick program, what must be said of it, and the same program repaired."""
+    """A sick program, what must be said of it, and the same program repaired.
+
+    Several rules or causes, joined by "|": any one of them.
+    """
 
     sick: Program
     rule: str
@@ -276,6 +287,168 @@ CASES = {
     ),
 }
 
+CASES |= {
+    "pixels of 0..255 into tanh": Case(
+        classifier(
+            lambda: mlp("tanh", 2, 32, 4, "softmax"),
+            x=PIXELS,
+            y=BLOBS,
+            steps=120,
+            optimizer=lambda: optimizers.SGD(1e-4),
+        ),
+        "saturated_units",
+        "unscaled_inputs",
+        classifier(
+            lambda: mlp("tanh", 2, 32, 4, "softmax"),
+            x=PIXELS / 255 - 0.5,
+            y=BLOBS,
+            steps=120,
+            optimizer=lambda: optimizers.SGD(0.1),
+        ),
+        "dense/kernel",
+    ),
+    "Adam at 10": Case(
+        regression(lambda: mlp("tanh", 2, 32, 1), optimizer=lambda: optimizers.Adam(10.0), **SHORT),
+        "exploding_gradient|update_too_large",
+        "learning_rate_too_large",
+        regression(lambda: mlp("tanh", 2, 32, 1), optimizer=lambda: optimizers.Adam(0.01), **SHORT),
+    ),
+    "a learning rate that decays too early": Case(
+        classifier(
+            softmax,
+            optimizer=lambda: optimizers.SGD(optimizers.schedules.ExponentialDecay(0.01, 5, 0.3)),
+            steps=200,
+        ),
+        "update_too_small",
+        "learning_rate_too_small",
+        classifier(
+            softmax,
+            optimizer=lambda: optimizers.SGD(optimizers.schedules.ExponentialDecay(0.1, 100, 0.5)),
+            steps=200,
+        ),
+        "dense/kernel",
+    ),
+    "an outlier of 1000 in a feature": Case(
+        regression(relu, x=OUTLIERS, optimizer=lambda: optimizers.SGD(0.01), steps=150),
+        "bad_data",
+        "input_outliers",
+        regression(
+            relu, x=np.clip(OUTLIERS, -4, 4), optimizer=lambda: optimizers.Adam(3e-3), steps=150
+        ),
+    ),
+    "a strong L2 penalty": Case(
+        classifier(
+            lambda: mlp("relu", 2, 32, 4, "softmax", kernel_regularizer=keras.regularizers.L2(1.0)),
+            optimizer=lambda: optimizers.SGD(0.05),
+            steps=150,
+        ),
+        "regularizer_dominates",
+        "strong_regularization",
+        classifier(
+            lambda: mlp(
+                "relu", 2, 32, 4, "softmax", kernel_regularizer=keras.regularizers.L2(1e-4)
+            ),
+            optimizer=lambda: optimizers.SGD(0.05),
+            steps=150,
+        ),
+        "dense/kernel",
+    ),
+    "bfloat16 variables": Case(
+        classifier(
+            lambda: mlp("relu", 2, 32, 4, "softmax", dtype="bfloat16"),
+            optimizer=lambda: optimizers.Adam(1e-5),
+            **SHORT,
+        ),
+        "update_lost",
+        "low_precision",
+        classifier(
+            lambda: mlp("relu", 2, 32, 4, "softmax", dtype="mixed_bfloat16"),
+            optimizer=lambda: optimizers.Adam(1e-3),
+            **SHORT,
+        ),
+        "dense/kernel",
+    ),
+    "softmax on one unit": Case(
+        binary(lambda: mlp("relu", 2, 16, 1, "softmax"), **SHORT),
+        "model_mismatch",
+        "loss_output_mismatch",
+        binary(lambda: mlp("relu", 2, 16, 1, "sigmoid"), **SHORT),
+    ),
+    "softmax twice": Case(
+        classifier(
+            lambda: keras.Sequential([*mlp("relu", 2, 32, 4, "softmax").layers, L.Softmax()]),
+            **SHORT,
+        ),
+        "model_mismatch",
+        "loss_output_mismatch",
+        classifier(softmax, **SHORT),
+    ),
+    "clipping far below the norm": Case(
+        classifier(
+            softmax, optimizer=lambda: optimizers.SGD(0.05, global_clipnorm=1e-4), steps=100
+        ),
+        "clipping_dominates",
+        "clipping_too_tight",
+        classifier(softmax, optimizer=lambda: optimizers.SGD(0.05, global_clipnorm=1.0), steps=100),
+    ),
+    "targets that never vary": Case(
+        regression(relu, y=LINEAR * 0 + 3.5, optimizer=lambda: optimizers.Adam(3e-3), steps=120),
+        "bad_data",
+        "constant_targets",
+        regression(relu, optimizer=lambda: optimizers.Adam(3e-3), steps=120),
+    ),
+    "inputs that never vary": Case(
+        classifier(softmax, x=X * 0 + 1, steps=100),
+        "bad_data",
+        "constant_inputs",
+        classifier(softmax, steps=100),
+    ),
+    "targets beyond the output's range": Case(
+        regression(lambda: mlp("relu", 2, 16, 1, "sigmoid"), y=LINEAR * 5 + 20, **SHORT),
+        "bad_data",
+        "loss_output_mismatch",
+        regression(lambda: mlp("relu", 2, 16, 1), **SHORT),
+    ),
+    "weights that start a thousand times too small": Case(
+        classifier(
+            lambda: mlp(
+                "tanh",
+                4,
+                32,
+                4,
+                "softmax",
+                kernel_initializer=keras.initializers.RandomNormal(stddev=3e-4),
+            ),
+            optimizer=lambda: optimizers.SGD(0.01),
+            steps=120,
+        ),
+        "poor_initialization|vanishing_gradient|zero_gradient",
+        "initialization_scale|saturating_activation",
+        classifier(
+            lambda: mlp("tanh", 4, 32, 4, "softmax", kernel_initializer="glorot_uniform"),
+            optimizer=lambda: optimizers.SGD(0.1),
+            steps=120,
+        ),
+    ),
+    "a simple recurrence over 150 steps": Case(
+        binary(
+            lambda: keras.Sequential([L.SimpleRNN(8), L.Dense(1, activation="sigmoid")]),
+            x=LONG,
+            y=(LONG[:, 0, :1] > 0).astype("f"),
+            steps=150,
+        ),
+        "vanishing_gradient",
+        "long_recurrence",
+        binary(
+            lambda: keras.Sequential([L.GRU(8), L.Dense(1, activation="sigmoid")]),
+            x=LONG[:, :5],
+            y=(LONG[:, 0, :1] > 0).astype("f"),
+            steps=150,
+            optimizer=lambda: optimizers.Adam(0.02),
+        ),
+    ),
+}
+
 HEALTHY = {
     "two sigmoid layers that learn": binary(
         lambda: mlp("sigmoid", 2, 32, 1, "sigmoid"), optimizer=lambda: optimizers.Adam(0.01)
@@ -372,13 +545,13 @@ def alarms(flags: tuple[Flag, ...]) -> list[str]:
 def test_the_sick_program_gets_its_rule_and_its_cause(name: str, cadence: int) -> None:
     case = CASES[name]
 
-    flags = {flag.rule: flag for flag in judged(case.sick, cadence)}
+    flags = judged(case.sick, cadence)
 
-    assert case.rule in flags
-    flag = flags[case.rule]
+    flag = next(flag for flag in flags if flag.rule in case.rule.split("|"))
     assert flag.severity >= Severity.WARNING
-    assert flag.causes[0].id == case.cause
+    assert flag.causes[0].id in case.cause.split("|")
     assert flag.fixes
+    assert flag.first_step <= (60 if "early" in name else 31)
     assert not case.variable or any(path.endswith(case.variable) for path in flag.variables)
 
 
