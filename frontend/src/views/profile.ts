@@ -79,6 +79,8 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     (joint: readonly Variable[], collapsed: ReadonlySet<string>, filter: string) => {
       variables = joint;
       rows = buildRows(joint, collapsed, matcher(filter));
+      // Keys may come before the first drawing, which knows the width.
+      axis = createDepthAxis(rows, 1);
       active = -1;
     },
   );
