@@ -146,6 +146,8 @@ class GradientMonitor:
         self._next = 0
         self._ticks = 0
         self._due = 0
+        self._per_tick = 1
+        self._sampling = True
         self._last_poll = 0.0
         self._clock = _Clock()
         self.should_stop = False
@@ -325,8 +327,8 @@ class GradientMonitor:
             table = make_table(watched, self._model, self._optimizer, **self._run_facts)
             first = _iterations(self._optimizer)
             self._next = self._due = first
-            per_tick = max(table.run.steps_per_execution, 1)
-            frames = -(-per_tick // (self._schedule.interval or 1))
+            self._per_tick = max(table.run.steps_per_execution, 1)
+            frames = -(-self._per_tick // (self._schedule.interval or 1))
             epoch = table.run.steps_per_epoch
             self._probe = Probe(
                 table,
@@ -386,11 +388,18 @@ class GradientMonitor:
         if due or now - self._last_poll > POLL_SECONDS:
             self._collect()
             self._last_poll = time.perf_counter()
+        self._select()
         if due:
             self._clock.frame(time.perf_counter() - now)
 
     def _keep_batch(self, inputs: Any, targets: Any, predictions: Any) -> None:
         self._batches.add(self._next, inputs, targets, predictions)
+    def _select(self) -> None:
+        assert self._probe is not None
+        sampling = self._due < self._next + self._per_tick
+        if sampling != self._sampling:
+            self._sampling = sampling
+            self._probe.select(sampling)
 
     def _warn_unseen(self) -> None:
         if self._ticks >= 3 and not self._warned_unseen:

@@ -15,7 +15,7 @@ NaNs are counted where and when they began.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,10 @@ class Probe:
 
             self.step = state(first_step, tf.int64, "step")
             self.due = state(NEVER, tf.int64, "due")
+            # Its *shape* says whether a step compiled by XLA can take a frame, see `select`.
+            self._program = tf.Variable(
+                tf.zeros([1]), trainable=False, shape=[None], name="tb_gradients/program"
+            )
             self.interval = state(NEVER, tf.int64, "interval")
             self._armed = state(True, tf.bool, "armed")
             # A window. Few variables and few operations: at every step each one counts.
@@ -217,21 +221,20 @@ class Probe:
         self._counts.assign_add(self._presence(pending))
         self._update_sums(self._applied(pending), batch)
         self._update_units(pending)
-        copied: dict[int, slice] = {}
-        if xla:
-            copied = self._copy_apart(pending)
-            # Predictions are mostly the sum of a product and a bias, which XLA fuses into the loss.
-            batch = dataclasses.replace(batch, predictions=())
         if tf.executing_eagerly():
             if bool(pending.due):
-                self._take(pending, batch, copied, xla=False)
+                self._take(pending, batch, {}, xla=False)
+        elif not xla:
+            _when(pending.due, lambda: self._take(pending, batch, {}, xla=False))
         else:
+            # Predictions are mostly the sum of a product and a bias, which XLA fuses into the loss.
+            batch = dataclasses.replace(batch, predictions=())
 
-            def take() -> Tensor:
-                self._take(pending, batch, copied, xla)
-                return tf.constant(0)
+            def may_take() -> None:
+                copied = self._copy_apart(pending)
+                _when(pending.due, lambda: self._take(pending, batch, copied, xla=True))
 
-            tf.cond(pending.due, take, lambda: tf.constant(0))
+            _when(tf.shape(self._program)[0] > 0, may_take)
         self.step.assign_add(1)
 
     def _applied(self, pending: _Pending) -> Tensor:
@@ -606,6 +609,15 @@ class Probe:
         self.due.assign(due)
         self.interval.assign(interval)
 
+    def select(self, sampling: bool) -> None:
+        """Choose the program that XLA runs for the next steps: one that can take frames or not.
+
+        Under XLA a branch costs copies of all it could read, also when it is not taken. But
+        XLA compiles a program for every shape of what it reads, and shapes are constants to
+        it: so the length of a variable can switch the branch off before it is compiled.
+        """
+        self._program.assign(tf.zeros([1 if sampling else 0]))
+
     def rearm(self) -> None:
         """Let the next non-finite gradient force a frame again."""
         self._armed.assign(True)
@@ -634,6 +646,16 @@ class Probe:
         with tf.control_dependencies(result):
             self._taken.assign(0)
         return result
+
+
+def _when(condition: Tensor, action: Callable[[], None]) -> None:
+    """Run an action that returns nothing on the device, if a condition holds there."""
+
+    def act() -> Tensor:
+        action()
+        return tf.constant(0)
+
+    tf.cond(condition, act, lambda: tf.constant(0))
 
 
 def in_xla() -> bool:

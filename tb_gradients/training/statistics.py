@@ -49,6 +49,9 @@ TINY_SQUARES = 1e-30
 SMALLEST_NORMAL = {"float16": 2.0**-14, "float64": 2.0**-1022}
 """Smallest normal number of a dtype; of all others, bfloat16 among them, it is float32's."""
 
+FOLD, FOLD_WIDTH = 8, 1024
+"""How a vector is folded onto itself before it is reduced under XLA."""
+
 UPDATE_SCALE = 2.0**20
 """Updates are multiplied by this power of two (so: exactly) before squaring, which makes
 magnitudes from 1e-25 on visible. 1.8e13 is the largest then, far beyond any update."""
@@ -119,18 +122,24 @@ def as_real(tensor: Tensor) -> Tensor:
 
 
 def _fold(tensor: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
-    """Parts of a [members, elements] tensor whose reduction is that of the whole, but short."""
+    """Parts of a [members, elements] tensor whose reduction is that of the whole, but short.
+
+    Neighbouring runs of FOLD_WIDTH elements are combined, FOLD at a time: measured on matrices
+    of 260,000 and 400,000 elements, half the cost of combining far-apart parts of the tensor.
+    """
     parts = []
     size = int(tensor.shape[1])
     while size > 4096:
-        width = size // 16
-        if size % 16:
-            parts.append(tensor[:, width * 16 :])
-            tensor = tensor[:, : width * 16]
-        pieces = tf.unstack(tf.reshape(tensor, [-1, 16, width]), axis=1)
+        width = min(FOLD_WIDTH, size // FOLD)
+        whole = size // (FOLD * width) * (FOLD * width)
+        if whole < size:
+            parts.append(tensor[:, whole:])
+            tensor = tensor[:, :whole]
+        pieces = tf.unstack(tf.reshape(tensor, [tensor.shape[0], -1, FOLD, width]), axis=2)
         while len(pieces) > 1:
             pieces = [combine(a, b) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
-        tensor, size = pieces[0], width
+        size = whole // FOLD
+        tensor = tf.reshape(pieces[0], [tensor.shape[0], size])
     return [*parts, tensor]
 
 
