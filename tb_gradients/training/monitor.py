@@ -394,7 +394,9 @@ class GradientMonitor:
 
     def _keep_batch(self, inputs: Any, targets: Any, predictions: Any) -> None:
         self._batches.add(self._next, inputs, targets, predictions)
+
     def _select(self) -> None:
+        """Let a step that XLA compiles hand over its gradients where a frame is due in it."""
         assert self._probe is not None
         sampling = self._due < self._next + self._per_tick
         if sampling != self._sampling:
@@ -414,7 +416,10 @@ class GradientMonitor:
     def _collect(self) -> None:
         """Fetch, judge and write the frames that wait; then say when the next is due."""
         assert self._probe is not None
-        if not self._probe.taken():
+        waiting, wanted = self._probe.status()
+        if not waiting:
+            if wanted:
+                self._due = self._next
             if not self._frames:
                 self._warn_unseen()
             return

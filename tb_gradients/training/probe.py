@@ -15,7 +15,7 @@ NaNs are counted where and when they began.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from tb_gradients.frames import VariableTable
 from tb_gradients.training import activations, histograms, statistics
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
+from tb_gradients.training.handover import Handover, like
 from tb_gradients.training.variables import key_of, native
 
 Tensor = Any
@@ -62,6 +63,52 @@ class OptimizerView:
 
 
 @dataclasses.dataclass
+class _Sampled:
+    """What a frame is computed from: tensors of one graph, by row of the table.
+
+    Attributes:
+        gradients: dense ones, with the loss scale still in them.
+        afters: weights after the step.
+        updates: whole, or flat samples where ``update_squares`` has the row.
+        squares: float32 [rows with a gradient], in the order of the rows.
+        rows, histograms: finished ones, of sparse gradients.
+        columns: context columns that are known already.
+    """
+
+    gradients: dict[int, Tensor]
+    afters: dict[int, Tensor]
+    updates: dict[int, Tensor]
+    squares: Tensor
+    scale: Tensor | None
+    columns: dict[str, Tensor]
+    update_squares: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    rows: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    histograms: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class _Handed:
+    """A compiled step that hands over what its frames are computed from.
+
+    Attributes:
+        number: tells it from others, where an optimizer is traced with different variables.
+        variables: by row, those that have a gradient.
+        gradients, updates: of the dense ones, what ``kept`` needs to find them again.
+        columns: names of the context columns that are kept.
+        frame: the function that makes a frame of it.
+    """
+
+    number: int
+    kept: Handover
+    variables: dict[int, Any] = dataclasses.field(default_factory=dict)
+    clipping: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
+    updates: dict[int, Any] = dataclasses.field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    frame: Any = None
+
+
+@dataclasses.dataclass
 class _Pending:
     """What ``before`` keeps for ``after``: plain references to tensors of one graph."""
 
@@ -69,7 +116,7 @@ class _Pending:
     variables: dict[int, Any]
     none_rows: list[int]
     optimizer: OptimizerView
-    befores: Sequence[Tensor] = ()
+    befores: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     scale: Tensor | None = None
     updates: Tensor | None = None
     squares: Tensor = None
@@ -125,10 +172,6 @@ class Probe:
 
             self.step = state(first_step, tf.int64, "step")
             self.due = state(NEVER, tf.int64, "due")
-            # Its *shape* says whether a step compiled by XLA can take a frame, see `select`.
-            self._program = tf.Variable(
-                tf.zeros([1]), trainable=False, shape=[None], name="tb_gradients/program"
-            )
             self.interval = state(NEVER, tf.int64, "interval")
             self._armed = state(True, tf.bool, "armed")
             # A window. Few variables and few operations: at every step each one counts.
@@ -149,10 +192,15 @@ class Probe:
             self._context = state(
                 np.full((slots, len(_CONTEXT)), np.nan), tf.float32, "frame_context"
             )
+            # Step that was handed over by a compiled program, and the number of its handover.
+            self._handed = state([-1, -1], tf.int64, "handed")
             self._histograms = state(np.zeros((slots, count, bins)), tf.int32, "frame_histograms")
         self._drain = tf.function(self._drain_ops)
+        self._read_counters = tf.function(self._counter_ops)
+        self._next_due = self._next_interval = NEVER
         self._take_functions: dict[Any, Any] = {}
-        self._copies: Any = None
+        self._handed_over: dict[Any, _Handed] = {}
+        self._sampling = True
 
     # --- in the training step ---------------------------------------------------------
 
@@ -170,6 +218,8 @@ class Probe:
             if gradient is None:
                 pending.none_rows.append(row)
                 continue
+            if not _sparse(gradient) and not gradient.shape.is_fully_defined():
+                gradient = tf.reshape(gradient, self.table.variables[row].shape)
             pending.gradients[row] = _twin(gradient)
             pending.variables[row] = native(variable)
         if not pending.gradients and not pending.none_rows:
@@ -185,36 +235,34 @@ class Probe:
         pending.befores = self._befores(pending)
         return pending
 
-    def _befores(self, pending: _Pending) -> list[Tensor]:
-        """The weights before the step, by row; only of a step that is due.
+    def _befores(self, pending: _Pending) -> dict[int, Tensor]:
+        """The weights before the step, by row; in a graph only of a step that is due.
 
         A tensor of the old weights makes the update copy them instead of writing in place:
-        4 % of the step of a small dense network. (XLA plans its copies by itself, and wants
-        the shapes of both branches equal.)
+        4 % of the step of a small dense network. (XLA drops what the program does not use.)
         """
 
-        def read() -> list[Tensor]:
-            return [
-                tf.identity(_touched(pending.variables[row], pending.gradients[row]))
+        def read() -> dict[int, Tensor]:
+            return {
+                row: tf.identity(_touched(pending.variables[row], pending.gradients[row]))
                 for row in pending.rows
-            ]
+            }
 
         if in_xla() or not pending.rows:
             return read()
         if tf.executing_eagerly():
-            return read() if bool(pending.due) else []
+            return read() if bool(pending.due) else {}
 
-        def skip() -> list[Tensor]:
-            return [tf.zeros([0], pending.variables[row].dtype) for row in pending.rows]
+        def skip() -> dict[int, Tensor]:
+            return {row: tf.zeros([0], pending.variables[row].dtype) for row in pending.rows}
 
-        befores = tf.cond(pending.due, read, skip)
-        return list(befores) if isinstance(befores, (list, tuple)) else [befores]
+        befores: dict[int, Tensor] = tf.cond(pending.due, read, skip)
+        return befores
 
     def after(self, pending: _Pending | None) -> None:
         """Update the window, and take a frame if the step is due."""
         if pending is None:
             return
-        xla = in_xla()
         batch = self._usable_batch()
         if pending.rows:
             self._update_window(pending)
@@ -223,18 +271,16 @@ class Probe:
         self._update_units(pending)
         if tf.executing_eagerly():
             if bool(pending.due):
-                self._take(pending, batch, {}, xla=False)
-        elif not xla:
-            _when(pending.due, lambda: self._take(pending, batch, {}, xla=False))
+                self._take(pending, batch)
+        elif in_xla():
+            self._hand_over(pending, batch)
         else:
-            # Predictions are mostly the sum of a product and a bias, which XLA fuses into the loss.
-            batch = dataclasses.replace(batch, predictions=())
 
-            def may_take() -> None:
-                copied = self._copy_apart(pending)
-                _when(pending.due, lambda: self._take(pending, batch, copied, xla=True))
+            def take() -> Tensor:
+                self._take(pending, batch)
+                return tf.constant(0)
 
-            _when(tf.shape(self._program)[0] > 0, may_take)
+            tf.cond(pending.due, take, lambda: tf.constant(0))
         self.step.assign_add(1)
 
     def _applied(self, pending: _Pending) -> Tensor:
@@ -326,116 +372,63 @@ class Probe:
 
     # --- a sampled step ----------------------------------------------------------------
 
-    def _take(
-        self, pending: _Pending, batch: Batch, copied: Mapping[int, slice], xla: bool
-    ) -> None:
+    def _take(self, pending: _Pending, batch: Batch) -> None:
         """Write a frame into the next slot and start a new window.
 
         The operations are a function of their own: TensorFlow traces a training function
         twice on its first call, this one only once.
         """
-        rows = pending.rows
-        clipping = pending.optimizer.clipping
-        outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
-        signature = (
-            *(tuple(rows), tuple(copied), xla),
-            *(tuple(sorted(clipping.items())), tuple(outputs.items())),
-        )
+        rows, clipping = pending.rows, pending.optimizer.clipping
+        signature = (tuple(rows), tuple(sorted(clipping.items())))
         if signature not in self._take_functions:
 
-            def take(arguments: Any) -> None:
-                self._take_ops(rows, xla, clipping, copied, outputs, **arguments)
+            def take(
+                gradients: dict[int, Any],
+                befores: dict[int, Tensor],
+                afters: dict[int, Tensor],
+                tables: dict[int, Tensor],
+                squares: Tensor,
+                scale: Tensor | None,
+                learning_rate: Tensor | None,
+                batch: dict[str, Any],
+            ) -> None:
+                dense = {row: g for row, g in gradients.items() if not _sparse(g)}
+                sampled = _Sampled(
+                    gradients=dense,
+                    afters=afters,
+                    updates={r: statistics.update_of(befores[r], afters[r]) for r in dense},
+                    squares=squares,
+                    scale=scale,
+                    columns=_step_columns(Batch(**batch), scale, learning_rate),
+                )
+                for row, table in tables.items():
+                    gradient = gradients[row]
+                    dtype = statistics.compute_dtype_of(self.table.variables[row])
+                    sampled.rows[row] = statistics.sparse_row(
+                        gradient, befores[row], afters[row], table, scale, dtype
+                    )
+                    if self.with_histograms:
+                        sampled.histograms[row] = histograms.histograms([gradient.values], scale)
+                self._put(*self._frame(sampled, clipping, self.step.read_value()))
 
             self._take_functions[signature] = tf.function(
                 take, reduce_retracing=True, autograph=False
             )
+        sparse = [row for row in rows if _sparse(pending.gradients[row])]
         self._take_functions[signature](
-            {
-                "gradients": [pending.gradients[r] for r in rows if r not in copied],
-                "befores": pending.befores,
-                "afters": [_touched(pending.variables[r], pending.gradients[r]) for r in rows],
-                "tables": {
-                    str(r): pending.variables[r].read_value()
-                    for r in rows
-                    if _sparse(pending.gradients[r])
-                },
-                "squares": pending.squares,
-                "scale": pending.scale,
-                "learning_rate": pending.optimizer.learning_rate,
-                "given": [output.tensor for output in pending.outputs.values()],
-                "batch": {
-                    "loss": batch.loss,
-                    "inputs": list(batch.inputs),
-                    "targets": list(batch.targets),
-                    "predictions": list(batch.predictions),
-                },
-            }
+            pending.gradients,
+            pending.befores,
+            {row: _touched(pending.variables[row], pending.gradients[row]) for row in rows},
+            {row: pending.variables[row].read_value() for row in sparse},
+            pending.squares,
+            pending.scale,
+            pending.optimizer.learning_rate,
+            {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)},
         )
 
-    def _copy_apart(self, pending: _Pending) -> dict[int, slice]:
-        """Copy small gradients, so that reading them does not change the training's bits.
-
-        XLA fuses a product (the gradient of a normalisation's scale, say) into the update
-        that uses it, and the pair rounds once. If our branch read the product too, it would
-        become a value of its own, and the pair would round twice: other bits in the weights.
-        A concatenation is fused element-wise like the update and leaves it alone; it is kept
-        in a variable, because XLA would move one that only a branch uses into that branch.
-        The gradients that matrix products give are values of their own in any case.
-
-        Returns:
-            Row -> where its elements are in ``self._copies``.
-        """
-        copied: dict[int, slice] = {}
-        parts, start = [], 0
-        for row in pending.rows:
-            gradient = pending.gradients[row]
-            elements = self.table.variables[row].elements
-            if (
-                _sparse(gradient)
-                or gradient.dtype == tf.float64
-                or not 0 < elements <= statistics.STACK_ELEMENTS
-                or _is_own_value(gradient)
-            ):
-                continue
-            copied[row] = slice(start, start + elements)
-            start += elements
-            parts.append(tf.reshape(statistics.as_real(gradient), [-1]))
-        if parts:
-            if self._copies is None or self._copies.shape[0] != start:
-                with tf.init_scope():
-                    self._copies = tf.Variable(tf.zeros([start]), trainable=False)
-            self._copies.assign(tf.concat(parts, 0))
-        return copied
-
-    def _take_ops(
-        self,
-        rows: Sequence[int],
-        xla: bool,
-        clipping: Mapping[str, float],
-        copied: Mapping[int, slice],
-        outputs: Mapping[int, activations.Output],
-        *,
-        gradients: Sequence[Any],
-        befores: Sequence[Tensor],
-        afters: Sequence[Tensor],
-        tables: Mapping[str, Tensor],
-        squares: Tensor,
-        scale: Tensor | None,
-        learning_rate: Tensor | None,
-        given: Sequence[Tensor],
-        batch: Mapping[str, Any],
-    ) -> None:
-        count = len(self.table.variables)
-        gradients = self._with_copies(rows, copied, gradients)
-        matrix = self._matrix(rows, gradients, befores, afters, tables, squares, scale, xla)
-        outputs = {
-            row: dataclasses.replace(output, tensor=tensor)
-            for (row, output), tensor in zip(outputs.items(), given, strict=True)
-        }
-        matrix = self._with_window(matrix, activations.columns(outputs, count))
-        context, matrix = self._context_row(matrix, clipping, scale, learning_rate, batch, xla)
-        slot = tf.minimum(self._taken.read_value(), self.slots - 1)
-        index = tf.reshape(slot, [1, 1])
+    def _put(self, matrix: Tensor, context: Tensor, counts: Tensor) -> None:
+        """A frame into the next slot; where there is none left, over the last one."""
+        index = tf.reshape(tf.minimum(self._taken.read_value(), self.slots - 1), [1, 1])
 
         def put(state: Any, value: Tensor) -> None:
             state.assign(tf.tensor_scatter_nd_update(state.read_value(), index, value[None]))
@@ -443,65 +436,139 @@ class Probe:
         put(self._values, matrix)
         put(self._context, context)
         put(self._steps, self.step.read_value())
-        if self.with_histograms and rows:
-            counts = histograms.histograms([_values(g) for g in gradients], scale)
-            put(self._histograms, _scatter(counts, rows, count, 0))
+        put(self._histograms, counts)
         self._taken.assign_add(1)
+        self.due.assign((self.step // self.interval + 1) * self.interval)
+
+    def _hand_over(self, pending: _Pending, batch: Batch) -> None:
+        """Keep what a frame of this step is computed from, inside a step compiled by XLA."""
+        variables, rows = self.table.variables, pending.rows
+        signature = (tuple(rows), tuple(sorted(pending.optimizer.clipping.items())))
+        if signature not in self._handed_over:
+            number = len(self._handed_over)
+            self._handed_over[signature] = _Handed(number, Handover(self._sampling))
+        handed = self._handed_over[signature]
+        kept = handed.kept
+        updates, square_sums = {}, []
+        for row in rows:
+            gradient, before = pending.gradients[row], pending.befores[row]
+            after = _touched(pending.variables[row], gradient)
+            if _sparse(gradient):  # its rows are a matter of the batch, and few
+                table = pending.variables[row].read_value()
+                dtype = statistics.compute_dtype_of(variables[row])
+                kept.put(
+                    f"row_{row}",
+                    statistics.sparse_row(
+                        gradient, before, after, table, pending.scale, dtype, xla=True
+                    ),
+                )
+                if self.with_histograms:
+                    counts = histograms.histograms([gradient.values], pending.scale)
+                    kept.put(f"histogram_{row}", counts)
+                continue
+            update = statistics.update_of(before, after)
+            updates[row] = statistics.sample_of(update, variables[row])
+            if variables[row].elements > statistics.SAMPLE_ELEMENTS:
+                scaled = update * statistics.UPDATE_SCALE
+                square_sums.append(statistics.squares(scaled, xla=True))
+        gradients = {row: pending.gradients[row] for row in updates}
+        kept.put_all("gradients", gradients)
+        kept.put_all("updates", updates)
+        if square_sums:
+            kept.put("update_squares", tf.stack(square_sums))
+        if rows:
+            kept.put("squares", pending.squares)
+        # Not the predictions: mostly the sum of a product and a bias, which XLA fuses into
+        # the loss. Read by us they would be a value of their own, and other bits in the loss.
+        columns = _step_columns(
+            dataclasses.replace(batch, predictions=()),
+            pending.scale,
+            pending.optimizer.learning_rate,
+            xla=True,
+        )
+        if columns:
+            kept.put("context", tf.stack(list(columns.values())))
+        handed.variables = dict(pending.variables)
+        handed.clipping = pending.optimizer.clipping
+        handed.gradients, handed.updates = like(gradients), like(updates)
+        handed.columns = tuple(columns)
+        self._handed.assign(tf.stack([self.step.read_value(), handed.number]))
+
+    def _frame_after(self, handed: _Handed) -> tuple[Tensor, Tensor, Tensor]:
+        """The frame of the step that was handed over, outside of it."""
+        kept, variables = handed.kept, handed.variables
+        flat = kept.get_all("gradients", handed.gradients)
+        large = [r for r in flat if self.table.variables[r].elements > statistics.SAMPLE_ELEMENTS]
+        square_sums = tf.unstack(kept.get("update_squares")) if large else []
+        context = kept.get("context")
+        columns = dict(
+            zip(handed.columns, [] if context is None else tf.unstack(context), strict=True)
+        )
+        squares = kept.get("squares")
+        sampled = _Sampled(
+            gradients={row: tf.reshape(flat[row], self.table.variables[row].shape) for row in flat},
+            afters={row: variables[row].read_value() for row in flat},
+            updates=kept.get_all("updates", handed.updates),
+            update_squares=dict(zip(large, square_sums, strict=True)),
+            squares=tf.zeros([0]) if squares is None else squares,
+            scale=columns.get("loss_scale"),
+            columns=columns,
+        )
+        for row in variables:
+            if row not in flat:
+                sampled.rows[row] = kept.get(f"row_{row}")
+                sampled.histograms[row] = kept.get(f"histogram_{row}")
+        return self._frame(sampled, handed.clipping, self._handed[0])
+
+    def _frame(
+        self, sampled: _Sampled, clipping: Mapping[str, float], step: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Matrix, context and histograms of a step; a new window begins."""
+        count = len(self.table.variables)
+        matrix = self._with_window(self._matrix(sampled), step)
+        context, matrix = self._context_row(matrix, clipping, sampled)
+        counts = tf.zeros([count, self._histograms.shape[-1]], tf.int32)
+        if self.with_histograms and sampled.gradients:
+            rows = [*sampled.gradients, *sampled.histograms]
+            dense = histograms.histograms(list(sampled.gradients.values()), sampled.scale)
+            parts = [tf.reshape(part, [1, -1]) for part in sampled.histograms.values()]
+            counts = _scatter(tf.concat([dense, *parts], 0), rows, count, 0)
         self._largest.assign(np.full(count, -1.0))
         self._broken_for.assign(np.full(count, -1.0))
         self._zero_steps.assign(np.zeros(count))
         self._counts.assign(np.zeros((2, count)))
         self._sums.assign(np.zeros(4))
         self._maxima.assign(np.full(3, -np.inf))
-        self._armed.assign(self._armed & tf.reduce_all(tf.math.is_finite(squares)))
-        self.due.assign((self.step // self.interval + 1) * self.interval)
+        finite = tf.reduce_all(tf.math.is_finite(sampled.squares))
+        self._armed.assign(self._armed & finite)
+        return matrix, context, counts
 
-    def _with_copies(
-        self, rows: Sequence[int], copied: Mapping[int, slice], gradients: Sequence[Any]
-    ) -> list[Any]:
-        """The gradients of all rows: those handed over, and those copied apart."""
-        handed = iter(gradients)
-        return [
-            tf.reshape(self._copies[copied[row]], self.table.variables[row].shape)
-            if row in copied
-            else next(handed)
-            for row in rows
-        ]
-
-    def _matrix(
-        self,
-        rows: Sequence[int],
-        gradients: Sequence[Any],
-        befores: Sequence[Tensor],
-        afters: Sequence[Tensor],
-        tables: Mapping[str, Tensor],
-        squares: Tensor,
-        scale: Tensor | None,
-        xla: bool,
-    ) -> Tensor:
+    def _matrix(self, sampled: _Sampled) -> Tensor:
         """float32 [all variables, statistics]; NaN for those that have no gradient."""
-        variables = self.table.variables
-        position = {row: i for i, row in enumerate(rows)}
-        sparse = [row for row in rows if _sparse(gradients[position[row]])]
-        blocks = statistics.blocks_of(variables, [row for row in rows if row not in sparse])
+        variables, gradients = self.table.variables, sampled.gradients
+        position = {row: i for i, row in enumerate(sorted([*gradients, *sampled.rows]))}
+        blocks = statistics.blocks_of(variables, sorted(gradients))
         parts, order = [], []
 
         def add(block: statistics.Block, careful: bool) -> Tensor:
-            at = [position[row] for row in block.members]
+            members = block.members
+            square_sums = [sampled.update_squares.get(row) for row in members]
             return statistics.rows_of(
                 block,
-                [gradients[i] for i in at],
-                [befores[i] for i in at],
-                [afters[i] for i in at],
-                tf.gather(squares, at),
-                scale,
+                [gradients[row] for row in members],
+                [sampled.afters[row] for row in members],
+                statistics.Updates(
+                    [sampled.updates[row] for row in members],
+                    None if square_sums[0] is None else tf.stack(square_sums),
+                ),
+                tf.gather(sampled.squares, [position[row] for row in members]),
+                sampled.scale,
                 careful=careful,
-                xla=xla,
             )
 
-        # Under XLA fused element-wise operations make the careful way free; a branch is not.
-        large = [b for b in blocks if b.elements > statistics.FAST_ELEMENTS and not xla]
+        large = [b for b in blocks if b.elements > statistics.FAST_ELEMENTS]
         if large:
+            squares = sampled.squares
             trouble = ~tf.math.is_finite(squares) | (squares < statistics.TINY_SQUARES)
             parts.append(
                 tf.cond(
@@ -515,19 +582,15 @@ class Probe:
             if block not in large:
                 parts.append(add(block, careful=True))
                 order += block.members
-        for row in sparse:
-            i = position[row]
-            table, dtype = tables[str(row)], statistics.compute_dtype_of(variables[row])
-            parts.append(
-                statistics.sparse_row(gradients[i], befores[i], afters[i], table, scale, dtype, xla)
-            )
+        for row, finished in sampled.rows.items():
+            parts.append(tf.reshape(finished, [1, -1]))
             order.append(row)
         if not parts:
             return tf.fill([len(variables), len(_STAT)], np.float32(np.nan))
         return _scatter(tf.concat(parts, 0), order, len(variables), np.nan)
 
-    def _with_window(self, matrix: Tensor, others: Mapping[str, Tensor]) -> Tensor:
-        """Fill the window columns, and others that are given."""
+    def _with_window(self, matrix: Tensor, step: Tensor) -> Tensor:
+        """Fill the window columns and the applied norm."""
         seen, none = self._counts[_SEEN], self._counts[_NONE]
         measured = seen - none
         largest = self._largest.read_value()
@@ -536,8 +599,7 @@ class Probe:
             "nonfinite_age": tf.where(measured > 0, self._really_broken_for(matrix), np.nan),
             "zero_step_share": self._zero_steps / measured,  # 0 / 0: not measured
             "none_step_share": none / seen,
-            "dead_unit_share": self._dead_unit_share(),
-            **others,
+            "dead_unit_share": self._dead_unit_share(step),
         }
         columns = [
             filled.get(name, matrix[:, i]) for i, name in enumerate(schema.statistic_names())
@@ -550,7 +612,7 @@ class Probe:
         broken_for = self._broken_for.read_value()
         return tf.where((broken_for == 0) & (counts == 0), -1.0, broken_for)
 
-    def _dead_unit_share(self) -> Tensor:
+    def _dead_unit_share(self, step: Tensor) -> Tensor:
         count = len(self.table.variables)
         if not self._unit_sources:
             return tf.fill([count], np.float32(np.nan))
@@ -562,23 +624,18 @@ class Probe:
             _is(self._unit_age >= float(self.unit_window)), owner, count
         )
         share = tf.where(units > 0, dead / np.maximum(units, 1), np.nan)
-        seen = self.step - self._first_step + 1
+        seen = step - self._first_step + 1
         return tf.where(seen >= self.unit_window, share, np.nan)
 
     def _context_row(
-        self,
-        matrix: Tensor,
-        clipping: Mapping[str, float],
-        scale: Tensor | None,
-        learning_rate: Tensor | None,
-        batch: Mapping[str, Any],
-        xla: bool,
+        self, matrix: Tensor, clipping: Mapping[str, float], sampled: _Sampled
     ) -> tuple[Tensor, Tensor]:
         """The context vector, and the matrix with its ``applied_norm`` column."""
         sums, maxima = self._sums.read_value(), self._maxima.read_value()
         norms = matrix[:, _STAT["gradient_norm"]]
         global_norm = _global_norm(norms)
         matrix = _with_applied_norm(matrix, norms, global_norm, clipping)
+        scale = sampled.scale
         known = sums[_LOSS_COUNT] > 0
         nan = tf.constant(np.nan)
         row = {
@@ -591,15 +648,12 @@ class Probe:
             "loss_min": tf.where(known, -maxima[_MINUS_LOSS], nan),
             "loss_max": tf.where(known, maxima[_LOSS], nan),
             "global_norm": global_norm,
-            "loss_scale": tf.constant(1.0) if scale is None else scale,
+            "loss_scale": tf.constant(1.0),
         }
-        if batch["loss"] is not None:
-            row["loss"] = tf.cast(tf.reduce_mean(batch["loss"]), tf.float32)
+        if "loss" in sampled.columns:
             age = sums[_STEPS] + maxima[_LOSS_BROKEN]  # steps until now minus steps until then
             row["loss_nonfinite_age"] = tf.where(age >= 0, age, -1.0)
-        if learning_rate is not None:
-            row["learning_rate"] = tf.cast(learning_rate, tf.float32)
-        row.update(batch_columns(Batch(**batch), xla))
+        row.update(sampled.columns)
         return tf.stack([row.get(name, nan) for name in schema.context_names()]), matrix
 
     # --- from the host -----------------------------------------------------------------
@@ -608,23 +662,39 @@ class Probe:
         """Take the next frame at step ``due``, then at every multiple of ``interval``."""
         self.due.assign(due)
         self.interval.assign(interval)
+        self._next_due, self._next_interval = due, interval
 
     def select(self, sampling: bool) -> None:
-        """Choose the program that XLA runs for the next steps: one that can take frames or not.
-
-        Under XLA a branch costs copies of all it could read, also when it is not taken. But
-        XLA compiles a program for every shape of what it reads, and shapes are constants to
-        it: so the length of a variable can switch the branch off before it is compiled.
-        """
-        self._program.assign(tf.zeros([1 if sampling else 0]))
+        """Let steps that XLA compiles hand over what a frame is made of from now on, or not."""
+        self._sampling = sampling
+        for handed in self._handed_over.values():
+            handed.kept.set_open(sampling)
 
     def rearm(self) -> None:
         """Let the next non-finite gradient force a frame again."""
         self._armed.assign(True)
 
-    def taken(self) -> int:
-        """How many frames wait; reads one integer of the device."""
-        return int(self._taken.numpy())
+    def status(self) -> tuple[bool, bool]:
+        """Whether frames wait, and whether one is wanted of the next step; one read of the device.
+
+        A compiled step that hands nothing over cannot force the frame of a non-finite gradient.
+        """
+        taken, handed, _, alarm = self._counters()
+        waits = handed >= 0 and (alarm or handed >= self._next_due)
+        return bool(taken or waits), bool(alarm and not taken and not waits)
+
+    def _counters(self) -> tuple[int, int, int, bool]:
+        """Frames taken, step and number handed over, and whether a gradient was not finite."""
+        if not self._handed_over:
+            return int(self._taken.numpy()), -1, -1, False
+        taken, step, number, alarm = (int(value) for value in self._read_counters().numpy())
+        return taken, step, number, bool(alarm)
+
+    def _counter_ops(self) -> Tensor:
+        alarm = self._armed & tf.reduce_any(self._broken_for >= 0)
+        return tf.stack(
+            [tf.cast(self._taken, tf.int64), *tf.unstack(self._handed), tf.cast(alarm, tf.int64)]
+        )
 
     def next_step(self) -> int:
         """Number of the next step, by the device's own count."""
@@ -633,10 +703,24 @@ class Probe:
     def drain(self) -> list[tuple[int, Any, Any, Any]]:
         """The waiting frames as NumPy (step, values, context, histograms), oldest first."""
         taken, steps, values, context, counts = (t.numpy() for t in self._drain())
-        return [
-            (int(steps[i]), values[i], context[i], counts[i] if self.with_histograms else None)
-            for i in range(min(int(taken), self.slots))
-        ]
+        frames = [(int(steps[i]), values[i], context[i], counts[i]) for i in range(taken)]
+        frames = frames[: self.slots] + self._drain_handed()
+        return [frame if self.with_histograms else (*frame[:3], None) for frame in frames]
+
+    def _drain_handed(self) -> list[tuple[int, Any, Any, Any]]:
+        """The frame of a compiled step, if it has handed over one that is due."""
+        if not self._handed_over:
+            return []
+        _, step, number, alarm = self._counters()
+        if step < 0 or not (alarm or step >= self._next_due):
+            return []
+        handed = next(h for h in self._handed_over.values() if h.number == number)
+        if handed.frame is None:
+            handed.frame = tf.function(lambda: self._frame_after(handed), autograph=False)
+        frame = tuple(tensor.numpy() for tensor in handed.frame())
+        self._handed.assign([-1, -1])
+        self._next_due = (step // self._next_interval + 1) * self._next_interval
+        return [(step, *frame)]
 
     def _drain_ops(self) -> tuple[Tensor, ...]:
         result = tuple(
@@ -646,16 +730,6 @@ class Probe:
         with tf.control_dependencies(result):
             self._taken.assign(0)
         return result
-
-
-def _when(condition: Tensor, action: Callable[[], None]) -> None:
-    """Run an action that returns nothing on the device, if a condition holds there."""
-
-    def act() -> Tensor:
-        action()
-        return tf.constant(0)
-
-    tf.cond(condition, act, lambda: tf.constant(0))
 
 
 def in_xla() -> bool:
@@ -703,18 +777,6 @@ def _twin(gradient: Any) -> Any:
         return twin.outputs[0]
 
     return copy(gradient, 8)
-
-
-_MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "ExpandDims", "Cast")
-_PRODUCTS = ("MatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
-
-
-def _is_own_value(tensor: Tensor) -> bool:
-    """Whether XLA computes a tensor by itself, not as a part of what uses it."""
-    operation = tensor.op
-    while operation.type in _MOVES:
-        operation = operation.inputs[0].op
-    return operation.type in _PRODUCTS or "BackpropFilter" in operation.type
 
 
 def _sparse(gradient: Any) -> bool:
@@ -768,6 +830,20 @@ def _unit_sources(table: VariableTable) -> dict[int, int]:
         for row, v in enumerate(table.variables)
         if v.role in ("kernel", "recurrent_kernel") and v.units > 1
     }
+
+
+def _step_columns(
+    batch: Batch, scale: Tensor | None, learning_rate: Tensor | None, xla: bool = False
+) -> dict[str, Tensor]:
+    """The context columns of a step by itself: float32 scalars by name."""
+    columns = batch_columns(batch, xla)
+    if batch.loss is not None:
+        columns["loss"] = tf.reduce_mean(batch.loss)
+    if scale is not None:
+        columns["loss_scale"] = scale
+    if learning_rate is not None:
+        columns["learning_rate"] = learning_rate
+    return {name: tf.cast(value, tf.float32) for name, value in columns.items()}
 
 
 def _global_norm(norms: Tensor) -> Tensor:

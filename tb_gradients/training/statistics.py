@@ -19,7 +19,7 @@ costs a few dozen operations instead of ten thousand. Two numerical care-points:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,9 @@ from tb_gradients.frames import Variable
 
 Tensor = Any  # TensorFlow ships no type information
 
-SAMPLE_ELEMENTS = 16_384
+SAMPLE_ELEMENTS = 8_192
 """Shares and spreads of a larger variable are those of an evenly strided sample of about
-this size: a share is then known to within 0.8 percentage points (2 sigma); "exactly none" and
+this size: a share is then known to within 1.1 percentage points (2 sigma); "exactly none" and
 "exactly all" are decided on all elements where the sums tell."""
 
 FAST_ELEMENTS = 65_536
@@ -82,6 +82,16 @@ class Block:
     def rows(self) -> int:
         return self.elements // self.units
 
+    def strides(self) -> tuple[int, int]:
+        """Of the sample, over rows and units; whole rows where there are enough of them."""
+        stride = -(-self.elements // SAMPLE_ELEMENTS)
+        return (stride, 1) if self.rows >= stride else (1, -(-stride // self.rows))
+
+    def sampled_shape(self) -> tuple[int, int]:
+        """Rows and units of the sample."""
+        down, across = self.strides()
+        return -(-self.rows // down), -(-self.units // across)
+
     def stack(self, tensors: Sequence[Tensor]) -> Tensor:
         """float32 (float64 stays) [members, rows, units] of tensors of this block's shape."""
         flat = []
@@ -121,58 +131,26 @@ def as_real(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
 
 
-def _fold(tensor: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
-    """Parts of a [members, elements] tensor whose reduction is that of the whole, but short.
-
-    Neighbouring runs of FOLD_WIDTH elements are combined, FOLD at a time: measured on matrices
-    of 260,000 and 400,000 elements, half the cost of combining far-apart parts of the tensor.
-    """
-    parts = []
-    size = int(tensor.shape[1])
-    while size > 4096:
-        width = min(FOLD_WIDTH, size // FOLD)
-        whole = size // (FOLD * width) * (FOLD * width)
-        if whole < size:
-            parts.append(tensor[:, whole:])
-            tensor = tensor[:, :whole]
-        pieces = tf.unstack(tf.reshape(tensor, [tensor.shape[0], -1, FOLD, width]), axis=2)
-        while len(pieces) > 1:
-            pieces = [combine(a, b) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
-        size = whole // FOLD
-        tensor = tf.reshape(pieces[0], [tensor.shape[0], size])
-    return [*parts, tensor]
-
-
-def _reduce(
-    tensor: Tensor,
-    combine: Callable[[Tensor, Tensor], Tensor],
-    reduce: Callable[..., Tensor],
-    xla: bool,
-) -> Tensor:
-    """[members] of a [members, rows, units] tensor."""
-    if not xla:
-        return reduce(tensor, axis=[1, 2])
-    flat = tf.reshape(tensor, [tensor.shape[0], -1])
-    results = [reduce(part, axis=1) for part in _fold(flat, combine)]
-    total = results[0]
-    for other in results[1:]:
-        total = combine(total, other)
-    return total
-
-
-def total(tensor: Tensor, xla: bool) -> Tensor:
+def total(tensor: Tensor) -> Tensor:
     """Sum over all but the first axis."""
-    return _reduce(tensor, tf.add, tf.reduce_sum, xla)
+    return tf.reduce_sum(tensor, axis=[1, 2])
 
 
-def largest(tensor: Tensor, xla: bool) -> Tensor:
+def largest(tensor: Tensor) -> Tensor:
     """Maximum over all but the first axis."""
-    return _reduce(tensor, tf.maximum, tf.reduce_max, xla)
+    return tf.reduce_max(tensor, axis=[1, 2])
 
 
-def smallest(tensor: Tensor, xla: bool) -> Tensor:
+def smallest(tensor: Tensor) -> Tensor:
     """Minimum over all but the first axis."""
-    return _reduce(tensor, tf.minimum, tf.reduce_min, xla)
+    return tf.reduce_min(tensor, axis=[1, 2])
+
+
+def update_of(before: Tensor, after: Tensor) -> Tensor:
+    """Weights after minus before, as float32 or float64; of complex weights the magnitude."""
+    if after.dtype.is_complex:
+        return tf.abs(after - before)
+    return as_real(after) - as_real(before)
 
 
 def squares(tensor: Tensor, xla: bool) -> Tensor:
@@ -182,32 +160,55 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
         return tf.zeros([], tf.float32)
     if not xla:
         return 2.0 * tf.cast(tf.nn.l2_loss(tensor), tf.float32)
-    flat = tf.reshape(tensor, [1, -1])
-    if flat.shape[1] is None:
+    flat = tf.reshape(tensor, [-1])
+    if flat.shape[0] is None:
         return tf.cast(tf.reduce_sum(flat * flat), tf.float32)
-    return tf.cast(total(tf.reshape(flat * flat, [1, 1, -1]), xla)[0], tf.float32)
+    return tf.cast(_folded_sum(flat * flat), tf.float32)
 
 
-def _norm(tensor: Tensor, xla: bool) -> Tensor:
+def _folded_sum(flat: Tensor) -> Tensor:
+    """Sum of a vector that XLA vectorises.
+
+    Neighbouring runs of FOLD_WIDTH elements are added, FOLD at a time: measured on matrices of
+    260,000 and 400,000 elements, half the cost of adding far-apart parts of the vector.
+    """
+    rest = []
+    while (size := int(flat.shape[0])) > 4096:
+        width = min(FOLD_WIDTH, size // FOLD)
+        whole = size // (FOLD * width) * (FOLD * width)
+        if whole < size:
+            rest.append(tf.reduce_sum(flat[whole:]))
+        runs = tf.unstack(tf.reshape(flat[:whole], [-1, FOLD, width]), axis=1)
+        while len(runs) > 1:
+            runs = [a + b for a, b in zip(runs[::2], runs[1::2], strict=True)]
+        flat = tf.reshape(runs[0], [-1])
+    return tf.add_n([tf.reduce_sum(flat), *rest])
+
+
+def _norm(tensor: Tensor) -> Tensor:
     """L2 norm over all but the first axis, for any finite magnitude."""
-    peak, scaled = _scaled(tensor, xla)
-    return peak * tf.sqrt(total(tf.square(scaled), xla))
+    peak, scaled = _scaled(tensor)
+    return peak * tf.sqrt(total(tf.square(scaled)))
 
 
-def _scaled(tensor: Tensor, xla: bool) -> tuple[Tensor, Tensor]:
+def _scaled(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Largest magnitude over all but the first axis, and the tensor in units of it."""
-    peak = largest(tf.abs(tensor), xla)
+    peak = largest(tf.abs(tensor))
     return peak, tensor / tf.where(peak > 0, peak, tf.ones_like(peak))[:, None, None]
 
 
 def _sampled(tensor: Tensor, block: Block) -> Tensor:
     """An evenly strided sample of about SAMPLE_ELEMENTS of a [members, rows, units] tensor."""
-    stride = -(-block.elements // SAMPLE_ELEMENTS)
-    if stride == 1:
+    if tuple(tensor.shape[1:]) == block.sampled_shape():
         return tensor
-    if block.rows >= stride:
-        return tensor[:, ::stride]
-    return tensor[:, :, :: -(-stride // block.rows)]
+    down, across = block.strides()
+    return tensor[:, ::down, ::across]
+
+
+def sample_of(tensor: Tensor, variable: Variable) -> Tensor:
+    """Flat sample of one variable's tensor: the elements that a block of such looks at."""
+    block = Block((0,), variable.shape, variable.unit_axis, variable.dtype)
+    return tf.reshape(_sampled(block.stack([tensor]), block), [-1])
 
 
 def _is_zero(tensor: Tensor) -> Tensor:
@@ -243,7 +244,7 @@ def _share(condition: Tensor, dtype: Any) -> Tensor:
 
 
 def gradient_columns(
-    gradient: Tensor, square_sum: Tensor, block: Block, *, careful: bool, xla: bool
+    gradient: Tensor, square_sum: Tensor, block: Block, *, careful: bool
 ) -> dict[str, Tensor]:
     """Statistics of a block's gradients [members, rows, units].
 
@@ -258,23 +259,23 @@ def gradient_columns(
     zeros = tf.zeros_like(gradient[:, 0, 0])
     if careful:
         finite = tf.math.is_finite(gradient)
-        nans = total(tf.cast(tf.math.is_nan(gradient), gradient.dtype), xla)
-        finite_count = total(tf.cast(finite, gradient.dtype), xla)
+        nans = total(tf.cast(tf.math.is_nan(gradient), gradient.dtype))
+        finite_count = total(tf.cast(finite, gradient.dtype))
         infs = count - finite_count - nans
         infinity = tf.constant(np.inf, gradient.dtype)
-        low = smallest(tf.where(finite, gradient, infinity), xla)
-        high = largest(tf.where(finite, gradient, -infinity), xla)
+        low = smallest(tf.where(finite, gradient, infinity))
+        high = largest(tf.where(finite, gradient, -infinity))
         gradient = tf.where(finite, gradient, tf.zeros_like(gradient))
-        peak, scaled = _scaled(gradient, xla)
-        mean = peak * (total(scaled, xla) / finite_count)
-        norm = peak * tf.sqrt(total(tf.square(scaled), xla))
+        peak, scaled = _scaled(gradient)
+        mean = peak * (total(scaled) / finite_count)
+        norm = peak * tf.sqrt(total(tf.square(scaled)))
         none_finite = finite_count == 0
         unknown = tf.constant(np.nan, gradient.dtype)
         low, high = (tf.where(none_finite, unknown, x) for x in (low, high))
     else:
         nans = infs = zeros
-        low, high = smallest(gradient, xla), largest(gradient, xla)
-        mean = total(gradient, xla) / count
+        low, high = smallest(gradient), largest(gradient)
+        mean = total(gradient) / count
         norm = tf.sqrt(tf.cast(square_sum, gradient.dtype))
     sample = _sampled(gradient, block)
     zero = _is_zero(sample)
@@ -299,20 +300,20 @@ def gradient_columns(
 
 def _unit_spread(sample: Tensor) -> Tensor:
     """Deviation from the mean over units, relative to the norm; NaN for an all-zero gradient."""
-    _, scaled = _scaled(sample, xla=False)
+    _, scaled = _scaled(sample)
     deviation = scaled - tf.reduce_mean(scaled, axis=2, keepdims=True)
     total_square = tf.reduce_sum(tf.square(scaled), axis=[1, 2])  # 0 / 0 for a zero gradient
     return tf.sqrt(tf.reduce_sum(tf.square(deviation), axis=[1, 2]) / total_square)
 
 
-def weight_columns(weight: Tensor, block: Block, *, careful: bool, xla: bool) -> dict[str, Tensor]:
+def weight_columns(weight: Tensor, block: Block, *, careful: bool) -> dict[str, Tensor]:
     """Statistics of a block's weights after the step."""
     if not careful:
-        norm = tf.sqrt(total(tf.square(weight), xla))
+        norm = tf.sqrt(total(tf.square(weight)))
         return {"weight_norm": norm, "weight_nonfinite_count": tf.zeros_like(norm)}
     finite = tf.math.is_finite(weight)
-    count = total(tf.cast(finite, weight.dtype), xla)
-    norm = _norm(tf.where(finite, weight, tf.zeros_like(weight)), xla)
+    count = total(tf.cast(finite, weight.dtype))
+    norm = _norm(tf.where(finite, weight, tf.zeros_like(weight)))
     return {
         "weight_norm": norm,
         "weight_nonfinite_count": tf.cast(block.elements, weight.dtype) - count,
@@ -320,18 +321,36 @@ def weight_columns(weight: Tensor, block: Block, *, careful: bool, xla: bool) ->
 
 
 def update_columns(
-    gradient: Tensor, before: Tensor, after: Tensor, block: Block, *, careful: bool, xla: bool
+    gradient: Tensor,
+    update: Tensor,
+    block: Block,
+    *,
+    careful: bool,
+    square_sum: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Statistics of a block's updates."""
-    update = after - before
-    if careful:
-        update = tf.where(tf.math.is_finite(update), update, tf.zeros_like(update))
-        norm = _norm(update, xla)
+    """Statistics of a block's updates.
+
+    Args:
+        update: weights after minus before, of all elements or of those that ``sample_of`` gives.
+        square_sum: [members], sums of squares of UPDATE_SCALE times the updates, where
+            ``update`` is a sample.
+    """
+    sample, driving = _sampled(update, block), _sampled(gradient, block)
+    if square_sum is not None:
+        norm = tf.sqrt(tf.cast(square_sum, update.dtype)) / UPDATE_SCALE
+    elif careful:
+        norm = _norm(tf.where(tf.math.is_finite(update), update, tf.zeros_like(update)))
     else:
-        norm = tf.sqrt(total(tf.square(update * UPDATE_SCALE), xla)) / UPDATE_SCALE
-    before, after, gradient = (_sampled(x, block) for x in (before, after, gradient))
-    unchanged = after == before
-    driven = tf.math.is_finite(gradient) & ~_is_zero(gradient)
+        norm = tf.sqrt(total(tf.square(update * UPDATE_SCALE))) / UPDATE_SCALE
+    if square_sum is not None:  # some updates are not finite: the norm of those that are
+        known = tf.math.is_finite(sample)
+        share = _share(known, update.dtype)
+        part = _norm(tf.where(known, sample, tf.zeros_like(sample)))
+        size = tf.cast(sample.shape[1] * sample.shape[2], update.dtype)
+        scaled_up = part * tf.sqrt(tf.cast(block.elements, update.dtype) / size / share)
+        norm = tf.where(tf.math.is_finite(norm), norm, scaled_up)
+    unchanged = sample == 0
+    driven = tf.math.is_finite(driving) & ~_is_zero(driving)
     driven_share = _share(driven, update.dtype)
     lost_share = _share(unchanged & driven, update.dtype)
     return {
@@ -341,21 +360,41 @@ def update_columns(
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Updates:
+    """The updates of a block's members, whole or sampled.
+
+    Attributes:
+        tensors: per member the whole update, or the flat sample that ``sample_of`` gives.
+        square_sums: [members] of UPDATE_SCALE times the whole updates; with samples only.
+    """
+
+    tensors: Sequence[Tensor]
+    square_sums: Tensor | None = None
+
+    def stack(self, block: Block) -> Tensor:
+        """[members, rows, units], fewer rows or units where they are sampled."""
+        if self.square_sums is None:
+            return block.stack(self.tensors)
+        shape = block.sampled_shape()
+        return tf.stack([tf.reshape(as_real(t), shape) for t in self.tensors])
+
+
 def rows_of(
     block: Block,
     gradients: Sequence[Tensor],
-    befores: Sequence[Tensor] | None,
-    afters: Sequence[Tensor] | None,
+    afters: Sequence[Tensor],
+    updates: Updates,
     square_sums: Tensor,
     scale: Tensor | None,
     *,
     careful: bool,
-    xla: bool,
 ) -> Tensor:
     """float32 [members, stored statistics] of one block; NaN for what is not measured here.
 
     Args:
-        gradients, befores, afters: the members' dense tensors, in the order of the block.
+        gradients, afters: the members' dense tensors, in the order of the block.
+        updates: of the members.
         square_sums: [members], of the unscaled gradients.
         scale: loss scale that the gradients still carry, or None.
     """
@@ -363,14 +402,13 @@ def rows_of(
     subnormal = subnormal_share(_sampled(gradient, block), block.compute_dtype)
     if scale is not None:
         gradient /= tf.cast(scale, gradient.dtype)
-    columns = gradient_columns(gradient, square_sums, block, careful=careful, xla=xla)
+    columns = gradient_columns(gradient, square_sums, block, careful=careful)
     columns["gradient_subnormal_share"] = subnormal
-    if afters is not None:
-        after = block.stack(afters)
-        columns.update(weight_columns(after, block, careful=careful, xla=xla))
-        if befores is not None:
-            before = block.stack(befores)
-            columns.update(update_columns(gradient, before, after, block, careful=careful, xla=xla))
+    columns.update(weight_columns(block.stack(afters), block, careful=careful))
+    update = updates.stack(block)
+    columns.update(
+        update_columns(gradient, update, block, careful=careful, square_sum=updates.square_sums)
+    )
     return _in_order(columns, gradient[:, 0, 0])
 
 
@@ -381,7 +419,7 @@ def sparse_row(
     table: Any,
     scale: Tensor | None,
     compute_dtype: str,
-    xla: bool,
+    xla: bool = False,
 ) -> Tensor:
     """float32 [1, stored statistics] of an ``IndexedSlices`` gradient, over the touched rows.
 
@@ -403,11 +441,7 @@ def sparse_row(
     order = tf.range(listed)
     first = tf.gather(tf.math.unsorted_segment_min(order, indices, int(table.shape[0])), indices)
     keep = tf.cast(first == order, tf.float32)[:, None]
-    values = (
-        tf.math.unsorted_segment_sum(values, first, listed)
-        if not xla
-        else (tf.math.unsorted_segment_sum(values, first, int(indices.shape[0])))
-    )
+    values = tf.math.unsorted_segment_sum(values, first, listed)
     count = tf.reduce_sum(keep) * width
     finite = tf.math.is_finite(values)
     clean = tf.where(finite, values, 0.0)
@@ -419,7 +453,7 @@ def sparse_row(
     nans = tf.reduce_sum(tf.cast(tf.math.is_nan(values), tf.float32) * keep)
     infinity = tf.constant(np.inf)
     columns = {
-        "gradient_norm": _norm((clean * keep)[None], xla=False)[0],
+        "gradient_norm": _norm((clean * keep)[None])[0],
         "gradient_mean": tf.reduce_sum(clean * keep) / known,
         "gradient_min": tf.where(
             known > 0, tf.reduce_min(tf.where(kept > 0, clean, infinity)), np.nan
@@ -433,7 +467,7 @@ def sparse_row(
         "gradient_subnormal_share": subnormal,
         "weight_norm": tf.sqrt(squares(table, xla)),
         "weight_nonfinite_count": count - tf.reduce_sum(_finite(after) * keep),
-        "update_norm": _norm(update[None], xla=False)[0],
+        "update_norm": _norm(update[None])[0],
         "unchanged_share": tf.reduce_sum(unchanged) / count,
         "lost_share": tf.reduce_sum(unchanged * driven) / tf.reduce_sum(driven),
     }
