@@ -93,7 +93,7 @@ class _Handed:
     Attributes:
         number: tells it from others, where an optimizer is traced with different variables.
         variables: by row, those that have a gradient.
-        gradients, updates: of the dense ones, what ``kept`` needs to find them again.
+        gradients, befores: of the dense ones, what ``kept`` needs to find them again.
         columns: names of the context columns that are kept.
         frame: the function that makes a frame of it.
     """
@@ -103,7 +103,7 @@ class _Handed:
     variables: dict[int, Any] = dataclasses.field(default_factory=dict)
     clipping: Mapping[str, float] = dataclasses.field(default_factory=dict)
     gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
-    updates: dict[int, Any] = dataclasses.field(default_factory=dict)
+    befores: dict[int, Any] = dataclasses.field(default_factory=dict)
     columns: tuple[str, ...] = ()
     frame: Any = None
 
@@ -449,7 +449,7 @@ class Probe:
             self._handed_over[signature] = _Handed(number, Handover(self._sampling))
         handed = self._handed_over[signature]
         kept = handed.kept
-        updates, square_sums = {}, []
+        befores, square_sums = {}, []
         for row in rows:
             gradient, before = pending.gradients[row], pending.befores[row]
             after = _touched(pending.variables[row], gradient)
@@ -466,14 +466,12 @@ class Probe:
                     counts = histograms.histograms([gradient.values], pending.scale)
                     kept.put(f"histogram_{row}", counts)
                 continue
-            update = statistics.update_of(before, after)
-            updates[row] = statistics.sample_of(update, variables[row])
+            befores[row] = statistics.sample_of(before, variables[row])
             if variables[row].elements > statistics.SAMPLE_ELEMENTS:
-                scaled = update * statistics.UPDATE_SCALE
-                square_sums.append(statistics.squares(scaled, xla=True))
-        gradients = {row: pending.gradients[row] for row in updates}
+                square_sums.append(_update_squares(before, after))
+        gradients = {row: pending.gradients[row] for row in befores}
         kept.put_all("gradients", gradients)
-        kept.put_all("updates", updates)
+        kept.put_all("befores", befores)
         if square_sums:
             kept.put("update_squares", tf.stack(square_sums))
         if rows:
@@ -490,7 +488,7 @@ class Probe:
             kept.put("context", tf.stack(list(columns.values())))
         handed.variables = dict(pending.variables)
         handed.clipping = pending.optimizer.clipping
-        handed.gradients, handed.updates = like(gradients), like(updates)
+        handed.gradients, handed.befores = like(gradients), like(befores)
         handed.columns = tuple(columns)
         self._handed.assign(tf.stack([self.step.read_value(), handed.number]))
 
@@ -505,10 +503,14 @@ class Probe:
             zip(handed.columns, [] if context is None else tf.unstack(context), strict=True)
         )
         squares = kept.get("squares")
+        afters = {row: variables[row].read_value() for row in flat}
+        # Differences are taken here: XLA leaves out the rounding of a bfloat16 in between.
+        befores = kept.get_all("befores", handed.befores)
+        samples = {r: statistics.sample_of(afters[r], self.table.variables[r]) for r in flat}
         sampled = _Sampled(
             gradients={row: tf.reshape(flat[row], self.table.variables[row].shape) for row in flat},
-            afters={row: variables[row].read_value() for row in flat},
-            updates=kept.get_all("updates", handed.updates),
+            afters=afters,
+            updates={row: statistics.update_of(befores[row], samples[row]) for row in flat},
             update_squares=dict(zip(large, square_sums, strict=True)),
             squares=tf.zeros([0]) if squares is None else squares,
             scale=columns.get("loss_scale"),
@@ -830,6 +832,17 @@ def _unit_sources(table: VariableTable) -> dict[int, int]:
         for row, v in enumerate(table.variables)
         if v.role in ("kernel", "recurrent_kernel") and v.units > 1
     }
+
+
+def _update_squares(before: Tensor, after: Tensor) -> Tensor:
+    """Sum of squares of UPDATE_SCALE times an update, under XLA.
+
+    NaN, that is unknown, for 16-bit weights: of their difference XLA leaves out the rounding.
+    """
+    if after.dtype.size < 4:
+        return tf.constant(np.nan)
+    update = statistics.update_of(before, after) * statistics.UPDATE_SCALE
+    return statistics.squares(update, xla=True)
 
 
 def _step_columns(

@@ -19,7 +19,8 @@ costs a few dozen operations instead of ten thousand. Two numerical care-points:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,15 +200,13 @@ def _scaled(tensor: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sampled(tensor: Tensor, block: Block) -> Tensor:
     """An evenly strided sample of about SAMPLE_ELEMENTS of a [members, rows, units] tensor."""
-    if tuple(tensor.shape[1:]) == block.sampled_shape():
-        return tensor
     down, across = block.strides()
     return tensor[:, ::down, ::across]
 
 
 def sample_of(tensor: Tensor, variable: Variable) -> Tensor:
     """Flat sample of one variable's tensor: the elements that a block of such looks at."""
-    block = Block((0,), variable.shape, variable.unit_axis, variable.dtype)
+    (block,) = blocks_of([variable], [0])
     return tf.reshape(_sampled(block.stack([tensor]), block), [-1])
 
 
@@ -218,22 +217,28 @@ def _is_zero(tensor: Tensor) -> Tensor:
     return tf.bitwise.bitwise_and(tf.bitcast(tensor, tf.int32), 0x7FFFFFFF) == 0
 
 
-def subnormal_share(sample: Tensor, compute_dtype: str) -> Tensor:
+def smallest_normal(compute_dtype: str, dtype: Any) -> Any:
+    """Smallest normal number of a dtype; for float32 tensors its bits, see ``subnormal_share``."""
+    smallest = SMALLEST_NORMAL.get(compute_dtype, 2.0**-126)
+    return np.float32(smallest).view(np.int32) if dtype == tf.float32 else np.float64(smallest)
+
+
+def subnormal_share(sample: Tensor, bound: Any) -> Tensor:
     """Share of the finite non-zero elements below the smallest normal number of a dtype.
 
     Args:
         sample: [members, rows, units] of gradients as the backward pass gave them, that is
             with the loss scale: only then do they underflow where it underflows.
+        bound: what ``smallest_normal`` gives.
 
     Returns:
         [members]; NaN where no element is finite and not zero.
     """
-    smallest = SMALLEST_NORMAL.get(compute_dtype, 2.0**-126)
     if sample.dtype == tf.float32:  # positive numbers are ordered like their bits: see _is_zero
         magnitude = tf.bitwise.bitwise_and(tf.bitcast(sample, tf.int32), 0x7FFFFFFF)
-        bound, infinite = np.array([smallest, np.inf], np.float32).view(np.int32)
+        infinite = np.float32(np.inf).view(np.int32)
     else:
-        magnitude, bound, infinite = tf.abs(sample), smallest, np.inf
+        magnitude, infinite = tf.abs(sample), np.inf
     known = (magnitude > 0) & (magnitude < infinite)
     small = known & (magnitude < bound)
     return _share(small, sample.dtype) / _share(known, sample.dtype)
@@ -243,19 +248,20 @@ def _share(condition: Tensor, dtype: Any) -> Tensor:
     return tf.reduce_mean(tf.cast(condition, dtype), axis=[1, 2])
 
 
-def gradient_columns(
-    gradient: Tensor, square_sum: Tensor, block: Block, *, careful: bool
+def _gradient_columns(
+    gradient: Tensor, square_sum: Tensor, sample: Callable[[Tensor], Tensor], careful: bool
 ) -> dict[str, Tensor]:
-    """Statistics of a block's gradients [members, rows, units].
+    """Statistics of gradients [members, rows, units].
 
     Args:
         square_sum: [members], the sums of squares; used by the fast way.
+        sample: takes the sample of such a tensor.
         careful: mask non-finite elements and scale against under- and overflow.
 
     Returns:
         Statistic name -> [members].
     """
-    count = tf.cast(block.elements, gradient.dtype)
+    count = _elements(gradient)
     zeros = tf.zeros_like(gradient[:, 0, 0])
     if careful:
         finite = tf.math.is_finite(gradient)
@@ -277,14 +283,13 @@ def gradient_columns(
         low, high = smallest(gradient), largest(gradient)
         mean = total(gradient) / count
         norm = tf.sqrt(tf.cast(square_sum, gradient.dtype))
-    sample = _sampled(gradient, block)
-    zero = _is_zero(sample)
+    zero = _is_zero(sample(gradient))
     if careful:
-        zero &= _sampled(finite, block)  # a masked NaN is no zero
+        zero &= sample(finite)  # a masked NaN is no zero
     zero_share = _share(zero, gradient.dtype)
     all_zero = (zero_share == 1) & (norm == 0)
-    below_one = tf.minimum(zero_share, 1.0 - 1.0 / block.elements)
-    columns = {
+    below_one = tf.minimum(zero_share, 1.0 - 1.0 / count)
+    return {
         "gradient_norm": norm,
         "gradient_mean": mean,
         "gradient_min": low,
@@ -292,10 +297,13 @@ def gradient_columns(
         "gradient_zero_share": tf.where(all_zero, tf.ones_like(zero_share), below_one),
         "gradient_nan_count": nans,
         "gradient_inf_count": infs,
+        "unit_spread": _unit_spread(sample(gradient)),
     }
-    if block.unit_axis >= 0 and block.units > 1 and block.rows > 0:
-        columns["unit_spread"] = _unit_spread(sample)
-    return columns
+
+
+def _elements(tensor: Tensor) -> Tensor:
+    """Number of elements of each member, in the tensor's dtype."""
+    return tf.cast(tf.reduce_prod(tf.shape(tensor)[1:]), tensor.dtype)
 
 
 def _unit_spread(sample: Tensor) -> Tensor:
@@ -306,7 +314,7 @@ def _unit_spread(sample: Tensor) -> Tensor:
     return tf.sqrt(tf.reduce_sum(tf.square(deviation), axis=[1, 2]) / total_square)
 
 
-def weight_columns(weight: Tensor, block: Block, *, careful: bool) -> dict[str, Tensor]:
+def _weight_columns(weight: Tensor, careful: bool) -> dict[str, Tensor]:
     """Statistics of a block's weights after the step."""
     if not careful:
         norm = tf.sqrt(total(tf.square(weight)))
@@ -316,39 +324,39 @@ def weight_columns(weight: Tensor, block: Block, *, careful: bool) -> dict[str, 
     norm = _norm(tf.where(finite, weight, tf.zeros_like(weight)))
     return {
         "weight_norm": norm,
-        "weight_nonfinite_count": tf.cast(block.elements, weight.dtype) - count,
+        "weight_nonfinite_count": _elements(weight) - count,
     }
 
 
-def update_columns(
-    gradient: Tensor,
+def _update_columns(
+    driving: Tensor,
     update: Tensor,
-    block: Block,
-    *,
+    sample: Tensor,
+    elements: Tensor,
+    square_sum: Tensor,
     careful: bool,
-    square_sum: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Statistics of a block's updates.
+    """Statistics of updates.
 
     Args:
-        update: weights after minus before, of all elements or of those that ``sample_of`` gives.
-        square_sum: [members], sums of squares of UPDATE_SCALE times the updates, where
-            ``update`` is a sample.
+        driving: the sample of the gradient.
+        update: weights after minus before: all of them, or the sample as well.
+        sample: of the update.
+        elements: of each member.
+        square_sum: [members], sums of squares of UPDATE_SCALE times the updates where ``update``
+            is a sample; NaN where they are not known.
     """
-    sample, driving = _sampled(update, block), _sampled(gradient, block)
-    if square_sum is not None:
-        norm = tf.sqrt(tf.cast(square_sum, update.dtype)) / UPDATE_SCALE
-    elif careful:
-        norm = _norm(tf.where(tf.math.is_finite(update), update, tf.zeros_like(update)))
+    if careful:
+        finite = tf.math.is_finite(update)
+        norm = _norm(tf.where(finite, update, tf.zeros_like(update)))
+        known = tf.reduce_sum(tf.cast(finite, update.dtype), axis=[1, 2])
     else:
+        known = _elements(update)
         norm = tf.sqrt(total(tf.square(update * UPDATE_SCALE))) / UPDATE_SCALE
-    if square_sum is not None:  # some updates are not finite: the norm of those that are
-        known = tf.math.is_finite(sample)
-        share = _share(known, update.dtype)
-        part = _norm(tf.where(known, sample, tf.zeros_like(sample)))
-        size = tf.cast(sample.shape[1] * sample.shape[2], update.dtype)
-        scaled_up = part * tf.sqrt(tf.cast(block.elements, update.dtype) / size / share)
-        norm = tf.where(tf.math.is_finite(norm), norm, scaled_up)
+    if update is sample:  # the norm of all, if they are like the sample's finite ones
+        scaled_up = norm * tf.sqrt(elements / known)
+        exact = tf.sqrt(tf.cast(square_sum, update.dtype)) / UPDATE_SCALE
+        norm = tf.where(tf.math.is_finite(square_sum), exact, scaled_up)
     unchanged = sample == 0
     driven = tf.math.is_finite(driving) & ~_is_zero(driving)
     driven_share = _share(driven, update.dtype)
@@ -366,7 +374,8 @@ class Updates:
 
     Attributes:
         tensors: per member the whole update, or the flat sample that ``sample_of`` gives.
-        square_sums: [members] of UPDATE_SCALE times the whole updates; with samples only.
+        square_sums: [members] of UPDATE_SCALE times the whole updates, NaN where they are not
+            known; with samples only.
     """
 
     tensors: Sequence[Tensor]
@@ -398,18 +407,71 @@ def rows_of(
         square_sums: [members], of the unscaled gradients.
         scale: loss scale that the gradients still carry, or None.
     """
-    gradient = block.stack(gradients)
-    subnormal = subnormal_share(_sampled(gradient, block), block.compute_dtype)
-    if scale is not None:
-        gradient /= tf.cast(scale, gradient.dtype)
-    columns = gradient_columns(gradient, square_sums, block, careful=careful)
-    columns["gradient_subnormal_share"] = subnormal
-    columns.update(weight_columns(block.stack(afters), block, careful=careful))
+    gradient, after = block.stack(gradients), block.stack(afters)
     update = updates.stack(block)
-    columns.update(
-        update_columns(gradient, update, block, careful=careful, square_sum=updates.square_sums)
+    square_sums = tf.cast(square_sums, tf.float32)
+    unknown = tf.fill(tf.shape(square_sums), np.float32(np.nan))
+    rows = _rows_function(gradient.dtype, careful, updates.square_sums is not None)(
+        gradient,
+        after,
+        update,
+        square_sums,
+        unknown if updates.square_sums is None else updates.square_sums,
+        tf.ones([], gradient.dtype) if scale is None else tf.cast(scale, gradient.dtype),
+        tf.constant(smallest_normal(block.compute_dtype, gradient.dtype)),
+        tf.constant(block.strides()),
+        tf.constant(block.unit_axis >= 0 and block.units > 1),
     )
-    return _in_order(columns, gradient[:, 0, 0])
+    return tf.ensure_shape(rows, [len(block.members), len(_NAMES)])
+
+
+@functools.cache
+def _rows_function(dtype: Any, careful: bool, sampled_updates: bool) -> Any:
+    """``rows_of`` for tensors of any shape: traced once, not for every shape of a model."""
+    like = tf.TensorSpec([None, None, None], dtype)
+    vector, scalar = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], dtype)
+    bound = tf.TensorSpec([], tf.int32 if dtype == tf.float32 else tf.float64)
+    strides, flag = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.bool)
+    signature = [like, like, like, vector, vector, scalar, bound, strides, flag]
+
+    def rows(
+        gradient: Tensor,
+        after: Tensor,
+        update: Tensor,
+        square_sums: Tensor,
+        update_squares: Tensor,
+        scale: Tensor,
+        bound: Tensor,
+        strides: Tensor,
+        has_units: Tensor,
+    ) -> Tensor:
+        def sample(tensor: Tensor) -> Tensor:
+            return tensor[:, :: strides[0], :: strides[1]]
+
+        subnormal = subnormal_share(sample(gradient), bound)
+        gradient /= scale
+        columns = _gradient_columns(gradient, square_sums, sample, careful)
+        columns["gradient_subnormal_share"] = subnormal
+        spread = columns["unit_spread"]
+        columns["unit_spread"] = tf.where(has_units, spread, tf.fill(tf.shape(spread), _nan(dtype)))
+        columns.update(_weight_columns(after, careful))
+        columns.update(
+            _update_columns(
+                sample(gradient),
+                update,
+                update if sampled_updates else sample(update),
+                _elements(gradient),
+                update_squares,
+                careful,
+            )
+        )
+        return _in_order(columns, gradient[:, 0, 0])
+
+    return tf.function(rows, input_signature=signature, autograph=False)
+
+
+def _nan(dtype: Any) -> Tensor:
+    return tf.constant(np.nan, dtype)
 
 
 def sparse_row(
@@ -435,7 +497,7 @@ def sparse_row(
     width = int(np.prod(table.shape[1:], dtype=np.int64))
     flat = [tf.reshape(as_real(x), [-1, width]) for x in (gradient.values, before, after)]
     values, before, after = (tf.cast(x, tf.float32) for x in flat)
-    subnormal = subnormal_share(values[None], compute_dtype)[0]
+    subnormal = subnormal_share(values[None], smallest_normal(compute_dtype, tf.float32))[0]
     if scale is not None:
         values /= scale
     order = tf.range(listed)
