@@ -69,6 +69,8 @@ class ProbedVariables:
         if mode != "eager":
             function = tf.function(function, jit_compile=mode == "xla", autograph=False)
         self._function = function
+        self._drained: list[Any] = []
+        self._compiled = mode == "xla"
 
     def _step(self, gradients: Any, updates: Any, loss: Any) -> None:
         if loss is not None:
@@ -96,11 +98,14 @@ class ProbedVariables:
             [tensor(u) for u in updates],
             None if loss is None else tf.constant(loss, tf.float32),
         )
+        if self._compiled:  # hands over one step, so it is asked after each
+            self._drained += self.probe.drain()
 
     def frames(self) -> list[TakenFrame]:
         """The frames taken since the last call."""
         taken = []
-        for step, values, context, histograms in self.probe.drain():
+        drained, self._drained = self._drained + self.probe.drain(), []
+        for step, values, context, histograms in drained:
             rows = [
                 dict(zip(schema.statistic_names(), map(float, row), strict=True)) for row in values
             ]

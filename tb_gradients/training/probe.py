@@ -73,6 +73,7 @@ class _Sampled:
         squares: float32 [rows with a gradient], in the order of the rows.
         rows, histograms: finished ones, of sparse gradients.
         columns: context columns that are known already.
+        activations: statistics of the layers' outputs, [variables] each.
     """
 
     gradients: dict[int, Tensor]
@@ -81,6 +82,7 @@ class _Sampled:
     squares: Tensor
     scale: Tensor | None
     columns: dict[str, Tensor]
+    activations: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     update_squares: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     rows: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     histograms: dict[int, Tensor] = dataclasses.field(default_factory=dict)
@@ -94,7 +96,7 @@ class _Handed:
         number: tells it from others, where an optimizer is traced with different variables.
         variables: by row, those that have a gradient.
         gradients, befores: of the dense ones, what ``kept`` needs to find them again.
-        columns: names of the context columns that are kept.
+        columns, activations: names of the context columns and statistics that are kept.
         frame: the function that makes a frame of it.
     """
 
@@ -105,6 +107,7 @@ class _Handed:
     gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
     befores: dict[int, Any] = dataclasses.field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ()
     frame: Any = None
 
 
@@ -379,7 +382,8 @@ class Probe:
         twice on its first call, this one only once.
         """
         rows, clipping = pending.rows, pending.optimizer.clipping
-        signature = (tuple(rows), tuple(sorted(clipping.items())))
+        outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
+        signature = (tuple(rows), tuple(sorted(clipping.items())), tuple(outputs.items()))
         if signature not in self._take_functions:
 
             def take(
@@ -391,6 +395,7 @@ class Probe:
                 scale: Tensor | None,
                 learning_rate: Tensor | None,
                 batch: dict[str, Any],
+                given: list[Tensor],
             ) -> None:
                 dense = {row: g for row, g in gradients.items() if not _sparse(g)}
                 sampled = _Sampled(
@@ -400,6 +405,12 @@ class Probe:
                     squares=squares,
                     scale=scale,
                     columns=_step_columns(Batch(**batch), scale, learning_rate),
+                    activations=self._activations(
+                        {
+                            row: dataclasses.replace(output, tensor=tensor)
+                            for (row, output), tensor in zip(outputs.items(), given, strict=True)
+                        }
+                    ),
                 )
                 for row, table in tables.items():
                     gradient = gradients[row]
@@ -424,7 +435,11 @@ class Probe:
             pending.scale,
             pending.optimizer.learning_rate,
             {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)},
+            [output.tensor for output in pending.outputs.values()],
         )
+
+    def _activations(self, outputs: Mapping[int, activations.Output]) -> dict[str, Tensor]:
+        return activations.columns(outputs, len(self.table.variables))
 
     def _put(self, matrix: Tensor, context: Tensor, counts: Tensor) -> None:
         """A frame into the next slot; where there is none left, over the last one."""
@@ -466,6 +481,8 @@ class Probe:
                     counts = histograms.histograms([gradient.values], pending.scale)
                     kept.put(f"histogram_{row}", counts)
                 continue
+            if variables[row].elements == 0:
+                continue
             befores[row] = statistics.sample_of(before, variables[row])
             if variables[row].elements > statistics.SAMPLE_ELEMENTS:
                 square_sums.append(_update_squares(before, after))
@@ -486,6 +503,10 @@ class Probe:
         )
         if columns:
             kept.put("context", tf.stack(list(columns.values())))
+        layers = self._activations(pending.outputs)
+        if layers:
+            kept.put("activations", tf.stack(list(layers.values())))
+        handed.activations = tuple(layers)
         handed.variables = dict(pending.variables)
         handed.clipping = pending.optimizer.clipping
         handed.gradients, handed.befores = like(gradients), like(befores)
@@ -516,6 +537,10 @@ class Probe:
             scale=columns.get("loss_scale"),
             columns=columns,
         )
+        if handed.activations:
+            shape = [len(handed.activations), len(self.table.variables)]
+            layers = tf.unstack(tf.reshape(kept.get("activations"), shape))
+            sampled.activations = dict(zip(handed.activations, layers, strict=True))
         for row in variables:
             if row not in flat:
                 sampled.rows[row] = kept.get(f"row_{row}")
@@ -527,7 +552,7 @@ class Probe:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Matrix, context and histograms of a step; a new window begins."""
         count = len(self.table.variables)
-        matrix = self._with_window(self._matrix(sampled), step)
+        matrix = self._with_window(self._matrix(sampled), step, sampled.activations)
         context, matrix = self._context_row(matrix, clipping, sampled)
         counts = tf.zeros([count, self._histograms.shape[-1]], tf.int32)
         if self.with_histograms and sampled.gradients:
@@ -591,8 +616,8 @@ class Probe:
             return tf.fill([len(variables), len(_STAT)], np.float32(np.nan))
         return _scatter(tf.concat(parts, 0), order, len(variables), np.nan)
 
-    def _with_window(self, matrix: Tensor, step: Tensor) -> Tensor:
-        """Fill the window columns and the applied norm."""
+    def _with_window(self, matrix: Tensor, step: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """Fill the window columns, and others that are given."""
         seen, none = self._counts[_SEEN], self._counts[_NONE]
         measured = seen - none
         largest = self._largest.read_value()
@@ -602,6 +627,7 @@ class Probe:
             "zero_step_share": self._zero_steps / measured,  # 0 / 0: not measured
             "none_step_share": none / seen,
             "dead_unit_share": self._dead_unit_share(step),
+            **others,
         }
         columns = [
             filled.get(name, matrix[:, i]) for i, name in enumerate(schema.statistic_names())

@@ -148,10 +148,13 @@ def smallest(tensor: Tensor) -> Tensor:
 
 
 def update_of(before: Tensor, after: Tensor) -> Tensor:
-    """Weights after minus before, as float32 or float64; of complex weights the magnitude."""
-    if after.dtype.is_complex:
-        return tf.abs(after - before)
-    return as_real(after) - as_real(before)
+    """Weights after minus before, as float32 or float64; of complex weights the magnitude.
+
+    Zero where they are equal, Inf among them.
+    """
+    whole = after.dtype.is_complex
+    update = tf.abs(after - before) if whole else as_real(after) - as_real(before)
+    return tf.where(after == before, tf.zeros_like(update), update)
 
 
 def squares(tensor: Tensor, xla: bool) -> Tensor:
