@@ -12,6 +12,7 @@ the training*: whatever fails is said once, then the monitor is silent and train
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import statistics as stats
@@ -47,7 +48,7 @@ MIN_UNIT_WINDOW, MAX_UNIT_WINDOW = 20, 100
 """A unit counts as dead after one epoch without gradient, within these bounds: fewer batches
 do not cover the data, and more only delay the answer."""
 
-HISTOGRAM_BYTES_PER_VARIABLE = 30
+HISTOGRAM_BYTES_PER_VARIABLE = 15
 """Mean size on disk that histograms may add to each frame and variable; one packed
 histogram is 60 to 150 bytes, so only every few frames of a larger model carry them."""
 
@@ -147,6 +148,7 @@ class GradientMonitor:
         self._ticks = 0
         self._due = 0
         self._per_tick = 1
+        self._columns: list[int] = []
         self._sampling = True
         self._last_poll = 0.0
         self._clock = _Clock()
@@ -325,6 +327,13 @@ class GradientMonitor:
             return
         with tf.init_scope():
             table = make_table(watched, self._model, self._optimizer, **self._run_facts)
+            names = [
+                name
+                for name in schema.statistic_names()
+                if self._activations or not name.startswith("activation_")
+            ]
+            self._columns = [schema.statistic_names().index(name) for name in names]
+            table = dataclasses.replace(table, statistics=tuple(names))
             first = _iterations(self._optimizer)
             self._next = self._due = first
             self._per_tick = max(table.run.steps_per_execution, 1)
@@ -434,7 +443,7 @@ class GradientMonitor:
             frame = Frame(
                 step=number + (self._offset or 0),
                 wall_time=time.time(),
-                values=values,
+                values=values[:, self._columns],
                 context=context,
                 histograms=counts if self._wants_histograms() else None,
             )
