@@ -731,8 +731,9 @@ class Probe:
     def drain(self) -> list[tuple[int, Any, Any, Any]]:
         """The waiting frames as NumPy (step, values, context, histograms), oldest first."""
         taken, steps, values, context, counts = (t.numpy() for t in self._drain())
-        frames = [(int(steps[i]), values[i], context[i], counts[i]) for i in range(taken)]
-        frames = frames[: self.slots] + self._drain_handed()
+        kept = range(min(int(taken), self.slots))
+        frames = [(int(steps[i]), values[i], context[i], counts[i]) for i in kept]
+        frames += self._drain_handed()
         return [frame if self.with_histograms else (*frame[:3], None) for frame in frames]
 
     def _drain_handed(self) -> list[tuple[int, Any, Any, Any]]:
