@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import made_up_runs
 import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.browser
 
-SICK = "&p.gradient_health.run=sick"
 KERNEL = "encoder/block_1/conv/kernel"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def runs(server: Any) -> None:
-    made_up_runs.write_sick(server.logdir / "sick")
-    server.wait_for_runs("sick", frames=271)
-
-
 def test_dragging_over_the_cells_zooms_and_pressing_twice_shows_all(tab: Any) -> None:
-    tab.open(link=SICK)
+    tab.open(run="sick")
     cells = tab.find("canvas.cells:visible")
     expect(tab.find(".verdict")).to_contain_text("critical")
     box = cells.bounding_box()
@@ -40,7 +32,7 @@ def test_dragging_over_the_cells_zooms_and_pressing_twice_shows_all(tab: Any) ->
 
 
 def test_zoom_is_reached_by_keyboard(tab: Any) -> None:
-    tab.open(link=f"{SICK}&p.gradient_health.step=300")
+    tab.open(run="sick", step="300")
     tab.find("canvas.cells:visible").wait_for()
     tab.find(".scroller").focus()
     tab.page.keyboard.press("+")
@@ -50,7 +42,7 @@ def test_zoom_is_reached_by_keyboard(tab: Any) -> None:
 
 
 def test_the_profile_tells_the_slope_and_is_walked_by_keyboard(tab: Any) -> None:
-    tab.open(link=f"{SICK}&p.gradient_health.view=profile&p.gradient_health.step=1000")
+    tab.open(run="sick", view="profile", step="1000")
     expect(tab.find(".profile-slope")).to_contain_text("From layer to layer towards the input: ÷")
     tab.find(".profile-canvas").focus()
     tab.page.keyboard.press("Home")
@@ -61,7 +53,7 @@ def test_the_profile_tells_the_slope_and_is_walked_by_keyboard(tab: Any) -> None
 
 
 def test_histograms_stand_behind_each_other_and_choose_their_step(tab: Any) -> None:
-    tab.open(link=f"{SICK}&p.gradient_health.variable={KERNEL}")
+    tab.open(run="sick", variable=KERNEL)
     tab.find(".panel-histogram").get_by_role("button", name="Ridges").click()
     ridges = tab.find(".panel-histogram[data-form='ridges'] canvas")
     ridges.click(position={"x": 200, "y": 41})
