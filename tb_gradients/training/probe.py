@@ -707,9 +707,13 @@ class Probe:
 
         A compiled step that hands nothing over cannot force the frame of a non-finite gradient.
         """
-        taken, handed, _, alarm = self._counters()
-        waits = handed >= 0 and (alarm or handed >= self._next_due)
+        taken, step, _, alarm = self._counters()
+        waits = self._is_due(step, alarm)
         return bool(taken or waits), bool(alarm and not taken and not waits)
+
+    def _is_due(self, handed: int, alarm: bool) -> bool:
+        """Whether a frame is to be made of the step that was handed over; -1: none was."""
+        return self._sampling and handed >= 0 and (alarm or handed >= self._next_due)
 
     def _counters(self) -> tuple[int, int, int, bool]:
         """Frames taken, step and number handed over, and whether a gradient was not finite."""
@@ -741,7 +745,7 @@ class Probe:
         if not self._handed_over:
             return []
         _, step, number, alarm = self._counters()
-        if step < 0 or not (alarm or step >= self._next_due):
+        if not self._is_due(step, alarm):
             return []
         handed = next(h for h in self._handed_over.values() if h.number == number)
         if handed.frame is None:

@@ -66,6 +66,27 @@ def test_a_loop_with_a_compiled_step(tmp_path: pathlib.Path, jit: bool) -> None:
     assert monitor.report == ()
 
 
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+def test_a_nan_between_two_frames_asks_for_a_frame(
+    tmp_path: pathlib.Path, jit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiled step that was not to be sampled cannot be it: the next one is."""
+    monkeypatch.setattr("tb_gradients.training.monitor.POLL_SECONDS", 0.0)
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=100, verbose=0) as monitor:
+        step = make_step(model, optimizer, jit)
+        for number in range(8):
+            if number == 4:
+                model.trainable_variables[0].assign_add(np.nan * model.trainable_variables[0])
+            monitor.step(loss=step())
+    run = recording(tmp_path)
+    assert list(run.steps) == ([0, 5] if jit else [0, 4])
+    assert run.statistic("nonfinite_age")[1].max() == (1 if jit else 0)
+    assert run.context_value("loss_nonfinite_age")[1] == (1 if jit else 0)
+    flag = next(f for f in monitor.report if f.rule.startswith("nonfinite"))
+    assert flag.first_step == 4
+
+
 def test_a_loop_that_hands_over_its_batches(tmp_path: pathlib.Path) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
     with tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0) as monitor:
