@@ -285,6 +285,7 @@ describe('the list of flags', () => {
     evidence: [],
     causes: [],
     fixes: [],
+    followUps: [],
     ...change,
   });
   const cause = (id: string) => ({ causes: [{ id, confidence: 0.5, summary: '' }] });

@@ -149,6 +149,7 @@ function flag(json: unknown, index: number): Flag {
     evidence: list(f.evidence, evidence),
     causes: list(f.causes, cause),
     fixes: texts(f.fixes),
+    followUps: texts(f.follow_ups),
   };
 }
 

@@ -72,6 +72,8 @@ export interface Flag {
   readonly evidence: readonly Evidence[];
   readonly causes: readonly Cause[];
   readonly fixes: readonly string[];
+  /** What other rules found that this finding explains, a sentence each. */
+  readonly followUps: readonly string[];
 }
 
 /** A rule that raised, or a sentence about data that could not be read. */

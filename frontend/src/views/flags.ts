@@ -331,6 +331,7 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
         causeList(flag.causes, rules),
         fixList(flag.fixes),
         evidenceTable(flag.evidence, run, actions),
+        followUpList(flag.followUps),
         variableList(flag, variable, actions),
         h(
           'button',
@@ -506,6 +507,18 @@ function fixList(fixes: readonly string[]): Child {
       fixes.map((fix) =>
         h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix))),
       ),
+    ),
+  );
+}
+
+function followUpList(followUps: readonly string[]): Child {
+  if (followUps.length === 0) return null;
+  return section(
+    'Follows from it',
+    h(
+      'ul',
+      { class: 'follow-ups' },
+      followUps.map((symptom) => h('li', {}, prose(symptom))),
     ),
   );
 }
