@@ -96,6 +96,7 @@ class _Handed:
         number: tells it from others, where an optimizer is traced with different variables.
         variables: by row, those that have a gradient.
         gradients, befores: of the dense ones, what ``kept`` needs to find them again.
+        sparse: rows of the others.
         columns, activations: names of the context columns and statistics that are kept.
         frame: the function that makes a frame of it.
     """
@@ -106,6 +107,7 @@ class _Handed:
     clipping: Mapping[str, float] = dataclasses.field(default_factory=dict)
     gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
     befores: dict[int, Any] = dataclasses.field(default_factory=dict)
+    sparse: Sequence[int] = ()
     columns: tuple[str, ...] = ()
     activations: tuple[str, ...] = ()
     frame: Any = None
@@ -451,7 +453,8 @@ class Probe:
         put(self._values, matrix)
         put(self._context, context)
         put(self._steps, self.step.read_value())
-        put(self._histograms, counts)
+        if self.with_histograms:
+            put(self._histograms, counts)
         self._taken.assign_add(1)
         self.due.assign((self.step // self.interval + 1) * self.interval)
 
@@ -491,8 +494,9 @@ class Probe:
         kept.put_all("befores", befores)
         if square_sums:
             kept.put("update_squares", tf.stack(square_sums))
-        if rows:
-            kept.put("squares", pending.squares)
+        measured = [i for i, row in enumerate(rows) if variables[row].elements]
+        if measured:
+            kept.put("squares", tf.gather(pending.squares, measured))
         # Not the predictions: mostly the sum of a product and a bias, which XLA fuses into
         # the loss. Read by us they would be a value of their own, and other bits in the loss.
         columns = _step_columns(
@@ -510,6 +514,7 @@ class Probe:
         handed.variables = dict(pending.variables)
         handed.clipping = pending.optimizer.clipping
         handed.gradients, handed.befores = like(gradients), like(befores)
+        handed.sparse = [row for row in rows if _sparse(pending.gradients[row])]
         handed.columns = tuple(columns)
         self._handed.assign(tf.stack([self.step.read_value(), handed.number]))
 
@@ -541,10 +546,9 @@ class Probe:
             shape = [len(handed.activations), len(self.table.variables)]
             layers = tf.unstack(tf.reshape(kept.get("activations"), shape))
             sampled.activations = dict(zip(handed.activations, layers, strict=True))
-        for row in variables:
-            if row not in flat:
-                sampled.rows[row] = kept.get(f"row_{row}")
-                sampled.histograms[row] = kept.get(f"histogram_{row}")
+        for row in handed.sparse:
+            sampled.rows[row] = kept.get(f"row_{row}")
+            sampled.histograms[row] = kept.get(f"histogram_{row}")
         return self._frame(sampled, handed.clipping, self._handed[0])
 
     def _frame(

@@ -31,6 +31,8 @@ pytestmark = [
     pytest.mark.slow,
     # Keras' own, on NumPy 2.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # Keras says so by itself, once per layer and process.
+    pytest.mark.filterwarnings(r"ignore:[\s\S]*You are using a softmax over axis:UserWarning"),
 ]
 
 L, optimizers = keras.layers, keras.optimizers

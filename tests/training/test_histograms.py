@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probing import MODES, ProbedVariables
 
 from tb_gradients import schema
 from tb_gradients.training.histograms import SAMPLE_ELEMENTS, bins_of, histograms
@@ -51,6 +52,19 @@ def test_a_float64_beyond_float32_is_large_and_not_infinite() -> None:
     counts = histograms([tf.constant([1e300, -1e300], tf.float64)], None).numpy()[0]
     assert counts[schema.BIN_POSITIVE_INF] == counts[schema.BIN_NEGATIVE_INF] == 0
     assert counts[schema.BIN_NEGATIVE - 1] == 1  # the highest positive octave
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_histograms_the_frames_are_the_same(mode: str) -> None:
+    frames = []
+    for with_histograms in (True, False):
+        probed = ProbedVariables([np.ones((2, 3), "f")], mode, with_histograms=with_histograms)
+        probed.step([np.full((2, 3), 0.5, "f")], [np.full((2, 3), -0.1, "f")])
+        frames += probed.frames()
+    with_them, without = frames
+    np.testing.assert_equal(without.rows, with_them.rows)
+    assert with_them.histograms is not None
+    assert without.histograms is None
 
 
 def test_the_loss_scale_is_taken_out() -> None:
