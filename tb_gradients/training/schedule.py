@@ -7,6 +7,7 @@ Does not know about TensorFlow, files or what is in a frame. Time is passed in.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol
 
 Every = int | Literal["auto"]
@@ -47,26 +48,33 @@ class AutoSchedule:
     * Afterwards the next frame comes when the run has grown by ``GROWTH``. A run of n steps
       has at most 120 + ln(n / 100) / ln(1.02) frames: 350 after 10,000 steps, 580
       after a million, 1,200 after 10**11. Whatever happens shows within 2 % of the run.
-    * While the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time,
-      the gap is doubled.
+    * Once the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time, the
+      next one waits until the time has earned what it cost, but not longer than until the
+      run has grown by ``LONGEST``: a run whose frames are dear is still looked at.
     """
 
     GROWTH = 0.02
     DENSE_STEPS = round(2 / GROWTH)
     BUDGET = 0.01
     ALLOWANCE = 0.5
+    LONGEST = 0.5
 
     def __init__(self) -> None:
         self.interval = 0
-        self._stretch = 1
+        self._first: int | None = None
 
     def next_due(self, step: int, elapsed: float, spent: float) -> int:
         gap = max(1, int(step * self.GROWTH))
         if gap == 1 and step % 10 == 2:
             gap = 3  # two plain steps now and then: without them no frame's cost is known
-        over = spent > self.ALLOWANCE + self.BUDGET * elapsed
-        self._stretch = min(self._stretch * 2, 2**20) if over else max(self._stretch // 2, 1)
-        return step + gap * self._stretch
+        if self._first is None:
+            self._first = step
+        steps = step - self._first
+        debt = spent - self.ALLOWANCE - self.BUDGET * elapsed
+        if debt > 0 and steps > 0 and elapsed > 0:
+            wait = math.ceil(debt / self.BUDGET / (elapsed / steps))
+            gap = max(gap, min(wait, int(steps * self.LONGEST)))
+        return step + gap
 
 
 def make_schedule(every: Every) -> Schedule:

@@ -51,6 +51,12 @@ def test_auto_stays_within_its_budget(frame_seconds: float) -> None:
     assert spent <= budget + 2 * frame_seconds
 
 
+@pytest.mark.parametrize("frame_seconds", [0.05, 5.0])
+def test_auto_looks_at_least_whenever_the_run_has_grown_by_half(frame_seconds: float) -> None:
+    taken, _ = frames_of(100_000, 0.001, frame_seconds)
+    assert all(b <= 1.5 * a + 3 for a, b in itertools.pairwise(taken))
+
+
 @pytest.mark.parametrize("every", [0, -3, True, 2.5, "often", None])
 def test_anything_else_is_refused_with_what_would_do(every: object) -> None:
     with pytest.raises(ValueError, match='"auto" or a positive number'):
