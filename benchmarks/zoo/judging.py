@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tb_gradients.flags import Severity
-from tb_gradients.frames import Frame, Recording
+from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.rules.engine import Engine
+from tb_gradients.rules.engine import Engine, replay
 from tb_gradients.training.schedule import make_schedule
 from zoo import peers
 
@@ -160,17 +160,11 @@ def _judge(
 ) -> list[Raised]:
     engine: Engine | None = None
     seen: dict[tuple[str, int], int] = {}
-    for recording in recordings:
-        if engine is None:
-            engine = Engine(recording.table, rules)
-        else:
-            engine.set_table(recording.table)
-        for step, values, context in zip(
-            recording.steps, recording.values, recording.context, strict=True
-        ):
-            for flag in engine.update(Frame(int(step), 0.0, values, context)):
-                if flag.severity >= Severity.WARNING:
-                    seen.setdefault((flag.rule, flag.first_step), int(step))
+    for judging, step, raised in replay(recordings, rules):
+        engine = judging
+        for flag in raised:
+            if flag.severity >= Severity.WARNING:
+                seen.setdefault((flag.rule, flag.first_step), step)
     if engine is None:
         return []
     errors += [f"{error.rule}: {error.message}" for error in engine.errors]

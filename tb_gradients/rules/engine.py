@@ -21,7 +21,7 @@ How a flag lives:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -318,10 +318,13 @@ class Verdict:
     errors: tuple[RuleError, ...]
 
 
-def judge(
+def replay(
     recordings: Sequence[Recording], rules: RuleSettings | Iterable[Rule] | None = None
-) -> Verdict:
-    """Judge a recorded run: the recordings of its variable tables, in order.
+) -> Iterator[tuple[Engine, int, Sequence[Flag]]]:
+    """Judge a recorded run frame by frame, as it was while it trained.
+
+    Yields:
+        The engine, the frame's step, and what ``Engine.update`` gave for it.
 
     Raises:
         ValueError: unknown rules or thresholds; the message names the known ones.
@@ -335,7 +338,20 @@ def judge(
         for step, values, context in zip(
             recording.steps, recording.values, recording.context, strict=True
         ):
-            engine.update(Frame(int(step), 0.0, values, context))
+            yield engine, int(step), engine.update(Frame(int(step), 0.0, values, context))
+
+
+def judge(
+    recordings: Sequence[Recording], rules: RuleSettings | Iterable[Rule] | None = None
+) -> Verdict:
+    """Judge a recorded run: the recordings of its variable tables, in order.
+
+    Raises:
+        ValueError: unknown rules or thresholds; the message names the known ones.
+    """
+    engine: Engine | None = None
+    for judging, _, _ in replay(recordings, rules):
+        engine = judging
     if engine is None:
         make_rules(rules)  # wrong settings are an error, data or not
         return Verdict((), ())

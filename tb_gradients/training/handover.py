@@ -17,7 +17,6 @@ twice instead of once.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,8 +87,8 @@ class Handover:
                     parts.append(tf.zeros([padding], part.dtype))
             self.put(f"{name}_{dtype}", tf.concat(parts, 0))
 
-    def get_all(self, name: str, like: Mapping[int, _Like]) -> dict[int, Tensor]:
-        """The tensors of ``put_all`` again, flat."""
+    def get_all(self, name: str, like: Mapping[int, Any]) -> dict[int, Tensor]:
+        """The tensors of ``put_all`` again, flat; ``like`` has their ``TensorSpec``."""
         found = {}
         for dtype, layout in _layouts(like).items():
             flat = self.get(f"{name}_{dtype}")
@@ -99,17 +98,9 @@ class Handover:
         return found
 
 
-@dataclasses.dataclass(frozen=True)
-class _Like:
-    """What is remembered of a tensor of the compiled step: enough to find it again."""
-
-    shape: Any
-    dtype: Any
-
-
-def like(tensors: Mapping[int, Tensor]) -> dict[int, _Like]:
+def like(tensors: Mapping[int, Tensor]) -> dict[int, Any]:
     """The argument of ``get_all`` for what ``put_all`` was given."""
-    return {row: _Like(tensor.shape, tensor.dtype) for row, tensor in tensors.items()}
+    return {row: tf.TensorSpec.from_tensor(tensor) for row, tensor in tensors.items()}
 
 
 def _layouts(tensors: Mapping[int, Any]) -> dict[str, list[tuple[int, int, int]]]:

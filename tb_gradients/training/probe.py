@@ -738,26 +738,26 @@ class Probe:
 
     def drain(self) -> list[tuple[int, Any, Any, Any]]:
         """The waiting frames as NumPy (step, values, context, histograms), oldest first."""
-        taken, steps, values, context, counts = (t.numpy() for t in self._drain())
-        kept = range(min(int(taken), self.slots))
-        frames = [(int(steps[i]), values[i], context[i], counts[i]) for i in kept]
-        frames += self._drain_handed()
+        taken, step, number, alarm = self._counters()
+        frames = self._drain_slots() if taken else []
+        if self._is_due(step, alarm):
+            frames.append(self._drain_handed(step, number))
         return [frame if self.with_histograms else (*frame[:3], None) for frame in frames]
 
-    def _drain_handed(self) -> list[tuple[int, Any, Any, Any]]:
-        """The frame of a compiled step, if it has handed over one that is due."""
-        if not self._handed_over:
-            return []
-        _, step, number, alarm = self._counters()
-        if not self._is_due(step, alarm):
-            return []
+    def _drain_slots(self) -> list[tuple[int, Any, Any, Any]]:
+        taken, steps, values, context, counts = (t.numpy() for t in self._drain())
+        kept = range(min(int(taken), self.slots))
+        return [(int(steps[i]), values[i], context[i], counts[i]) for i in kept]
+
+    def _drain_handed(self, step: int, number: int) -> tuple[int, Any, Any, Any]:
+        """The frame of the compiled step that has handed over last."""
         handed = next(h for h in self._handed_over.values() if h.number == number)
         if handed.frame is None:
             handed.frame = tf.function(lambda: self._frame_after(handed), autograph=False)
-        frame = tuple(tensor.numpy() for tensor in handed.frame())
+        matrix, context, counts = (tensor.numpy() for tensor in handed.frame())
         self._handed.assign([-1, -1])
         self._next_due = (step // self._next_interval + 1) * self._next_interval
-        return [(step, *frame)]
+        return step, matrix, context, counts
 
     def _drain_ops(self) -> tuple[Tensor, ...]:
         result = tuple(

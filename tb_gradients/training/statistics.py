@@ -456,7 +456,7 @@ def _rows_function(dtype: Any, careful: bool, sampled_updates: bool) -> Any:
         columns = _gradient_columns(gradient, square_sums, sample, careful)
         columns["gradient_subnormal_share"] = subnormal
         spread = columns["unit_spread"]
-        columns["unit_spread"] = tf.where(has_units, spread, tf.fill(tf.shape(spread), _nan(dtype)))
+        columns["unit_spread"] = tf.where(has_units, spread, tf.constant(np.nan, dtype))
         columns.update(_weight_columns(after, careful))
         columns.update(
             _update_columns(
@@ -471,10 +471,6 @@ def _rows_function(dtype: Any, careful: bool, sampled_updates: bool) -> Any:
         return _in_order(columns, gradient[:, 0, 0])
 
     return tf.function(rows, input_signature=signature, autograph=False)
-
-
-def _nan(dtype: Any) -> Tensor:
-    return tf.constant(np.nan, dtype)
 
 
 def sparse_row(
