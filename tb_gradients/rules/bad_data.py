@@ -9,7 +9,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
@@ -105,7 +105,7 @@ class BadData(Rule):
     def detect(self, window: Window) -> Detection | None:
         fault = self._fault(window)
         if fault is None:
-            return Detection.of(np.zeros(0, bool), 0, self.severity)
+            return HEALTHY
         return Detection.of_run(fault.since, fault.severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

@@ -98,6 +98,8 @@ class Detection:
         together: bool = False,
     ) -> Detection:
         """A detection from arrays, or from one onset or severity for all variables."""
+        if not sick.any():
+            return HEALTHY
         return cls(
             sick,
             np.broadcast_to(np.asarray(since, np.int64), sick.shape),
@@ -109,6 +111,10 @@ class Detection:
     def of_run(cls, since: int, severity: Severity) -> Detection:
         """A detection that concerns the run as a whole."""
         return cls(np.zeros(0, bool), np.array([since]), np.array([int(severity)]), True, True)
+
+
+HEALTHY = Detection(np.zeros(0, bool), np.zeros(0, np.int64), np.zeros(0, np.int64))
+"""Nobody is sick."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +178,12 @@ class Rule(abc.ABC):
 
     @abc.abstractmethod
     def detect(self, window: Window) -> Detection | None:
-        """Who is sick at the last frame of the window; ``None``: cannot be judged yet."""
+        """Who is sick at the last frame of the window.
+
+        Returns:
+            ``HEALTHY`` for nobody, which lets a flag close after some frames; ``None`` where
+            this frame cannot tell, which changes nothing.
+        """
 
     @abc.abstractmethod
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import names, optimizer_code, settings_of
 from tb_gradients.rules.window import IntArray, Window
@@ -59,9 +59,8 @@ class ClippingDominates(Rule):
     def detect(self, window: Window) -> Detection | None:
         limits = self._limits(window)
         judged = window.rows.judged
-        none = np.zeros_like(judged)
         if not limits:
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
@@ -69,7 +68,7 @@ class ClippingDominates(Rule):
         known = np.isfinite(left[reach]) & window.own_step_applied()[reach]
         cut = known & (left[reach] < self.left)
         if known.sum() < self.frames or cut.sum() <= self.share * known.sum():
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         typical = float(np.median(left[reach][known]))
         severity = Severity.INFO
         if window.learning.stuck:

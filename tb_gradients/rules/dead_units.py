@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     RELU,
@@ -77,11 +77,11 @@ class DeadUnits(Rule):
             return None
         sick = judged & (dead > self.share)
         if not sick.any():
-            return Detection.of(sick, window.step, self.severity)
+            return HEALTHY
         table = window.table
         silent = window.statistic("zero_step_share")[-1] >= 1
         if not (rows.judged & ~silent).any():
-            return Detection.of(np.zeros_like(sick), window.step, self.severity)
+            return HEALTHY
         # A layer behind which all is dead has no gradient either. The one that is to blame
         # is the last silent layer that can die; those that start equal have their own rule.
         full = np.flatnonzero(sick & (dead >= 1))

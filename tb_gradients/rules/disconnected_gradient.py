@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import layer, names, plural
 from tb_gradients.rules.window import IntArray, Window
@@ -47,7 +47,7 @@ class DisconnectedGradient(Rule):
         share = window.statistic("none_step_share")
         candidates = window.rows.judged & (share[-1] >= 1)
         if not candidates.any():
-            return Detection.of(candidates, window.step, self.severity)
+            return HEALTHY
         sick = candidates & (share[frames] >= 1).all(axis=0)
         since = window.onset(share >= 1, ~np.isnan(share), per_step=False)
         # Cut off, that is everything from the inputs up to somewhere; or merely lying about.

@@ -27,7 +27,7 @@ import numpy as np
 
 from tb_gradients.flags import Flag, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
-from tb_gradients.rules.base import Detection, Finding, Rule
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
 from tb_gradients.rules.registry import RuleSettings, make_rules
 from tb_gradients.rules.window import History, IntArray
 
@@ -93,10 +93,11 @@ class _Case:
 class _Track:
     """One rule at work: its cases, and which of them each variable belongs to."""
 
-    def __init__(self, rule: Rule, variables: int) -> None:
+    def __init__(self, rule: Rule, history: History, variables: int) -> None:
         self.rule = rule
         self.cases: list[_Case] = []
         self.owner: IntArray = np.full(variables, NOBODY, np.int64)
+        self.window = history.window(rule)
 
 
 class Engine:
@@ -115,9 +116,9 @@ class Engine:
         self, table: VariableTable, rules: RuleSettings | Iterable[Rule] | None = None
     ) -> None:
         self._table = table
-        self._tracks = [_Track(rule, len(table.variables)) for rule in make_rules(rules)]
-        needs = {name for track in self._tracks for name in track.rule.needs}
-        self._history = History(table, needs)
+        chosen = make_rules(rules)
+        self._history = History(table, {name for rule in chosen for name in rule.needs})
+        self._tracks = [_Track(rule, self._history, len(table.variables)) for rule in chosen]
         self._errors: dict[str, RuleError] = {}
         self._opened = 0
 
@@ -217,8 +218,8 @@ class Engine:
 
     def _apply(self, track: _Track) -> list[_Case]:
         """One rule on the newest frame; the cases that it opened or that became worse."""
-        detection = track.rule.detect(self._history.window(track.rule))
-        if detection is None:
+        detection = track.rule.detect(track.window)
+        if detection is None or (detection is HEALTHY and not track.cases):
             return []
         alive: set[int] = set()
         news: list[_Case] = []
@@ -246,7 +247,7 @@ class Engine:
         free = sick[owner == NOBODY]
         groups = {int(i): sick[owner == i] for i in np.unique(owner) if i != NOBODY}
         fresh: list[tuple[int, IntArray]] = []
-        near = max(NEAR_STEPS, 2 * int(self._history.spans().max())) if free.size else 0
+        near = max(NEAR_STEPS, 2 * int(self._history.spans.max())) if free.size else 0
         free = free[np.argsort(detection.since[free], kind="stable")]
         while free.size:
             since = int(detection.since[free[0]])
@@ -267,7 +268,7 @@ class Engine:
         return [*groups.items(), *fresh]
 
     def _open(self, track: _Track, rows: IntArray, detection: Detection) -> _Case:
-        window = self._history.window(track.rule)
+        window = track.window
         member = slice(None) if detection.whole_run else rows
         since = int(detection.since[member].min())
         severity = Severity(int(detection.severity[member].max()))
@@ -284,7 +285,7 @@ class Engine:
 
     def _carry_on(self, track: _Track, index: int, rows: IntArray, detection: Detection) -> bool:
         """Update a case by one frame; whether it became worse."""
-        window = self._history.window(track.rule)
+        window = track.window
         case = track.cases[index]
         member = slice(None) if detection.whole_run else rows
         before = case.severity

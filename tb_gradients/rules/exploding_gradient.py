@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
@@ -76,6 +76,10 @@ class ExplodingGradient(Rule):
         start = window.context_at_start("global_norm")
         if not start > 0 or len(window) < 2:
             return None
+        least = min(self.growth, self.slow_growth, self.blind_growth)
+        grown = window.context("global_norm")[-1] >= least * start
+        if not grown and not _broken(window, slice(-1, None)).any():
+            return HEALTHY  # cheap, and nearly always so
         fast, slow, nonfinite = self._hits(window, start)
         run, slow_run = _last_run(fast), _last_run(slow)
         steps, slow_steps = (
@@ -87,20 +91,18 @@ class ExplodingGradient(Rule):
         if not sick and slow_steps >= self.slow_steps and slow_run >= self.in_a_row:
             sick, frames = True, slow_run
         growth = self._growth(window)
-        grown = window.rows.judged & (growth >= min(self.slow_growth, float(_top(growth))))
+        rows = window.rows.judged & (growth >= min(self.slow_growth, float(_top(growth))))
         if not sick:
-            return Detection.of(np.zeros_like(grown), window.step, self.severity)
+            return HEALTHY
         since = int(window.steps[len(window) - frames])
-        return Detection.of(grown, since, self.severity, together=True)
+        return Detection.of(rows, since, self.severity, together=True)
 
     def _hits(self, window: Window, start: float) -> tuple[BoolArray, BoolArray, BoolArray]:
         """Frames at which norm and loss are far above the start; far for long; not finite."""
         norm = window.context("global_norm").astype(np.float64)
         own, largest = window.context("loss"), window.context("loss_max")
         own = np.where(np.isnan(own), window.context("loss_mean"), own)
-        nonfinite = (window.context("loss_nonfinite_age") >= 0) | (
-            window.statistic("nonfinite_age") >= 0
-        ).any(axis=1)
+        nonfinite = _broken(window)
         if nonfinite[-1]:
             # The frame's own numbers are those of what is left; the window saw the way there.
             finite = window.statistic("gradient_norm_max")[-1].astype(np.float64)
@@ -196,6 +198,13 @@ class ExplodingGradient(Rule):
                 fixes.append('Use `kernel_initializer="glorot_uniform"` (he_normal before ReLU).')
         clipped = optimizer_code(window.table, global_clipnorm=1.0, clipnorm=None, clipvalue=None)
         return (*fixes, f"Clip the gradients: `{clipped}`.")
+
+
+def _broken(window: Window, frames: slice = slice(None)) -> BoolArray:
+    """bool [frames]: whether the loss or a gradient has become NaN or Inf by then."""
+    gradient = (window.statistic("nonfinite_age")[frames] >= 0).any(axis=1)
+    result: BoolArray = gradient | (window.context("loss_nonfinite_age")[frames] >= 0)
+    return result
 
 
 def _last_run(hits: BoolArray) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import ADAPTIVE_EPSILON, names, optimizer_name
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -55,7 +55,7 @@ class FrozenWeight(Rule):
         update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
         candidates = rows.judged & (update[-1] == 0) & (gradient[-1] > 0)
         if not candidates.any():
-            return Detection.of(candidates, window.step, self.severity)
+            return HEALTHY
         still = (update == 0) & (gradient > 0)
         known = ~np.isnan(update)
         own = window.own_step_applied()

@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import names, optimizer_code
 from tb_gradients.rules.window import IntArray, Window
@@ -58,12 +58,11 @@ class GradientSpike(Rule):
     def detect(self, window: Window) -> Detection | None:
         norm = window.statistic("gradient_norm_max")
         judged = window.rows.judged
-        none = np.zeros_like(judged)
         if len(window) <= self.frames or window.step < window.first_step + self.quiet_steps:
             return None
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             if not (norm[-1] > self.factor * norm[-2]).any():  # cheap, and nearly always so
-                return Detection.of(none, window.step, self.severity)
+                return HEALTHY
             before = np.log(norm[:-1][-63:])
             before[~np.isfinite(before)] = np.nan
             now = np.log(norm[-1])
@@ -78,7 +77,7 @@ class GradientSpike(Rule):
         rise = now - middle
         out = judged & (rise > self.deviations * spread) & (rise > np.log(self.factor))
         if out.sum() <= self.widespread * judged.sum():
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         severity = Severity.WARNING if window.learning.stuck else Severity.INFO
         return Detection.of(out, window.step, severity, together=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import names, optimizer_code
 from tb_gradients.rules.window import IntArray, Window
@@ -45,7 +45,7 @@ class GradientUnderflow(Rule):
         share = window.statistic("gradient_subnormal_share")
         candidates = window.rows.judged & ~window.rows.minor & (share[-1] > self.share)
         if not candidates.any():
-            return Detection.of(candidates, window.step, self.severity)
+            return HEALTHY
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.window import IntArray, Window
 
@@ -52,25 +52,25 @@ class LossScaleCollapse(Rule):
     steps = Threshold(50, "from 2^15 down to 1 it takes 15 skipped steps, and this is a multiple")
 
     def detect(self, window: Window) -> Detection | None:
+        skips = np.nan_to_num(window.context("skipped_steps"))
+        if not skips.any():  # cheap, and nearly always so
+            return HEALTHY
         scale = window.context("loss_scale")
-        none = Detection.of(np.zeros(0, bool), 0, self.severity)
         if not (np.nanmax(np.append(scale, 0.0)) > 0):
-            return none
+            return HEALTHY
         for name in ("inputs_nonfinite", "targets_nonfinite"):
             if (window.context(name) > 0).any():
-                return none
+                return HEALTHY
         # A low scale alone may be a fixed one, or one that is about to grow: at it, steps fail.
-        failing = (scale <= self.lowest) & (window.context("skipped_steps") > 0)
+        failing = (scale <= self.lowest) & (skips > 0)
         collapsed = failing.any() and self._highest(window) >= self.fallen * scale[-1]
         skipping = False
         reach = window.last_frames(self.steps)
         if reach is not None:
-            skipped = np.nan_to_num(window.context("skipped_steps")[reach])
-            skipping = bool(skipped.sum() >= self.skipped * window.spans[reach].sum())
+            skipping = bool(skips[reach].sum() >= self.skipped * window.spans[reach].sum())
         if not collapsed and not skipping:
-            return none
-        skips = np.nan_to_num(window.context("skipped_steps")) > 0
-        first = int(np.argmax(skips)) if skips.any() else 0
+            return HEALTHY
+        first = int(np.argmax(skips > 0))
         return Detection.of_run(int(window.steps[first]), self.severity)
 
     @staticmethod

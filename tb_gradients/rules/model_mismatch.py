@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import head_mismatch
 from tb_gradients.rules.window import IntArray, Window
@@ -45,7 +45,7 @@ class ModelMismatch(Rule):
     def detect(self, window: Window) -> Detection | None:
         wrong = head_mismatch(window.table)
         if wrong is None:
-            return Detection.of(np.zeros(0, bool), 0, self.severity)
+            return HEALTHY
         if window.last_frames(self.steps) is None:
             return None
         certain = wrong[2]

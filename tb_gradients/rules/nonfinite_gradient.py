@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
     NONFINITE_NEEDS,
     names,
@@ -63,7 +63,7 @@ class NonfiniteGradient(Rule):
             | (window.statistic("gradient_inf_count")[-1] > 0)
         )
         if not bad.any() or self._skipped(window):
-            return Detection.of(np.zeros_like(bad), 0, self.severity)
+            return HEALTHY
         since = window.step - np.where(age >= 0, age, 0).astype(np.int64)
         return Detection.of(bad, since, self.severity, together=True)
 

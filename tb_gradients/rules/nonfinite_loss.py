@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
 from tb_gradients.rules.diagnosis import NONFINITE_NEEDS, nonfinite_causes, nonfinite_fixes
 from tb_gradients.rules.window import IntArray, Window
 
@@ -36,7 +36,7 @@ class NonfiniteLoss(Rule):
     def detect(self, window: Window) -> Detection:
         age = float(window.context("loss_nonfinite_age")[-1])
         if not age >= 0:
-            return Detection.of(np.zeros(0, bool), 0, self.severity)
+            return HEALTHY
         return Detection.of_run(window.step - int(age), self.severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

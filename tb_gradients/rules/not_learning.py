@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
@@ -100,11 +100,11 @@ class NotLearning(Rule):
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning
         if not learning.stuck or learning.steps < self.steps:
-            return Detection.of(np.zeros(0, bool), 0, self.severity)
+            return HEALTHY
         alive = bool((window.statistic("gradient_norm")[-1] > 0).any())
         moving = bool((window.statistic("update_ratio")[-1] > 0).any())
         if not alive or not moving:
-            return Detection.of(np.zeros(0, bool), 0, self.severity)
+            return HEALTHY
         severity = Severity.INFO
         near = learning.guessing and not learning.now > WORSE * learning.guess
         near = near and not learning.hopeful

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import activation, layer, names, scale_gain
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -51,13 +51,13 @@ class PoorInitialization(Rule):
         learning = window.learning
         gains = window.rows.scale_gain
         if not (window.rows.kernel & ((gains > self.large) | (gains < self.small))).any():
-            return Detection.of(np.zeros(len(gains), bool), window.step, self.severity)
+            return HEALTHY
         off, judged = self._off(window), self._judged(window)
         if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
-            return Detection.of(np.zeros_like(off), window.step, self.severity)
+            return HEALTHY
         high = learning.start > self.first_loss * learning.guess and learning.guessing
         if learning.learning and not high:
-            return Detection.of(np.zeros_like(off), window.step, self.severity)
+            return HEALTHY
         severity = Severity.WARNING if learning.stuck or high else Severity.INFO
         return Detection.of(off, window.first_step, severity, together=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import layer, names, optimizer_code, settings_of, strength
 from tb_gradients.rules.window import IntArray, Window
@@ -51,13 +51,12 @@ class RegularizerDominates(Rule):
         norm = window.statistic("weight_norm")[-1]
         shrunk = rows.judged & rows.kernel & (norm < self.shrunk * rows.initial_norm)
         shrunk &= rows.initial_rms > 0
-        none = Detection.of(np.zeros_like(shrunk), window.step, self.severity)
         learning = window.learning
         if not shrunk.any() or learning.succeeds:
-            return none
+            return HEALTHY
         sick = shrunk & (self._weight(window) >= self.outweighs)
         if not sick.any():
-            return none
+            return HEALTHY
         severity = Severity.INFO
         if learning.failing:
             severity = Severity.CRITICAL if learning.guessing else Severity.WARNING

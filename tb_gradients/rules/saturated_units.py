@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
@@ -78,24 +78,23 @@ class SaturatedUnits(Rule):
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
-        none = np.zeros(len(window.rows.judged), bool)
         learning = window.learning
         share = window.statistic("activation_saturated_share")
         fails = learning.failing or self._hurts(window)
         if not fails and not np.isfinite(share[-1]).any():  # cheap, and mostly so
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         rows = self._rows(window)
         if not rows.size:
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         measured = np.isfinite(share[reach][:, rows]).any(axis=0)
         seen = share[reach][:, rows]
         flat: BoolArray = measured & np.all((seen > self.share) | np.isnan(seen), axis=0)
         if fails and not measured.all():
             flat = flat | (~measured & (self._slopes(window, reach, rows) < self.slope))
-        sick = none
+        sick = np.zeros(len(window.rows.judged), bool)
         sick[rows[flat]] = True
         if not flat.any():
-            return Detection.of(sick, window.step, self.severity)
+            return HEALTHY
         severity = Severity.INFO
         if fails:
             severity = Severity.CRITICAL if learning.guessing else Severity.WARNING

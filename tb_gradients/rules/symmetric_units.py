@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
     initialization_cause,
     initializer_for,
@@ -57,7 +57,7 @@ class SymmetricUnits(Rule):
         spread = window.statistic("unit_spread")
         candidates = judged & (spread[-1] < self.spread)
         if not candidates.any():
-            return Detection.of(candidates, window.step, self.severity)
+            return HEALTHY
         known = ~np.isnan(spread) & (window.statistic("gradient_norm") > 0)
         equal = known & (spread < self.spread)
         enough = known[reach].sum(axis=0) >= self.frames

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import layer, names
 from tb_gradients.rules.window import IntArray, Window
@@ -55,11 +55,10 @@ class UpdateLost(Rule):
     def detect(self, window: Window) -> Detection | None:
         rows = window.rows
         judged = rows.judged & ~rows.minor & (rows.rounding > COARSE)
-        none = np.zeros_like(judged)
         lost = window.statistic("lost_share")
         candidates = judged & (lost[-1] > self.share)
         if not candidates.any():
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
         # Where rounding eats all, no weight moves: then the optimizer has to say it applied.
         own = window.own_step_applied() | (applied >= window.spans)

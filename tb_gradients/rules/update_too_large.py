@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
@@ -65,15 +65,14 @@ class UpdateTooLarge(Rule):
         kernels: BoolArray = np.asarray(window.rows.judged & window.rows.kernel)
         if not kernels.any():
             return None
-        none = Detection.of(np.zeros_like(kernels), window.step, self.severity)
         peak = window.largest("update_ratio")[kernels]
         if not np.isfinite(peak).any() or np.nanmedian(peak) <= self.ratio:
-            return none  # cheap, and where healthy runs end
+            return HEALTHY  # cheap, and where healthy runs end
         learning = window.learning
         broken = self._broken(window)
         falls = learning.learning or learning.now < learning.start / 2
         if falls and not broken:
-            return none
+            return HEALTHY
         ratio = window.statistic("update_ratio")[:, kernels]
         known: BoolArray = np.isfinite(ratio).sum(axis=1) > 0
         typical = np.full(len(window), np.nan)
@@ -88,7 +87,7 @@ class UpdateTooLarge(Rule):
             broken or self._grown(window, kernels)
         )
         if not lasting and not thrown:
-            return none
+            return HEALTHY
         if broken:
             severity = Severity.CRITICAL
         elif learning.stuck:
@@ -98,7 +97,7 @@ class UpdateTooLarge(Rule):
         elif learning.state == "unseen" and lasting:
             severity = Severity.INFO
         else:
-            return none
+            return HEALTHY
         large = np.flatnonzero(typical > (self.ratio if lasting else self.thrown))
         since = int(window.steps[large[0]]) if large.size else int(window.steps[0])
         moved = kernels & (window.largest("update_ratio") > self.ratio)

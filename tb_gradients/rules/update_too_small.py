@@ -8,7 +8,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import names, optimizer_name, usual_learning_rate
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -85,7 +85,7 @@ class UpdateTooSmall(Rule):
             return None
         small = judged & (ratio[-1] < self.ratio) & (gradient[-1] > 0)
         if not small.any() or self._rising(rate):
-            return Detection.of(np.zeros_like(small), window.step, self.severity)
+            return HEALTHY
         applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
         updates = np.where(rate == 0, window.spans, np.where(own, applied, 0))
         known = own[:, np.newaxis] & ~np.isnan(ratio) & (gradient > 0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     SATURATING,
@@ -83,7 +83,6 @@ class VanishingGradient(Rule):
         if reach is None:
             return None
         rows = np.flatnonzero(window.rows.judged & window.rows.kernel)
-        none = np.zeros(len(window.rows.judged), bool)
         recurrent = self._through_time(window)
         if recurrent.any():
             return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
@@ -91,14 +90,14 @@ class VanishingGradient(Rule):
             return None
         latest = self._profile(window, slice(len(window) - 1, len(window)), rows)
         if not self._faded(latest).any():  # cheap, and the rule of healthy runs
-            return Detection.of(none, window.step, self.severity)
+            return HEALTHY
         if window.learning.state == "early":
             return None
         profile = self._profile(window, reach, rows)
         faded = self._faded(profile)
         if not faded.any() or self._correlation(profile) < self.fading:
-            return Detection.of(none, window.step, self.severity)
-        sick = none
+            return HEALTHY
+        sick = np.zeros(len(window.rows.judged), bool)
         sick[rows[faded]] = True
         if window.learning.stuck:
             worst = float(profile[faded & (profile > 0)].min())

@@ -175,6 +175,7 @@ class History:
         self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
         self._spans = np.ones(2 * CAPACITY, np.int64)
         self._stop = 0
+        self._look()
 
     def push(self, frame: Frame) -> None:
         """Add the next frame.
@@ -216,6 +217,22 @@ class History:
             Targets(now["targets_mean"], now["targets_std"], now["targets_majority_share"]),
             now["loss"],
         )
+        self._look()
+
+    def _look(self) -> None:
+        """Cut the last frames out of the buffers, once for all rules."""
+        self.bounds = slice(max(0, self._stop - CAPACITY), self._stop)
+        self.last_steps: IntArray = self.steps[self.bounds]
+        self.spans: IntArray = self._spans[self.bounds]
+        self._reach: tuple[IntArray, IntArray] | None = None
+
+    @property
+    def reach(self) -> tuple[IntArray, IntArray]:
+        """How many steps, and how many frames, the last 1, 2, ... frames stand for."""
+        if self._reach is None:
+            backwards = self.spans[::-1]
+            self._reach = np.cumsum(backwards), np.cumsum(backwards > 0)
+        return self._reach
 
     def _columns(self, frame: Frame) -> FloatArray:
         """float32 [columns, variables] of a frame; what NaN and Inf made meaningless is NaN."""
@@ -260,10 +277,6 @@ class History:
         """Step of the newest frame."""
         return int(self.steps[self._stop - 1]) if self._stop else -1
 
-    @property
-    def bounds(self) -> slice:
-        return slice(max(0, self._stop - CAPACITY), self._stop)
-
     def block(self, name: str) -> FloatArray:
         return self._blocks[self._index[name], self.bounds]
 
@@ -278,9 +291,6 @@ class History:
     def context_start(self, name: str) -> float:
         return self._context_starts.get(name, float("nan"))
 
-    def spans(self) -> IntArray:
-        return self._spans[self.bounds]
-
     def due(self, every: int) -> bool:
         """Whether something that is not asked at every frame is asked at this one.
 
@@ -289,7 +299,7 @@ class History:
         return self.losses.count <= CAPACITY or self.losses.count % every == 0
 
     def window(self, rule: Rule) -> Window:
-        """The view of one rule: the columns it declared, nothing else."""
+        """The view of one rule, which moves on with every frame: the columns it declared."""
         return Window(self, frozenset(rule.needs))
 
     def learning(self) -> Learning:
@@ -313,11 +323,25 @@ class Window:
     def __init__(self, history: History, allowed: frozenset[str]) -> None:
         self._history = history
         self._allowed = allowed
-        self.table = history.table
-        self.rows = history.rows
-        self.steps: IntArray = history.steps[history.bounds]
-        self.spans: IntArray = history.spans()
-        """How many steps each frame stands for."""
+
+    @property
+    def table(self) -> VariableTable:
+        return self._history.table
+
+    @property
+    def rows(self) -> Rows:
+        """The variable table as arrays."""
+        return self._history.rows
+
+    @property
+    def steps(self) -> IntArray:
+        """int64 [frames]: the step of each frame."""
+        return self._history.last_steps
+
+    @property
+    def spans(self) -> IntArray:
+        """int64 [frames]: how many steps each frame stands for."""
+        return self._history.spans
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -383,12 +407,15 @@ class Window:
             counted: replaces the number of steps per frame, for example by the applied ones;
                 a frame of none counts for nothing.
         """
-        spans = self.spans if counted is None else np.nan_to_num(np.asarray(counted))
-        seen, many = np.cumsum(spans[::-1]), np.cumsum(spans[::-1] > 0)
+        if counted is None:
+            seen, many = self._history.reach
+        else:
+            backwards = np.nan_to_num(np.asarray(counted))[::-1]
+            seen, many = np.cumsum(backwards), np.cumsum(backwards > 0)
         if not len(seen) or seen[-1] < steps or many[-1] < frames:
             return None
         back = max(int(np.searchsorted(seen, steps)), int(np.searchsorted(many, frames)))
-        return slice(len(spans) - 1 - back, len(spans))
+        return slice(len(seen) - 1 - back, len(seen))
 
     def onset(self, bad: BoolArray, known: BoolArray, *, per_step: bool) -> IntArray:
         """int64 [variables]: since which step it has been bad without a break.

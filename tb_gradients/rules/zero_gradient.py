@@ -8,7 +8,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import Variable
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     RELU,
@@ -68,7 +68,7 @@ class ZeroGradient(Rule):
         zero = window.statistic("zero_step_share")
         candidates = window.rows.judged & (zero[-1] > 0)
         if not candidates.any():
-            return Detection.of(candidates, window.step, self.severity)
+            return HEALTHY
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
