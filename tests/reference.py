@@ -92,9 +92,10 @@ def norm(array: npt.ArrayLike) -> float:
     return float(np.sqrt(np.sum(np.square(values[np.isfinite(values)]))))
 
 
-def unit_spread(gradient: npt.NDArray[np.float64], unit_axis: int) -> float:
+def unit_spread(gradient: npt.NDArray[np.floating], unit_axis: int) -> float:
     """Deviation from the mean over units, relative to the norm; NaN for a gradient of zero."""
-    values = np.where(np.isfinite(gradient), gradient, 0).astype(np.float64)
+    gradient = gradient.astype(np.float64)
+    values = np.where(np.isfinite(gradient), gradient, 0)
     whole = norm(values)
     if whole == 0:
         return NAN

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_gradients.training.statistics import bounded
+
 Tensor = Any
 
 ROWS = 1024
@@ -81,9 +83,8 @@ def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
         found["predictions_spread"] = _spread(features)
     if not found:
         return {}
-    # Inf in a frame would read as an infinite element: what is beyond float32 is clipped.
-    bounded = tf.clip_by_value(tf.stack(list(found.values())), -_MAX, _MAX)
-    return dict(zip(found, tf.unstack(bounded, num=len(found)), strict=True))
+    values = bounded(tf.stack(list(found.values())))
+    return dict(zip(found, tf.unstack(values, num=len(found)), strict=True))
 
 
 _MAX = float(np.finfo(np.float32).max)
@@ -160,11 +161,11 @@ def _takes_numbers(symbol: Any) -> bool | None:
     if symbol is None:
         return None
     answers: set[bool | None] = set()
-    waiting, seen = [symbol._keras_history.operation], set()
+    waiting, seen = [_operation(symbol._keras_history)], set()
     while waiting:
         operation = waiting.pop()
         for node in operation._outbound_nodes:
-            layer = node.operation
+            layer = _operation(node)
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -176,6 +177,11 @@ def _takes_numbers(symbol: Any) -> bool | None:
             else:
                 answers.add(True if any(part in name for part in _NUMERIC) else None)
     return answers.pop() if len(answers) == 1 else None
+
+
+def _operation(place: Any) -> Any:
+    """The layer of a node or of a tensor's history, which Keras 2 has under another name."""
+    return place.operation if hasattr(place, "operation") else place.layer
 
 
 # --- All elements ---------------------------------------------------------------------------

@@ -14,8 +14,7 @@ from typing import Any
 import keras
 
 from tb_gradients.flags import Flag
-from tb_gradients.training.batch import Batch, inputs_of, tensors_of
-from tb_gradients.training.monitor import GradientMonitor, Rules
+from tb_gradients.training.monitor import GradientMonitor, Rules, require_tensorflow
 from tb_gradients.training.schedule import Every
 
 
@@ -46,7 +45,20 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
     Raises:
         ValueError: an argument is not one of those described.
         LogDirError: the folder cannot be written to (before the first step).
+        RuntimeError: Keras runs on another backend than TensorFlow.
     """
+
+    # What tf_keras asks a callback: does it take logs as they are on the device, and which
+    # batches does it want to hear of?
+    _supports_tf_logs = True
+
+    def _implements_train_batch_hooks(self) -> bool:
+        return True
+
+    def _implements_test_batch_hooks(self) -> bool:
+        return False
+
+    _implements_predict_batch_hooks = _implements_test_batch_hooks
 
     def __init__(
         self,
@@ -61,6 +73,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         verbose: int = 1,
     ) -> None:
         super().__init__()
+        require_tensorflow()
         self._monitor = GradientMonitor(
             log_dir,
             every=every,
@@ -131,9 +144,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             loss = original(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **others)
             if training:
                 self._loss_seen = True
-                monitor.observe_batch(
-                    Batch(loss, inputs_of(x, model), tensors_of(y), tensors_of(y_pred))
-                )
+                monitor.observe_batch(loss, x, y, y_pred)
             return loss
 
         model.__dict__["compute_loss"] = compute_loss

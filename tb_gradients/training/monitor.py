@@ -29,7 +29,8 @@ from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.rules.engine import Engine
 from tb_gradients.training.activations import Outputs
-from tb_gradients.training.batch import Batch
+from tb_gradients.training.batch import Batch, inputs_of, tensors_of
+from tb_gradients.training.legacy import LegacyHook, is_legacy
 from tb_gradients.training.probe import OptimizerView, Probe
 from tb_gradients.training.recent import RecentBatches
 from tb_gradients.training.schedule import Every, make_schedule
@@ -250,18 +251,15 @@ class GradientMonitor:
 
     def attach(self, optimizer: Any) -> None:
         """Hook an optimizer, before the function that calls it is traced."""
-        if not hasattr(optimizer, "apply") or not hasattr(optimizer, "update_step"):
-            raise TypeError(
-                f"{type(optimizer).__name__} is not a Keras 3 optimizer; for updates without "
-                "one use GradientMonitor.observe(gradients, variables)"
-            )
+        kind: type[_Hook | LegacyHook] = LegacyHook if is_legacy(optimizer) else _Hook
+        if kind is _Hook:
+            _require_keras(optimizer)
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             self._fail(NotImplementedError("training on several replicas is not supported yet"))
             return
         self._optimizer = optimizer
-        hook = _Hook(optimizer, self)
         # Not through __setattr__: Keras would try to track it.
-        optimizer.__dict__["apply"] = hook
+        optimizer.__dict__[kind.method] = kind(optimizer, self)
         if self._model is not None and getattr(self._model, "built", False):
             self._guarded(self._prepare, None)
 
@@ -283,19 +281,17 @@ class GradientMonitor:
         """Remove the hook; functions already traced keep an idle probe."""
         optimizer, self._optimizer = self._optimizer, None
         if optimizer is not None:
-            hook = optimizer.__dict__.get("apply")
-            if isinstance(hook, _Hook) and hook.monitor is self:
-                del optimizer.__dict__["apply"]
+            for kind in (_Hook, LegacyHook):
+                hook = optimizer.__dict__.get(kind.method)
+                if isinstance(hook, kind) and hook.monitor is self:
+                    del optimizer.__dict__[kind.method]
         if self._outputs is not None:
             self._outputs.detach()
             self._outputs = None
 
-    def observe_batch(self, batch: Batch) -> None:
-        """Hand over what the next update's loss was computed from."""
-        if self._probe is None and self._optimizer is not None:
-            self._guarded(self._prepare, None)
-        if self._probe is not None and not self._failed:
-            self._probe.batch = batch
+    def observe_batch(self, loss: Any, inputs: Any, targets: Any, predictions: Any) -> None:
+        """Hand over the next update's loss and what it was computed from."""
+        self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
     def describe_run(self, **facts: Any) -> None:
         """Facts about the run that the variables do not tell (fields of ``RunContext``)."""
@@ -313,6 +309,13 @@ class GradientMonitor:
     def _after(self, pending: Any) -> None:
         if self._probe is not None:
             self._probe.after(pending)
+
+    def _observe_batch(self, loss: Any, inputs: Any, targets: Any, predictions: Any) -> None:
+        if self._optimizer is not None:
+            self._prepare(None)
+        if self._probe is not None:
+            sides = inputs_of(inputs, self._model), tensors_of(targets), tensors_of(predictions)
+            self._probe.batch = Batch(loss, *sides)
 
     def _prepare(self, variables: Sequence[Any] | None) -> None:
         """Make table, engine, probe and file, when the variables are known."""
@@ -555,6 +558,8 @@ class GradientMonitor:
 class _Hook:
     """Stands in for ``optimizer.apply``: same arguments, same effect, watched."""
 
+    method = "apply"
+
     def __init__(self, optimizer: Any, monitor: GradientMonitor) -> None:
         earlier = optimizer.__dict__.get("apply")
         if isinstance(earlier, _Hook):  # a monitor from before: replaced, not stacked
@@ -580,6 +585,29 @@ class _Hook:
         if pending is not None:
             monitor._guarded(monitor._after, pending)
         return result
+
+
+def _require_keras(optimizer: Any) -> None:
+    """Raise an error that names the way out, for an optimizer that cannot be hooked."""
+    name = type(optimizer).__name__
+    if not hasattr(optimizer, "apply") or not hasattr(optimizer, "update_step"):
+        raise TypeError(
+            f"{name} is not an optimizer of Keras; for updates without one use "
+            "GradientMonitor.observe(gradients, variables)"
+        )
+    require_tensorflow()
+
+
+def require_tensorflow() -> None:
+    """Raise RuntimeError where Keras computes with something else."""
+    import keras  # here, since hand-written updates do without
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise RuntimeError(
+            f"tb_gradients watches TensorFlow, and Keras runs on {backend!r} here; set the "
+            'environment variable KERAS_BACKEND to "tensorflow" before Keras is imported'
+        )
 
 
 def _view_of(optimizer: Any) -> OptimizerView:

@@ -547,5 +547,12 @@ def _in_order(columns: dict[str, Tensor], like: Tensor) -> Tensor:
     """float32 [members, stored statistics]; NaN for a column that is not there."""
     absent = tf.fill(tf.shape(like), tf.constant(np.nan, like.dtype))
     stacked = tf.stack([columns.get(name, absent) for name in _NAMES], axis=1)
-    # A norm beyond float32 stays finite: Inf in a frame would read as an infinite element.
-    return tf.cast(tf.clip_by_value(stacked, -_MAX, _MAX), tf.float32)
+    return tf.cast(bounded(stacked), tf.float32)
+
+
+def bounded(values: Tensor) -> Tensor:
+    """Clipped to float32's range: Inf in a frame would read as an infinite element.
+
+    NaN stays NaN, which clipping alone makes a number under XLA in TensorFlow 2.16 and 2.18.
+    """
+    return tf.where(tf.math.is_nan(values), values, tf.clip_by_value(values, -_MAX, _MAX))

@@ -173,11 +173,17 @@ def _layers_by_key(model: Any) -> dict[Any, tuple[Layer, str]]:
         return {}
     found: dict[Any, tuple[Layer, str]] = {}
     for layer in _flat_layers(model):
-        own = [*getattr(layer, "_trainable_variables", []), *_non_trainable(layer)]
+        own = [*_trainable(layer), *_non_trainable(layer)]
         for variable in own:
-            name = getattr(variable, "name", "")
+            name = getattr(variable, "name", "").rpartition("/")[2].partition(":")[0]
             found.setdefault(key_of(variable), (layer, name))
     return found
+
+
+def _trainable(layer: Layer) -> list[Any]:
+    """A layer's own trainable variables; Keras 2 has another name for them."""
+    found = getattr(layer, "_trainable_variables", None)
+    return list(getattr(layer, "_trainable_weights", []) if found is None else found)
 
 
 def _non_trainable(layer: Layer) -> list[Any]:

@@ -1,0 +1,94 @@
+"""Watch the optimizers of ``tf_keras``, that is of Keras 2.
+
+In:  an optimizer of ``tf_keras``, and what its ``apply_gradients`` is called with.
+Out: gradients, variables and an ``OptimizerView``, as a Keras 3 optimizer gives them.
+Does not know how anything is measured; does not import ``tf_keras``.
+
+Both generations of its optimizers are meant: those since TensorFlow 2.11, and
+``tf_keras.optimizers.legacy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tb_gradients.training.probe import OptimizerView
+
+
+def is_legacy(optimizer: Any) -> bool:
+    """Whether an optimizer, or what it inherits from, comes from ``tf_keras``."""
+    return any(c.__module__.partition(".")[0] == "tf_keras" for c in type(optimizer).__mro__)
+
+
+class LegacyHook:
+    """Stands in for ``optimizer.apply_gradients``: same arguments, same effect, watched."""
+
+    method = "apply_gradients"
+
+    def __init__(self, optimizer: Any, monitor: Any) -> None:
+        earlier = optimizer.__dict__.get(self.method)
+        if isinstance(earlier, LegacyHook):  # a monitor from before: replaced, not stacked
+            earlier = earlier.original
+        self.original: Any = earlier or optimizer.apply_gradients
+        self.optimizer = optimizer
+        self.monitor = monitor
+
+    def __call__(self, grads_and_vars: Any, *arguments: Any, **options: Any) -> Any:
+        pairs = list(grads_and_vars)
+        pending = self.monitor._guarded(self._before, pairs)
+        result = self.original(pairs, *arguments, **options)
+        if pending is not None:
+            self.monitor._guarded(self.monitor._after, pending)
+        return result
+
+    def _before(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
+        gradients = [gradient for gradient, _ in pairs]
+        view, gradients = _view_of(self.optimizer, gradients)
+        return self.monitor._before(gradients, [variable for _, variable in pairs], view)
+
+
+def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[Any]]:
+    """How to read an optimizer, and the gradients as Keras 3 would hand them over.
+
+    Here ``LossScaleOptimizer`` gets them unscaled already, so they are scaled again: by a power
+    of two, which changes no digit. And its ``iterations`` count the steps that it skips, too.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    scale = getattr(optimizer, "loss_scale", None)
+    updates = None
+    if scale is not None:
+        values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        finite = [tf.reduce_all(tf.math.is_finite(v)) for v in values if v is not None]
+        applied = tf.reduce_all(finite)
+        counts = iter((tf.zeros([], tf.int64), tf.cast(applied, tf.int64)))
+        updates = counts.__next__  # asked before and after the update
+        gradients = [None if g is None else _scaled(g, scale) for g in gradients]
+    view = OptimizerView(
+        updates=updates,
+        learning_rate=tf.convert_to_tensor(_learning_rate(inner)),
+        loss_scale=None if scale is None else lambda: scale,
+        clipping={
+            name: float(value)
+            for name in ("clipnorm", "global_clipnorm", "clipvalue")
+            if (value := getattr(inner, name, None)) is not None
+        },
+    )
+    return view, gradients
+
+
+def _scaled(gradient: Any, scale: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = _scaled(gradient.values, scale)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(scale, gradient.dtype)
+
+
+def _learning_rate(optimizer: Any) -> Any:
+    """Of this step; the public attribute still has that of the step before."""
+    if hasattr(optimizer, "_decayed_lr"):  # tf_keras.optimizers.legacy
+        return optimizer._decayed_lr(tf.float32)
+    rate = optimizer._learning_rate
+    return rate(optimizer.iterations) if callable(rate) else rate
