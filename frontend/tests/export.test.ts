@@ -70,8 +70,8 @@ describe('a CSV', () => {
   });
 
   it('holds two runs with the same columns', async () => {
-    const compare = { ...NO_DATA, run: run('deep_relu') };
-    const state = shown({ compareRun: 'deep_relu', compare });
+    const others = new Map([['deep_relu', { ...NO_DATA, run: run('deep_relu') }]]);
+    const state = shown({ compareRuns: ['deep_relu'], others });
     const [header, ...rows] = await linesOf(statisticCsv(state, client));
     expect(header).toHaveLength(2 + 8);
     expect(rows).toHaveLength(6);
@@ -91,7 +91,7 @@ describe('a CSV', () => {
 describe('the report', () => {
   it('is asked for the runs that are shown, or for all', async () => {
     asked.length = 0;
-    const state = shown({ compareRun: 'deep_relu' });
+    const state = shown({ compareRuns: ['deep_relu'] });
     const file = await report(state, client, false);
     await report(state, client, true);
     expect(asked).toEqual(['./report?run=healthy&run=deep_relu', './report']);

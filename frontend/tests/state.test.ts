@@ -4,6 +4,7 @@ import { createClient, StaleRunError } from '../src/api/client';
 import { decodeRun, decodeRuns } from '../src/api/decode';
 import type { Flag } from '../src/api/types';
 import { parseLink, parsePreferences } from '../src/host';
+import { contrast, lineColours, PALETTES } from '../src/scale/colour';
 import { buildRows, worstOf } from '../src/scale/rows';
 import { createActions } from '../src/store/actions';
 import { createLoader } from '../src/store/loader';
@@ -26,7 +27,6 @@ import {
 import {
   ALL_FLAGS,
   initialState,
-  NO_DATA,
   type FlagFilter,
   type RunOrder,
   type State,
@@ -144,7 +144,8 @@ describe('the tab', () => {
       let asked = 0;
       const unjudged = JSON.stringify({ runs: [{ run: 'broken', frames: 3, verdict: null }] });
       start({}, ((address: string) => {
-        if (address !== './runs') return Promise.resolve(new Response('{}', { status: 404 }));
+        if (!address.startsWith('./runs'))
+          return Promise.resolve(new Response('{}', { status: 404 }));
         asked += 1;
         return Promise.resolve(new Response(unjudged));
       }) as typeof fetch);
@@ -155,6 +156,37 @@ describe('the tab', () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  it('shows the numbers of a run first, and what is found in it once it is judged', async () => {
+    const asked: string[] = [];
+    let judge = (): void => undefined;
+    const { store } = start({ run: 'deep_sigmoid' }, ((address: string) => {
+      asked.push(address);
+      const told = json(`run?run=deep_sigmoid`) as Record<string, unknown>;
+      const reply = (body: unknown): Response => new Response(JSON.stringify(body));
+      if (address.startsWith('./run?'))
+        return Promise.resolve(reply({ ...told, judged: null, flags: [] }));
+      if (!address.startsWith('./verdict')) return fixtureFetch(address);
+      return new Promise((resolve) => {
+        judge = () => {
+          resolve(reply(told));
+        };
+      });
+    }) as typeof fetch);
+    expect(asked.map((address) => address.split('?')[0]).sort()).toEqual(['./run', './runs']);
+    await vi.waitFor(() => {
+      expect(asked.some((address) => address.startsWith('./verdict?'))).toBe(true);
+    });
+    const before = store.get();
+    expect(before.matrix).not.toBeNull();
+    expect(before.run && verdictSentence(before.run)).toMatch(/^Judging \d+ frames/);
+    judge();
+    await vi.waitFor(() => {
+      expect(store.get().run?.flags.length).toBeGreaterThan(0);
+    });
+    expect(store.get().matrix, 'numbers are not read again').toBe(before.matrix);
+    expect(asked.filter((address) => address.startsWith('./matrix'))).toHaveLength(1);
   });
 
   it('asks for numbers of the very state it shows', async () => {
@@ -172,8 +204,8 @@ describe('two runs side by side', () => {
   async function compared() {
     const tab = start({ run: 'deep_sigmoid', compare: 'deep_relu', variable: 'dense_1/kernel' });
     await vi.waitFor(() => {
-      expect(tab.store.get().compare.variable).not.toBeNull();
-      expect(tab.store.get().compare.matrix).not.toBeNull();
+      expect(tab.store.get().others.get('deep_relu')?.variable).not.toBeNull();
+      expect(tab.store.get().others.get('deep_relu')?.matrix).not.toBeNull();
       expect(tab.store.get().loading.size).toBe(0);
     });
     return tab;
@@ -190,26 +222,54 @@ describe('two runs side by side', () => {
   it('change places with what was loaded', async () => {
     const { store, actions } = await compared();
     const before = store.get();
-    actions.swapRuns();
+    actions.swapRuns('deep_relu');
     expect(store.get().selectedRun).toBe('deep_relu');
-    expect(store.get().run).toBe(before.compare.run);
+    expect(store.get().run).toBe(before.others.get('deep_relu')?.run);
     expect(shownSides(store.get())[1]?.matrix).toBe(before.matrix);
   });
 
   it('become one again', async () => {
     const { store, actions } = await compared();
-    actions.compareWith(null);
-    expect(store.get().compare).toEqual(NO_DATA);
+    actions.endComparison();
+    expect(store.get().others.size).toBe(0);
     expect(shownSides(store.get())).toHaveLength(1);
   });
 
   it('are never the same one', async () => {
     const { store, actions } = await compared();
-    actions.compareWith('deep_sigmoid');
-    expect(store.get().compareRun).toBeNull();
-    actions.compareWith('deep_relu');
+    actions.toggleBeside('deep_sigmoid');
+    expect(store.get().compareRuns).toEqual(['deep_relu']);
     actions.selectRun('deep_relu');
-    expect(store.get().compareRun).toBe('deep_sigmoid');
+    expect(store.get().compareRuns).toEqual(['deep_sigmoid']);
+    actions.toggleBeside('deep_sigmoid');
+    expect(store.get().compareRuns).toEqual([]);
+  });
+
+  it('may be more than two, and one of them may go', async () => {
+    const { store, actions } = await compared();
+    actions.toggleBeside('healthy');
+    await vi.waitFor(() => {
+      expect(shownSides(store.get())[2]?.matrix).toBeTruthy();
+    });
+    const kept = shownSides(store.get())[2];
+    actions.toggleBeside('deep_relu');
+    expect(shownSides(store.get()).map(({ name }) => name)).toEqual(['deep_sigmoid', 'healthy']);
+    expect(shownSides(store.get())[1]?.matrix).toBe(kept?.matrix);
+    expect(store.get().others.has('deep_relu')).toBe(false);
+  });
+
+  it('have colours that stand out from the page and from each other', () => {
+    for (const theme of ['light', 'dark'] as const) {
+      const colours = lineColours([0, 3, 7, 10], theme);
+      expect(new Set(colours).size).toBe(4);
+      for (const colour of colours) {
+        const [own, page] = [colour, PALETTES[theme].surface].map((hex) =>
+          [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)),
+        );
+        expect(contrast(own ?? [], page ?? [])).toBeGreaterThanOrEqual(3);
+      }
+    }
+    expect(lineColours([5], 'light')).toEqual([PALETTES.light.first]);
   });
 
   it('share their rows, also those that only one has', () => {
@@ -226,7 +286,7 @@ describe('the address', () => {
   it('restores the whole view', () => {
     const link = {
       run: 'a',
-      compare: 'b/c',
+      compare: 'b/c,lr=1%2Cbs=2',
       flag: 'x1',
       variable: 'dense/kernel',
       statistic: 'update_ratio',

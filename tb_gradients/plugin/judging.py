@@ -42,7 +42,7 @@ class RunJudge:
     """Judges the states of one run, one after the other. Safe to use from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._table: VariableTable | None = None
@@ -73,7 +73,7 @@ class RunJudge:
             # Training went back, or other frames were sampled: judged from the start.
             self._engine, self._table, self._seen = None, None, self._seen[:0]
         for table, frame in itertools.islice(_frames(data), len(self._seen), None):
-            if self._clock() >= deadline:
+            if self.clock() >= deadline:
                 return False
             if self._engine is None:
                 self._engine = Engine(table)

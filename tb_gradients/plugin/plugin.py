@@ -23,7 +23,12 @@ from werkzeug import wrappers
 from tb_gradients import schema
 from tb_gradients.plugin import payloads
 from tb_gradients.plugin.bundle import Bundle
-from tb_gradients.plugin.store import LoadedRun, RunStore, StaleRevisionError
+from tb_gradients.plugin.store import (
+    JUDGING_SECONDS,
+    LoadedRun,
+    RunStore,
+    StaleRevisionError,
+)
 from tb_gradients.plugin.view import UnknownNameError
 from tb_gradients.reading.data_provider import DataProviderSource
 from tb_gradients.reading.source import ReadError
@@ -68,6 +73,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         routes: dict[str, Handler] = {
             "/runs": self._runs,
             "/run": self._run,
+            "/verdict": self._verdict,
             "/matrix": self._matrix,
             "/marks": self._marks,
             "/series": self._series,
@@ -83,12 +89,19 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
     # --- Routes -----------------------------------------------------------------------------
 
     def _runs(self, request: wrappers.Request) -> wrappers.Response:
+        patience = min(_seconds(request, "patience"), JUDGING_SECONDS)
         source, experiment = self._source(request)
-        return _json(request, payloads.runs(self._store.summaries(source, experiment)))
+        return _json(request, payloads.runs(self._store.summaries(source, experiment, patience)))
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
+        patience = _seconds(request, "patience")
         loaded, source = self._load(request)
-        return _json(request, payloads.run(loaded, loaded.judgement(), loaded.histograms(source)))
+        judgement = loaded.judgement_within(patience)
+        return _json(request, payloads.run(loaded, judgement, loaded.histograms(source)))
+
+    def _verdict(self, request: wrappers.Request) -> wrappers.Response:
+        loaded, _ = self._load(request)
+        return _json(request, payloads.verdict(loaded, loaded.judgement()))
 
     def _matrix(self, request: wrappers.Request) -> wrappers.Response:
         statistic = _argument(request, "statistic")
@@ -192,6 +205,14 @@ def _count(request: wrappers.Request, name: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise _RequestError(400, f"The argument {name!r} has to be a whole number from 1 on.")
     return int(text)
+
+
+def _seconds(request: wrappers.Request, name: str) -> float:
+    """Without the argument: all the time in the world."""
+    try:
+        return float(request.args.get(name, "inf"))
+    except ValueError as error:
+        raise _RequestError(400, f"The argument {name!r} has to be a number of seconds.") from error
 
 
 def _steps(request: wrappers.Request) -> tuple[float, float]:

@@ -64,6 +64,10 @@ class LoadedRun:
         assert judgement is not None, "there was all the time in the world"
         return judgement
 
+    def judgement_within(self, seconds: float) -> Judgement | None:
+        """The same, or ``None`` if it takes longer; it then has come some way."""
+        return self.judgement_before(self.judge.clock() + seconds)
+
     def judgement_before(self, deadline: float) -> Judgement | None:
         """The same, or ``None`` if it takes longer than until that time of the clock.
 
@@ -88,12 +92,18 @@ class LoadedRun:
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """A line of the list of runs; ``flags`` is ``None`` while nobody has judged the run."""
+    """A line of the list of runs.
+
+    Attributes:
+        flags: ``None`` while nobody has judged the run.
+        unreadable: nobody ever will; opening the run says why.
+    """
 
     run: str
     steps: tuple[int, ...]
     variables: int
     flags: tuple[Flag, ...] | None
+    unreadable: bool = False
 
 
 class RunStore:
@@ -144,24 +154,29 @@ class RunStore:
             raise StaleRevisionError(f"Run {run!r} has new data; ask for the run again.")
         return loaded
 
-    def summaries(self, source: StampedSource, experiment: str) -> list[RunSummary]:
+    def summaries(
+        self, source: StampedSource, experiment: str, seconds: float = JUDGING_SECONDS
+    ) -> list[RunSummary]:
         """Every run in one line, by name.
 
         Runs whose writer stored a verdict cost next to nothing. Others are judged one
-        after the other, for ``JUDGING_SECONDS`` per call: who has no flags then gets
-        them when asked again.
+        after the other, for so many seconds per call: who has no flags then gets them
+        when asked again.
         """
         stamps = source.stamps()
         outlines = self._fresh_outlines(source, experiment, stamps)
-        deadline = self._clock() + JUDGING_SECONDS
+        deadline = self._clock() + seconds
         summaries = []
         for run, outline in sorted(outlines.items()):
-            flags: tuple[Flag, ...] | None
-            if outline.verdict is not None:
-                flags = outline.verdict.flags
-            else:
-                flags = self._judged(source, experiment, run, stamps[run], deadline)
-            summaries.append(RunSummary(run, outline.steps, outline.variables, flags))
+            flags, unreadable = None, False
+            try:
+                if outline.verdict is not None:
+                    flags = outline.verdict.flags
+                else:
+                    flags = self._judged(source, experiment, run, stamps[run], deadline)
+            except ReadError:
+                unreadable = True
+            summaries.append(RunSummary(run, outline.steps, outline.variables, flags, unreadable))
         return summaries
 
     def _fresh_outlines(
@@ -190,10 +205,7 @@ class RunStore:
             return entry[1]
         if self._clock() >= deadline:
             return None
-        try:
-            loaded = self.load(source, experiment, run)
-        except ReadError:  # opening the run says why
-            return None
+        loaded = self.load(source, experiment, run)
         judgement = loaded.judgement_before(deadline)
         if judgement is None:
             return None

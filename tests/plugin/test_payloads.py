@@ -93,13 +93,14 @@ def test_binary_answers_are_little_endian_float32_with_their_nan() -> None:
     assert len(payloads.context(view)) == 4 * 10 * len(view.context_columns)
 
 
-def test_a_summary_counts_flags_and_names_the_worst() -> None:
+def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> None:
     flags = (made.make_flag(severity=Severity.WARNING), made.make_flag(severity=Severity.INFO))
     answer = payloads.runs(
         [
             RunSummary("a", (3, 4), 2, flags),
             RunSummary("b", (), 2, ()),
             RunSummary("c", (0,), 2, None),
+            RunSummary("d", (0,), 0, None, unreadable=True),
         ]
     )
     assert answer == {
@@ -107,15 +108,23 @@ def test_a_summary_counts_flags_and_names_the_worst() -> None:
         "runs": [
             {
                 "run": "a", "first_step": 3, "last_step": 4, "frames": 2, "variables": 2,
-                "verdict": "warning", "counts": {"critical": 0, "warning": 1, "info": 1},
+                "state": "judged", "verdict": "warning",
+                "counts": {"critical": 0, "warning": 1, "info": 1},
             },
             {
                 "run": "b", "first_step": None, "last_step": None, "frames": 0, "variables": 2,
-                "verdict": "healthy", "counts": {"critical": 0, "warning": 0, "info": 0},
+                "state": "empty", "verdict": None,
+                "counts": {"critical": 0, "warning": 0, "info": 0},
             },
             {
                 "run": "c", "first_step": 0, "last_step": 0, "frames": 1, "variables": 2,
-                "verdict": None, "counts": {"critical": 0, "warning": 0, "info": 0},
+                "state": "judging", "verdict": None,
+                "counts": {"critical": 0, "warning": 0, "info": 0},
+            },
+            {
+                "run": "d", "first_step": 0, "last_step": 0, "frames": 1, "variables": 0,
+                "state": "unreadable", "verdict": None,
+                "counts": {"critical": 0, "warning": 0, "info": 0},
             },
         ],
     }  # fmt: skip

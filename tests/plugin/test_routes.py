@@ -96,6 +96,7 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
         "last_step": 59,
         "frames": 60,
         "variables": 6,
+        "state": "judged",
         "verdict": "critical",
         "counts": {"critical": 1, "warning": 0, "info": 0},
     }
@@ -122,6 +123,30 @@ def test_run_describes_the_layout_of_all_other_answers(browser: Browser) -> None
 
 def test_a_run_without_a_stored_verdict_is_judged_offline(browser: Browser) -> None:
     assert browser.json("run", run="unjudged")["judged"] == "offline"
+
+
+def test_who_is_in_a_hurry_gets_the_verdict_afterwards(tmp_path: pathlib.Path) -> None:
+    made.write_run(tmp_path / "unjudged", TABLE, FRAMES)
+    browser = browse(tmp_path)
+    assert browser.json("runs", patience="0")["runs"][0]["state"] == "judging"
+    run = browser.json("run", run="unjudged", patience="0")
+    assert (run["judged"], run["flags"]) == (None, [])
+    assert len(run["steps"]) == 60
+    later = browser.json("verdict", run="unjudged", revision=run["revision"])
+    assert later["judged"] == "offline"
+    again = browser.json("run", run="unjudged", patience="0")
+    assert {key: again[key] for key in later} == later
+    assert later["flags"]
+
+
+def test_why_a_run_has_no_verdict_is_told(tmp_path: pathlib.Path) -> None:
+    made.write_run(tmp_path / "attached", TABLE, [])
+    made.write_events(tmp_path / "newer", [made.table_event(TABLE, format_version=2)])
+    runs = browse(tmp_path).json("runs")["runs"]
+    assert [(run["verdict"], run["state"]) for run in runs] == [
+        (None, "empty"),
+        (None, "unreadable"),
+    ]
 
 
 def test_numbers_arrive_bit_by_bit(browser: Browser) -> None:
@@ -216,6 +241,8 @@ def sentence(answer: Any) -> str:
         ("matrix", {"run": "sick", "statistic": "nope"}, 404, "'nope'"),
         ("matrix", {"run": "sick", "statistic": "nope", "columns": "9"}, 404, "'nope'"),
         ("matrix", {"run": "sick", "statistic": "gradient_norm", "columns": "0"}, 400, "columns"),
+        ("run", {"run": "sick", "patience": "x"}, 400, "seconds"),
+        ("verdict", {"run": "nope"}, 404, "'nope'"),
         ("marks", {"run": "sick"}, 400, "?columns="),
         ("marks", {"run": "sick", "columns": "9", "from": "x"}, 400, "from"),
         ("series", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
@@ -256,7 +283,7 @@ def test_head_answers_without_a_body(browser: Browser) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "route", ["runs", "run", "matrix", "marks", "series", "context", "histogram"]
+    "route", ["runs", "run", "verdict", "matrix", "marks", "series", "context", "histogram"]
 )
 def test_errors_of_the_host_have_our_shape(route: str, error: Exception, status: int) -> None:
     arguments = {"run": "r", "statistic": "gradient_norm", "variable": "v", "columns": "9"}
@@ -280,7 +307,7 @@ def test_a_newer_format_says_how_to_upgrade(tmp_path: pathlib.Path) -> None:
 def test_a_rule_engine_that_fails_is_a_sentence_and_a_logged_traceback(
     browser: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mock.patch.object(LoadedRun, "judgement", side_effect=ZeroDivisionError("by zero")):
+    with mock.patch.object(LoadedRun, "judgement_within", side_effect=ZeroDivisionError("by zero")):
         answer = browser.get("run", run="sick")
     assert answer.status_code == 500
     assert "ZeroDivisionError: by zero" in sentence(answer)

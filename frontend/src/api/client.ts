@@ -6,9 +6,16 @@
  * the reader, the server's own one where it sent one.
  */
 
-import { decodeError, decodeFloats, decodeRules, decodeRun, decodeRuns } from './decode';
+import {
+  decodeError,
+  decodeFloats,
+  decodeRules,
+  decodeRun,
+  decodeRuns,
+  decodeVerdict,
+} from './decode';
 import { decodePicture, type Picture } from './picture';
-import type { RuleBook, Run, RunSummary } from './types';
+import type { RuleBook, Run, RunSummary, RunVerdict } from './types';
 
 /** A run and the state of it that numbers are wanted for. */
 type RunState = Pick<Run, 'run' | 'revision'>;
@@ -27,8 +34,11 @@ export interface Cut {
 export class StaleRunError extends Error {}
 
 export interface Client {
-  runs(): Promise<RunSummary[]>;
-  run(run: string): Promise<Run>;
+  /** `patience`: seconds that the server may judge runs whose writer stored no verdict. */
+  runs(patience?: number): Promise<RunSummary[]>;
+  run(run: string, patience?: number): Promise<Run>;
+  /** The verdict that `run` did not wait for. */
+  verdict(run: RunState): Promise<RunVerdict>;
   /** [steps, variables], row-major. */
   matrix(run: RunState, statistic: string): Promise<Float32Array>;
   /** The same as a picture, for a run that is too large to send. */
@@ -45,6 +55,11 @@ export interface Client {
   /** The report of these runs as the server words it; of all runs if none is named. */
   report(runs: readonly string[]): Promise<unknown>;
 }
+
+const stateOf = ({ run, revision }: RunState): Record<string, string> =>
+  revision === '' ? { run } : { run, revision };
+const waiting = (patience: number | undefined): Record<string, string> =>
+  patience === undefined ? {} : { patience: String(patience) };
 
 export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)): Client {
   async function get(route: string, parameters: Parameters = {}): Promise<Response> {
@@ -66,12 +81,9 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
     (await get(route, parameters)).json();
   const bytes = async (
     route: string,
-    { run, revision }: RunState,
+    run: RunState,
     parameters: Record<string, string> = {},
-  ): Promise<ArrayBuffer> => {
-    const state = revision === '' ? { run } : { run, revision };
-    return (await get(route, { ...state, ...parameters })).arrayBuffer();
-  };
+  ): Promise<ArrayBuffer> => (await get(route, { ...stateOf(run), ...parameters })).arrayBuffer();
   const floats = async (
     route: string,
     run: RunState,
@@ -83,8 +95,9 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
   });
 
   return {
-    runs: async () => decodeRuns(await json('runs')),
-    run: async (run) => decodeRun(await json('run', { run })),
+    runs: async (patience) => decodeRuns(await json('runs', waiting(patience))),
+    run: async (run, patience) => decodeRun(await json('run', { run, ...waiting(patience) })),
+    verdict: async (run) => decodeVerdict(await json('verdict', stateOf(run))),
     matrix: (run, statistic) => floats('matrix', run, { statistic }),
     picture: async (run, statistic, cut) =>
       decodePicture(await bytes('matrix', run, { statistic, ...part(cut) })),

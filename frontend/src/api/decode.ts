@@ -7,6 +7,7 @@
  */
 
 import {
+  RUN_STATES,
   SEVERITIES,
   type Cause,
   type CauseCard,
@@ -18,6 +19,7 @@ import {
   type RuleError,
   type Run,
   type RunSummary,
+  type RunVerdict,
   type Severity,
   type Variable,
   type Verdict,
@@ -72,6 +74,8 @@ function runSummary(json: unknown): RunSummary {
     lastStep: number(f.last_step, 0),
     frames: number(f.frames, 0),
     variables: number(f.variables, 0),
+    state:
+      RUN_STATES.find((state) => state === f.state) ?? (verdict(f.verdict) ? 'judged' : 'judging'),
     verdict: verdict(f.verdict),
     counts: {
       critical: number(counts.critical, 0),
@@ -165,6 +169,15 @@ function ruleError(json: unknown): RuleError {
   };
 }
 
+export function decodeVerdict(json: unknown): RunVerdict {
+  const f = fields(json);
+  return {
+    flags: list(f.flags, flag),
+    errors: list(f.errors, ruleError),
+    judged: f.judged === null ? null : f.judged === 'live' ? 'live' : 'offline',
+  };
+}
+
 export function decodeRun(json: unknown): Run {
   const f = fields(json);
   const bins = fields(f.histogram);
@@ -176,10 +189,8 @@ export function decodeRun(json: unknown): Run {
     statistics: list(f.statistics, column),
     contextColumns: list(f.context_columns, column),
     context: facts(f.context),
-    flags: list(f.flags, flag),
-    errors: list(f.errors, ruleError),
+    ...decodeVerdict(f),
     sampled: f.sampled === true,
-    judged: f.judged === 'live' ? 'live' : 'offline',
     histogramSteps: list(f.histogram_steps, (step) => number(step, 0)),
     histogram: {
       lowestExponent: number(bins.lowest_exponent, -72),

@@ -9,13 +9,17 @@ export const SEVERITIES = ['critical', 'warning', 'info'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 export type Verdict = Severity | 'healthy';
 
+export const RUN_STATES = ['judged', 'judging', 'empty', 'unreadable'] as const;
+export type RunState = (typeof RUN_STATES)[number];
+
 export interface RunSummary {
   readonly run: string;
   readonly firstStep: number;
   readonly lastStep: number;
   readonly frames: number;
   readonly variables: number;
-  /** Null: not judged yet; ask again. */
+  /** Why there is a verdict, or why there is none; `judging`: ask again. */
+  readonly state: RunState;
   readonly verdict: Verdict | null;
   readonly counts: Readonly<Record<Severity, number>>;
 }
@@ -101,10 +105,14 @@ export interface Run {
   readonly flags: readonly Flag[];
   readonly errors: readonly RuleError[];
   readonly sampled: boolean;
-  readonly judged: 'live' | 'offline';
+  /** Null: not yet; the flags come later. */
+  readonly judged: 'live' | 'offline' | null;
   readonly histogramSteps: readonly number[];
   readonly histogram: HistogramBins;
 }
+
+/** What a run that is still being judged lacks. */
+export type RunVerdict = Pick<Run, 'flags' | 'errors' | 'judged'>;
 
 /** The manual page of a rule, written in the rule's own source. */
 export interface RuleCard {

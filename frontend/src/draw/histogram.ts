@@ -209,8 +209,8 @@ function outline(
 /** One line of the ridge-line form. */
 export interface Ridge {
   readonly frame: HistogramFrame | null;
-  /** The same step of the run that is compared. */
-  readonly other: HistogramFrame | null;
+  /** The same step of the other runs. */
+  readonly others: readonly { readonly frame: HistogramFrame; readonly colour: string }[];
   readonly label: string;
   readonly chosen: 'first' | 'second' | null;
 }
@@ -236,8 +236,10 @@ export function drawRidges(
   const bins = binScale(histogram, width - RIDGE_NONFINITE);
   const most = Math.max(
     1e-9,
-    ...ridges.flatMap(({ frame, other }) =>
-      [frame, other].flatMap((one) => (one ? [...one.positive, ...one.negative] : [])),
+    ...ridges.flatMap(({ frame, others }) =>
+      [frame, ...others.map((other) => other.frame)].flatMap((one) =>
+        one ? [...one.positive, ...one.negative] : [],
+      ),
     ),
   );
   const between = ridgeBase(1, ridges.length, height) - ridgeBase(0, ridges.length, height);
@@ -259,7 +261,7 @@ export function drawRidges(
 
 function drawRidge(
   context: CanvasRenderingContext2D,
-  { frame, other, label, chosen }: Ridge,
+  { frame, others, label, chosen }: Ridge,
   bins: BinScale,
   base: number,
   tall: number,
@@ -304,9 +306,9 @@ function drawRidge(
       drawNonfinite(context, palette, width - RIDGE_NONFINITE + 6, base - 10, 10, 10);
     }
   }
-  if (other) {
-    const shares = signedShares(other);
-    context.strokeStyle = palette.second;
+  for (const other of others) {
+    const shares = signedShares(other.frame);
+    context.strokeStyle = other.colour;
     context.lineWidth = 1.2;
     context.setLineDash([3, 2]);
     context.beginPath();

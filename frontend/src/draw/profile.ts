@@ -12,7 +12,7 @@ export interface Layer {
   readonly columns: Int32Array;
   readonly colour: string;
   /** Shape tells runs and steps apart where colour does not. */
-  readonly shape: 'dot' | 'ring' | 'diamond';
+  readonly shape: 'dot' | 'ring' | 'diamond' | 'square' | 'triangle';
   readonly band: boolean;
   /** Sideways, in pixels, so that layers do not hide each other. */
   readonly shift: number;
@@ -193,6 +193,13 @@ function drawDots(
       context.lineTo(x + size + 1, middle);
       context.lineTo(x, middle + size + 1);
       context.lineTo(x - size - 1, middle);
+      context.closePath();
+    } else if (shape === 'square') {
+      context.rect(x - size, middle - size, 2 * size, 2 * size);
+    } else if (shape === 'triangle') {
+      context.moveTo(x, middle - size - 1);
+      context.lineTo(x + size + 1, middle + size);
+      context.lineTo(x - size - 1, middle + size);
       context.closePath();
     } else context.arc(x, middle, size, 0, 2 * Math.PI);
     context.fillStyle = shape === 'ring' ? palette.surface : colour;

@@ -38,11 +38,11 @@ const shownRuns = (state: State): Run[] =>
 /** The statistic shown: one line per run and step of the zoom, one column per variable. */
 export async function statisticCsv(state: State, client: Client): Promise<File> {
   const runs = shownRuns(state);
-  const [first, second] = runs;
+  const [first] = runs;
   if (!first) throw new Error('There is no run to export yet.');
   const statistic = shownStatistic(first, state.statistic);
   const matches = matcher(state.rowFilter);
-  const variables = jointVariables(first, second ?? null).filter(({ path }) => matches(path));
+  const variables = jointVariables(...runs).filter(({ path }) => matches(path));
   const rows: Cell[][] = [];
   for (const run of runs.filter((candidate) => columnOf(candidate, statistic))) {
     const values = await client.matrix(run, statistic);

@@ -79,11 +79,11 @@ export function frameAxis(shared: StepAxis, steps: readonly number[]): StepAxis 
   return { ...shared, steps, start, end };
 }
 
-/** The steps of both, without doubles: one axis for two runs. */
-export function jointSteps(one: readonly number[], other: readonly number[]): readonly number[] {
-  if (one === other || other.length === 0) return one;
-  if (one.length === 0) return other;
-  return [...new Set([...one, ...other])].sort((a, b) => a - b);
+/** The steps of all, without doubles: one axis for several runs. */
+export function jointSteps(...all: readonly (readonly number[])[]): readonly number[] {
+  const [first = [], ...others] = [...new Set(all)].filter((steps) => steps.length > 0);
+  if (others.length === 0) return first;
+  return [...new Set([...first, ...others.flat()])].sort((a, b) => a - b);
 }
 
 function stepTicks(

@@ -159,6 +159,48 @@ export function runColour(position: number, theme: Theme): string {
   return RUN_COLOURS[i - 1] ?? '';
 }
 
+/** Graphics have to stand out from the page by this much (WCAG 1.4.11). */
+const LEAST_CONTRAST = 3;
+
+/**
+ * Colours of the lines of runs side by side: those of the runs, as far from the page as lines
+ * have to be. One run alone needs none of its own; equal ones are told apart.
+ */
+export function lineColours(positions: readonly number[], theme: Theme): string[] {
+  const { first, second, healthy, outline, surface, text } = PALETTES[theme];
+  if (positions.length < 2) return positions.map(() => first);
+  const own = positions.map((position) => runColour(position, theme));
+  const spare = [first, second, healthy, outline];
+  return own.map((colour, i) =>
+    own.indexOf(colour) < i ? (spare[i] ?? text) : standingOut(colour, surface, text),
+  );
+}
+
+/** Mixed with the colour of text until the contrast suffices: its hue stays. */
+function standingOut(colour: string, surface: string, text: string): string {
+  const [own, page, ink] = [channels(colour), channels(surface), channels(text)];
+  for (let share = 0; share < 1; share += 0.1) {
+    const mixed = between([own, ink], share).map(Math.round);
+    if (contrast(mixed, page) >= LEAST_CONTRAST)
+      return `#${mixed.map((channel) => channel.toString(16).padStart(2, '0')).join('')}`;
+  }
+  return text;
+}
+
+/** Contrast ratio of two colours as WCAG defines it. */
+export function contrast(a: readonly number[], b: readonly number[]): number {
+  const [dark = 0, light = 0] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+function luminance(colour: readonly number[]): number {
+  const [red = 0, green = 0, blue = 0] = colour.map((channel) => {
+    const share = channel / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
 /** Hand the palette to CSS: `accentSoft` becomes `--accent-soft`. */
 export function applyTheme(root: HTMLElement, theme: Theme): void {
   root.style.colorScheme = theme;

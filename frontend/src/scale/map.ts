@@ -1,5 +1,5 @@
 /**
- * What the heat-map shows of one run or two: the same rows, one scale, one pane each. Pure.
+ * What the heat-map shows of one run or several: the same rows, one scale, one pane each. Pure.
  *
  * In:  the matrices of the runs, their joint rows, how values are to be encoded.
  * Out: per pane a strip of pixels for any row.
@@ -34,33 +34,38 @@ export interface MapScale {
   /** What values are related to; null while they stand for themselves. */
   readonly relation: Relation | null;
   readonly domain: Domain;
-  /** As drawn: values or changes. In the order of the runs. */
-  readonly sources: readonly Source[];
+  /** As drawn: values or changes. In the order of the runs; null: not read yet. */
+  readonly sources: readonly (Source | null)[];
 }
 
 /** One scale for all runs: only then do equal colours mean equal values. */
 export function scaleMap(
   column: Column,
-  sources: readonly Source[],
+  sources: readonly (Source | null)[],
   encoding: MapEncoding,
   linear: boolean,
 ): MapScale {
   const relation = relationOf(column);
+  const known = (all: readonly (Source | null)[]): Source[] => all.filter((one) => one !== null);
   if (encoding === 'relative') {
-    const related = sources.map(({ grid, columns }) => ({
-      grid: relateGrid(grid, medians(grid), relation),
-      columns,
-    }));
-    const domain = fitRelation(relation, ...parts(related));
+    const related = sources.map(
+      (source) =>
+        source && {
+          grid: relateGrid(source.grid, medians(source.grid), relation),
+          columns: source.columns,
+        },
+    );
+    const domain = fitRelation(relation, ...parts(known(related)));
     return { column, encoding, relation, domain, sources: related };
   }
-  const [reference, other] = sources;
-  if (encoding === 'difference' && reference && other) {
-    const domain = fitRelation(relation, differences(reference, other, relation));
+  const [reference, ...others] = sources;
+  if (encoding === 'difference' && reference && others.some((other) => other !== null)) {
+    const changes = known(others).map((other) => differences(reference, other, relation));
+    const domain = fitRelation(relation, ...changes);
     return { column, encoding, relation, domain, sources };
   }
   const fit = linear ? fitLinear : fitDomain;
-  const domain = fit(column, ...parts(sources));
+  const domain = fit(column, ...parts(known(sources)));
   return { column, encoding: 'absolute', relation: null, domain, sources };
 }
 
@@ -77,7 +82,7 @@ function differences(reference: Source, other: Source, relation: Relation): Floa
   });
 }
 
-/** The pixels of a row in one pane; in a difference there is but one pane. */
+/** The pixels of a row in one pane; in a difference the first run has none. */
 export function stripOf(
   scale: MapScale,
   pane: number,
@@ -91,7 +96,7 @@ export function stripOf(
       width,
       row.variables.map((variable) =>
         relateStrips(
-          ownStrip(scale, 1, [variable], axes[1]),
+          ownStrip(scale, pane + 1, [variable], axes[pane + 1]),
           ownStrip(scale, 0, [variable], axes[0]),
           relation,
         ),

@@ -5,10 +5,11 @@ import type { Link } from '../host';
 import type { Spacing } from '../scale/axis';
 import { buildRows } from '../scale/rows';
 import { selectionOf } from './link';
-import { columnOf, jointVariables, quietModules, statisticOf } from './selectors';
+import { columnOf, jointVariables, quietModules, shownSides, statisticOf } from './selectors';
 import {
   ALL_FLAGS,
   DEFAULT_VIEW,
+  MOST_SIDES,
   type Encoding,
   type FlagFilter,
   type MainView,
@@ -21,10 +22,11 @@ import type { Store } from './store';
 
 export interface Actions {
   readonly selectRun: (run: string) => void;
-  /** Put a second run beside the selected one; null puts it away. */
-  readonly compareWith: (run: string | null) => void;
-  /** The second run becomes the first, and the first the second. */
-  readonly swapRuns: () => void;
+  /** Put a run beside the selected one, or away again. */
+  readonly toggleBeside: (run: string) => void;
+  readonly endComparison: () => void;
+  /** A run beside the selected one changes places with it. */
+  readonly swapRuns: (run: string) => void;
   readonly setRunFilter: (text: string) => void;
   readonly setRunOrder: (order: RunOrder) => void;
 
@@ -58,13 +60,18 @@ export interface Actions {
 export function createActions(store: Store<State>, refresh: () => void): Actions {
   const { get, set } = store;
 
+  function showBeside(compareRuns: readonly string[]): void {
+    const alone = compareRuns.length === 0 && get().encoding === 'difference';
+    set({ compareRuns, ...(alone ? { encoding: DEFAULT_VIEW.encoding } : {}) });
+  }
+
   return {
     selectRun(run) {
-      const { selectedRun, compareRun } = get();
+      const { selectedRun, compareRuns } = get();
       if (run === selectedRun) return;
       set({
         selectedRun: run,
-        compareRun: run === compareRun ? selectedRun : compareRun,
+        compareRuns: compareRuns.map((name) => (name === run ? (selectedRun ?? run) : name)),
         selectedFlag: null,
         selectedVariable: null,
         selectedStep: null,
@@ -72,23 +79,29 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
         stepRange: null,
       });
     },
-    compareWith(run) {
-      const { selectedRun, encoding } = get();
-      const compareRun = run === selectedRun ? null : run;
-      const alone = compareRun === null && encoding === 'difference';
-      set({ compareRun, ...(alone ? { encoding: DEFAULT_VIEW.encoding } : {}) });
+    toggleBeside(run) {
+      const { selectedRun, compareRuns } = get();
+      if (run === selectedRun) return;
+      const without = compareRuns.filter((name) => name !== run);
+      if (without.length < compareRuns.length) showBeside(without);
+      else if (compareRuns.length < MOST_SIDES - 1) showBeside([...compareRuns, run]);
     },
-    swapRuns() {
-      const { selectedRun, compareRun, compare, run, matrix, context, variable } = get();
-      if (compareRun === null || compare.run?.run !== compareRun || run?.run !== selectedRun)
-        return;
+    endComparison() {
+      showBeside([]);
+    },
+    swapRuns(name) {
+      const { selectedRun, compareRuns, others, run, matrix, context, variable } = get();
+      const other = others.get(name);
+      if (selectedRun === null || other?.run?.run !== name || run?.run !== selectedRun) return;
       // What is loaded changes sides too: nothing blinks.
+      const next = new Map(others).set(selectedRun, { run, matrix, context, variable });
+      next.delete(name);
       set({
-        selectedRun: compareRun,
-        compareRun: selectedRun,
+        selectedRun: name,
+        compareRuns: compareRuns.map((old) => (old === name ? selectedRun : old)),
         selectedFlag: null,
-        ...compare,
-        compare: { run, matrix, context, variable },
+        ...other,
+        others: next,
       });
     },
     setRunFilter(runFilter) {
@@ -153,8 +166,7 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       set({ collapsed });
     },
     setAllModules(open) {
-      const { run, compare } = get();
-      const variables = run ? jointVariables(run, compare.run) : [];
+      const variables = jointVariables(...shownSides(get()).map(({ run }) => run));
       const keys = buildRows(variables, new Set()).map(({ module }) => module);
       set({ collapsed: new Set(open ? [] : keys) });
     },

@@ -17,7 +17,7 @@ import {
 type Linked = Pick<
   State,
   | 'selectedRun'
-  | 'compareRun'
+  | 'compareRuns'
   | 'selectedFlag'
   | 'selectedVariable'
   | 'statistic'
@@ -38,7 +38,7 @@ export function linkOf(state: Linked): Link {
   const step = (value: number | null): string => (value === null ? '' : String(value));
   return {
     run: state.selectedRun ?? '',
-    compare: state.compareRun ?? '',
+    compare: state.compareRuns.map(escaped).join(','),
     flag: state.selectedFlag ?? '',
     variable: state.selectedVariable ?? '',
     statistic: unless(DEFAULT_VIEW.statistic, state.statistic),
@@ -61,7 +61,7 @@ export function selectionOf(address: Link): Linked {
   const link: Link = Object.fromEntries(Object.entries(address).filter(([, text]) => text !== ''));
   return {
     selectedRun: link.run ?? null,
-    compareRun: link.compare ?? null,
+    compareRuns: (link.compare ?? '').split(',').filter(Boolean).map(unescaped),
     selectedFlag: link.flag ?? null,
     selectedVariable: link.variable ?? null,
     statistic: link.statistic ?? DEFAULT_VIEW.statistic,
@@ -99,6 +99,10 @@ export function startOf(address: Link, preferences: Link): Partial<State> {
     runOrder: oneOf(RUN_ORDERS, order),
   };
 }
+
+/** Names may hold the comma that stands between them. */
+const escaped = (name: string): string => name.replaceAll('%', '%25').replaceAll(',', '%2C');
+const unescaped = (name: string): string => name.replaceAll('%2C', ',').replaceAll('%25', '%');
 
 function step(text: string | undefined): number | null {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : null;

@@ -8,7 +8,7 @@
 
 import { StaleRunError, type Client, type Cut } from '../api/client';
 import { columnEdges } from '../api/picture';
-import type { Run } from '../api/types';
+import type { Run, RunVerdict } from '../api/types';
 import {
   columnOf,
   orderRuns,
@@ -18,9 +18,11 @@ import {
   sickestRun,
 } from './selectors';
 import {
+  MOST_SIDES,
   NO_DATA,
   type MatrixData,
   type RunData,
+  type RunSlot,
   type Slot,
   type State,
   type StepRange,
@@ -29,6 +31,8 @@ import type { Store } from './store';
 
 const POLL_MILLISECONDS = 3000;
 const VERDICT_PATIENCE = 20;
+/** Seconds that the first answers may take for judging what no writer has judged. */
+const JUDGING_PATIENCE = { runs: 0.3, run: 0.1 };
 /** Up to so many numbers of a statistic are read as they are: half a megabyte. */
 const EXACT_NUMBERS = 120_000;
 /** Of a larger run as many as a screen can show. */
@@ -39,9 +43,9 @@ export interface Loader {
   readonly refresh: () => void;
 }
 
-/** Where the data of a run go: those of the selected one, or those of the second one. */
+/** Where the data of a run go: those of the selected one, or those of one beside it. */
 interface Side {
-  readonly slot: (name: keyof RunData) => Slot;
+  readonly slot: (name: RunSlot) => Slot;
   readonly of: (state: State) => RunData;
   readonly patch: (state: State, data: Partial<RunData>) => Partial<State>;
 }
@@ -51,11 +55,19 @@ const SELECTED: Side = {
   of: (state) => state,
   patch: (_, data) => data,
 };
-const COMPARED: Side = {
-  slot: (name) => `compare ${name}`,
-  of: ({ compare }) => compare,
-  patch: ({ compare }, data) => ({ compare: { ...compare, ...data } }),
-};
+const besides = (run: string): Side => ({
+  slot: (name) => `${name} of ${run}`,
+  of: ({ others }) => others.get(run) ?? NO_DATA,
+  patch: ({ others }, data) => ({
+    others: new Map(others).set(run, { ...(others.get(run) ?? NO_DATA), ...data }),
+  }),
+});
+
+/** The run beside the selected one that a slot is about; null: it is about none. */
+function besideOf(slot: Slot): string | null {
+  const at = slot.indexOf(' of ');
+  return at < 0 ? null : slot.slice(at + ' of '.length);
+}
 
 export function createLoader(
   store: Store<State>,
@@ -89,7 +101,8 @@ export function createLoader(
         if (!current()) return;
         const state = store.get();
         if (error instanceof StaleRunError) {
-          const run: Slot = slot.startsWith('compare') ? 'compare run' : 'run';
+          const name = besideOf(slot);
+          const run = (name === null ? SELECTED : besides(name)).slot('run');
           if (slot !== run) {
             wanted.delete(slot);
             wanted.delete(run);
@@ -111,44 +124,56 @@ export function createLoader(
   }
 
   async function readRuns(): Promise<(state: State) => Partial<State>> {
-    const [runs, order] = await Promise.all([client.runs(), hostRuns()]);
-    // Nothing yet, or verdicts that the server still works on. A run that cannot be read
-    // never gets one.
-    const pending = runs.filter(({ verdict }) => verdict === null).map(({ run }) => run);
+    const patience = store.get().runs === null ? JUDGING_PATIENCE.runs : undefined;
+    const [runs, order] = await Promise.all([client.runs(patience), hostRuns()]);
+    // Nothing yet, or verdicts that the server still works on.
+    const pending = runs.filter((run) => run.state === 'judging').map(({ run }) => run);
     asked = pending.join('\n') === unjudged ? asked + 1 : 0;
     unjudged = pending.join('\n');
     if (runs.length === 0 || (pending.length > 0 && asked < VERDICT_PATIENCE)) askAgainLater();
-    return ({ selectedRun, compareRun }) => {
+    return (state) => {
       const known = (name: string | null): boolean => runs.some(({ run }) => run === name);
+      const selectedRun = known(state.selectedRun)
+        ? state.selectedRun
+        : sickestRun(orderRuns(runs, order));
+      const beside = state.compareRuns.filter((name) => known(name) && name !== selectedRun);
+      const same = beside.length === state.compareRuns.length;
       return {
         runs,
         hostRuns: order,
-        selectedRun: known(selectedRun) ? selectedRun : sickestRun(orderRuns(runs, order)),
-        compareRun: known(compareRun) ? compareRun : null,
+        selectedRun,
+        compareRuns: same ? state.compareRuns : beside.slice(0, MOST_SIDES - 1),
       };
     };
   }
 
   function ensure(state: State): void {
     if (!state.visible) return;
-    const { generation, selectedRun, compareRun } = state;
+    const { generation, selectedRun, compareRuns } = state;
     load('runs', [generation], readRuns);
-    if (state.runs === null || state.runs.length === 0 || selectedRun === null) return;
+    // A run that the address names is asked for at once, not after the list of all.
+    if (state.runs?.length === 0 || selectedRun === null) return;
+    ensureRun(state, SELECTED, selectedRun);
+    for (const name of compareRuns) ensureRun(state, besides(name), name);
+    forget(state);
+    // The picture first: what rules mean is read later.
+    if (state.run === null || busy('matrix')) return;
     load('rules', [], async () => {
       const rules = await client.rules();
       return () => ({ rules });
     });
-    ensureRun(state, SELECTED, selectedRun);
-    if (compareRun !== null) ensureRun(state, COMPARED, compareRun);
-    else forget(state);
   }
+
+  const busy = (slot: Slot): boolean => store.get().loading.has(slot);
 
   function ensureRun(state: State, side: Side, name: string): void {
     const { generation, selectedVariable } = state;
     load(side.slot('run'), [generation, name], () => readRun(side, name));
     const { run } = side.of(state);
     if (run?.run !== name) return;
-    load(side.slot('context'), [run], async () => {
+    // What is said of a run may change while its numbers are the same.
+    const key = run.revision === '' ? run : run.revision;
+    load(side.slot('context'), [key], async () => {
       const context = { run, values: await client.context(run) };
       return (now) => side.patch(now, { context });
     });
@@ -156,13 +181,19 @@ export function createLoader(
     const statistic = shownStatistic(state.run ?? run, state.statistic);
     if (!columnOf(run, statistic)) return;
     const cut = cutOf(run, state.stepRange);
-    load(side.slot('matrix'), [run, statistic, ...(cut?.steps ?? [])], async () => {
+    load(side.slot('matrix'), [key, statistic, ...(cut?.steps ?? [])], async () => {
       const matrix = await readMatrix(run, statistic, cut);
       return (now) => side.patch(now, { matrix });
     });
+    if (run.judged === null && !busy(side.slot('matrix'))) {
+      load(side.slot('verdict'), [key], async () => {
+        const verdict = await client.verdict(run);
+        return (now) => withVerdict(side, now, run.revision, verdict);
+      });
+    }
     if (selectedVariable === null || !run.variables.some(({ path }) => path === selectedVariable))
       return;
-    load(side.slot('variable'), [run, selectedVariable], async () => {
+    load(side.slot('variable'), [key, selectedVariable], async () => {
       const [series, histogram] = await Promise.all([
         client.series(run, selectedVariable),
         run.histogramSteps.length > 0
@@ -191,31 +222,52 @@ export function createLoader(
     return { run, statistic, edges, values, low: values, marks, exact: true };
   }
 
-  /** Nobody compares any more: what was loaded for it, and what is on its way, is dropped. */
-  function forget(state: State): void {
-    const slots = [...wanted.keys()].filter((slot) => slot.startsWith('compare'));
+  /** A run that is put away: what was loaded for it, and what is on its way, is dropped. */
+  function forget({ compareRuns, others, loading, failures }: State): void {
+    const needed = (slot: Slot): boolean => {
+      const name = besideOf(slot);
+      return name === null || compareRuns.includes(name);
+    };
+    const slots = [...wanted.keys()].filter((slot) => !needed(slot));
     if (slots.length === 0) return;
     for (const slot of slots) wanted.delete(slot);
     store.set({
-      compare: NO_DATA,
-      loading: new Set([...state.loading].filter((slot) => !slot.startsWith('compare'))),
+      others: new Map([...others].filter(([name]) => compareRuns.includes(name))),
+      loading: new Set([...loading].filter(needed)),
       failures: Object.fromEntries(
-        Object.entries(state.failures).filter(([slot]) => !slot.startsWith('compare')),
+        Object.entries(failures).filter(([slot]) => needed(slot as Slot)),
       ),
     });
   }
 
   /** An unchanged run stays the same object, so that nothing of it is read again. */
   async function readRun(side: Side, name: string): Promise<(state: State) => Partial<State>> {
-    const next = await client.run(name);
+    const read = await client.run(name, JUDGING_PATIENCE.run);
     return (state) => {
       const last = side.of(state).run;
-      if (last?.run === name && last.revision !== '' && last.revision === next.revision) return {};
-      const patch = side.patch(state, { run: next });
-      return last?.run === name || side === COMPARED
-        ? patch
-        : { ...patch, collapsed: quietModules(next, state.selectedVariable) };
+      if (last?.run !== name) {
+        const patch = side.patch(state, { run: read });
+        return side === SELECTED
+          ? { ...patch, collapsed: quietModules(read, state.selectedVariable) }
+          : patch;
+      }
+      if (last.revision !== '' && last.revision === read.revision)
+        return read.judged === null ? {} : withVerdict(side, state, read.revision, read);
+      // Until the longer run is judged, what was found in the shorter one stays.
+      const { flags, errors } = read.judged === null ? last : read;
+      return side.patch(state, { run: { ...read, flags, errors } });
     };
+  }
+
+  function withVerdict(
+    side: Side,
+    state: State,
+    revision: string,
+    { flags, errors, judged }: RunVerdict,
+  ): Partial<State> {
+    const { run } = side.of(state);
+    if (run?.revision !== revision || run.judged !== null) return {};
+    return side.patch(state, { run: { ...run, flags, errors, judged } });
   }
 
   function refresh(): void {

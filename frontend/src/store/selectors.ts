@@ -11,7 +11,9 @@ import {
   type Verdict,
 } from '../api/types';
 import { frameAtStep } from '../scale/axis';
+import { lineColours } from '../scale/colour';
 import { formatCount, plural, title } from '../scale/format';
+import { readHistograms, type Histogram } from '../scale/histogram';
 import { matcher } from '../scale/pattern';
 import { buildRows } from '../scale/rows';
 import {
@@ -21,8 +23,10 @@ import {
   type MatrixData,
   type RunData,
   type RunOrder,
+  type RunSlot,
   type State,
   type StepRange,
+  type VariableData,
 } from './state';
 
 export interface RunEntry {
@@ -81,52 +85,71 @@ export interface Side extends RunData {
   readonly name: string;
   /** Position among TensorBoard's runs: its colour. */
   readonly position: number;
+  /** Of its lines and shapes. */
+  readonly colour: string;
 }
 
-/** The selected run, and the one beside it if there is one. */
+/** The selected run, and those beside it. */
 export function shownSides(state: State): Side[] {
-  const entries = orderRuns(state.runs ?? [], state.hostRuns);
-  const side = (which: Side['which'], name: string | null, data: RunData): Side[] => {
-    if (name === null) return [];
+  const entries = new Map(
+    orderRuns(state.runs ?? [], state.hostRuns).map(({ summary, position }) => [
+      summary.run,
+      position,
+    ]),
+  );
+  const names = state.selectedRun === null ? [] : [state.selectedRun, ...state.compareRuns];
+  const positions = names.map((name) => entries.get(name) ?? 0);
+  const colours = lineColours(positions, state.theme);
+  return names.map((name, i) => {
+    const data = i === 0 ? state : (state.others.get(name) ?? NO_DATA);
     const own = <T extends { run: Run }>(part: T | null): T | null =>
       part?.run.run === name ? part : null;
-    return [
-      {
-        which,
-        name,
-        position: entries.find(({ summary }) => summary.run === name)?.position ?? 0,
-        run: data.run?.run === name ? data.run : null,
-        matrix: own(data.matrix),
-        context: own(data.context),
-        variable: own(data.variable),
-      },
-    ];
-  };
-  return [
-    ...side('selected', state.selectedRun, state),
-    ...side('compared', state.compareRun, state.compareRun === null ? NO_DATA : state.compare),
-  ];
+    return {
+      which: i === 0 ? 'selected' : 'compared',
+      name,
+      position: positions[i] ?? 0,
+      colour: colours[i] ?? '',
+      run: data.run?.run === name ? data.run : null,
+      matrix: own(data.matrix),
+      context: own(data.context),
+      variable: own(data.variable),
+    };
+  });
+}
+
+/** What went wrong with a part of any of the runs that are shown. */
+export function failureOf({ failures, compareRuns }: State, slot: RunSlot): string | undefined {
+  return [failures[slot], ...compareRuns.map((name) => failures[`${slot} of ${name}`])].find(
+    (failure) => failure !== undefined,
+  );
 }
 
 /**
- * The rows of two runs side by side: the first run's variables in its order; those that only the
- * other one has follow the neighbour they have there, so that the network keeps its order.
+ * The rows of runs side by side: the first run's variables in its order; those that only another
+ * one has follow the neighbour they have there, so that the network keeps its order.
  */
-export function jointVariables(run: Run, other: Run | null): readonly Variable[] {
-  if (!other) return run.variables;
-  const known = new Set(run.variables.map(({ path }) => path));
+export function jointVariables(...runs: readonly (Run | null)[]): readonly Variable[] {
+  return runs.reduce<readonly Variable[]>(
+    (joint, run) => (run ? withVariables(joint, run.variables) : joint),
+    [],
+  );
+}
+
+function withVariables(
+  joint: readonly Variable[],
+  variables: readonly Variable[],
+): readonly Variable[] {
+  if (joint.length === 0) return variables;
+  const known = new Set(joint.map(({ path }) => path));
   const after = new Map<string, Variable[]>();
   let neighbour = '';
-  for (const variable of other.variables) {
+  for (const variable of variables) {
     if (known.has(variable.path)) neighbour = variable.path;
     else after.set(neighbour, [...(after.get(neighbour) ?? []), variable]);
   }
-  if (after.size === 0) return run.variables;
+  if (after.size === 0) return joint;
   const added = (path: string): readonly Variable[] => after.get(path) ?? [];
-  return [
-    ...added(''),
-    ...run.variables.flatMap((variable) => [variable, ...added(variable.path)]),
-  ];
+  return [...added(''), ...joint.flatMap((variable) => [variable, ...added(variable.path)])];
 }
 
 /** For each of these variables its column in a run's matrices; -1 where it has none. */
@@ -159,6 +182,7 @@ export function isDefaultView(state: State): boolean {
 /** The overall verdict of a run, in one line. */
 export function verdictSentence(run: Run): string {
   if (run.steps.length === 0) return 'No frames yet: nothing could be judged';
+  if (run.judged === null) return `Judging ${plural(run.steps.length, 'frame')} …`;
   const first = run.steps[0] ?? 0;
   const last = run.steps.at(-1) ?? 0;
   const seen = `${plural(run.variables.length, 'variable')}, ${plural(run.steps.length, 'frame')} over ${plural(last - first + 1, 'step')}`;
@@ -170,9 +194,9 @@ export function verdictSentence(run: Run): string {
   return `${found.map(({ severity, count }) => plural(count, severity)).join(', ')} in ${seen}`;
 }
 
-/** Null: there is nothing yet to judge by. */
+/** Null: there is nothing yet to judge by, or it is still being judged. */
 export function verdictOf(run: Run): Verdict | null {
-  if (run.steps.length === 0) return null;
+  if (run.steps.length === 0 || run.judged === null) return null;
   return SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s)) ?? 'healthy';
 }
 
@@ -310,6 +334,18 @@ export function seriesColumn(
   if (index < 0 || columns.length === 0) return null;
   const frames = Math.floor(values.length / columns.length);
   return Float32Array.from({ length: frames }, (_, i) => values[i * columns.length + index] ?? NaN);
+}
+
+/** The histograms of a variable in several runs, cut to the same bins; null: not read yet. */
+export function readAll(...runs: readonly (VariableData | null)[]): readonly (Histogram | null)[] {
+  const known = runs.filter((data) => data !== null);
+  const [first] = known;
+  if (!first) return [];
+  const read = readHistograms(
+    known.map(({ histogram }) => histogram),
+    first.run.histogram,
+  );
+  return runs.map((data) => (data ? (read[known.indexOf(data)] ?? null) : null));
 }
 
 export function describeShape(variable: Variable): string {

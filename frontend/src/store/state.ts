@@ -45,7 +45,7 @@ export interface ContextData {
   readonly values: Float32Array;
 }
 
-/** What is loaded of one run: of the selected one, and of the one it is compared with. */
+/** What is loaded of one run: of the selected one, and of those beside it. */
 export interface RunData {
   readonly run: Run | null;
   readonly matrix: MatrixData | null;
@@ -55,9 +55,12 @@ export interface RunData {
 
 export const NO_DATA: RunData = { run: null, matrix: null, context: null, variable: null };
 
-type RunSlot = keyof RunData;
-/** What can be loading or broken on its own. */
-export type Slot = 'runs' | 'rules' | RunSlot | `compare ${RunSlot}`;
+export type RunSlot = keyof RunData | 'verdict';
+/** What can be loading or broken on its own; of a run beside the selected one with its name. */
+export type Slot = 'runs' | 'rules' | RunSlot | `${RunSlot} of ${string}`;
+
+/** As many runs as there is room for, side by side. */
+export const MOST_SIDES = 4;
 
 /**
  * A value itself; how far it is from its variable's own median over the steps shown; or, of two
@@ -93,8 +96,8 @@ export interface State extends RunData {
   readonly runs: readonly RunSummary[] | null;
   /** TensorBoard's order of all its runs: decides order and colours. */
   readonly hostRuns: readonly string[];
-  /** The second run, loaded like the first; empty without one. */
-  readonly compare: RunData;
+  /** The runs beside the selected one, loaded like it, by name. */
+  readonly others: ReadonlyMap<string, RunData>;
   readonly rules: RuleBook | null;
   /** What the server has been asked for and has not answered yet. */
   readonly loading: ReadonlySet<Slot>;
@@ -104,8 +107,8 @@ export interface State extends RunData {
   readonly generation: number;
 
   readonly selectedRun: string | null;
-  /** The run beside the selected one; null: only one is shown. */
-  readonly compareRun: string | null;
+  /** The runs beside the selected one, in their order. */
+  readonly compareRuns: readonly string[];
   readonly selectedFlag: string | null;
   readonly selectedVariable: string | null;
   readonly statistic: string;
@@ -155,13 +158,13 @@ export function initialState(theme: Theme): State {
     visible: true,
     runs: null,
     hostRuns: [],
-    compare: NO_DATA,
+    others: new Map(),
     rules: null,
     loading: new Set(),
     failures: {},
     generation: 0,
     selectedRun: null,
-    compareRun: null,
+    compareRuns: [],
     selectedFlag: null,
     selectedVariable: null,
     collapsed: new Set(),

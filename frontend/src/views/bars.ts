@@ -8,11 +8,10 @@ import { formatCount, formatShare, plural } from '../scale/format';
 import {
   histogramAt,
   nonfiniteShare,
-  readHistograms,
   type Histogram,
   type HistogramFrame,
 } from '../scale/histogram';
-import { shownFrame, shownSides } from '../store/selectors';
+import { readAll, shownFrame, shownSides } from '../store/selectors';
 import type { State, VariableData } from '../store/state';
 import { FONT } from './layout';
 import type { View } from './view';
@@ -32,7 +31,8 @@ export function createBars(): Bars {
     if (!state || !histogram || !main) return;
     context.font = FONT;
     const palette = PALETTES[state.theme];
-    drawHistogramBars(context, histogram, main.frame, overlays, width, height, palette);
+    const own = { ...palette, first: colour };
+    drawHistogramBars(context, histogram, main.frame, overlays, width, height, own);
   });
   drawing.element.setAttribute('role', 'img');
   const element = h(
@@ -44,19 +44,13 @@ export function createBars(): Bars {
   let state: State | null = null;
   let histogram: Histogram | null = null;
   let main: Taken | null = null;
+  let colour = '';
   let overlays: readonly Overlay[] = [];
 
-  const read = remember((first: VariableData | null, second: VariableData | null) =>
-    first
-      ? readHistograms(
-          second ? [first.histogram, second.histogram] : [first.histogram],
-          first.run.histogram,
-        )
-      : [],
-  );
+  const read = remember(readAll);
 
   function frameOf(
-    own: Histogram | undefined,
+    own: Histogram | null | undefined,
     data: VariableData | null,
     step: number | null,
   ): Taken | null {
@@ -72,22 +66,25 @@ export function createBars(): Bars {
     update(next) {
       state = next;
       const sides = shownSides(next);
-      const [first, second] = [0, 1].map((which) => {
-        const data = sides[which]?.variable ?? null;
-        return data?.variable === next.selectedVariable ? data : null;
-      });
-      const both = read(first ?? null, second ?? null);
-      histogram = both[0] ?? null;
-      main = frameOf(both[0], first ?? null, next.selectedStep);
+      const [first = null, ...others] = sides.map(({ variable }) =>
+        variable?.variable === next.selectedVariable ? variable : null,
+      );
+      const all = read(first, ...others);
+      histogram = all[0] ?? null;
+      colour = sides[0]?.colour ?? '';
+      main = frameOf(all[0], first, next.selectedStep);
       element.hidden = main === null;
       if (!main) return;
       const palette = PALETTES[next.theme];
-      const other = frameOf(both[1], second ?? null, next.selectedStep);
-      const then =
-        next.compareStep === null ? null : frameOf(both[0], first ?? null, next.compareStep);
+      const besides = others.flatMap((data, i) => {
+        const taken = frameOf(all[i + 1] ?? undefined, data, next.selectedStep);
+        const side = sides[i + 1];
+        return taken && side ? [{ ...taken, colour: side.colour, name: side.name }] : [];
+      });
+      const then = next.compareStep === null ? null : frameOf(all[0], first, next.compareStep);
       overlays = [
         ...(then ? [{ frame: then.frame, colour: palette.text, dashed: true }] : []),
-        ...(other ? [{ frame: other.frame, colour: palette.second, dashed: false }] : []),
+        ...besides.map((other) => ({ ...other, dashed: false })),
       ];
       const nonfinite = nonfiniteShare(main.frame);
       const text = [
@@ -96,7 +93,7 @@ export function createBars(): Bars {
         `${formatShare(main.frame.zero)} exactly zero`,
         nonfinite > 0 ? `${formatShare(nonfinite)} NaN or Inf` : 'none NaN or Inf',
         ...(then ? [`dashed outline: step ${formatCount(then.step)}`] : []),
-        ...(other ? [`outline: ${sides[1]?.name ?? ''} at step ${formatCount(other.step)}`] : []),
+        ...besides.map(({ name, step }) => `outline: ${name} at step ${formatCount(step)}`),
       ].join(', ');
       caption.textContent = text;
       drawing.element.setAttribute('aria-label', text);

@@ -1,5 +1,5 @@
 /**
- * One variable over steps, of one run or of two: small charts under the heat-map, all on one
+ * One variable over steps, of one run or of several: small charts under the heat-map, all on one
  * step axis, and its histograms.
  */
 
@@ -20,10 +20,12 @@ import {
 import { PALETTES, type Palette } from '../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../scale/domain';
 import { formatCount, formatTick, formatValue } from '../scale/format';
-import { histogramAt, pickHistograms, readHistograms, type Histogram } from '../scale/histogram';
+import { histogramAt, pickHistograms, type Histogram } from '../scale/histogram';
 import { reduceRow, seriesGrid } from '../scale/reduce';
 import type { Actions } from '../store/actions';
 import {
+  failureOf,
+  readAll,
   selectedFlag,
   seriesColumn,
   shownFrame,
@@ -31,7 +33,7 @@ import {
   shownSides,
   type Side,
 } from '../store/selectors';
-import type { State, StepRange, VariableData } from '../store/state';
+import { MOST_SIDES, type State, type StepRange } from '../store/state';
 import { attachBrush } from './brush';
 import { CHART_INSET, FONT } from './layout';
 import type { View } from './view';
@@ -132,9 +134,10 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
         ...side,
         variable: side.variable?.variable === state.selectedVariable ? side.variable : null,
       }));
-      const failure = state.failures.variable ?? state.failures.context;
+      const failure = failureOf(state, 'variable') ?? failureOf(state, 'context');
       message.textContent = failure ?? (sides[0]?.variable ? '' : 'Reading …');
       message.hidden = message.textContent === '';
+      element.dataset.sides = String(sides.length);
       for (const panel of panels) panel.update(state, sides);
       histogram.update(state, sides);
     },
@@ -156,30 +159,26 @@ interface Panel {
 type Axes = (state: State, sides: readonly Side[], width: number) => readonly StepAxis[];
 
 function createAxes(): Axes {
-  const shown = remember(
-    (one: readonly number[], other: readonly number[], range: StepRange | null) => {
-      const steps = jointSteps(one, other);
-      const { from, to } = shownFrames(steps, range);
-      return from === 0 && to === steps.length ? steps : steps.slice(from, to);
-    },
-  );
+  const shown = remember((range: StepRange | null, ...runs: readonly (readonly number[])[]) => {
+    const steps = jointSteps(...runs);
+    const { from, to } = shownFrames(steps, range);
+    return from === 0 && to === steps.length ? steps : steps.slice(from, to);
+  });
   const place = remember(
     (
       steps: readonly number[],
       width: number,
       spacing: Spacing,
-      one: readonly number[],
-      other: readonly number[],
+      ...runs: readonly (readonly number[])[]
     ) => {
       const axis = createStepAxis(steps, width, spacing);
-      return [frameAxis(axis, one), frameAxis(axis, other)];
+      return runs.map((own) => frameAxis(axis, own));
     },
   );
   return (state, sides, width) => {
-    const one = sides[0]?.run?.steps ?? NO_STEPS;
-    const other = sides[1]?.run?.steps ?? NO_STEPS;
-    const steps = shown(one, other, state.stepRange);
-    return place(steps, Math.max(0, Math.floor(width)), state.spacing, one, other);
+    const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
+    const steps = shown(state.stepRange, ...runs);
+    return place(steps, Math.max(0, Math.floor(width)), state.spacing, ...runs);
   };
 }
 
@@ -196,13 +195,14 @@ interface PanelData {
 function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
   const value = h('dl', { class: 'panel-values' });
   const drawing = createDrawing('panel-canvas', draw);
+  const unit = h('span', { class: 'panel-unit' });
   const element = h(
     'div',
     { class: 'panel' },
     h(
       'div',
       { class: 'panel-label' },
-      h('h3', {}, spec.title),
+      h('h3', {}, spec.title, ' ', unit),
       value,
       spec.guide && h('span', { class: 'panel-guide' }, spec.guide.label),
     ),
@@ -214,32 +214,49 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
   let axis: StepAxis | null = null;
   chooseByPointer(drawing.element, actions, () => axis);
 
-  const readers = [0, 1].map(() =>
+  const readers = Array.from({ length: MOST_SIDES }, () =>
     remember((run: Run | null, values: Float32Array | null) =>
       run && values ? readPanel(spec, run, values) : null,
     ),
   );
 
   const describe = onChange(
-    (step: number | null, ...parts: readonly (PanelData | null | undefined)[]) => {
-      const known = parts.filter((part) => part !== null && part !== undefined);
+    (step: number | null, theme: State['theme'], ...parts: readonly (PanelData | null)[]) => {
+      const known = parts.flatMap((part, which) => (part ? [{ ...part, which }] : []));
+      const alone = sides.length < 2;
+      // Beside the names of runs there is no room for units.
+      const own = known[0]?.columns[0]?.column.unit ?? '';
+      unit.textContent = alone || own === 'share' || own === 'ratio' ? '' : own;
       if (known.length === 0) {
         fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
         return;
       }
       fill(
         value,
-        known.flatMap(({ run, columns }, which) =>
-          columns.map(({ column, values, label }, i) => [
-            label === '' && known.length === 1
-              ? h('dt', { class: 'visually-hidden' }, spec.title)
-              : h(
-                  'dt',
-                  { 'data-line': i, 'data-side': which },
-                  label === '' ? h('span', { class: 'visually-hidden' }, run.run) : label,
-                ),
-            h('dd', {}, formatValue(values[shownFrame(run, step)] ?? Number.NaN, column.unit)),
-          ]),
+        known.flatMap(({ run, columns, marks, which }) =>
+          columns.map(({ column, values, label }, i) => {
+            const frame = shownFrame(run, step);
+            const value = values[frame] ?? Number.NaN;
+            const name = alone ? label : `${run.run} ${label}`.trim();
+            const colour = lineColour(which, i, sides, PALETTES[theme]);
+            return [
+              name === ''
+                ? h('dt', { class: 'visually-hidden' }, spec.title)
+                : h(
+                    'dt',
+                    { 'data-line': i, title: name, style: `--line-colour: ${colour}` },
+                    h('span', {}, name),
+                  ),
+              // What is not finite is not "not measured".
+              h(
+                'dd',
+                {},
+                Number.isNaN(value) && marks[frame] === 1
+                  ? 'NaN or Inf'
+                  : formatValue(value, alone || column.unit === 'share' ? column.unit : ''),
+              ),
+            ];
+          }),
         ),
       );
     },
@@ -253,7 +270,7 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
     axis = all[0] ?? null;
     if (!axis) return;
     const linear = state.valueScale === 'linear';
-    const chart = layOut(data, all, palette, height, spec.guide?.value ?? null, linear);
+    const chart = layOut(data, all, sides, palette, height, spec.guide?.value ?? null, linear);
     context.font = FONT;
     // From here on x = 0 is where the cells of the heat-map begin.
     context.translate(CHART_INSET, 0);
@@ -273,7 +290,7 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
         return readers[which]?.(source?.run ?? null, values) ?? null;
       });
       drawing.element.hidden = data.every((part) => part === null);
-      describe(next.selectedStep, data[0], data[1]);
+      describe(next.selectedStep, next.theme, ...data);
       drawing.request();
     },
     destroy() {
@@ -300,10 +317,19 @@ function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData |
   return { run, columns, marks };
 }
 
+/** A run's own; of two columns of a run that is alone each has one. */
+const lineColour = (
+  which: number,
+  column: number,
+  sides: readonly Side[],
+  palette: Palette,
+): string => (sides.length < 2 && column > 0 ? palette.second : (sides[which]?.colour ?? ''));
+
 /** One scale for all lines, of the frames that are seen. */
 function layOut(
   data: readonly (PanelData | null)[],
   axes: readonly StepAxis[],
+  sides: readonly Side[],
   palette: Palette,
   height: number,
   guide: number | null,
@@ -317,7 +343,7 @@ function layOut(
     return part.columns.map(({ values }, i) => ({
       strip: reduceRow(seriesGrid(values, part.marks), [0], axis, 'both'),
       axis,
-      colour: which + i === 0 ? palette.first : palette.second,
+      colour: lineColour(which, i, sides, palette),
       dashed: i > 0,
     }));
   });
@@ -377,7 +403,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
   );
   let state: State | null = null;
   let sides: readonly Side[] = [];
-  let histograms: readonly Histogram[] = [];
+  let histograms: readonly (Histogram | null)[] = [];
   let axis: StepAxis | null = null;
   /** Histograms that the ridge-line form shows. */
   let picked: readonly number[] = [];
@@ -392,30 +418,24 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
     actions.selectStep(taken[picked[index] ?? picked.at(-1) ?? 0] ?? null);
   });
 
-  const read = remember((first: VariableData | null, second: VariableData | null) => {
-    if (!first) return [];
-    return readHistograms(
-      second ? [first.histogram, second.histogram] : [first.histogram],
-      first.run.histogram,
-    );
-  });
+  const read = remember(readAll);
 
   function showForm(): void {
     forms.forEach((button, i) => {
       button.setAttribute('aria-pressed', String((i === 0) === (form === 'map')));
     });
     element.dataset.form = form;
-    const second = sides[1];
+    const others = sides.slice(1).map(({ name }) => name);
     note.textContent =
       form === 'map'
-        ? 'by sign and power of two; strength: share of the elements'
-        : `height: share of the elements${second ? `; dashed: ${second.name}` : ''}`;
+        ? `${others.length > 0 ? `of ${sides[0]?.name ?? ''}, ` : ''}by sign and power of two; strength: share of the elements`
+        : `height: share of the elements${others.length > 0 ? `; dashed: ${others.join(', ')}` : ''}`;
     drawing.request();
   }
 
   function ridges(now: State): Ridge[] {
-    const [one, other] = [sides[0]?.variable, sides[1]?.variable];
-    const [first, second] = histograms;
+    const one = sides[0]?.variable;
+    const [first] = histograms;
     if (!one || !first) return [];
     const { steps, histogramSteps: taken } = one.run;
     const { from, to } = shownFrames(steps, now.stepRange);
@@ -429,10 +449,14 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
       .sort((a, b) => a - b);
     return picked.map((i) => {
       const step = taken[i] ?? 0;
-      const at = other ? histogramAt(other.run.histogramSteps, step) : -1;
+      const others = sides.slice(1).flatMap(({ variable, colour }, beside) => {
+        const at = variable ? histogramAt(variable.run.histogramSteps, step) : -1;
+        const frame = histograms[beside + 1]?.frames[at];
+        return frame ? [{ frame, colour }] : [];
+      });
       return {
         frame: first.frames[i] ?? null,
-        other: second?.frames[at] ?? null,
+        others,
         label: formatCount(step),
         chosen: i === marked ? 'first' : i === compared ? 'second' : null,
       };
@@ -443,7 +467,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
     const data = sides[0]?.variable;
     const [histogram] = histograms;
     if (!state || !data || !histogram) return;
-    const palette = PALETTES[state.theme];
+    const palette = { ...PALETTES[state.theme], first: sides[0]?.colour ?? '' };
     const room = width - CHART_INSET;
     axis = axes(state, sides, room)[0] ?? null;
     if (!axis) return;
@@ -465,7 +489,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
       state = next;
       sides = shown;
       const data = shown[0]?.variable ?? null;
-      histograms = read(data, shown[1]?.variable ?? null);
+      histograms = read(...shown.map(({ variable }) => variable));
       element.hidden = data !== null && (histograms[0]?.frames.length ?? 0) === 0;
       showForm();
     },

@@ -55,7 +55,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       [
         'difference',
         'Difference',
-        'Colour of the second run is its change against the first one: what did the fix do?',
+        'Colour of the other runs is their change against the first one: what did the fix do?',
       ],
     ],
     actions.setEncoding,
@@ -156,7 +156,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       drawOptions(run.statistics);
       statistic.value = name;
       view.update(state.view);
-      encoding.update(state.encoding, state.compareRun === null ? ['difference'] : []);
+      encoding.update(state.encoding, state.compareRuns.length === 0 ? ['difference'] : []);
       encoding.element.hidden = state.view !== 'heatmap';
       spacing.update(state.spacing);
       scale.update(state.valueScale);

@@ -74,7 +74,7 @@ export function createExportMenu(page: HTMLElement, client: Client): ExportMenu 
       ),
       h('h2', {}, 'Report'),
       row(
-        now.compareRun === null ? 'This run' : 'These runs',
+        now.compareRuns.length === 0 ? 'This run' : 'These runs',
         button('JSON', 'JSON report of what is shown', (s) => exports.report(s, client, false)),
       ),
       row(

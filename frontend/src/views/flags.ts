@@ -35,6 +35,7 @@ import {
   shownSides,
   splitFlags,
   statisticNamed,
+  verdictOf,
   type FlagGroup,
 } from '../store/selectors';
 import type { FlagFilter } from '../store/state';
@@ -52,8 +53,8 @@ const MANY_FLAGS = 4;
 
 interface Context {
   readonly run: Run;
-  /** The run beside it, once it is read. */
-  readonly other: Run | null;
+  /** The runs beside it that are read. */
+  readonly others: readonly Run[];
   readonly selected: string | null;
   readonly variable: string | null;
   readonly rules: RuleBook | null;
@@ -76,23 +77,24 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
   const draw = onChange(
     (
       run: Run | null,
-      other: Run | null,
       wanted: FlagFilter,
       selected: string | null,
       variable: string | null,
       rules: RuleBook | null,
+      ...others: readonly Run[]
     ) => {
       if (!run) {
         fill(body);
         return;
       }
       const focus = focusKey(body);
-      const context: Context = { run, other, selected, variable, rules, actions };
+      const context: Context = { run, others, selected, variable, rules, actions };
       const shown = filterFlags(run.flags, wanted);
       const { open, closed } = splitFlags(shown);
       fill(
         body,
-        run.flags.length === 0 && run.steps.length > 0 && healthyNote(run, rules, actions),
+        run.flags.length === 0 && verdictOf(run) !== null && healthyNote(run, rules, actions),
+        run.judged === null && judgingNote(),
         run.flags.length > 0 &&
           shown.length === 0 &&
           h('p', { class: 'nothing' }, 'No finding matches the filter.'),
@@ -110,7 +112,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
             h('summary', { 'data-focus': 'ended' }, h('h3', {}, `Ended (${closed.length})`)),
             closed.map((flag) => flagCard(flag, context)),
           ),
-        other && onlyInOther(run, other, context),
+        others.map((other) => onlyInOther(run, other, context)),
         run.errors.length > 0 && errorList(run.errors),
         aboutRun(run),
       );
@@ -121,15 +123,15 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
 
   return {
     update(state) {
-      const [selected, compared] = shownSides(state);
+      const [selected, ...compared] = shownSides(state);
       filter.update(selected?.run ?? null, state.flagFilter, state.rules);
       draw(
         selected?.run ?? null,
-        compared?.run ?? null,
         state.flagFilter,
         state.selectedFlag,
         state.selectedVariable,
         state.rules,
+        ...compared.flatMap(({ run }) => run ?? []),
       );
       const card = body.querySelector('[data-open]');
       // Bring a flag into view when it gets selected, not at every redraw.
@@ -262,7 +264,7 @@ function onlyInOther(run: Run, other: Run, { rules, actions }: Context): Child {
               'data-focus': `other ${flag.id}`,
               title: `${flag.summary} Opens it; the runs change places.`,
               onclick: () => {
-                actions.swapRuns();
+                actions.swapRuns(other.run);
                 actions.toggleFlag(flag.id);
               },
             },
@@ -283,7 +285,7 @@ function focusKey(body: HTMLElement): string | null {
 }
 
 function flagCard(flag: Flag, context: Context): HTMLElement {
-  const { run, other, selected, variable, rules, actions } = context;
+  const { run, others, selected, variable, rules, actions } = context;
   const open = flag.id === selected;
   const details = `flag-${flag.id}`;
   return h(
@@ -322,7 +324,12 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
       h('span', { class: 'flag-summary' }, flag.summary),
       !open && variableLine(flag),
       !open && flag.open && outlook(flag, rules),
-      other && h('span', { class: 'flag-elsewhere' }, elsewhere(flag, other)),
+      others.length > 0 &&
+        h(
+          'span',
+          { class: 'flag-elsewhere' },
+          others.map((other) => h('span', {}, elsewhere(flag, other))),
+        ),
     ),
     open &&
       h(
@@ -565,6 +572,15 @@ function healthyNote(run: Run, rules: RuleBook | null, actions: Actions): HTMLEl
         ),
       ),
     ),
+  );
+}
+
+function judgingNote(): HTMLElement {
+  return h(
+    'p',
+    { class: 'judging', role: 'status' },
+    h('span', { class: 'pulse', 'aria-hidden': 'true' }),
+    'The writer stored no verdict for the whole run: the rules are looking at its frames now.',
   );
 }
 

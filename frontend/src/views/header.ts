@@ -24,7 +24,8 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
     {
       type: 'button',
       onclick: () => {
-        actions.swapRuns();
+        const [, second] = sides;
+        if (second) actions.swapRuns(second.name);
       },
     },
     icon('compare'),
@@ -35,7 +36,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
     {
       type: 'button',
       onclick: () => {
-        actions.compareWith(null);
+        actions.endComparison();
       },
     },
     icon('close'),
@@ -58,26 +59,36 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
   parent.append(element);
 
   let sides: Side[] = [];
-  const drawHeads = onChange((...[, theme, failure, otherFailure]: HeadInputs) => {
-    const [selected, compared] = sides;
+  let failures: readonly (string | undefined)[] = [];
+  const drawHeads = onChange((...[, theme]: HeadInputs) => {
     fill(
       heads,
-      selected && head(selected, theme, failure),
-      compared && head(compared, theme, otherFailure),
+      sides.map((side, i) => head(side, theme, failures[i])),
     );
-    comparison.hidden = !compared;
-    difference.textContent =
-      selected?.run && compared?.run ? differenceSentence(selected.run, compared.run) : '';
+    const [selected, ...others] = sides;
+    comparison.hidden = others.length === 0;
+    swap.hidden = others.length !== 1;
+    difference.textContent = others
+      .flatMap(({ name, run }) =>
+        selected?.run && run
+          ? [differenceSentence(selected.run, run, others.length > 1 ? name : 'the second run')]
+          : [],
+      )
+      .join(' ');
   });
 
   return {
     update(state) {
       sides = shownSides(state);
+      failures = sides.map(({ which, name }) =>
+        which === 'selected'
+          ? (state.failures.run ?? state.failures.runs)
+          : state.failures[`run of ${name}`],
+      );
       drawHeads(
         sides.map(({ name, position }) => `${position} ${name}`).join('\n'),
         state.theme,
-        state.failures.run ?? state.failures.runs,
-        state.failures['compare run'],
+        failures.join('\n'),
         ...sides.map(({ run }) => run),
       );
       progress.hidden = state.loading.size === 0;
@@ -88,13 +99,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
   };
 }
 
-type HeadInputs = [
-  names: string,
-  theme: Theme,
-  failure: string | undefined,
-  otherFailure: string | undefined,
-  ...runs: (Run | null)[],
-];
+type HeadInputs = [names: string, theme: Theme, failures: string, ...runs: (Run | null)[]];
 
 function head(side: Side, theme: Theme, failure: string | undefined): HTMLElement {
   const { run } = side;
@@ -119,14 +124,15 @@ function head(side: Side, theme: Theme, failure: string | undefined): HTMLElemen
   );
 }
 
-/** What is gone and what is new in the second run. */
-function differenceSentence(first: Run, second: Run): string {
-  const { gone, both, added } = compareFlags(first.flags, second.flags);
-  if (first.flags.length === 0 && second.flags.length === 0) return 'Both runs are healthy.';
+/** What is gone and what is new in another run. */
+function differenceSentence(first: Run, other: Run, name: string): string {
+  if (first.judged === null || other.judged === null) return '';
+  const { gone, both, added } = compareFlags(first.flags, other.flags);
+  if (first.flags.length === 0 && other.flags.length === 0) return 'Both runs are healthy.';
   const parts = [
-    gone.length > 0 && `${plural(gone.length, 'finding')} not in the second run`,
+    gone.length > 0 && `${plural(gone.length, 'finding')} not in ${name}`,
     both.length > 0 && `${plural(both.length, 'finding')} in both`,
-    added.length > 0 && `${plural(added.length, 'finding')} only in the second run`,
+    added.length > 0 && `${plural(added.length, 'finding')} only in ${name}`,
   ].filter((part) => part !== false);
   return `${parts.join(', ')}.`;
 }

@@ -1,10 +1,10 @@
 /**
- * Variables x steps, of one run or of two side by side. Only the rows in view are drawn; names
+ * Variables x steps, of one run or of several side by side. Only the rows in view are drawn; names
  * are elements, cells are canvas.
  *
  * The canvases stick to the top of the scrolled box and are redrawn at every scroll, so their
  * size does not depend on the number of variables (a canvas that is too tall draws nothing).
- * Two runs share the rows, the scroll position, the step axis and the colours.
+ * All runs share the rows, the scroll position, the step axis and the colours.
  */
 
 import type { Flag, Severity, Variable } from '../api/types';
@@ -50,6 +50,7 @@ import type { Actions } from '../store/actions';
 import {
   columnOf,
   columnsIn,
+  failureOf,
   jointVariables,
   ruleTitle,
   selectedFlag,
@@ -58,14 +59,21 @@ import {
   shownSides,
   type Side,
 } from '../store/selectors';
-import { gridOf, type MainView, type MatrixData, type State, type StepRange } from '../store/state';
+import {
+  gridOf,
+  MOST_SIDES,
+  type MainView,
+  type MatrixData,
+  type State,
+  type StepRange,
+} from '../store/state';
 import { attachBrush } from './brush';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
 import { createLegend } from './legend';
 import type { View } from './view';
 
-/** One canvas: a run, or the difference of two. */
+/** One canvas: a run, or its difference from the first one. */
 interface Pane {
   readonly drawing: Drawing;
   readonly strips: Map<string, Strip>;
@@ -73,6 +81,8 @@ interface Pane {
   readonly dragging: () => boolean;
 }
 
+const NO_STEPS: readonly number[] = [];
+const NO_ROWS: readonly Variable[] = [];
 const NO_AXIS = createStepAxis([], 0, 'steps');
 /** For whoever measures: the first time that there was something to see. */
 const FIRST_PICTURE = 'gradient-health:first-picture';
@@ -85,7 +95,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     'data-picture': 'Heat-map',
   });
   const legend = createLegend(element);
-  const panes = [createPane(0), createPane(1)] as const;
+  const panes = Array.from({ length: MOST_SIDES }, (_, which) => createPane(which));
   const heads = h('div', { class: 'pane-heads', hidden: true });
   const labels = h('div', { class: 'labels', role: 'presentation' });
   const corner = h('div', { class: 'corner', 'aria-hidden': 'true' });
@@ -110,11 +120,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   let sides: readonly Side[] = [];
   let scale: MapScale | null = null;
   /** The values themselves, also while a change is drawn. */
-  let plain: readonly Source[] = [];
+  let plain: readonly (Source | null)[] = [];
   let variables: readonly Variable[] = [];
   let rows: readonly Row[] = [];
   let indexOf: ReadonlyMap<string, number> = new Map();
-  /** Steps of both runs within the zoom. */
+  /** Steps of all runs within the zoom. */
   let steps: readonly number[] = [];
   let flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[] = [];
   let active: string | null = null;
@@ -139,24 +149,22 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const prepareScale = onChange(
     (
       joint: readonly Variable[],
-      first: MatrixData | null,
-      second: MatrixData | null,
       encoding: State['encoding'],
       linear: boolean,
+      ...matrices: readonly (MatrixData | null)[]
     ) => {
       forgetStrips();
-      const column = first && columnOf(first.run, first.statistic);
-      const shown = [first, second].filter((matrix) => matrix !== null);
-      plain = shown.map((matrix) => ({
-        grid: gridOf(matrix),
-        columns: columnsIn(matrix.run, joint),
-      }));
+      const [first] = matrices;
+      const column = first ? columnOf(first.run, first.statistic) : null;
+      plain = matrices.map(
+        (matrix) => matrix && { grid: gridOf(matrix), columns: columnsIn(matrix.run, joint) },
+      );
       scale = column && scaleMap(column, plain, encoding, linear);
     },
   );
   const prepareSteps = onChange(
-    (one: readonly number[], other: readonly number[], range: StepRange | null) => {
-      const all = jointSteps(one, other);
+    (range: StepRange | null, ...runs: readonly (readonly number[])[]) => {
+      const all = jointSteps(...runs);
       const { from, to } = shownFrames(all, range);
       steps = from === 0 && to === all.length ? all : all.slice(from, to);
     },
@@ -171,12 +179,9 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     });
   });
   const drawHeads = onChange(
-    (
-      theme: State['theme'],
-      difference: boolean,
-      ...names: readonly (string | number | undefined)[]
-    ) => {
-      heads.hidden = names.length < 4 || names[2] === undefined;
+    (theme: State['theme'], difference: boolean, ...names: readonly (string | number)[]) => {
+      const count = names.length / 2;
+      heads.hidden = count < 2;
       const name = (which: number): Child => [
         h('span', {
           class: 'run-dot',
@@ -186,9 +191,12 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       ];
       fill(
         heads,
-        difference
-          ? h('div', { class: 'run-label' }, name(1), h('span', {}, 'against'), name(0))
-          : [0, 1].map((which) => h('div', { class: 'run-label' }, name(which))),
+        Array.from({ length: count }, (_, which) =>
+          difference
+            ? which > 0 &&
+              h('div', { class: 'run-label' }, name(which), h('span', {}, 'against'), name(0))
+            : h('div', { class: 'run-label' }, name(which)),
+        ),
       );
     },
   );
@@ -238,8 +246,9 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   }
 
   const isDifference = (): boolean => scale?.encoding === 'difference';
-  /** The run whose steps and flags a pane shows; a difference is about the second one. */
-  const sideOf = (which: number): Side | undefined => sides[isDifference() ? 1 : which];
+  /** The run whose steps and flags a pane shows; a difference is about the other one. */
+  const indexOfSide = (which: number): number => (isDifference() ? which + 1 : which);
+  const sideOf = (which: number): Side | undefined => sides[indexOfSide(which)];
 
   function visibleRows(height: number): { from: number; to: number } {
     const from = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 1);
@@ -255,12 +264,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
         shared: readonly number[],
         width: number,
         spacing: Spacing,
-        one: readonly number[],
-        other: readonly number[],
+        ...runs: readonly (readonly number[])[]
       ): readonly StepAxis[] => {
         forgetStrips();
         const axis = createStepAxis(shared, width, spacing);
-        return [frameAxis(axis, one), frameAxis(axis, other)];
+        return runs.map((own) => frameAxis(axis, own));
       },
     ),
   );
@@ -273,16 +281,9 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   ): void {
     const pane = panes[which];
     if (!state || !scale || !pane) return;
-    const ticksOnly: readonly number[] = [];
-    const axes =
-      axesOf[which]?.(
-        steps,
-        width,
-        state.spacing,
-        sides[0]?.run?.steps ?? ticksOnly,
-        sides[1]?.run?.steps ?? ticksOnly,
-      ) ?? [];
-    pane.axis = axes[isDifference() ? 1 : which] ?? NO_AXIS;
+    const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
+    const axes = axesOf[which]?.(steps, width, state.spacing, ...runs) ?? [];
+    pane.axis = axes[indexOfSide(which)] ?? NO_AXIS;
     const palette = PALETTES[state.theme];
     const { from, to } = visibleRows(height);
     const cells: Cells[] = [];
@@ -345,7 +346,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     for (let i = from; i < to; i++) {
       const row = rows[i];
       if (!row || (row.kind === 'module' && row.open)) continue;
-      for (const flag of flagsOfRow(row, isDifference() ? 1 : which)) {
+      for (const flag of flagsOfRow(row, indexOfSide(which))) {
         const x = stepX(axis, flag.firstStep);
         if (x < 0 || x >= axis.width) continue;
         drawOnset(context, palette, palette[flag.severity], Math.round(x) + 1, yOf(i) + 1, ROW - 2);
@@ -615,7 +616,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   }
 
   function press(event: PointerEvent): void {
-    const which = event.currentTarget === panes[1].drawing.element ? 1 : 0;
+    const which = panes.findIndex(({ drawing }) => drawing.element === event.currentTarget);
     const place = placeAt(event, which);
     if (!place) return;
     active = place.row.key;
@@ -728,22 +729,28 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       state = next;
       element.hidden = next.view !== SHOWN_IN;
       sides = shownSides(next);
-      const [one, other] = sides;
-      const first = one?.matrix ?? null;
-      const second = other?.matrix ?? null;
-      const joint = first ? join(first.run, other?.run ?? null) : [];
-      // Until the second run is there, the first one is shown as it is.
-      const encoding = next.encoding === 'difference' && !second ? 'absolute' : next.encoding;
+      const matrices = sides.map(({ matrix }) => matrix);
+      const [first = null, ...others] = matrices;
+      const joint = first ? join(first.run, ...sides.slice(1).map(({ run }) => run)) : NO_ROWS;
+      // Until another run is there, the first one is shown as it is.
+      const alone = others.every((matrix) => matrix === null);
+      const encoding = next.encoding === 'difference' && alone ? 'absolute' : next.encoding;
       prepareRows(joint, next.collapsed, next.rowFilter);
-      prepareScale(joint, first, second, encoding, next.valueScale === 'linear');
-      prepareSteps(first?.run.steps ?? [], other?.run?.steps ?? [], next.stepRange);
-      prepareFlags(one?.run?.flags, other?.run?.flags);
-      drawHeads(next.theme, isDifference(), one?.name, one?.position, other?.name, other?.position);
-      panes[1].drawing.element.hidden = sides.length < 2 || isDifference();
+      prepareScale(joint, encoding, next.valueScale === 'linear', ...matrices);
+      prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
+      prepareFlags(...sides.map(({ run }) => run?.flags));
+      drawHeads(
+        next.theme,
+        isDifference(),
+        ...sides.flatMap(({ name, position }) => [name, position]),
+      );
+      panes.forEach(({ drawing }, which) => {
+        drawing.element.hidden = which > 0 && sideOf(which) === undefined;
+      });
       legend.update(scale?.domain ?? null, next.theme);
       revealVariable(first ? next.selectedVariable : null);
       revealFlag(first ? selectedFlag(next) : null);
-      const failure = next.failures.matrix ?? next.failures['compare matrix'];
+      const failure = failureOf(next, 'matrix');
       message.textContent =
         failure ??
         (first ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');

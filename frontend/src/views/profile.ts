@@ -4,7 +4,7 @@
  */
 
 import type { Flag, Variable } from '../api/types';
-import { fill, h, onChange, type Child } from '../dom';
+import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing } from '../draw/canvas';
 import { drawProfile, profileHeights, type Layer } from '../draw/profile';
 import { frameAtStep } from '../scale/axis';
@@ -25,6 +25,7 @@ import type { Actions } from '../store/actions';
 import {
   columnOf,
   columnsIn,
+  failureOf,
   jointVariables,
   selectedFlag,
   shownFrame,
@@ -39,6 +40,9 @@ import type { View } from './view';
 /** Healthy values of statistics that have one. */
 const GUIDES: Readonly<Record<string, number>> = { update_ratio: 1e-3 };
 const RIGHT = 12;
+/** Of the runs side by side. */
+const SHAPES: readonly Layer['shape'][] = ['dot', 'diamond', 'square', 'triangle'];
+const NO_ROWS: readonly Variable[] = [];
 
 interface Shown extends Layer {
   readonly name: string;
@@ -84,6 +88,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       active = -1;
     },
   );
+  const join = remember(jointVariables);
   const cached = new WeakMap<object, Map<string, Profile>>();
 
   /** Profiles of a matrix are kept: moving the step must not sort all values again. */
@@ -102,7 +107,6 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
   }
 
   function layersOf(next: State): Shown[] {
-    const palette = PALETTES[next.theme];
     return shownSides(next).flatMap((side, which): Shown[] => {
       const { matrix } = side;
       const now = profileAt(side, next.selectedStep, next.stepRange);
@@ -113,10 +117,10 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
         side,
         name: side.name,
         columns: columnsIn(matrix.run, variables),
-        colour: which === 0 ? palette.first : palette.second,
-        shift: which === 0 ? 0 : 4,
+        colour: side.colour,
+        shift: 4 * which,
       };
-      const shape = which === 0 ? 'dot' : 'diamond';
+      const shape = SHAPES[which] ?? 'dot';
       const chosen: Shown = {
         ...common,
         profile: now,
@@ -185,7 +189,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     context.strokeRect(slot.from - 1, 1, slot.to - slot.from + 2, height - 36);
   }
 
-  const drawKey = onChange((...[names, guide]: [string, string]) => {
+  const drawKey = onChange((...[names, guide]: [string, string, State['theme']]) => {
     const [mark, other] = [(shape: string) => h('span', { class: `mark mark-${shape}` }), layers];
     fill(
       key,
@@ -193,7 +197,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
         other.map(({ shape, name, step, side }) =>
           h(
             'li',
-            { 'data-side': side.which },
+            { style: `--line-colour: ${side.colour}` },
             mark(shape),
             `${layers.some((layer) => layer.name !== name) ? `${name}, ` : ''}step ${formatCount(step)}`,
           ),
@@ -302,11 +306,11 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       state = next;
       element.hidden = next.view !== 'profile';
       if (element.hidden) return;
-      const [one, other] = shownSides(next);
+      const [one, ...others] = shownSides(next);
       const matrix = one?.matrix ?? null;
       const column = matrix && columnOf(matrix.run, matrix.statistic);
       prepareRows(
-        matrix ? jointVariables(matrix.run, other?.run ?? null) : [],
+        matrix ? join(matrix.run, ...others.map(({ run }) => run)) : NO_ROWS,
         next.collapsed,
         next.rowFilter,
       );
@@ -323,6 +327,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       drawKey(
         layers.map(({ name, step, shape }) => `${name} ${step} ${shape}`).join('\n'),
         guide === undefined ? '' : `healthy is around ${guide}`,
+        next.theme,
       );
       slope.textContent = describeSlope();
       drawing.element.setAttribute(
@@ -330,7 +335,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
         `${column ? title(column.name) : 'Values'} by depth, arrow keys move from variable to variable. ${slope.textContent}`,
       );
       message.textContent =
-        next.failures.matrix ??
+        failureOf(next, 'matrix') ??
         (matrix ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
       message.hidden = message.textContent === '';
       drawing.request();

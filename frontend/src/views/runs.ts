@@ -1,6 +1,6 @@
 /** Every run in one line: its verdict, and the way to open it or to put it beside another. */
 
-import { SEVERITIES, type RunSummary } from '../api/types';
+import { SEVERITIES, type RunState, type RunSummary } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
 import { runColour } from '../scale/colour';
@@ -8,12 +8,19 @@ import { formatCount, plural } from '../scale/format';
 import { isPattern, matcher } from '../scale/pattern';
 import type { Actions } from '../store/actions';
 import { orderRuns, sortRuns, type RunEntry } from '../store/selectors';
-import { RUN_ORDERS, type RunOrder } from '../store/state';
+import { MOST_SIDES, RUN_ORDERS, type RunOrder } from '../store/state';
 import { icon } from './icons';
 import type { View } from './view';
 
 /** More runs than this can be filtered and sorted. */
 const MANY_RUNS = 4;
+
+const WITHOUT_VERDICT: Readonly<Record<RunState, string>> = {
+  judged: '',
+  judging: 'being judged …',
+  empty: 'no frames yet',
+  unreadable: 'cannot be read',
+};
 
 const ORDER_NAMES: Readonly<Record<RunOrder, string>> = {
   tensorboard: 'Oldest first',
@@ -64,7 +71,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
       runs: readonly RunSummary[] | null,
       hostRuns: readonly string[],
       selected: string | null,
-      compared: string | null,
+      compared: readonly string[],
       wanted: string,
       sorting: RunOrder,
       theme: Theme,
@@ -104,7 +111,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
         state.runs,
         state.hostRuns,
         state.selectedRun,
-        state.compareRun,
+        state.compareRuns,
         state.runFilter,
         state.runOrder,
         state.theme,
@@ -123,12 +130,13 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
 function runRow(
   entry: RunEntry,
   selected: string | null,
-  compared: string | null,
+  compared: readonly string[],
   theme: Theme,
   actions: Actions,
 ): HTMLElement {
   const { run, lastStep, frames } = entry.summary;
-  const beside = run === compared;
+  const beside = compared.includes(run);
+  const full = !beside && compared.length >= MOST_SIDES - 1;
   return h(
     'li',
     { 'data-run': run, 'data-beside': beside },
@@ -155,10 +163,15 @@ function runRow(
         hidden: run === selected,
         'aria-pressed': String(beside),
         'aria-label': `Show ${runName(run)} beside the selected run`,
-        title: beside ? 'Put it away' : 'Show beside the selected run',
+        disabled: full,
+        title: beside
+          ? 'Put it away'
+          : full
+            ? `There is room for ${MOST_SIDES} runs`
+            : 'Show beside the selected run',
         'data-focus': `compare ${run}`,
         onclick: () => {
-          actions.compareWith(beside ? null : run);
+          actions.toggleBeside(run);
         },
       },
       icon('compare'),
@@ -178,9 +191,9 @@ export function runLabel(run: string, position: number, theme: Theme): HTMLEleme
 }
 
 /** Counts by severity, or the one word that a run without flags has. */
-export function verdictBadge({ verdict, counts }: RunSummary): HTMLElement {
+export function verdictBadge({ state, verdict, counts }: RunSummary): HTMLElement {
   const found = SEVERITIES.filter((severity) => counts[severity] > 0);
-  const word = verdict ?? 'not judged yet';
+  const word = verdict ?? WITHOUT_VERDICT[state];
   const content: Child =
     verdict === null || found.length === 0
       ? [verdict && icon(verdict), word]
