@@ -61,24 +61,25 @@ def train_missing(
     ]
     done = 0
     for attempt in range(3):  # a worker that is killed takes its pool with it
-        left = todo
-        todo = []
-        with futures.ProcessPoolExecutor(
-            workers, SPAWN, recording.start_worker, max_tasks_per_child=RENEWED_AFTER
-        ) as pool:
-            tasks = {pool.submit(recording.record, folder, *each): each for each in left}
-            for task in futures.as_completed(tasks):
-                name, seed = tasks[task]
-                try:
-                    error = task.result()
-                except futures.BrokenExecutor:
-                    todo.append((name, seed))
-                    continue
-                except Exception as problem:
-                    error = f"{type(problem).__name__}: {problem}"
-                done += 1
-                if error or not done % 20:
-                    print(f"{done}: {name}, seed {seed} {error}", file=sys.stderr, flush=True)
+        left, todo = todo, []
+        # A new pool for each batch: a pool that renews its workers by itself
+        # (max_tasks_per_child) may wait for ever (CPython gh-115634).
+        for start in range(0, len(left), workers * RENEWED_AFTER):
+            batch = left[start : start + workers * RENEWED_AFTER]
+            with futures.ProcessPoolExecutor(workers, SPAWN, recording.start_worker) as pool:
+                tasks = {pool.submit(recording.record, folder, *each): each for each in batch}
+                for task in futures.as_completed(tasks):
+                    name, seed = tasks[task]
+                    try:
+                        error = task.result()
+                    except futures.BrokenExecutor:
+                        todo.append((name, seed))
+                        continue
+                    except Exception as problem:
+                        error = f"{type(problem).__name__}: {problem}"
+                    done += 1
+                    if error or not done % 20:
+                        print(f"{done}: {name}, seed {seed} {error}", file=sys.stderr, flush=True)
         if not todo:
             return
         print(f"attempt {attempt}: {len(todo)} trainings lost a worker", file=sys.stderr)

@@ -315,6 +315,14 @@ CONTEXT: tuple[Column, ...] = (
         "Standard deviation of the predictions over the samples of this batch, root mean square "
         "over the outputs; 0: every sample gets the same prediction (not under XLA).",
     ),
+    Column(
+        "targets_spread",
+        "target",
+        "step",
+        "log",
+        "Standard deviation of the targets over the samples of this batch, root mean square over "
+        "the outputs; 0: every sample has the same target.",
+    ),
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 

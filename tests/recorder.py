@@ -190,9 +190,10 @@ def _facts_of(name: str, data: Any) -> dict[str, float]:
             facts["outlier"] = float(np.nanmax(distance[span > 0] / span[span > 0]))
         return facts
     facts = {"min": float(finite.min()), "max": float(finite.max())}
+    facts["spread"] = float(np.sqrt(np.nanmean(np.nanvar(data.astype(np.float64), axis=0))))
     if name == "predictions":
-        facts["spread"] = float(np.sqrt(np.mean(np.var(data.astype(np.float64), axis=0))))
-    elif data.dtype.kind in "iu" or np.isin(finite, (0, 1)).all():
+        return facts
+    if data.dtype.kind in "iu" or np.isin(finite, (0, 1)).all():
         one_hot = data.ndim == 2 and data.shape[1] > 1 and (data.sum(1) == 1).all()
         labels = data.argmax(1) if one_hot else data
         counts = np.unique(labels, return_counts=True)[1]

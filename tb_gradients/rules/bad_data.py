@@ -14,6 +14,7 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    head_rows,
     plural,
     unscaled_inputs_cause,
 )
@@ -47,6 +48,8 @@ class _Fault:
     fix: str
     causes: tuple[Cause, ...] = ()
     follows: tuple[str, ...] = ()
+    head: bool = False
+    """Whether it is the last layer that would have to be another one."""
 
 
 class BadData(Rule):
@@ -82,6 +85,7 @@ class BadData(Rule):
         "targets_nonfinite",
         "targets_mean",
         "targets_std",
+        "targets_spread",
         "targets_min",
         "targets_max",
         "targets_majority_share",
@@ -96,7 +100,7 @@ class BadData(Rule):
     rare_frames = Threshold(
         60, "with a positive in every tenth batch one run in 500 has seen none so far"
     )
-    patience = Threshold(100, "twice what the loss needs to be judged")
+    patience = Threshold(60, "half as much again as the loss needs to be judged")
     frames = Threshold(5, "equal by chance is less likely the more frames are seen")
     outlier = Threshold(100.0, "twice the extreme of 100,000 log-normal values (sigma 1)")
     jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
@@ -106,6 +110,9 @@ class BadData(Rule):
         fault = self._fault(window)
         if fault is None:
             return HEALTHY
+        rows = head_rows(window)
+        if fault.head and rows.any():
+            return Detection.of(rows, fault.since, fault.severity, together=True)
         return Detection.of_run(fault.since, fault.severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
@@ -163,7 +170,8 @@ class BadData(Rule):
         return bool((spread <= 1e-6 * scale).all() and np.ptp(level) <= 1e-6 * scale)
 
     def _constant_targets(self, window: Window) -> _Fault | None:
-        spread = window.context("targets_std")
+        spread = window.context("targets_spread")  # of each output; not measured by old runs
+        spread = np.where(np.isfinite(spread), spread, window.context("targets_std"))
         if not self._constant(window, "targets_mean", spread):
             majority = window.context("targets_majority_share")
             known = np.isfinite(majority)
@@ -249,6 +257,7 @@ class BadData(Rule):
             f"(`keras.layers.Dense({facts.get('head_units', 'units')})`), or scale the targets "
             f"to {span}.",
             (cause("loss_output_mismatch", 0.85, f"{told}."),),
+            head=True,
         )
 
     def _outliers(self, window: Window) -> _Fault | None:

@@ -8,17 +8,11 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import names, optimizer_code, settings_of
+from tb_gradients.rules.diagnosis import ADAPTIVE, names, optimizer_code, settings_of
 from tb_gradients.rules.window import IntArray, Window
 
 LIMITS = ("global_clipnorm", "clipnorm", "clipvalue")
 """Settings of a Keras optimizer that limit the gradient."""
-
-ADAPTIVE = frozenset(
-    {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
-    | {"Adafactor", "Ftrl"}
-)
-"""Optimizers whose step does not scale with the gradient: clipping hardly changes theirs."""
 
 
 class ClippingDominates(Rule):

@@ -12,12 +12,16 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     RELU,
     SATURATING,
+    SCALE_INPUTS,
     UNSCALED_INPUT,
+    WIDER,
     activation,
     initialization_cause,
     layer,
+    optimizer_code,
     optimizer_name,
     starts_constant,
+    underflow_cause,
     usual_learning_rate,
 )
 from tb_gradients.rules.window import IntArray, Window
@@ -49,6 +53,8 @@ class DeadUnits(Rule):
     needs = (
         "dead_unit_share",
         "zero_step_share",
+        "gradient_subnormal_share",
+        "loss_scale",
         "weight_norm",
         "learning_rate",
         "inputs_max_abs",
@@ -62,6 +68,7 @@ class DeadUnits(Rule):
         "bad_data",
         "model_mismatch",
         "regularizer_dominates",
+        "gradient_underflow",
     )
 
     share = Threshold(
@@ -86,7 +93,9 @@ class DeadUnits(Rule):
         # is the last silent layer that can die; those that start equal have their own rule.
         full = np.flatnonzero(sick & (dead >= 1))
         guilty = [row for row in full if activation(table.variables[row]) in RELU]
-        guilty = guilty or [row for row in full if activation(table.variables[row]) in SATURATING]
+        if not guilty and not (rows.judged & rows.kernel & ~silent)[: full.max(initial=0)].any():
+            # Were a layer before it alive, the silent one would be a branch that the loss ignores.
+            guilty = [row for row in full if activation(table.variables[row]) in SATURATING]
         sick[full] = False
         sick[guilty[-1:]] = True
         sick[[row for row in np.flatnonzero(sick) if starts_constant(table.variables[row])]] = False
@@ -130,6 +139,9 @@ class DeadUnits(Rule):
     def _causes(self, window: Window, row: int) -> tuple[Cause, ...]:
         variable = window.table.variables[row]
         found: list[Cause] = []
+        low = underflow_cause(window)
+        if low is not None:
+            found.append(low)
         name = activation(variable)
         rate = window.latest("learning_rate")
         usual = usual_learning_rate(window.table)
@@ -137,7 +149,7 @@ class DeadUnits(Rule):
             found.append(
                 cause(
                     "dying_relu",
-                    0.9,
+                    0.5 if low else 0.9,
                     f"{layer(variable)} has activation {variable.activation}, whose slope is zero "
                     "for negative inputs.",
                 )
@@ -174,18 +186,17 @@ class DeadUnits(Rule):
         fixes = []
         if any(c.id == "learning_rate_too_large" for c in causes):
             usual = usual_learning_rate(window.table)
-            fixes.append(
-                f"Lower the learning rate: {optimizer_name(window.table)}(learning_rate={usual:g})."
-            )
+            code = optimizer_code(window.table, learning_rate=usual)
+            fixes.append(f"Lower the learning rate: `{code}`.")
+        elif causes and causes[0].id == "low_precision":
+            fixes.append(WIDER)
         elif math.isfinite(rate):
-            fixes.append(
-                "Lower the learning rate tenfold: "
-                f"{optimizer_name(window.table)}(learning_rate={rate / 10:.2g})."
-            )
+            code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
+            fixes.append(f"Lower the learning rate tenfold: `{code}`.")
         if any(c.id == "unscaled_inputs" for c in causes):
-            fixes.append("Scale the inputs: keras.layers.Normalization() or Rescaling(1 / 255).")
+            fixes.append(SCALE_INPUTS)
         fixes.append(
-            f'In {layer(variable)} use activation="leaky_relu", kernel_initializer="he_normal" '
-            'and bias_initializer="zeros".'
+            f'In {layer(variable)} use `activation="leaky_relu", kernel_initializer="he_normal", '
+            'bias_initializer="zeros"`.'
         )
         return tuple(fixes)

@@ -15,7 +15,7 @@ import numpy as np
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.window import Window
+from tb_gradients.rules.window import BoolArray, Window
 
 SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
 RELU = frozenset({"relu", "relu6"})
@@ -39,6 +39,12 @@ USUAL_LEARNING_RATE = {
     "Muon": 1e-3,
 }
 """Keras' defaults. Good values lie within a factor of 100 of these for nearly every model."""
+
+ADAPTIVE = frozenset(
+    {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
+    | {"Adafactor", "Ftrl"}
+)
+"""Optimizers whose step does not scale with the gradient: clipping hardly changes theirs."""
 
 ADAPTIVE_EPSILON = 1e-7
 """Keras' epsilon of Adam and its relatives: gradients far below it are no longer normalised."""
@@ -144,6 +150,13 @@ def settings_of(table: VariableTable) -> dict[str, float]:
     return found
 
 
+def warms_up(window: Window) -> bool:
+    """Whether the learning rate has grown by 5 % or more within the window."""
+    rate = window.context("learning_rate")
+    known = rate[np.isfinite(rate)]
+    return bool(known.size > 1 and known[-1] > 1.05 * known[0])
+
+
 def optimizer_code(table: VariableTable, **settings: float | None) -> str:
     """The call that makes this run's optimizer, with some settings changed (None: left out).
 
@@ -205,6 +218,34 @@ SCALE_INPUTS = (
     "layer, or `x = (x - x.mean(0)) / (x.std(0) + 1e-7)`; for images "
     "`keras.layers.Rescaling(1 / 255)`."
 )
+
+
+MIXED = (
+    "Keep variables and optimizer in float32: "
+    '`keras.mixed_precision.set_global_policy("mixed_float16")` computes in float16 all the same.'
+)
+WIDER = (
+    "Scale the loss: wrap the optimizer in `keras.optimizers.LossScaleOptimizer`, or use "
+    '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
+)
+
+
+def underflow_cause(window: Window) -> Cause | None:
+    """low_precision, if what still has a gradient has one below the range of float16."""
+    share = window.statistic("gradient_subnormal_share")[-1]
+    narrow = np.array(
+        [v.facts.get("compute_dtype", v.dtype) == "float16" for v in window.table.variables], bool
+    )
+    low = narrow & window.rows.judged & (share > 0.5)
+    if not low.any() or window.latest("loss_scale") > 1:
+        return None
+    row = int(np.flatnonzero(low)[-1])
+    return cause(
+        "low_precision",
+        0.85,
+        f"{share[row]:.0%} of the gradient of {window.table.paths[row]} is below 6e-5, the normal "
+        "range of float16, and no loss scale lifts it: what is smaller still becomes zero.",
+    )
 
 
 def scale_gain(variable: Variable) -> float:
@@ -272,6 +313,14 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     if binary and last == "softmax" and units not in ("", "1"):
         return None  # one-hot pairs with a binary loss: unusual, but it learns
     return None
+
+
+def head_rows(window: Window) -> BoolArray:
+    """bool [variables]: those of the layer whose output meets the loss, if it is known."""
+    head = window.table.run.facts.get("head")
+    names_ = [layer(v).rpartition("/")[2] for v in window.table.variables]
+    result: BoolArray = window.rows.judged & np.array([name == head for name in names_], bool)
+    return result
 
 
 def strength(variable: Variable, kind: str) -> float:

@@ -8,8 +8,13 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import ADAPTIVE_EPSILON, names, optimizer_name
+from tb_gradients.rules.diagnosis import ADAPTIVE_EPSILON, names, optimizer_name, plural
 from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+EVERYTHING = (
+    "Build {optimizer} for these variables too, once the model is built: "
+    "`optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)`."
+)
 
 
 class FrozenWeight(Rule):
@@ -20,14 +25,18 @@ class FrozenWeight(Rule):
     Definition: over at least 10 applied updates the weights stay bit-identical while the
     gradient is not zero and the step that the learning rate would give is large enough not
     to be rounded away (otherwise update_too_small speaks); or no update at all was applied
-    for 30 steps or four rounds of gradient accumulation.
+    for 30 steps or four rounds of gradient accumulation (two epochs, where a round is longer
+    than four). Or a variable of the model was given to the optimizer at none of 30 steps, and
+    nothing else changed it.
 
     Try:
-    * In a train_step of your own, call optimizer.apply(gradients, variables).
+    * In a train_step of your own, call `optimizer.apply(gradients, variables)`.
     * Build the optimizer for the variables of this model, not for those of another one.
 
     Silent when: trainable=False; between two updates of gradient accumulation; steps that
-    a loss-scaling optimizer skips; a learning rate of zero in a warm-up.
+    a loss-scaling optimizer skips; a learning rate of zero in a warm-up; variables that
+    another optimizer changes, as in a GAN. `info` where the run has learnt most of what there
+    is without them.
     """
 
     id = "frozen_weight"
@@ -37,6 +46,7 @@ class FrozenWeight(Rule):
         "update_norm",
         "gradient_norm",
         "weight_norm",
+        "none_step_share",
         "applied_steps",
         "skipped_steps",
         "learning_rate",
@@ -51,6 +61,11 @@ class FrozenWeight(Rule):
     steps_without_update = Threshold(30, "no schedule of updates that we know skips as many steps")
 
     def detect(self, window: Window) -> Detection | None:
+        left_out = self._left_out(window)
+        if left_out.any():
+            converged = window.learning.converged
+            severity = Severity.INFO if converged else Severity.WARNING
+            return Detection.of(left_out, window.first_step, severity)
         rows = window.rows
         update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
         candidates = rows.judged & (update[-1] == 0) & (gradient[-1] > 0)
@@ -77,9 +92,25 @@ class FrozenWeight(Rule):
         since = window.onset(still & seen, seen, per_step=True)
         return Detection.of(sick, since, self.severity)
 
+    def _left_out(self, window: Window) -> BoolArray:
+        """Variables that were in no update, and whose weights nobody else changes."""
+        seen = window.statistic("none_step_share")
+        out: BoolArray = window.rows.judged & np.isnan(seen[-1])
+        if not out.any() or np.isnan(seen[-1]).all():
+            return np.zeros_like(out)
+        weight = window.statistic("weight_norm")
+        out &= np.isnan(seen).all(axis=0) & ~np.isnan(weight).any(axis=0)
+        out &= (weight == weight[0]).all(axis=0)
+        long = window.spans.sum() >= self.steps_without_update and len(window) >= self.frames
+        return out & bool(long)
+
     def _never_applied(self, window: Window) -> bool:
         applied = window.context("applied_steps")
-        patience = max(self.steps_without_update, 4 * window.table.run.accumulation_steps)
+        run = window.table.run
+        rounds = 4 * run.accumulation_steps
+        if 0 < 4 * run.steps_per_epoch < run.accumulation_steps:  # nobody means that
+            rounds = 2 * run.steps_per_epoch
+        patience = max(self.steps_without_update, rounds)
         rate = window.latest("learning_rate")
         return bool(
             (applied == 0).all()
@@ -110,21 +141,20 @@ class FrozenWeight(Rule):
         return result
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        if np.isnan(window.statistic("none_step_share")[-1][rows]).all():
+            return self._explain_left_out(window, rows)
         gradient = float(np.nanmedian(window.statistic("gradient_norm")[-1][rows]))
         moving = window.rows.judged & (window.statistic("update_norm") > 0).any(axis=0)
         everything = not moving.any()
         optimizer = optimizer_name(window.table)
         if everything:
             told = "no variable of the model was changed by any of these steps."
-            fix = "Call optimizer.apply_gradients(zip(gradients, variables)) in every train step."
+            fix = "Call `optimizer.apply(gradients, variables)` in every train step."
         else:
             told = (
                 f"{int(moving.sum())} other variables of the model are changed by the same steps."
             )
-            fix = (
-                f"Build {optimizer} for these variables too: pass "
-                "model.trainable_variables to apply_gradients, after the model is built."
-            )
+            fix = EVERYTHING.format(optimizer=optimizer)
         return Finding(
             summary=f"{names(window.table, rows)} {'has' if len(rows) == 1 else 'have'} a gradient "
             f"(norm {gradient:.3g}), but no step since step {since} changed "
@@ -135,4 +165,25 @@ class FrozenWeight(Rule):
             ),
             causes=(cause("update_not_applied", 0.95 if everything else 0.9, told),),
             fixes=(fix,),
+        )
+
+    @staticmethod
+    def _explain_left_out(window: Window, rows: IntArray) -> Finding:
+        given = int((~np.isnan(window.statistic("none_step_share")[-1])).sum())
+        told = (
+            f"{optimizer_name(window.table)} gets {plural(given, 'other variable')} of the model "
+            "at every step, never these, and nothing else changes them"
+        )
+        return Finding(
+            summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
+            f"update since step {window.first_step}: {told}.",
+            evidence=(
+                Evidence("variables_left_out", len(rows)),
+                Evidence("variables_in_updates", given),
+            ),
+            causes=(cause("update_not_applied", 0.85, f"{told}."),),
+            fixes=(
+                EVERYTHING.format(optimizer=optimizer_name(window.table)),
+                "If they are not to be trained, say so: `layer.trainable = False`.",
+            ),
         )

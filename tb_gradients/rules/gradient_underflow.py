@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import names, optimizer_code
+from tb_gradients.rules.diagnosis import names, optimizer_code, underflow_cause
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -35,7 +35,7 @@ class GradientUnderflow(Rule):
     severity = Severity.WARNING
     needs = ("gradient_subnormal_share", "gradient_norm", "loss_scale")
     every = 4
-    follows = ("loss_scale_collapse", "zero_gradient", "vanishing_gradient", "dead_units")
+    follows = ("loss_scale_collapse", "vanishing_gradient")
 
     share = Threshold(0.5, "most of it")
     steps = Threshold(20, "a loss scale that was just lowered recovers")
@@ -73,16 +73,14 @@ class GradientUnderflow(Rule):
                 Evidence("gradient_subnormal_share", value, self.share),
                 Evidence("loss_scale", scale),
             ),
-            causes=self._causes(value, precision, scale),
+            causes=self._causes(window, value),
             fixes=(fix,),
         )
 
     @staticmethod
-    def _causes(value: float, precision: str, scale: float) -> tuple[Cause, ...]:
-        told = f"{value:.0%} of the elements are subnormal under {precision}"
-        unscaled = "" if scale > 1 else ", and no loss scale lifts them"
-        underflow = cause("numeric_underflow", 0.85, f"{told}{unscaled}.")
-        if "float16" in precision and "bfloat16" not in precision and not scale > 1:
-            low = f"{precision} without a loss scale has nothing below 6e-8"
-            return (underflow, cause("low_precision", 0.6, f"{low}."))
-        return (underflow,)
+    def _causes(window: Window, value: float) -> tuple[Cause, ...]:
+        told = f"{value:.0%} of the elements are subnormal"
+        low = underflow_cause(window)
+        if low is None:
+            return (cause("numeric_underflow", 0.85, f"{told}."),)
+        return (low, cause("numeric_underflow", 0.6, f"{told}."))

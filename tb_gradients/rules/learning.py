@@ -24,8 +24,9 @@ State = Literal["unseen", "early", "learning", "stuck"]
 TRACE_POINTS = 512
 """Points kept of the loss; twice as many steps per point each time it is full."""
 
-MINIMUM_STEPS = 50
-"""Before, a healthy run at a small learning rate looks like one that is stuck."""
+MINIMUM_STEPS = 40
+"""Before, a healthy run at a small learning rate looks like one that is stuck: the parts that
+are held against each other, of 10 to 12 steps, do not overlap from here on."""
 HEAD_STEPS = 10
 """The first steps are the start. Not a share of the run: a long one has learnt within it."""
 TAIL_SHARE = 0.3

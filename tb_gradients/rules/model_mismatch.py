@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import head_mismatch
+from tb_gradients.rules.diagnosis import RELU, head_mismatch, head_rows
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -20,10 +20,10 @@ class ModelMismatch(Rule):
     Definition: read from the model and the loss: softmax on a single unit (always 1); softmax
     applied twice; an activation before a loss from logits; no activation, or one with the wrong
     range, before a cross-entropy of probabilities. On its own this is worth an `info`; it is a
-    warning if the run does not learn, or where it is certain to hurt: softmax on one unit, or
-    twice. Keras repairs the gradient of some of these through cached logits: the loss then
-    falls while the predictions stay useless, so that of softmax on one unit the predictions are
-    asked, not the loss.
+    warning if the run does not learn, if a ReLU has switched outputs off for every batch, or
+    where it is certain to hurt: softmax on one unit, or twice. Keras repairs the gradient of some
+    of these through cached logits: the loss then falls while the predictions stay useless, so
+    that of softmax on one unit the predictions are asked, not the loss.
 
     Try:
     * One unit: sigmoid with BinaryCrossentropy. Several classes: softmax with
@@ -36,7 +36,7 @@ class ModelMismatch(Rule):
     id = "model_mismatch"
     title = "The output does not fit the loss"
     severity = Severity.CRITICAL
-    needs = ("predictions_spread", "predictions_min", "predictions_max")
+    needs = ("predictions_spread", "predictions_min", "predictions_max", "dead_unit_share")
     every = 4
 
     steps = Threshold(10, "the predictions of the first steps say little")
@@ -54,11 +54,20 @@ class ModelMismatch(Rule):
         constant = bool(known.size and (known <= self.spread).all())
         if certain and constant:
             severity = Severity.CRITICAL
-        elif certain or window.learning.failing:
+        elif certain or window.learning.failing or self._dead(window):
             severity = Severity.WARNING
         else:
             severity = Severity.INFO
-        return Detection.of_run(window.first_step, severity)
+        rows = head_rows(window)
+        if not rows.any():
+            return Detection.of_run(window.first_step, severity)
+        return Detection.of(rows, window.first_step, severity, together=True)
+
+    @staticmethod
+    def _dead(window: Window) -> bool:
+        """Whether a class is never predicted any more: its output is cut off at zero for good."""
+        cut = window.table.run.facts.get("head_activation", "") in RELU
+        return cut and bool((window.statistic("dead_unit_share")[-1][head_rows(window)] > 0).any())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         told, fix, certain = head_mismatch(window.table) or ("", "", False)

@@ -19,6 +19,7 @@ from tb_gradients.rules.diagnosis import (
     slower,
     unscaled_inputs_cause,
     usual_learning_rate,
+    warms_up,
 )
 from tb_gradients.rules.learning import WORSE
 from tb_gradients.rules.window import IntArray, Window
@@ -48,7 +49,7 @@ class NotLearning(Rule):
 
     Silent when: the loss is low (converged); it fell before; fewer steps were seen. `info`
     where the level of guessing is not known (GANs, reinforcement learning, losses of your own),
-    and once a plateau at the start has been left.
+    while the learning rate warms up, and once a plateau at the start has been left.
     """
 
     id = "not_learning"
@@ -107,7 +108,7 @@ class NotLearning(Rule):
             return HEALTHY
         severity = Severity.INFO
         near = learning.guessing and not learning.now > WORSE * learning.guess
-        near = near and not learning.hopeful
+        near = near and not learning.hopeful and not warms_up(window)
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
         # Far above guessing, but no worse than at the start: it may be on its way down.
         near = near and self._had_its_chance(window)

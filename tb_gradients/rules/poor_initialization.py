@@ -7,7 +7,8 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import activation, layer, names, scale_gain
+from tb_gradients.rules.diagnosis import SATURATING, activation, layer, names, scale_gain
+from tb_gradients.rules.learning import LOW_SHARE
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 PLAIN = frozenset({"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", ""})
@@ -22,10 +23,11 @@ class PoorInitialization(Rule):
 
     Definition: the standard deviation of a kernel at the start times the root of its fan-in is
     the factor by which it scales a signal: 1 for LeCun's and Glorot's, 1.4 for He's
-    initialisation (Glorot and Bengio 2010; He et al. 2015). Flagged where it is above 10 or
-    below 0.05 in at least half of the kernels, and the run does not learn, or begins at ten
-    times the loss of guessing and has not come down from there. (With normalisation behind a
-    kernel its scale does not matter; that one is not counted.)
+    initialisation (Glorot and Bengio 2010; He et al. 2015). Flagged where it is above 10 or below
+    0.05 in at least half of the kernels, and the run does not learn, or begins at ten times the
+    loss of guessing and has not come down from there; or where so large a kernel drives a sigmoid
+    or tanh onto its flat part, and half of what there is is not learnt yet. (With normalisation
+    behind a kernel its scale does not matter; that one is not counted.)
 
     Try:
     * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and its kin;
@@ -56,9 +58,12 @@ class PoorInitialization(Rule):
         if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
             return HEALTHY
         high = learning.start > self.first_loss * learning.guess and learning.guessing
-        if learning.learning and not high:
+        flat = not learning.converged and learning.now > LOW_SHARE * learning.guess
+        flat = flat and self._flattened(window, off).sum() >= self.share * judged.sum()
+        if learning.learning and not high and not flat:
             return HEALTHY
-        severity = Severity.WARNING if learning.stuck or high else Severity.INFO
+        loud = learning.stuck or high or flat
+        severity = Severity.WARNING if loud else Severity.INFO
         return Detection.of(off, window.first_step, severity, together=True)
 
     @staticmethod
@@ -74,6 +79,12 @@ class PoorInitialization(Rule):
         result: BoolArray = (
             plain & window.rows.judged & window.rows.kernel & (window.rows.initial_rms > 0)
         )
+        return result
+
+    def _flattened(self, window: Window, off: BoolArray) -> BoolArray:
+        """Kernels so large that their activation is on its flat part from the first step on."""
+        flat = [activation(v) in SATURATING for v in window.table.variables]
+        result: BoolArray = off & (window.rows.scale_gain > self.large) & np.array(flat, bool)
         return result
 
     def _off(self, window: Window) -> BoolArray:

@@ -23,7 +23,7 @@ from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 STEEPEST = {
     "sigmoid": 0.25,
-    "hard_sigmoid": 0.2,
+    "hard_sigmoid": 1 / 6,
     "tanh": 1.0,
     "hard_tanh": 1.0,
     "softsign": 1.0,

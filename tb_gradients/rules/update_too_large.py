@@ -6,8 +6,11 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    ADAPTIVE,
     INPUT_NEEDS,
+    MIXED,
     SCALE_INPUTS,
     large_rate_cause,
     names,
@@ -119,7 +122,6 @@ class UpdateTooLarge(Rule):
         peak = window.largest("update_ratio")[rows]
         worst = float(np.nanmax(peak))
         causes = self._causes(window, float(np.nanmedian(peak)))
-        fixes = [SCALE_INPUTS for c in causes if c.id == "unscaled_inputs"]
         state = "the loss is NaN" if self._broken(window) else window.learning.sentence()
         return Finding(
             summary=f"Single steps changed {names(window.table, rows)} by up to {worst:.2g} of "
@@ -129,12 +131,33 @@ class UpdateTooLarge(Rule):
                 Evidence("learning_rate", window.latest("learning_rate")),
             ),
             causes=causes,
-            fixes=(slower(window), *fixes),
+            fixes=tuple(self._fix(window, reason) for reason in causes),
         )
 
     @staticmethod
     def _causes(window: Window, ratio: float) -> tuple[Cause, ...]:
         data = unscaled_inputs_cause(window, 0.4)
         observed = f"a typical kernel moved by up to {ratio:.2g} of its size in one step"
-        rate = large_rate_cause(window, observed, 0.75)
-        return (rate, data) if data else (rate,)
+        coarse = _coarse_moments(window)
+        rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)
+        return tuple(reason for reason in (coarse, rate, data) if reason is not None)
+
+    @staticmethod
+    def _fix(window: Window, reason: Cause) -> str:
+        if reason.id == "low_precision":
+            return MIXED
+        return SCALE_INPUTS if reason.id == "unscaled_inputs" else slower(window)
+
+
+def _coarse_moments(window: Window) -> Cause | None:
+    """low_precision, if an adaptive optimizer keeps its averages in float16."""
+    halves = [v for v in window.table.variables if v.dtype == "float16"]
+    if not halves or window.table.run.optimizer not in ADAPTIVE:
+        return None
+    return cause(
+        "low_precision",
+        0.85,
+        f"{window.table.run.optimizer} keeps its averages in float16 as the variables are "
+        f"({halves[0].path}): squares of gradients below 2e-4 become zero there, and so nearly "
+        "does epsilon, by which the step is divided then.",
+    )

@@ -7,10 +7,15 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import names, optimizer_name, usual_learning_rate
+from tb_gradients.rules.diagnosis import (
+    names,
+    optimizer_code,
+    optimizer_name,
+    usual_learning_rate,
+    warms_up,
+)
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 
@@ -20,12 +25,13 @@ class UpdateTooSmall(Rule):
     Why it matters: at a relative step of 1e-6 a weight needs a million steps in the same
     direction to change by its own size.
 
-    Definition: the median of ‖update‖ / ‖weights‖ of a kernel over at least 50 updates is
+    Definition: the median of ‖update‖ / ‖weights‖ of a kernel over at least 40 updates is
     below 1e-6 (the weights' norm floored at its scale at the start), and the loss does not
-    fall. Healthy runs are around 1e-3 (CS231n). Or, whatever the loss: the relative
-    step has been below half the spacing of the dtype's numbers (6e-8 for float32) for 20
-    updates and ever since the start, and this comes from the step size, not from a small
-    gradient: such steps are rounded away, the weights cannot change.
+    fall. Healthy runs are around 1e-3 (CS231n). Or, before the loss can tell: for 20 updates
+    and ever since the start the relative step has been below 1e-6, and this comes from the
+    step size, not from a small gradient. Below half the spacing of the dtype's numbers (6e-8
+    for float32) that is critical, whatever the loss: such steps are rounded away, the weights
+    cannot change.
 
     Try:
     * Raise the learning rate to the optimizer's default.
@@ -66,8 +72,10 @@ class UpdateTooSmall(Rule):
     ratio = Threshold(
         1e-6, "a thousandth of the usual 1e-3: an epoch of 1000 steps moves a weight by 0.1 %"
     )
-    updates = Threshold(50, "as many as the loss needs to be judged")
-    updates_when_absurd = Threshold(20, "rounding needs no statistics, only no accident")
+    updates = Threshold(40, "as many as the loss needs to be judged")
+    updates_when_absurd = Threshold(
+        20, "a step size that never moved anything needs no statistics, only no accident"
+    )
     frames = Threshold(3, "a median of fewer says nothing, where only every tenth step is logged")
     kernels = Threshold(0.5, "the share of the model's kernels that must be slow: a step size is")
     little_learnt = Threshold(0.8, "of the loss of guessing: four fifths are still to be learnt")
@@ -84,7 +92,7 @@ class UpdateTooSmall(Rule):
         if not own[-1] or not judged.any():
             return None
         small = judged & (ratio[-1] < self.ratio) & (gradient[-1] > 0)
-        if not small.any() or self._rising(rate):
+        if not small.any() or warms_up(window):
             return HEALTHY
         applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
         updates = np.where(rate == 0, window.spans, np.where(own, applied, 0))
@@ -108,21 +116,22 @@ class UpdateTooSmall(Rule):
                 severity[:] = int(Severity.WARNING)
         reach = window.last_frames(self.updates_when_absurd, self.frames, updates)
         if reach is not None:
-            absurd = small & (window.largest("update_ratio") < rows.rounding)
+            largest = window.largest("update_ratio")
+            never = small & tiny & (largest < self.ratio)
+            never &= _mostly((ratio < self.ratio) & known, known, reach)
+            if learning.state in ("unseen", "early") and (
+                never.sum() >= self.kernels * judged.sum()
+            ):
+                sick |= never
+                severity[never] = int(Severity.WARNING)
+            absurd = never & (largest < rows.rounding)
             absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
-            absurd &= tiny
             sick |= absurd
             severity[absurd] = int(Severity.CRITICAL)
         since = window.onset((ratio < self.ratio) & known, known, per_step=True)
         if window.learning.stuck and sick.any() and sick[judged].all():
             severity[:] = int(Severity.CRITICAL)
         return Detection.of(sick, since, severity, together=True)
-
-    @staticmethod
-    def _rising(rate: FloatArray) -> bool:
-        """A warm-up: the learning rate has grown by 5 % or more within the window."""
-        known = rate[np.isfinite(rate)]
-        return bool(known.size > 1 and known[-1] > 1.05 * known[0])
 
     def _step_is_tiny(self, window: Window) -> BoolArray:
         """Whether the step size is to blame rather than a small gradient."""
@@ -145,14 +154,14 @@ class UpdateTooSmall(Rule):
         causes = self._causes(window, rows)
         usual = usual_learning_rate(window.table)
         optimizer = optimizer_name(window.table)
-        code = f"{window.table.run.optimizer}(learning_rate={usual:g})"
+        code = f"`{optimizer_code(window.table, learning_rate=usual)}`"
         fix = (
             f"Raise the learning rate: {code if window.table.run.optimizer else f'try {usual:g}'}."
         )
         if not any(c.id == "learning_rate_too_small" for c in causes):
             fix = (
                 "The gradient is small rather than the learning rate: see the other flags, or use "
-                f"an optimizer that normalises it, keras.optimizers.Adam, instead of {optimizer}."
+                f"an optimizer that normalises it, `keras.optimizers.Adam`, instead of {optimizer}."
             )
         return Finding(
             summary=f"Since step {since} a step changes the weights of "

@@ -36,7 +36,7 @@ class VanishingGradient(Rule):
     accuses healthy runs, so the ratio is taken, and it is a warning only if the loss was seen
     and does not fall.
 
-    Or, in a SimpleRNN of a run that guesses: the RMS singular value of the recurrent kernel,
+    Or, in a SimpleRNN of a run that does not learn: the RMS singular value of the recurrent kernel,
     times the mean slope of the activation, to the power of the time steps is below 1e-3
     (Bengio, Simard, Frasconi 1994).
 
@@ -88,12 +88,13 @@ class VanishingGradient(Rule):
             return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
         if len(rows) < self.layers:
             return None
-        latest = self._profile(window, slice(len(window) - 1, len(window)), rows)
-        if not self._faded(latest).any():  # cheap, and the rule of healthy runs
+        latest = self._profiles(window, slice(len(window) - 1, len(window)), rows)
+        if not self._faded(latest[0]).any():  # cheap, and the rule of healthy runs
             return HEALTHY
         if window.learning.state == "early":
             return None
-        profile = self._profile(window, reach, rows)
+        profiles = self._profiles(window, slice(0, len(window)), rows)
+        profile = _lower_median(profiles[reach])
         faded = self._faded(profile)
         if not faded.any() or self._correlation(profile) < self.fading:
             return HEALTHY
@@ -109,7 +110,8 @@ class VanishingGradient(Rule):
                 step = window.statistic("update_ratio")[-1]
                 still = step < self.update_gap * np.nanmedian(step[rows])
                 sick &= still
-        since = int(window.steps[reach.start])
+        since = np.full(len(sick), window.step)
+        since[rows] = window.onset(profiles < self.ratio, np.isfinite(profiles), per_step=True)
         return Detection.of(sick, since, severity, together=True)
 
     def _through_time(self, window: Window) -> BoolArray:
@@ -119,8 +121,7 @@ class VanishingGradient(Rule):
         matrix: RMS singular value times the slope of the activation, to the power of time.
         """
         faded = np.zeros(len(window.rows.judged), bool)
-        learning = window.learning
-        if not learning.stuck or not learning.guessing:
+        if not window.learning.stuck:
             return faded
         for row, variable in enumerate(window.table.variables):
             steps = variable.facts.get("time_steps", "")
@@ -138,25 +139,26 @@ class VanishingGradient(Rule):
         return slope * norm / float(np.sqrt(max(variable.units, 1)))
 
     @staticmethod
-    def _profile(window: Window, reach: slice, rows: IntArray) -> FloatArray:
-        """What arrives at each kernel's layer, relative to what arrives at the last ones.
+    def _profiles(window: Window, frames: slice, rows: IntArray) -> FloatArray:
+        """[frames, kernels]: what arrives at each layer, relative to what arrives at the last.
 
         The smaller of two views. A kernel's gradient is the product of the error that comes
         back and the signal that comes forward; where both shrink with depth, all kernels have
         the same small gradient. The bias' gradient is the error alone. NaN: not measured.
         """
-        gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
+        gradient = window.statistic("gradient_norm")[frames]
+        weight = window.statistic("weight_norm")[frames]
         start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
-        scale = np.fmax(np.fmax(weight[reach][:, rows], start), 1e-30)
-        profile = _to_last(_lower_median((gradient[reach][:, rows] / scale).astype(np.float32)))
+        scale = np.fmax(np.fmax(weight[:, rows], start), 1e-30)
+        profiles = _to_last((gradient[:, rows] / scale).astype(np.float32))
         biases = window.rows.bias_of[rows]
         known = biases >= 0
         if known.sum() >= 2 and known[-1]:
             at = biases[known]
             size = np.sqrt(window.rows.elements[at])
-            error = _to_last(_lower_median((gradient[reach][:, at] / size).astype(np.float32)))
-            profile[known] = np.fmin(profile[known], error)
-        return profile
+            error = _to_last((gradient[:, at] / size).astype(np.float32))
+            profiles[:, known] = np.fmin(profiles[:, known], error)
+        return profiles
 
     def _faded(self, profile: FloatArray) -> BoolArray:
         """Kernels before the last ones that receive next to nothing compared to those.
@@ -184,7 +186,7 @@ class VanishingGradient(Rule):
             return self._explain_recurrence(window, int(recurrent[0]), since)
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
         reach = window.last_frames(self.steps, self.frames) or slice(0, len(window))
-        profile = self._profile(window, reach, kernels)[np.isin(kernels, rows)]
+        profile = _lower_median(self._profiles(window, reach, kernels))[np.isin(kernels, rows)]
         known = profile[~np.isnan(profile)]
         ratio = float(known.min()) if known.size else 0.0
         last = window.table.paths[int(kernels[-1])]
@@ -291,16 +293,14 @@ def _late_count(kernels: int) -> int:
 
 
 def _to_last(values: FloatArray) -> FloatArray:
-    """Values over the median of the last quarter."""
-    last = values[-_late_count(len(values)) :]
-    last = last[~np.isnan(last)]
-    level = float(np.median(last)) if last.size else 0.0
-    scaled: FloatArray = (values / (level or np.inf)).astype(np.float32)
-    return scaled
+    """[frames, layers]: values over the median of the last quarter of the layers."""
+    level = _lower_median(values[:, -_late_count(values.shape[1]) :].T)
+    scaled = values / np.where(level > 0, level, np.inf)[:, np.newaxis]
+    return scaled.astype(np.float32)
 
 
 def _lower_median(values: FloatArray) -> FloatArray:
-    """Over the frames; NaN sorts last and is left out. (nanmedian takes twenty times as long.)"""
+    """Of each column; NaN sorts last and is left out. (nanmedian takes twenty times as long.)"""
     known = len(values) - np.isnan(values).sum(axis=0)
     ordered = np.sort(values, axis=0)
     median: FloatArray = ordered[np.maximum(known - 1, 0) // 2, np.arange(values.shape[1])]

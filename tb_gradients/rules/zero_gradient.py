@@ -13,11 +13,13 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     RELU,
     SATURATING,
+    WIDER,
     activation,
     initialization_cause,
     initializer_for,
     layer,
     names,
+    underflow_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
@@ -44,7 +46,14 @@ class ZeroGradient(Rule):
     id = "zero_gradient"
     title = "The gradient is exactly zero"
     severity = Severity.CRITICAL
-    needs = ("zero_step_share", "none_step_share", "gradient_norm", "loss_mean")
+    needs = (
+        "zero_step_share",
+        "none_step_share",
+        "gradient_norm",
+        "gradient_subnormal_share",
+        "loss_scale",
+        "loss_mean",
+    )
     follows = (
         "disconnected_gradient",
         "dead_units",
@@ -54,6 +63,7 @@ class ZeroGradient(Rule):
         "exploding_gradient",
         "update_too_large",
         "poor_initialization",
+        "gradient_underflow",
     )
 
     share = Threshold(0.9, "some batches may reach a variable by chance; one in ten still is dead")
@@ -108,7 +118,8 @@ class ZeroGradient(Rule):
             if constant:
                 told += f", and the loss is {losses[-1]:.3g} at every step"
             return (cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{told}."),)
-        found: list[Cause] = []
+        low = underflow_cause(window)
+        found: list[Cause] = [low] if low is not None else []
         # What ends the gradient is at the border: the last silent layer, or the next one.
         border = [int(rows[-1]), *np.flatnonzero(alive & (np.arange(len(alive)) > rows[-1]))[:2]]
         start = initialization_cause(table, [*rows, *border])
@@ -125,10 +136,18 @@ class ZeroGradient(Rule):
                 found.append(
                     cause(
                         kind,
-                        0.3 if start else 0.7,
+                        0.3 if found else 0.7,
                         f"{layer(last)} has activation {last.activation}: {told}.",
                     )
                 )
+        before = alive & window.rows.kernel & (np.arange(len(alive)) < rows[0])
+        if before.any() and not any(c.id == "dying_relu" or c is start for c in found):
+            told = (
+                f"{table.paths[int(np.flatnonzero(before)[-1])]} before it does receive one, on "
+                "another way: nothing that comes from this part counts in the loss"
+            )
+            ignored = cause("loss_ignores_parameters", 0.8, f"{told}.")
+            found = [ignored, *(c for c in found if c.id != "saturating_activation")]
         after = np.flatnonzero(alive)
         if not found and after.size and int(rows[-1]) < int(after[0]):
             found.append(
@@ -149,23 +168,25 @@ class ZeroGradient(Rule):
             """The layer that the cause names: the last with such an activation."""
             return [v for v in variables if activation(v) in family][-1]
 
+        if reason.id == "low_precision":
+            return WIDER
         if reason.id == "loss_ignores_parameters":
             return (
                 "Look at what is differentiated: a factor or mask of zero, a constant, "
                 "or targets compared with themselves instead of with model(x)."
             )
         if reason.id in ("zero_initialization", "constant_initialization"):
-            return f'Start {layer(last)} at random: kernel_initializer="{initializer_for(last)}".'
+            return f'Start {layer(last)} at random: `kernel_initializer="{initializer_for(last)}"`.'
         if reason.id == "dying_relu":
             return (
-                f'In {layer(last_with(RELU))} use activation="leaky_relu" and '
-                'kernel_initializer="he_normal", and lower the learning rate.'
+                f'In {layer(last_with(RELU))} use `activation="leaky_relu", '
+                'kernel_initializer="he_normal"`, and lower the learning rate.'
             )
         if reason.id == "saturating_activation":
             return (
-                f'In {layer(last_with(SATURATING))} use activation="relu" and '
-                'kernel_initializer="he_normal", or put BatchNormalization before the activation; '
-                "scale the inputs."
+                f'In {layer(last_with(SATURATING))} use `activation="relu", '
+                'kernel_initializer="he_normal"`, or put `keras.layers.BatchNormalization()` '
+                "before the activation; scale the inputs."
             )
         return (
             f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "

@@ -50,8 +50,9 @@ def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
     """Context column -> float32 scalar; a column that cannot be measured is NaN or absent.
 
     *Features* are the slices of the last axis: columns of a table, channels of images and of
-    sequences; *rows* are all other axes together. Only for predictions the rows are the
-    samples, and everything else is a feature.
+    sequences; *rows* are all other axes together. Only for what is said of
+    predictions, and of the spread of targets, the rows are the samples, and everything else is
+    a feature.
 
     Args:
         batch: its tensors must belong to the current graph; its inputs are numbers.
@@ -73,6 +74,7 @@ def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
         found["targets_max_abs"] = tf.maximum(-low, high)
         found["targets_min"], found["targets_max"] = low, high
         found["targets_mean"], found["targets_std"] = _moments(_features(_sample(targets)))
+        found["targets_spread"] = _spread(_features(_sample(targets, by_sample=True)))
         found["targets_classes"], found["targets_majority_share"] = _class_balance(targets)
     predictions = _numbers(batch.predictions)
     if predictions:

@@ -122,6 +122,7 @@ class GradientMonitor:
         self.folder = choose_folder(log_dir)
         self._model = model
         self._variables = None if variables is None else list(variables)
+        self._watched: Sequence[Any] = ()
         self._histograms = histograms
         self._activations = activations
         self._outputs: Outputs | None = None
@@ -328,6 +329,7 @@ class GradientMonitor:
             watched = None if variables is None else list(variables)
         if not watched:
             return
+        self._watched = watched
         with tf.init_scope():
             table = make_table(watched, self._model, self._optimizer, **self._run_facts)
             names = [
@@ -443,6 +445,7 @@ class GradientMonitor:
             broken |= not _all_finite(values)
             self._add_loss(number, context)
             self._batches.fill(number, context)
+            self._weigh_others(values)
             frame = Frame(
                 step=number + (self._offset or 0),
                 wall_time=time.time(),
@@ -523,6 +526,15 @@ class GradientMonitor:
             context[column("loss_mean")] = np.mean(finite)
             context[column("loss_min")] = min(finite)
             context[column("loss_max")] = max(finite)
+
+    def _weigh_others(self, values: np.ndarray) -> None:
+        """Weights of variables that were in no update: whether another optimizer trains them."""
+        names = schema.statistic_names()
+        others = np.isnan(values[:, names.index("none_step_share")])
+        if others.any() and not others.all():
+            for row in np.flatnonzero(others):
+                norm = tf.norm(tf.cast(native(self._watched[int(row)]), tf.float32))
+                values[row, names.index("weight_norm")] = float(norm)
 
     def _finish(self) -> None:
         if self._probe is not None:
@@ -610,6 +622,9 @@ def require_tensorflow() -> None:
         )
 
 
+_LIMITS = ("clipnorm", "global_clipnorm", "clipvalue")
+
+
 def _view_of(optimizer: Any) -> OptimizerView:
     """How to read an optimizer, for the probe."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -628,11 +643,8 @@ def _view_of(optimizer: Any) -> OptimizerView:
             return tf.constant(float(static_scale))
 
     conditional = scaling or getattr(inner, "gradient_accumulation_steps", None)
-    clipping = {
-        name: float(value)
-        for name in ("clipnorm", "global_clipnorm", "clipvalue")
-        if (value := getattr(inner, name, None)) is not None
-    }
+    limits = {name: getattr(inner, name, None) for name in _LIMITS}
+    clipping = {name: float(limit) for name, limit in limits.items() if limit is not None}
     return OptimizerView(
         updates=(lambda: _int64(optimizer.iterations)) if conditional else None,
         learning_rate=tf.convert_to_tensor(native(optimizer.learning_rate)),

@@ -38,6 +38,7 @@ def reference(
         row.update(reference_features([rows_of(x) for x in inputs]))
     if targets:
         row.update(reference_moments("targets", targets))
+        row["targets_spread"] = reference_spread(targets)
         balances = [reference_classes(t) for t in targets]
         measured = [b for b in balances if not math.isnan(b[1])]
         if measured:
@@ -45,15 +46,20 @@ def reference(
             row["targets_classes"], row["targets_majority_share"] = best
     if predictions:
         row.update(reference_moments("predictions", predictions))
-        stds = []
-        for p in predictions:
-            shape = np.shape(p) or (1,)
-            for column in np.float64(p).reshape(shape[0], math.prod(shape[1:])).T:
-                column = column[np.isfinite(column)]
-                if column.size > 1:
-                    stds.append(column.std())
-        row["predictions_spread"] = math.sqrt(np.mean(np.square(stds))) if stds else NAN
+        row["predictions_spread"] = reference_spread(predictions)
     return {name: row[name] for name in NAMES}
+
+
+def reference_spread(tensors: Sequence[Any]) -> float:
+    """Over the samples, root mean square over all else."""
+    stds = []
+    for tensor in tensors:
+        shape = np.shape(tensor) or (1,)
+        for column in np.float64(tensor).reshape(shape[0], math.prod(shape[1:])).T:
+            column = column[np.isfinite(column)]
+            if column.size > 1:
+                stds.append(column.std())
+    return math.sqrt(np.mean(np.square(stds))) if stds else NAN
 
 
 def reference_moments(side: str, tensors: Sequence[Any]) -> dict[str, float]:
@@ -329,6 +335,13 @@ def test_predictions_that_ignore_the_sample_have_no_spread() -> None:
     assert row["predictions_spread"] == 0
     assert row["predictions_std"] > 0.1
     assert math.isnan(measured(predictions=[same[:1]])["predictions_spread"])
+
+
+def test_targets_that_do_not_depend_on_the_sample_have_no_spread() -> None:
+    same = np.broadcast_to(normal(1, 5), (20, 5)).copy()
+    row = measured(targets=[same])
+    assert row["targets_spread"] == 0
+    assert row["targets_std"] > 0.1
 
 
 # --- Which inputs are numbers -----------------------------------------------------------------

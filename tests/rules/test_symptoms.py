@@ -1,0 +1,286 @@
+"""Rule by rule, on frames made by hand: a run that is sick, and one that only looks so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from recordings import make_frames, make_table, turn_zero, with_value
+
+from tb_gradients.flags import Flag, Severity
+from tb_gradients.frames import Recording, VariableTable
+from tb_gradients.rules import judge
+
+STEPS = 80
+TABLE = make_table(4)
+KERNELS = [0, 2, 4, 6]
+
+
+def table(change: dict[str, Any] | None = None, **run: Any) -> VariableTable:
+    """The table with other facts about the run, and about every kernel."""
+    variables = [
+        dataclasses.replace(v, **change) if change and v.role == "kernel" else v
+        for v in TABLE.variables
+    ]
+    return dataclasses.replace(
+        TABLE, variables=tuple(variables), run=dataclasses.replace(TABLE.run, **run)
+    )
+
+
+@dataclasses.dataclass
+class Run:
+    """Healthy frames, to be changed column by column; ``None`` keeps what is there."""
+
+    table: VariableTable = TABLE
+    steps: int = STEPS
+
+    def __post_init__(self) -> None:
+        self.frames = make_frames(self.table, range(self.steps))
+
+    def set(self, rows: Any = slice(None), since: int = 0, **columns: Any) -> Run:
+        """Statistics of some variables from a step on."""
+        for name, value in columns.items():
+            self.frames[since:] = [
+                with_value(f, self.table, name, value, rows) for f in self.frames[since:]
+            ]
+        return self
+
+    def say(self, since: int = 0, **columns: Any) -> Run:
+        """Context columns from a step on: one value, or one per frame."""
+        for name, value in columns.items():
+            values = np.broadcast_to(value, len(self.frames) - since)
+            for i, frame in enumerate(self.frames[since:]):
+                frame.context[self.table.context.index(name)] = values[i]
+        return self
+
+    def loss(self, value: Any, since: int = 0) -> Run:
+        return self.say(since, loss=value, loss_mean=value, loss_min=value, loss_max=value)
+
+    def stuck(self) -> Run:
+        """The loss of guessing one of 16 classes, for ever."""
+        return self.loss(np.log(16) + 0.01 * np.random.default_rng(0).standard_normal(self.steps))
+
+    def flags(self) -> dict[str, Flag]:
+        verdict = judge([Recording.from_frames(self.table, self.frames)])
+        assert verdict.errors == ()
+        return {flag.rule: flag for flag in verdict.flags}
+
+
+def grown(norm: float, loss: float) -> Run:
+    """From step 40 on gradient and loss are so many times larger."""
+    run = Run()
+    before = [float(f.context[TABLE.context.index("global_norm")]) for f in run.frames]
+    run.set(since=40, gradient_norm=0.5 * norm, gradient_norm_max=0.6 * norm)
+    run.say(since=40, global_norm=norm * np.array(before[40:]))
+    return run.loss(2.3 * loss, since=40)
+
+
+def spiked(times: float) -> Run:
+    """One step of 80 is out of line."""
+    run = Run()
+    run.frames[60] = with_value(run.frames[60], TABLE, "gradient_norm_max", 0.6 * times)
+    return run
+
+
+def float16(share: float, **context: float) -> Run:
+    facts = {"compute_dtype": "float16"}
+    run = Run(table({"facts": facts}, precision="mixed_float16"))
+    return run.set(KERNELS, gradient_subnormal_share=share).stuck().say(**context)
+
+
+def penalised(weight: float) -> Run:
+    run = Run(table({"facts": {"l2": "0.5"}, "regularizer": "L2"})).stuck()
+    return run.set(KERNELS, weight_norm=weight, gradient_norm=weight, update_norm=1e-3 * weight)
+
+
+def clipped(left: float) -> Run:
+    run = Run(table(optimizer="SGD", optimizer_config={"global_clipnorm": "0.001"})).stuck()
+    for i, frame in enumerate(run.frames):
+        norm = frame.values[:, TABLE.statistics.index("gradient_norm")]
+        run.frames[i] = with_value(frame, TABLE, "applied_norm", left * norm)
+    return run
+
+
+def head(activation: str, dead: float = 0.0) -> Run:
+    facts = {"head": "dense_3", "head_activation": activation, "head_units": "16"}
+    loss = "SparseCategoricalCrossentropy(from_logits=True)"
+    return Run(table(loss=loss, facts=facts)).set([6], dead_unit_share=dead)
+
+
+def targets(spread: float) -> Run:
+    """Two outputs: 0.25 and 0.75 on average."""
+    run = Run(table(loss="mse")).loss(0.01 * np.ones(STEPS)).loss(0.3, since=0)
+    run.say(targets_mean=0.5, targets_std=0.25, targets_spread=spread, targets_max_abs=0.75)
+    return run.say(predictions_spread=1e-6)
+
+
+def rounded(share: float, dtype: str) -> Run:
+    return Run(table({"dtype": dtype})).stuck().set(KERNELS, lost_share=share)
+
+
+def scaled(rms: float, activation: str) -> Run:
+    run = Run(table({"initial_rms": rms, "activation": activation}))
+    return run.loss(np.linspace(2.7, 2.0, STEPS))
+
+
+def saturated(share: float) -> Run:
+    run = Run(table({"activation": "tanh"})).stuck()
+    return run.set([0, 2, 4], activation_saturated_share=share)
+
+
+def thrown(ratio: float, loss: Any) -> Run:
+    return Run().set(KERNELS, update_norm=4 * ratio).say(learning_rate=1.0).loss(loss)
+
+
+def collapsing(skipped: float) -> Run:
+    run = Run(table({"facts": {"compute_dtype": "float16"}}, precision="mixed_float16"))
+    scale = 2.0 ** np.maximum(15 - np.arange(STEPS), -5)
+    return run.say(loss_scale=scale if skipped else 2.0**15, skipped_steps=skipped)
+
+
+def not_finite(since: int) -> Run:
+    return Run().say(since, loss_nonfinite_age=0.0).loss(np.nan, since)
+
+
+def accumulated(steps: int, epoch: int) -> Run:
+    run = Run(table(accumulation_steps=steps, steps_per_epoch=epoch))
+    return run.set(update_norm=0).say(applied_steps=0).stuck()
+
+
+def left_out(weight: Sequence[float]) -> Run:
+    """The first two layers are in no update."""
+    run = Run()
+    run.set(slice(0, 4), **dict.fromkeys(TABLE.statistics, np.nan))
+    for i, frame in enumerate(run.frames):
+        run.frames[i] = with_value(frame, TABLE, "weight_norm", weight[i], slice(0, 4))
+    return run
+
+
+def ignored() -> Run:
+    """A branch of its own, with layers before and behind it that learn."""
+    run = Run(table({"activation": "sigmoid"}))
+    run.frames = turn_zero(run.frames, run.table, [4, 5])
+    return run
+
+
+RISING = np.linspace(2.77, 60, STEPS)
+FALLING = np.linspace(2.77, 0.1, STEPS)
+
+SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
+    "norm and loss grow a hundredfold": (
+        lambda: grown(1e3, 1e2), "exploding_gradient", "learning_rate_too_large"
+    ),
+    "half of the gradient below float16's range": (
+        lambda: float16(0.9), "gradient_underflow", "low_precision"
+    ),
+    "a penalty shrinks the weights": (
+        lambda: penalised(1.0), "regularizer_dominates", "strong_regularization"
+    ),
+    "a thousandth is left after clipping": (
+        lambda: clipped(1e-3), "clipping_dominates", "clipping_too_tight"
+    ),
+    "a ReLU before the loss switches outputs off": (
+        lambda: head("relu", 0.2), "model_mismatch", "loss_output_mismatch"
+    ),
+    "each output's target is the same for every sample": (
+        lambda: targets(0.0), "bad_data", "constant_targets"
+    ),
+    "bfloat16 rounds the steps away": (
+        lambda: rounded(0.95, "bfloat16"), "update_lost", "low_precision"
+    ),
+    "tanh behind weights that are thirty times too large": (
+        lambda: scaled(8.0, "tanh"), "poor_initialization", "initialization_scale"
+    ),
+    "units on the flat part of tanh": (
+        lambda: saturated(0.9), "saturated_units", "saturating_activation"
+    ),
+    "steps of half the weights' size": (
+        lambda: thrown(0.5, RISING), "update_too_large", "learning_rate_too_large"
+    ),
+    "averages of Adam in float16": (
+        lambda: Run(table({"dtype": "float16"})).set(KERNELS, update_norm=2).loss(RISING),
+        "update_too_large",
+        "low_precision",
+    ),
+    "every step is skipped": (
+        lambda: collapsing(1), "loss_scale_collapse", "numeric_overflow"
+    ),
+    "the loss alone becomes NaN": (lambda: not_finite(50), "nonfinite_loss", "numeric_overflow"),
+    "an accumulation longer than the training": (
+        lambda: accumulated(10_000, 12), "frozen_weight", "update_not_applied"
+    ),
+    "variables that are in no update": (
+        lambda: left_out([4.0] * STEPS), "frozen_weight", "update_not_applied"
+    ),
+    "a branch that the loss ignores": (
+        ignored, "zero_gradient", "loss_ignores_parameters"
+    ),
+}  # fmt: skip
+
+LOOKALIKES: dict[str, Callable[[], Run]] = {
+    "norm that grows while the loss falls": lambda: grown(1e3, 0.5),
+    "loss that grows on one batch": lambda: Run().loss(50.0, since=STEPS - 1),
+    "a step three times the usual": lambda: spiked(3),
+    "a tenth of the gradient below float16's range": lambda: float16(0.1, loss_mean=FALLING),
+    "a penalty on weights that keep their size": lambda: penalised(8.0).loss(FALLING),
+    "a ReLU that is no head": lambda: head("linear"),
+    "targets that differ between samples": lambda: targets(0.1).loss(FALLING),
+    "float32 that rounds": lambda: rounded(0.95, "float32").loss(FALLING),
+    "a large start before ReLU that learns": lambda: scaled(8.0, "relu"),
+    "large steps of a run that learns": lambda: thrown(0.5, FALLING),
+    "accumulation over an epoch": lambda: accumulated(100, 100),
+    "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
+    "a loss scale that is never used up": lambda: collapsing(0),
+}
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_what_is_sick_is_flagged_with_its_cause(name: str) -> None:
+    make, rule, cause = SICK[name]
+
+    flag = make().flags()[rule]
+
+    assert flag.severity >= Severity.WARNING
+    assert flag.causes[0].id == cause
+    assert flag.fixes and flag.evidence
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_what_only_looks_sick_is_not(name: str) -> None:
+    loud = [str(f) for f in LOOKALIKES[name]().flags().values() if f.severity >= Severity.WARNING]
+
+    assert loud == []
+
+
+def test_a_spike_of_a_run_that_learns_is_worth_knowing() -> None:
+    flag = spiked(100).flags()["gradient_spike"]
+
+    assert (flag.severity, flag.first_step) == (Severity.INFO, 60)
+
+
+def test_guessing_is_a_warning_when_it_lasts_and_not_while_the_rate_warms_up() -> None:
+    def told(**context: Any) -> Severity:
+        return Run(steps=420).stuck().say(**context).flags()["not_learning"].severity
+
+    assert told() == Severity.WARNING
+    assert told(learning_rate=np.geomspace(1e-5, 1e-3, 420)) == Severity.INFO
+
+
+def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() -> None:
+    run = Run(steps=25).set(update_norm=1e-6).say(learning_rate=1e-7)
+
+    flag = run.flags()["update_too_small"]
+
+    assert (flag.severity, flag.first_step) == (Severity.WARNING, 0)
+    assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:
+    run = Run(table({"activation": "sigmoid"})).stuck()
+    for layer in range(3):
+        run.set([2 * layer, 2 * layer + 1], gradient_norm=0.5 * 0.05 ** (3 - layer))
+
+    assert run.flags()["vanishing_gradient"].first_step == 0
