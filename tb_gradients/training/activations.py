@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tb_gradients.training import replicas
 from tb_gradients.training.variables import key_of
 
 Tensor = Any
@@ -85,16 +87,19 @@ class Outputs:
     """The outputs of a model's layers, as the training step computes them.
 
     Args:
-        model: a built Keras model.
+        models: built Keras models.
         kernels: ``key_of`` a kernel -> its row.
         guarded: calls its first argument with the others, so that no failure reaches the model.
     """
 
-    def __init__(self, model: Any, kernels: Mapping[Any, int], guarded: Callable[..., Any]) -> None:
+    def __init__(
+        self, models: Sequence[Any], kernels: Mapping[Any, int], guarded: Callable[..., Any]
+    ) -> None:
         self._guarded = guarded
         self._rows: dict[int, int] = {}
         self._layers = []
-        for layer in model._flatten_layers(include_self=False, recursive=True):
+        flat = [m._flatten_layers(include_self=False, recursive=True) for m in models]
+        for layer in itertools.chain.from_iterable(flat):
             kind, module = type(layer).__name__, type(layer).__module__
             # A layer of somebody's own may do anything in `call`; a cell runs in a loop.
             if not module.startswith("keras.") or kind.endswith("Cell"):
@@ -135,7 +140,8 @@ class Outputs:
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
-            if isinstance(result, tf.Tensor) and args and kwargs.get("training") is not False:
+            training = kwargs.get("training") is not False
+            if isinstance(result, tf.Tensor) and args and training and replicas.watches():
                 self._guarded(self._note, layer, args[0], result)
             return result
 

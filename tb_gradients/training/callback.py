@@ -8,14 +8,16 @@ Does not know how anything is measured or judged.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from tb_gradients.flags import Flag
-from tb_gradients.training.monitor import GradientMonitor, Rules, require_tensorflow
+from tb_gradients.training.hook import require_tensorflow
+from tb_gradients.training.monitor import GradientMonitor, Rules
 from tb_gradients.training.schedule import Every
+from tb_gradients.training.variables import optimizers_of
 
 
 class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
@@ -84,7 +86,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             rules=rules,
             verbose=verbose,
         )
-        self._attached: Any = None
+        self._attached: list[Any] = []
         self._batch = 0
         self._loss_seen = False
 
@@ -99,16 +101,16 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         return self._monitor
 
     def on_train_begin(self, logs: Any = None) -> None:
-        model, optimizer = self.model, getattr(self.model, "optimizer", None)
-        if optimizer is None:
+        model, optimizers = self.model, optimizers_of(self.model)
+        if not optimizers:
             return
-        if self._attached is not optimizer:
+        if not _same(self._attached, optimizers):
             self._monitor.describe_run(steps_per_epoch=int((self.params or {}).get("steps") or 0))
-            self._monitor.watch_model(model, optimizer)
+            self._monitor.watch_model(model, *optimizers)
             self._observe_loss(model)
             # A function traced in an earlier fit does not contain the probe.
             model.make_train_function(force=True)
-            self._attached = optimizer
+            self._attached = optimizers
         self._monitor.resume()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -148,6 +150,10 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             return loss
 
         model.__dict__["compute_loss"] = compute_loss
+
+
+def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    return [id(one) for one in first] == [id(one) for one in second]
 
 
 def _takes_training(function: Any) -> bool:

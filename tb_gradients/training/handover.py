@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training import statistics
+from tb_gradients.training import replicas, statistics
 
 Tensor = Any
 
@@ -51,11 +51,8 @@ class Handover:
         if name not in self._variables:
             self._sizes[name] = int(flat.shape[0])
             with tf.init_scope():
-                self._variables[name] = tf.Variable(
-                    tf.zeros([self._length(name)], tensor.dtype),
-                    trainable=False,
-                    shape=[None],
-                    name=f"tb_gradients/{name}",
+                self._variables[name] = replicas.make_variable(
+                    tf.zeros([self._length(name)], tensor.dtype), name, shape=[None]
                 )
         variable = self._variables[name]
         variable.assign(flat[: tf.shape(variable.read_value())[0]])

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tb_gradients.training.hook import Hook
 from tb_gradients.training.probe import OptimizerView
 
 
@@ -23,31 +24,24 @@ def is_legacy(optimizer: Any) -> bool:
     return any(c.__module__.partition(".")[0] == "tf_keras" for c in type(optimizer).__mro__)
 
 
-class LegacyHook:
-    """Stands in for ``optimizer.apply_gradients``: same arguments, same effect, watched."""
+class LegacyHook(Hook):
+    """Stands in for ``optimizer.apply_gradients``."""
 
     method = "apply_gradients"
 
-    def __init__(self, optimizer: Any, monitor: Any) -> None:
-        earlier = optimizer.__dict__.get(self.method)
-        if isinstance(earlier, LegacyHook):  # a monitor from before: replaced, not stacked
-            earlier = earlier.original
-        self.original: Any = earlier or optimizer.apply_gradients
-        self.optimizer = optimizer
-        self.monitor = monitor
+    def view(self, gradients: Sequence[Any]) -> tuple[OptimizerView, Sequence[Any]]:
+        return _view_of(self.optimizer, list(gradients))
 
-    def __call__(self, grads_and_vars: Any, *arguments: Any, **options: Any) -> Any:
+    def __call__(  # type: ignore[override]  # it stands in for another method
+        self, grads_and_vars: Any, *arguments: Any, **options: Any
+    ) -> Any:
         pairs = list(grads_and_vars)
-        pending = self.monitor._guarded(self._before, pairs)
-        result = self.original(pairs, *arguments, **options)
+        gradients, variables = [g for g, _ in pairs], [v for _, v in pairs]
+        pending = self._before(self, gradients, variables)
+        result = self._original(pairs, *arguments, **options)
         if pending is not None:
-            self.monitor._guarded(self.monitor._after, pending)
+            self._after(pending)
         return result
-
-    def _before(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
-        gradients = [gradient for gradient, _ in pairs]
-        view, gradients = _view_of(self.optimizer, gradients)
-        return self.monitor._before(gradients, [variable for _, variable in pairs], view)
 
 
 def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[Any]]:

@@ -16,6 +16,7 @@ import dataclasses
 import logging
 import os
 import statistics as stats
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,13 +29,22 @@ from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.rules.engine import Engine
+from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
+from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook, is_legacy
-from tb_gradients.training.probe import OptimizerView, Probe
+from tb_gradients.training.probe import NEVER, OptimizerView, Probe
+from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches
 from tb_gradients.training.schedule import Every, make_schedule
-from tb_gradients.training.variables import key_of, make_table, native, trainable_variables
+from tb_gradients.training.variables import (
+    key_of,
+    make_table,
+    native,
+    trainable_variables,
+    with_owners,
+)
 from tb_gradients.training.writer import EventWriter, choose_folder
 
 if TYPE_CHECKING:
@@ -83,7 +93,8 @@ class GradientMonitor:
             is in it, the monitor writes to ``log_dir/gradient_health``.
         variables: the variables to watch, inputs first. Without them (and without ``model``)
             those of the first update are taken.
-        model: a Keras model: its trainable variables are watched, and its layers explain them.
+        model: a Keras model, or several in a list: their trainable variables are watched, and
+            their layers explain them.
         every: number of steps from frame to frame, or "auto": dense at the start, then
             ever sparser, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
@@ -122,7 +133,6 @@ class GradientMonitor:
         self.folder = choose_folder(log_dir)
         self._model = model
         self._variables = None if variables is None else list(variables)
-        self._watched: Sequence[Any] = ()
         self._histograms = histograms
         self._activations = activations
         self._outputs: Outputs | None = None
@@ -132,8 +142,12 @@ class GradientMonitor:
 
         self._engine: Engine | None = None
         self._writer: EventWriter | None = None
-        self._probe: Probe | None = None
-        self._optimizer: Any = None
+        self._table: VariableTable | None = None
+        self._probes: Probes | None = None
+        self._hooks: list[Hook] = []
+        # Each replica runs in a thread of its own.
+        self._observed = threading.local()
+        self._passive = False
         self._run_facts: dict[str, Any] = {}
         self._frames = 0
         self._verdict: list[Any] = []
@@ -220,11 +234,11 @@ class GradientMonitor:
 
     def close(self) -> None:
         """Write what waits, close the file and print the summary. May be called twice."""
-        waiting = self._probe is not None and not self._closed
+        waiting = self._probes is not None and not self._closed
         self._closed = True
         if self._outputs is not None:
             self._outputs.detach()
-        if waiting and not self._failed:
+        if waiting and not self._failed and not self._passive:
             self._guarded(self._finish)
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
@@ -250,29 +264,47 @@ class GradientMonitor:
 
     # --- attaching ---------------------------------------------------------------------
 
-    def attach(self, optimizer: Any) -> None:
-        """Hook an optimizer, before the function that calls it is traced."""
-        kind: type[_Hook | LegacyHook] = LegacyHook if is_legacy(optimizer) else _Hook
-        if kind is _Hook:
-            _require_keras(optimizer)
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            self._fail(NotImplementedError("training on several replicas is not supported yet"))
+    def attach(self, *optimizers: Any) -> None:
+        """Hook the optimizers, before the function that calls them is traced."""
+        kinds = [LegacyHook if is_legacy(optimizer) else Hook for optimizer in optimizers]
+        for optimizer, kind in zip(optimizers, kinds, strict=True):
+            if kind is Hook:
+                require_keras(optimizer)
+        if len(optimizers) > 1 and self._variables is None and self._model is None:
+            raise ValueError(
+                "with several optimizers tell which variables to watch, inputs first: "
+                "model=[generator, discriminator], or variables=[...]"
+            )
+        strategy = replicas.strategy_of(optimizers[0])
+        reason = replicas.why_unsupported(strategy)
+        if LegacyHook in kinds and strategy.num_replicas_in_sync > 1:
+            reason = "training a tf_keras model on several replicas cannot be watched; Keras 3 can"
+        if reason:
+            self._fail(NotImplementedError(reason))
             return
-        self._optimizer = optimizer
-        # Not through __setattr__: Keras would try to track it.
-        optimizer.__dict__[kind.method] = kind(optimizer, self)
-        if self._model is not None and getattr(self._model, "built", False):
+        self._passive = not replicas.is_chief(strategy)
+        if self._stop_on is not None and replicas.several_workers(strategy):
+            self._stop_on = None
+            logger.warning(
+                "tb_gradients ignores stop_on: only the chief judges, and the other workers "
+                "would wait for it for ever"
+            )
+        self._hooks = [
+            kind(optimizer, self._before_apply, self._after, self._combine)
+            for optimizer, kind in zip(optimizers, kinds, strict=True)
+        ]
+        if self._model is not None and _is_built(self._model):
             self._guarded(self._prepare, None)
 
-    def watch_model(self, model: Any, optimizer: Any) -> None:
-        """Attach to the optimizer of a compiled model; its variables may change with it."""
+    def watch_model(self, model: Any, *optimizers: Any) -> None:
+        """Attach to the optimizers of a compiled model; its variables may change with it."""
         self.detach()
-        self._model, self._probe = model, None
-        self.attach(optimizer)
+        self._model, self._probes = model, None
+        self.attach(*optimizers)
 
     def resume(self) -> None:
         """Go on after ``close``: a new event file, the same flags."""
-        if self._probe is not None and self._closed:
+        if self._probes is not None and self._closed:
             self._guarded(self._arm, self._next)
             if self._outputs is not None:
                 self._guarded(self._outputs.attach)
@@ -280,12 +312,9 @@ class GradientMonitor:
 
     def detach(self) -> None:
         """Remove the hook; functions already traced keep an idle probe."""
-        optimizer, self._optimizer = self._optimizer, None
-        if optimizer is not None:
-            for kind in (_Hook, LegacyHook):
-                hook = optimizer.__dict__.get(kind.method)
-                if isinstance(hook, kind) and hook.monitor is self:
-                    del optimizer.__dict__[kind.method]
+        for hook in self._hooks:
+            hook.detach()
+        self._hooks = []
         if self._outputs is not None:
             self._outputs.detach()
             self._outputs = None
@@ -300,87 +329,131 @@ class GradientMonitor:
 
     # --- inside the training step ------------------------------------------------------
 
+    def _before_apply(self, hook: Hook, gradients: Sequence[Any], variables: Sequence[Any]) -> Any:
+        def before() -> Any:
+            view, unscaled = hook.view(gradients)
+            return self._before(unscaled, variables, view, hook.optimizer)
+
+        return self._guarded(before)
+
     def _before(
-        self, gradients: Sequence[Any], variables: Sequence[Any], view: OptimizerView
+        self,
+        gradients: Sequence[Any],
+        variables: Sequence[Any],
+        view: OptimizerView,
+        optimizer: Any = None,
     ) -> Any:
         self._prepare(variables)
-        assert self._probe is not None
-        return self._probe.before(gradients, variables, view)
+        assert self._probes is not None
+        probe = self._probes.of(optimizer and id(optimizer), self._next)
+        probe.outputs = self._outputs
+        probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
+        return probe, probe.before(gradients, variables, view)
 
     def _after(self, pending: Any) -> None:
-        if self._probe is not None:
-            self._probe.after(pending)
+        def after() -> None:
+            probe, kept = pending
+            probe.after(kept)
+
+        self._guarded(after)
 
     def _observe_batch(self, loss: Any, inputs: Any, targets: Any, predictions: Any) -> None:
-        if self._optimizer is not None:
-            self._prepare(None)
-        if self._probe is not None:
+        # Kept by every replica, and whatever else fails: they sum the loss together.
+        self._observed.batch = Batch(loss)
+        if replicas.watches():
+            if self._hooks:
+                self._prepare(None)
             sides = inputs_of(inputs, self._model), tensors_of(targets), tensors_of(predictions)
-            self._probe.batch = Batch(loss, *sides)
+            self._observed.batch = Batch(loss, *sides)
+
+    def _combine(self) -> list[Any]:
+        """Sum the loss over the replicas; they all come along here, whatever has happened."""
+        batch = getattr(self._observed, "batch", None)
+        if batch is None or batch.loss is None:
+            return []
+        sums = replicas.sum_over_replicas([tf.reduce_mean(batch.loss)])
+        self._observed.batch = dataclasses.replace(batch, loss=sums[0])
+        return sums
 
     def _prepare(self, variables: Sequence[Any] | None) -> None:
-        """Make table, engine, probe and file, when the variables are known."""
-        if self._probe is not None:
+        """Make table, engine and probes, when the variables are known."""
+        if self._probes is not None:
             return
         watched = self._variables
         if watched is None and self._model is not None:
-            watched = trainable_variables([self._model])
+            watched = trainable_variables(_listed(self._model))
         if not watched:
             watched = None if variables is None else list(variables)
         if not watched:
             return
-        self._watched = watched
         with tf.init_scope():
-            table = make_table(watched, self._model, self._optimizer, **self._run_facts)
+            optimizers = [hook.optimizer for hook in self._hooks]
+            table = make_table(watched, self._model, *optimizers[:1], **self._run_facts)
             names = [
                 name
                 for name in schema.statistic_names()
                 if self._activations or not name.startswith("activation_")
             ]
             self._columns = [schema.statistic_names().index(name) for name in names]
-            table = dataclasses.replace(table, statistics=tuple(names))
-            first = _iterations(self._optimizer)
+            table = self._table = dataclasses.replace(table, statistics=tuple(names))
+            first = max((steps_made(optimizer) for optimizer in optimizers), default=0)
             self._next = self._due = first
             self._per_tick = max(table.run.steps_per_execution, 1)
             frames = -(-self._per_tick // (self._schedule.interval or 1))
             epoch = table.run.steps_per_epoch
-            self._probe = Probe(
-                table,
-                [key_of(v) for v in watched],
-                first_step=first,
-                slots=min(frames, 64) + 1,
-                unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
-                with_histograms=self._histograms,
-            )
+            keys = [key_of(v) for v in watched]
+
+            def make_probe(step: int) -> Probe:
+                return Probe(
+                    table,
+                    keys,
+                    first_step=step,
+                    slots=min(frames, 64) + 1,
+                    unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
+                    with_histograms=self._histograms,
+                )
+
+            self._probes = Probes(make_probe)
             self._arm(first)
             if self._activations and self._model is not None:
-                rows = {key_of(v): row for row, v in enumerate(watched)}
+                rows = {key: row for row, key in enumerate(keys)}
                 kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
-                self._outputs = self._probe.outputs = Outputs(self._model, kernels, self._guarded)
+                self._outputs = Outputs(_listed(self._model), kernels, self._guarded)
                 self._outputs.attach()
         if self._engine is None:
-            self._engine = Engine(table, self._rules)
+            self._engine = Engine(self._table, self._rules)
         else:
-            self._engine.set_table(table)
+            self._engine.set_table(self._table)
+
+    def _tell_owners(self) -> None:
+        """Once updates were seen: which optimizer each variable belongs to."""
+        assert self._probes is not None and self._engine is not None and self._table is not None
+        hooked = {id(hook.optimizer): hook.optimizer for hook in self._hooks}
+        owners = {row: hooked[o] for row, o in self._probes.owners().items() if o in hooked}
+        if len(hooked) > 1 and owners:
+            model = None if isinstance(self._model, (list, tuple)) else self._model
+            self._table = with_owners(self._table, owners, model)
+            self._engine.set_table(self._table)
 
     def _open(self, step: int) -> EventWriter:
         """The event file; a new one starts with the table and the verdict so far."""
         if self._writer is None:
-            assert self._probe is not None and self._engine is not None
+            assert self._table is not None and self._engine is not None
+            self._tell_owners()
             self._writer = EventWriter(self.folder)
-            self._writer.table(self._probe.table, step)
+            self._writer.table(self._table, step)
             self._writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
         return self._writer
 
     def _arm(self, due: int) -> None:
-        assert self._probe is not None
+        assert self._probes is not None
         self._due = due
         fixed = self._schedule.interval
         if fixed:
             self._due = -(-due // fixed) * fixed
-            self._probe.schedule(self._due, fixed)
+            self._probes.schedule(self._next, self._due, fixed)
         else:
-            self._probe.schedule(due)
+            self._probes.schedule(self._next, due)
 
     # --- on the host, after each step --------------------------------------------------
 
@@ -394,7 +467,9 @@ class GradientMonitor:
         if step is not None and self._offset is None:
             self._offset = step - taken
         self._next += count
-        if self._probe is None:
+        if self._passive:
+            return
+        if self._probes is None:
             self._warn_unseen()
             return
         due = self._next > self._due
@@ -411,11 +486,11 @@ class GradientMonitor:
 
     def _select(self) -> None:
         """Let a step that XLA compiles hand over its gradients where a frame is due in it."""
-        assert self._probe is not None
+        assert self._probes is not None
         sampling = self._due < self._next + self._per_tick
         if sampling != self._sampling:
             self._sampling = sampling
-            self._probe.select(sampling)
+            self._probes.select(sampling)
 
     def _warn_unseen(self) -> None:
         if self._ticks >= 3 and not self._warned_unseen:
@@ -429,23 +504,22 @@ class GradientMonitor:
 
     def _collect(self) -> None:
         """Fetch, judge and write the frames that wait; then say when the next is due."""
-        assert self._probe is not None
-        waiting, wanted = self._probe.status()
+        assert self._probes is not None
+        waiting, wanted = self._probes.status()
         if not waiting:
             if wanted:
                 self._due = self._next
             if not self._frames:
                 self._warn_unseen()
             return
-        drained = self._probe.drain()
-        self._next = self._probe.next_step()
+        drained = self._probes.drain(self._next)
+        self._next = self._probes.next_step(self._next)
         self._losses_to_numbers()
         broken = False
         for number, values, context, counts in drained:
             broken |= not _all_finite(values)
             self._add_loss(number, context)
             self._batches.fill(number, context)
-            self._weigh_others(values)
             frame = Frame(
                 step=number + (self._offset or 0),
                 wall_time=time.time(),
@@ -456,7 +530,7 @@ class GradientMonitor:
             self._judge_and_write(frame)
         self._batches.clear()
         if not broken:
-            self._probe.rearm()
+            self._probes.rearm()
         if not self._schedule.interval:
             due = self._schedule.next_due(self._next - 1, self._clock.elapsed, self._clock.spent)
             self._arm(max(due, self._next))
@@ -464,11 +538,12 @@ class GradientMonitor:
             self._due = self._schedule.next_due(self._next - 1, 0.0, 0.0)
 
     def _judge_and_write(self, frame: Frame) -> None:
-        assert self._engine is not None and self._probe is not None
+        assert self._engine is not None
         writer = self._open(frame.step)
+        assert self._table is not None
         self._frames += 1
         self._last_step = frame.step
-        writer.frame(frame, self._probe.table.table_id)
+        writer.frame(frame, self._table.table_id)
         for flag in self._engine.update(frame):
             self._announce(flag)
         # Also when one has closed or become less severe: the tab shows what was written last.
@@ -497,10 +572,10 @@ class GradientMonitor:
         writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
 
     def _wants_histograms(self) -> bool:
-        assert self._probe is not None
+        assert self._table is not None
         if not self._histograms:
             return False
-        small = len(self._probe.table.variables) <= SMALL_MODEL_VARIABLES
+        small = len(self._table.variables) <= SMALL_MODEL_VARIABLES
         typical = 100
         return small or self._frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
 
@@ -527,19 +602,10 @@ class GradientMonitor:
             context[column("loss_min")] = min(finite)
             context[column("loss_max")] = max(finite)
 
-    def _weigh_others(self, values: np.ndarray) -> None:
-        """Weights of variables that were in no update: whether another optimizer trains them."""
-        names = schema.statistic_names()
-        others = np.isnan(values[:, names.index("none_step_share")])
-        if others.any() and not others.all():
-            for row in np.flatnonzero(others):
-                norm = tf.norm(tf.cast(native(self._watched[int(row)]), tf.float32))
-                values[row, names.index("weight_norm")] = float(norm)
-
     def _finish(self) -> None:
-        if self._probe is not None:
+        if self._probes is not None:
             self._collect()
-            self._probe.schedule(2**62)
+            self._probes.schedule(self._next, NEVER)
         if self._writer is not None:
             writer, self._writer = self._writer, None
             self._write_flags(writer, self._last_step)
@@ -567,105 +633,12 @@ class GradientMonitor:
         )
 
 
-class _Hook:
-    """Stands in for ``optimizer.apply``: same arguments, same effect, watched."""
-
-    method = "apply"
-
-    def __init__(self, optimizer: Any, monitor: GradientMonitor) -> None:
-        earlier = optimizer.__dict__.get("apply")
-        if isinstance(earlier, _Hook):  # a monitor from before: replaced, not stacked
-            earlier = earlier.original
-        self.original: Any = earlier or optimizer.apply
-        self.optimizer = optimizer
-        self.monitor = monitor
-
-    def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
-        grads = list(grads)
-        variables = trainable_variables
-        if variables is None:
-            variables = getattr(self.optimizer, "_trainable_variables", None)
-        if variables is not None:
-            variables = list(variables)
-            trainable_variables = variables if trainable_variables is not None else None
-        monitor = self.monitor
-        pending = None
-        if variables is not None:
-            view = monitor._guarded(_view_of, self.optimizer)
-            pending = monitor._guarded(monitor._before, grads, variables, view)
-        result = self.original(grads, trainable_variables)
-        if pending is not None:
-            monitor._guarded(monitor._after, pending)
-        return result
+def _listed(model: Any) -> list[Any]:
+    return list(model) if isinstance(model, (list, tuple)) else [model]
 
 
-def _require_keras(optimizer: Any) -> None:
-    """Raise an error that names the way out, for an optimizer that cannot be hooked."""
-    name = type(optimizer).__name__
-    if not hasattr(optimizer, "apply") or not hasattr(optimizer, "update_step"):
-        raise TypeError(
-            f"{name} is not an optimizer of Keras; for updates without one use "
-            "GradientMonitor.observe(gradients, variables)"
-        )
-    require_tensorflow()
-
-
-def require_tensorflow() -> None:
-    """Raise RuntimeError where Keras computes with something else."""
-    import keras  # here, since hand-written updates do without
-
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise RuntimeError(
-            f"tb_gradients watches TensorFlow, and Keras runs on {backend!r} here; set the "
-            'environment variable KERAS_BACKEND to "tensorflow" before Keras is imported'
-        )
-
-
-_LIMITS = ("clipnorm", "global_clipnorm", "clipvalue")
-
-
-def _view_of(optimizer: Any) -> OptimizerView:
-    """How to read an optimizer, for the probe."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    scaling = hasattr(optimizer, "dynamic_scale") or hasattr(optimizer, "initial_scale")
-    static_scale = getattr(optimizer, "loss_scale_factor", None)
-    scale = None
-    if scaling:
-
-        def scale() -> Any:
-            if optimizer.built:
-                return native(optimizer.dynamic_scale)
-            return tf.constant(float(optimizer.initial_scale))
-    elif static_scale:
-
-        def scale() -> Any:
-            return tf.constant(float(static_scale))
-
-    conditional = scaling or getattr(inner, "gradient_accumulation_steps", None)
-    limits = {name: getattr(inner, name, None) for name in _LIMITS}
-    clipping = {name: float(limit) for name, limit in limits.items() if limit is not None}
-    return OptimizerView(
-        updates=(lambda: _int64(optimizer.iterations)) if conditional else None,
-        learning_rate=tf.convert_to_tensor(native(optimizer.learning_rate)),
-        loss_scale=scale,
-        clipping=clipping,
-    )
-
-
-def _int64(value: Any) -> Any:
-    return tf.cast(native(value), tf.int64)
-
-
-def _iterations(optimizer: Any) -> int:
-    """Steps made before: those of a resumed optimizer, micro-steps where it accumulates."""
-    if optimizer is None:
-        return 0
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    counter = getattr(inner, "_iterations", None)
-    if counter is None:
-        counter = inner.iterations
-    return int(native(counter).numpy())
+def _is_built(model: Any) -> bool:
+    return all(getattr(one, "built", False) for one in _listed(model))
 
 
 def _all_finite(values: np.ndarray) -> bool:
@@ -712,7 +685,7 @@ class _Clock:
 
 
 def watch(
-    optimizer: Any,
+    optimizer: Any | Sequence[Any],
     log_dir: str | os.PathLike[str],
     *,
     model: Any = None,
@@ -735,8 +708,13 @@ def watch(
     monitor.close()
     ```
 
-    Attach before the first call of ``train_step``: its trace takes the probe in. The
-    arguments are those of ``GradientMonitor``.
+    Attach before the first call of ``train_step``: its trace takes the probe in.
+
+    Args:
+        optimizer: a Keras 3 optimizer; of a model with several (a GAN), all of them, with
+            ``model=[generator, discriminator]`` or ``variables``.
+        log_dir, model, variables, every, histograms, activations, stop_on, on_flag, rules,
+            verbose: as those of ``GradientMonitor``.
 
     Returns:
         The monitor; also a context manager.
@@ -753,5 +731,5 @@ def watch(
         rules=rules,
         verbose=verbose,
     )
-    monitor.attach(optimizer)
+    monitor.attach(*_listed(optimizer))
     return monitor

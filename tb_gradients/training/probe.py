@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.frames import VariableTable
-from tb_gradients.training import activations, histograms, statistics
+from tb_gradients.training import activations, histograms, replicas, statistics
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.handover import Handover, like
@@ -53,7 +53,8 @@ class OptimizerView:
         updates: -> int64 scalar, number of updates applied so far; None: every step applies.
         learning_rate: float scalar tensor as it was before the step, or None.
         loss_scale: -> float scalar that the gradients still carry, or None.
-        clipping: "clipnorm", "global_clipnorm" or "clipvalue" -> limit; at most one.
+        clipping: "clipnorm", "global_clipnorm" or "clipvalue" -> limit; at most one;
+            or "per_replica": what is applied does not follow from the measured norms.
     """
 
     updates: Any = None
@@ -145,6 +146,11 @@ class Probe:
         slots: frames that may be taken between two drains.
         unit_window: horizon, in steps, of the dead-unit statistic.
         with_histograms: also bin the gradients of each frame.
+
+    Attributes:
+        rows_seen: rows of the variables that came with an update, so far.
+        batch: what the next update's loss was computed from.
+        outputs: the layers' outputs, where they are watched.
     """
 
     def __init__(
@@ -164,6 +170,7 @@ class Probe:
         self.with_histograms = with_histograms
         self.batch: Batch | None = None
         self.outputs: activations.Outputs | None = None
+        self.rows_seen: set[int] = set()
         self._rows = {key: row for row, key in enumerate(keys)}
         count = len(table.variables)
         bins = schema.HISTOGRAM_BINS if with_histograms else 0
@@ -172,8 +179,7 @@ class Probe:
         with tf.init_scope():
 
             def state(value: Any, dtype: Any, name: str) -> Any:
-                value = tf.constant(value, dtype)
-                return tf.Variable(value, trainable=False, name=f"tb_gradients/{name}")
+                return replicas.make_variable(tf.constant(value, dtype), name)
 
             self.step = state(first_step, tf.int64, "step")
             self.due = state(NEVER, tf.int64, "due")
@@ -226,9 +232,10 @@ class Probe:
             if not _sparse(gradient) and not gradient.shape.is_fully_defined():
                 gradient = tf.reshape(gradient, self.table.variables[row].shape)
             pending.gradients[row] = _twin(gradient)
-            pending.variables[row] = native(variable)
+            pending.variables[row] = replicas.local(native(variable))
         if not pending.gradients and not pending.none_rows:
             return None
+        self.rows_seen.update(pending.gradients, pending.none_rows)
         pending.scale = optimizer.loss_scale() if optimizer.loss_scale else None
         if pending.scale is not None:
             pending.scale = tf.cast(pending.scale, tf.float32)
@@ -917,5 +924,7 @@ def _with_applied_norm(
         low, high = matrix[:, _STAT["gradient_min"]], matrix[:, _STAT["gradient_max"]]
         inside = tf.maximum(-low, high) <= clipping["clipvalue"]
         applied = tf.where(inside, norms, np.nan)
+    elif "per_replica" in clipping:  # each replica clips its own share, before they are summed
+        applied = tf.fill(tf.shape(norms), np.float32(np.nan))
     column = _STAT["applied_norm"]
     return tf.concat([matrix[:, :column], applied[:, None], matrix[:, column + 1 :]], axis=1)

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients.frames import RunContext, Variable, VariableTable
+from tb_gradients.training import replicas
 
 Layer = Any
 
@@ -63,7 +64,8 @@ def make_table(
 
     Args:
         variables: Keras or TensorFlow variables.
-        model: the Keras model they belong to, if there is one: gives layers and activations.
+        model: the Keras model they belong to, if there is one, or several in a list: gives
+            layers and activations.
         optimizer: a Keras optimizer, if there is one.
         run_facts: further fields of ``RunContext``, such as ``steps_per_epoch``.
     """
@@ -192,8 +194,49 @@ def _non_trainable(layer: Layer) -> list[Any]:
     ]
 
 
+def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> VariableTable:
+    """The same table, telling which of several optimizers each variable belongs to.
+
+    Args:
+        owners: row -> Keras optimizer; the run's settings become those of the first row's.
+        model: where an optimizer is an attribute of it, that is its name: "d_optimizer".
+    """
+    attributes = {id(value): name for name, value in vars(model).items()} if model else {}
+    optimizers = list({id(owners[row]): owners[row] for row in sorted(owners)}.values())
+    names = {id(o): attributes.get(id(o), "").lstrip("_") or o.name for o in optimizers}
+    variables = tuple(
+        dataclasses.replace(variable, optimizer=names[id(owners[row])] if row in owners else "")
+        for row, variable in enumerate(table.variables)
+    )
+    inners = [getattr(optimizer, "inner_optimizer", optimizer) for optimizer in optimizers]
+    listed = [f"{names[id(o)]}: {_class_name(i)}" for o, i in zip(optimizers, inners, strict=True)]
+    run = dataclasses.replace(
+        table.run,
+        **_optimizer_facts(optimizers[0]),
+        facts={**table.run.facts, "optimizers": ", ".join(listed)},
+    )
+    return dataclasses.replace(table, variables=variables, run=run)
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """The optimizers of a compiled model; those under a name of its own (a GAN's) first.
+
+    ``compile`` without ``optimizer`` makes one that such a model never uses.
+    """
+    main = getattr(model, "optimizer", None)
+    held = [value for value in vars(model).values() if is_optimizer(value) and value is not main]
+    return [*{id(o): o for o in held}.values(), *([main] if main is not None else [])]
+
+
+def is_optimizer(thing: Any) -> bool:
+    """Whether it is an optimizer of Keras 3."""
+    return hasattr(thing, "apply") and hasattr(thing, "update_step")
+
+
 def _flat_layers(model: Any) -> list[Layer]:
-    """The model and all layers inside it, however deep."""
+    """The model (or each of several) and all layers inside it, however deep."""
+    if isinstance(model, (list, tuple)):
+        return [layer for one in model for layer in _flat_layers(one)]
     flatten = getattr(model, "_flatten_layers", None)
     if flatten is not None:
         return list(flatten(include_self=True, recursive=True))
@@ -310,7 +353,7 @@ def _class_name(thing: Any) -> str:
 def _initial(tensor: Any) -> tuple[float, float]:
     """RMS of the weights, and their standard deviation relative to it (0: all are equal)."""
     try:
-        values = tf.cast(tensor, tf.float64).numpy()
+        values = tf.cast(replicas.local(tensor), tf.float64).numpy()
     except Exception:  # a symbolic or sharded variable: the rules do without
         return 0.0, 0.0
     if not values.size:
@@ -320,24 +363,30 @@ def _initial(tensor: Any) -> tuple[float, float]:
 
 
 def _run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunContext:
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    context: dict[str, Any] = {
-        "optimizer": _class_name(inner),
-        "optimizer_config": _scalars_of(inner),
-        "accumulation_steps": int(getattr(inner, "gradient_accumulation_steps", None) or 0),
-        "versions": _versions(),
-    }
+    context: dict[str, Any] = {**_optimizer_facts(optimizer), "versions": _versions()}
+    if isinstance(model, (list, tuple)):
+        model = model[0] if len(model) == 1 else None
     if model is not None:
         context["loss"] = _loss_text(getattr(model, "loss", None))
         context["precision"] = str(getattr(getattr(model, "dtype_policy", None), "name", ""))
         context["jit_compile"] = getattr(model, "jit_compile", False) is True
         context["steps_per_execution"] = int(getattr(model, "steps_per_execution", 1) or 1)
         context["facts"] = _head_facts(model)
-    strategy = tf.distribute.get_strategy()
-    context["strategy"] = type(strategy).__name__ if tf.distribute.has_strategy() else ""
+    strategy = replicas.strategy_of(optimizer)
+    name = type(strategy).__name__
+    context["strategy"] = "" if name.startswith("_Default") else name
     context["replicas"] = int(strategy.num_replicas_in_sync)
     context.update(facts)
     return RunContext(**context)
+
+
+def _optimizer_facts(optimizer: Any) -> dict[str, Any]:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return {
+        "optimizer": _class_name(inner),
+        "optimizer_config": _scalars_of(inner),
+        "accumulation_steps": int(getattr(inner, "gradient_accumulation_steps", None) or 0),
+    }
 
 
 def _scalars_of(optimizer: Any) -> dict[str, str]:

@@ -1,0 +1,154 @@
+"""Stand in for an optimizer's ``apply``: same arguments, same effect, watched.
+
+In:  a Keras optimizer, and what wants to know of each update.
+Out: gradients and variables as ``apply`` gets them, before and after the update, with the
+     sum over all replicas in place of one replica's gradients.
+Does not know about statistics, frames, schedules or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tb_gradients.training import replicas
+from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.variables import is_optimizer, native
+
+Before = Callable[["Hook", Sequence[Any], Sequence[Any]], Any]
+"""(hook, gradients, variables) -> what ``after`` is given; None: nothing to do there."""
+
+
+class Hook:
+    """Watches one optimizer instance until ``detach``.
+
+    Args:
+        optimizer: a Keras 3 optimizer.
+        before, after: called around each update, while it is traced or run; on several
+            replicas, only by the one that watches. They must not raise.
+        combine: called by every one of several replicas, to sum what else there is to sum;
+            returns those sums.
+    """
+
+    method = "apply"
+
+    def __init__(
+        self,
+        optimizer: Any,
+        before: Before,
+        after: Callable[[Any], Any],
+        combine: Callable[[], Sequence[Any]],
+    ) -> None:
+        earlier = optimizer.__dict__.get(self.method)
+        if isinstance(earlier, Hook):  # a monitor from before: replaced, not stacked
+            earlier.detach()
+        self.optimizer = optimizer
+        self._before, self._after, self._combine = before, after, combine
+        self._sum = replicas.SharedSum(optimizer)
+        self._original = getattr(optimizer, self.method)
+        # Not through __setattr__: Keras would try to track it.
+        optimizer.__dict__[self.method] = self
+
+    def detach(self) -> None:
+        """Leave the optimizer as it was; functions already traced are not changed by it."""
+        if self.optimizer.__dict__.get(self.method) is self:
+            self._sum.detach()
+            if getattr(self._original, "__self__", None) is self.optimizer:
+                del self.optimizer.__dict__[self.method]
+            else:  # somebody else's, from before us
+                self.optimizer.__dict__[self.method] = self._original
+
+    def view(self, gradients: Sequence[Any]) -> tuple[OptimizerView, Sequence[Any]]:
+        """How to read the optimizer, and the gradients as far as they still carry its scale."""
+        return view_of(self.optimizer), gradients
+
+    def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
+        grads = list(grads)
+        variables = trainable_variables
+        if variables is None:
+            variables = getattr(self.optimizer, "_trainable_variables", None)
+        if variables is not None:
+            variables = list(variables)
+            trainable_variables = variables if trainable_variables is not None else None
+        gradients, pending, sums = grads, None, []
+        if replicas.several():
+            gradients = self._sum.sum(grads)
+            sums = [*gradients, *self._combine()]
+        if variables is not None and replicas.watches():
+            pending = self._before(self, gradients, variables)
+        result = self._original(grads, trainable_variables)
+        if sums:
+            self._sum.end_step(sums)
+        if pending is not None:
+            self._after(pending)
+        return result
+
+
+def require_keras(optimizer: Any) -> None:
+    """Raise an error that names the way out, for an optimizer that cannot be hooked."""
+    if not is_optimizer(optimizer):
+        raise TypeError(
+            f"{type(optimizer).__name__} is not an optimizer of Keras; for updates without one "
+            "use GradientMonitor.observe(gradients, variables)"
+        )
+    require_tensorflow()
+
+
+def require_tensorflow() -> None:
+    """Raise RuntimeError where Keras computes with something else."""
+    import keras  # here, since hand-written updates do without
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise RuntimeError(
+            f"tb_gradients watches TensorFlow, and Keras runs on {backend!r} here; set the "
+            'environment variable KERAS_BACKEND to "tensorflow" before Keras is imported'
+        )
+
+
+def view_of(optimizer: Any) -> OptimizerView:
+    """How to read an optimizer, for the probe."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    scaling = hasattr(optimizer, "dynamic_scale") or hasattr(optimizer, "initial_scale")
+    static_scale = getattr(optimizer, "loss_scale_factor", None)
+    scale = None
+    if scaling:
+
+        def scale() -> Any:
+            if optimizer.built:
+                return native(optimizer.dynamic_scale)
+            return tf.constant(float(optimizer.initial_scale))
+    elif static_scale:
+
+        def scale() -> Any:
+            return tf.constant(float(static_scale))
+
+    conditional = scaling or getattr(inner, "gradient_accumulation_steps", None)
+    clipping = {
+        name: float(value)
+        for name in ("clipnorm", "global_clipnorm", "clipvalue")
+        if (value := getattr(inner, name, None)) is not None
+    }
+    if clipping and replicas.several():  # Keras clips each replica's gradient by itself
+        clipping = {"per_replica": 0.0}
+    return OptimizerView(
+        updates=(lambda: _int64(optimizer.iterations)) if conditional else None,
+        learning_rate=tf.convert_to_tensor(native(optimizer.learning_rate)),
+        loss_scale=scale,
+        clipping=clipping,
+    )
+
+
+def _int64(value: Any) -> Any:
+    return tf.cast(native(value), tf.int64)
+
+
+def steps_made(optimizer: Any) -> int:
+    """Steps made before: those of a resumed optimizer, micro-steps where it accumulates."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    counter = getattr(inner, "_iterations", None)
+    if counter is None:
+        counter = inner.iterations
+    return int(replicas.local(native(counter)).numpy())

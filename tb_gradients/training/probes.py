@@ -1,0 +1,162 @@
+"""One probe for each optimizer, and one frame of them all.
+
+In:  when the next frame is due, in steps of the training.
+Out: frames with the rows of every optimizer's variables.
+Does not know how a probe measures, or what its frames are for.
+
+The optimizers of a model (a GAN's) need not be applied equally often, so each probe counts
+the updates of its own optimizer. Where all are applied once per step, that is the step. Where
+one is not, its due step is foretold from how often it was applied so far, and its frame
+becomes a part of the training step's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_gradients import schema
+from tb_gradients.training.probe import NEVER, Probe
+
+Drained = tuple[int, Any, Any, Any]
+"""step, values [variables, statistics], context, histograms [variables, bins] or None."""
+
+_NORM = schema.statistic_names().index("gradient_norm")
+_GLOBAL_NORM = schema.context_names().index("global_norm")
+_LEARNING_RATE = schema.context_names().index("learning_rate")
+_OF_LAYERS = [i for i, n in enumerate(schema.statistic_names()) if n.startswith("activation_")]
+
+
+@dataclasses.dataclass
+class _Member:
+    """A probe, and the step of the training at which it was made."""
+
+    probe: Probe
+    start: int
+
+
+class Probes:
+    """The probes of one variable table, used as if they were one.
+
+    Args:
+        make: first step -> a probe of the table.
+    """
+
+    def __init__(self, make: Callable[[int], Probe]) -> None:
+        self._make = make
+        self._members: dict[Any, _Member] = {}
+        self._due, self._interval = NEVER, NEVER
+        self._sampling = True
+
+    def of(self, owner: Any, step: int) -> Probe:
+        """The probe of an optimizer (None: of hand-written updates), made when first asked for."""
+        if owner not in self._members:
+            with tf.init_scope():  # a step is being traced
+                member = _Member(self._make(step), step)
+                member.probe.schedule(self._due, self._interval)
+                member.probe.select(self._sampling)
+            self._members[owner] = member
+        return self._members[owner].probe
+
+    def owners(self) -> dict[int, Any]:
+        """Row of the table -> the optimizer whose updates it is seen in."""
+        return {
+            row: owner for owner, member in self._members.items() for row in member.probe.rows_seen
+        }
+
+    def schedule(self, now: int, due: int, interval: int = NEVER) -> None:
+        """Take the next frame at step ``due``, then at every multiple of ``interval``.
+
+        Args:
+            now: the number of the next step, as the host has counted.
+        """
+        self._due, self._interval = due, interval
+        for member in self._members.values():
+            if due >= NEVER or self._counts_steps(member, now):
+                member.probe.schedule(due, interval)
+            else:
+                self._foretell(member, now, due)
+
+    def _counts_steps(self, member: _Member, now: int) -> bool:
+        """Whether the updates of this probe's optimizer are the steps of the training."""
+        return len(self._members) == 1 or member.probe.next_step() == now
+
+    def _foretell(self, member: _Member, now: int, due: int) -> None:
+        counted = member.probe.next_step()
+        rate = (counted - member.start) / max(now - member.start, 1)
+        member.probe.schedule(counted + math.floor(max(due - now, 0) * rate))
+
+    def select(self, sampling: bool) -> None:
+        """See ``Probe.select``."""
+        self._sampling = sampling
+        for member in self._members.values():
+            member.probe.select(sampling)
+
+    def rearm(self) -> None:
+        """See ``Probe.rearm``."""
+        for member in self._members.values():
+            member.probe.rearm()
+
+    def status(self) -> tuple[bool, bool]:
+        """See ``Probe.status``."""
+        states = [member.probe.status() for member in self._members.values()]
+        return any(waits for waits, _ in states), any(wanted for _, wanted in states)
+
+    def next_step(self, counted: int) -> int:
+        """Number of the next step: the probe's, if there is one; else what the host counted."""
+        members = list(self._members.values())
+        return members[0].probe.next_step() if len(members) == 1 else counted
+
+    def drain(self, now: int) -> list[Drained]:
+        """The waiting frames, oldest first.
+
+        Args:
+            now: the number of the next step, as the host has counted.
+        """
+        members = list(self._members.values())
+        if len(members) == 1:
+            return members[0].probe.drain()
+        parts: dict[int, list[tuple[_Member, Drained]]] = {}
+        uneven = []
+        for member in members:
+            frames = member.probe.drain()
+            if self._counts_steps(member, now):
+                for frame in frames:
+                    parts.setdefault(frame[0], []).append((member, frame))
+                continue
+            uneven += [(member, frame) for frame in frames[-1:]]
+            if self._interval < NEVER:
+                self._foretell(member, now, -(-now // self._interval) * self._interval)
+        if uneven:
+            parts.setdefault(max(parts, default=now - 1), []).extend(uneven)
+        order = {id(member): i for i, member in enumerate(members)}
+        return [
+            _merged(step, sorted(found, key=lambda part: order[id(part[0])]))
+            for step, found in sorted(parts.items())
+        ]
+
+
+def _merged(step: int, parts: list[tuple[_Member, Drained]]) -> Drained:
+    """One frame of the frames of several probes at one step."""
+    _, (_, values, context, histograms) = parts[0]
+    values, context = np.array(values), np.array(context)
+    histograms = None if histograms is None else np.array(histograms)
+    for member, (_, other, other_context, other_histograms) in parts[1:]:
+        rows = sorted(member.probe.rows_seen)
+        layers = np.where(np.isnan(values), other, values)[:, _OF_LAYERS]
+        values[rows] = other[rows]
+        values[:, _OF_LAYERS] = layers
+        if histograms is not None:
+            histograms[rows] = other_histograms[rows]
+        if context[_LEARNING_RATE] != other_context[_LEARNING_RATE]:
+            context[_LEARNING_RATE] = other_context[_LEARNING_RATE] = np.nan
+        context = np.where(np.isnan(context), other_context, context)
+    norms = values[:, _NORM].astype(np.float64)
+    if len(parts) > 1 and not np.isnan(norms).all():
+        context[_GLOBAL_NORM] = np.sqrt(np.nansum(np.square(norms)))
+    return step, values, context, histograms
