@@ -239,7 +239,13 @@ CONTEXT: tuple[Column, ...] = (
         "count",
         "Like nonfinite_age, for the loss: -1 when it was finite at every step.",
     ),
-    Column("learning_rate", "1/step", "step", "log", "Of the (first) optimizer at this step."),
+    Column(
+        "learning_rate",
+        "1/step",
+        "step",
+        "log",
+        "At this step; unknown where optimizers differ in it.",
+    ),
     Column("global_norm", "loss/weight", "step", "log", "L2 norm of all gradients taken together."),
     Column("loss_scale", "ratio", "step", "log", "Of a loss-scaling optimizer; 1 without one."),
     Column(
