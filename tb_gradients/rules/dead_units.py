@@ -102,10 +102,8 @@ class DeadUnits(Rule):
         history = window.statistic("dead_unit_share")
         since = window.onset(history > self.share, ~np.isnan(history), per_step=True)
         horizon = window.latest("unit_window")
-        first = window.steps[np.argmax(~np.isnan(history).all(axis=1))]
-        if math.isfinite(horizon):
-            # Dead at the first measurement: dead since the measured steps began.
-            since = np.where(since == first, np.maximum(since - int(horizon) + 1, 0), since)
+        if math.isfinite(horizon):  # without a gradient in all of the steps that were looked at
+            since = np.maximum(since - int(horizon) + 1, window.first_step)
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
         severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL

@@ -8,8 +8,9 @@ How a flag lives:
 
 * It opens when a rule first detects variables that no flag of that rule holds yet. New
   variables of a similar onset join a flag; those of another onset open a flag of their own.
-* It is updated while any of its variables is still detected. Its severity follows the last
-  judgement: a suspicion of the first steps ends as ``info`` when the run learns after all.
+* It is updated while any of its variables is still detected. Its severity rises at once, and
+  falls to the worst of the last ``CLEAN_FRAMES`` judgements: a suspicion of the first steps
+  ends as ``info`` when the run learns after all, and one lucky batch changes nothing.
 * It closes after ``CLEAN_FRAMES`` frames in which none of its variables was detected. When
   they fall ill again, the same flag opens again: a relapse is not a new disease, and a
   flickering symptom must not fill the report.
@@ -21,6 +22,8 @@ How a flag lives:
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -59,6 +62,14 @@ class _Case:
     open: bool = True
     clean: int = 0
     frames: int = 1
+    recent: deque[Severity] = dataclasses.field(
+        default_factory=functools.partial(deque, maxlen=CLEAN_FRAMES)
+    )
+
+    def judge(self, severity: Severity) -> None:
+        """Take the newest judgement in."""
+        self.recent.append(severity)
+        self.severity = max(self.recent)
 
     @property
     def follows(self) -> tuple[str, ...]:
@@ -214,6 +225,7 @@ class Engine:
         ]
         if suspected and self._history.learning().succeeds:
             for case in suspected:
+                case.recent.clear()
                 case.severity = Severity.INFO
 
     def _apply(self, track: _Track) -> list[_Case]:
@@ -279,6 +291,7 @@ class Engine:
         case = _Case(
             track.rule, paths, since, window.step, severity, finding, reading, self._opened
         )
+        case.judge(severity)
         track.owner[rows] = len(track.cases)
         track.cases.append(case)
         return case
@@ -289,7 +302,7 @@ class Engine:
         case = track.cases[index]
         member = slice(None) if detection.whole_run else rows
         before = case.severity
-        case.severity = Severity(int(detection.severity[member].max()))
+        case.judge(Severity(int(detection.severity[member].max())))
         case.last_step = window.step
         case.open, case.clean, case.frames = True, 0, case.frames + 1
         joined = rows[track.owner[rows] == NOBODY]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from tb_gradients.frames import VariableTable
 
+FloatArray = npt.NDArray[np.float64]
 State = Literal["unseen", "early", "learning", "stuck"]
 
 TRACE_POINTS = 512
@@ -79,6 +81,7 @@ class Learning:
         guess: loss of the best constant prediction; NaN if unknown.
         majority: share of the most frequent class; NaN if unknown, or no classes.
         hopeful: the last part seems to fall, though it may be chance.
+        band: above this share of the loss of guessing it is guessing.
     """
 
     state: State
@@ -88,6 +91,7 @@ class Learning:
     guess: float = math.nan
     majority: float = math.nan
     hopeful: bool = False
+    band: float = GUESS_BAND
 
     @property
     def stuck(self) -> bool:
@@ -112,7 +116,7 @@ class Learning:
     @property
     def guessing(self) -> bool:
         """The loss is known to be no better than that of a constant prediction."""
-        return self.now >= GUESS_BAND * self.guess
+        return self.now >= self.band * self.guess
 
     @property
     def worse(self) -> bool:
@@ -222,20 +226,23 @@ class LossTrace:
         guess, majority = self._guess(table), self._majority(table)
         if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
             start = max(float(head[0]), guess)
-        rare = self._rare(
-            [point.pair for point, is_late in zip(points, late, strict=True) if is_late]
-        )
-        if rare is not None and _loss_kind(table) == "binary":
-            now, guess = rare
+        rare = None
+        if _loss_kind(table) == "binary":
+            rare = self._rare([point.pair for point in points])
+        if rare is not None:  # more or fewer of the rare class are no progress
+            here, known = rare[1], late & np.isfinite(rare).all(axis=0)
+            if known.any():
+                now, guess = (float(values[known].mean()) for values in rare)
+            loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
+            tail = loss[late]
         if total < MINIMUM_STEPS or len(loss) < 4:
             return Learning("early", total, start, now, guess, majority)
         middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         trend, dropped = _trend(loss[share > MIDDLE[1]])
         still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
-        if (
-            now >= (SUCCESS if rare is not None else GUESS_BAND) * guess
-        ):  # never so when the level of guessing is not known
+        band = GUESS_BAND if rare is None else SUCCESS
+        if now >= band * guess:  # never so when the level of guessing is not known
             # Close above it, a loss that falls is on its way to guessing; and one that comes
             # down to where it was has not learnt.
             learns = still_falls and now > (2 - GUESS_BAND) * guess and now < WORSE * start
@@ -245,7 +252,7 @@ class LossTrace:
             learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
         state: State = "learning" if learns else "stuck"
         hopeful = not trend >= -HOPE_DEVIATIONS  # of too few points, too
-        return Learning(state, total, start, now, guess, majority, hopeful)
+        return Learning(state, total, start, now, guess, majority, hopeful, band)
 
     def _mean_targets(self) -> tuple[float, float, float]:
         """Mean, standard deviation and majority share of the targets so far."""
@@ -253,14 +260,15 @@ class LossTrace:
         mean, std, majority = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return float(mean), float(std), float(majority)
 
-    def _rare(self, pairs: list[tuple[float, float] | None]) -> tuple[float, float] | None:
-        """Where one class is rare: the mean loss now, and that of guessing on the same batches."""
-        known = np.array([pair for pair in pairs if pair is not None])
+    def _rare(self, pairs: Sequence[tuple[float, float] | None]) -> FloatArray | None:
+        """Where one class is rare: the loss of each point, and of guessing on the same batches."""
         mean = self._mean_targets()[0]
-        if not len(known) or not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
+        if not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
             return None
-        now, here = known.mean(axis=0)
-        return float(now), float(-here * math.log(mean) - (1 - here) * math.log(1 - mean))
+        loss, here = np.array([pair or (math.nan, math.nan) for pair in pairs]).T
+        if not np.isfinite(here).any():
+            return None
+        return np.array([loss, -here * math.log(mean) - (1 - here) * math.log(1 - mean)])
 
     def _majority(self, table: VariableTable) -> float:
         mean, _, majority = self._mean_targets()

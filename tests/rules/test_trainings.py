@@ -46,6 +46,11 @@ TOKENS = np.minimum(RANDOM.zipf(1.4, size=(512, 12)), 199).astype("int32")
 COMMON = (TOKENS[:, :1] > 2).astype("float32")
 SERIES = RANDOM.standard_normal((256, 12, 4)).astype("float32")
 SUMS = SERIES[:, :, 0].sum(1, keepdims=True)
+ONE_HOT = np.eye(4, dtype="float32")[CLASSES]
+SPARSE = np.where(RANDOM.random((512, 1)) < 0.02, 0, LINEAR).astype("float32")
+CROWD = RANDOM.standard_normal((4096, 8)).astype("float32")
+RARE = (np.arange(4096) < 82).astype("float32")[:, np.newaxis]
+CROWD += 0.25 * RARE  # overlaps with the others: guessing "no" is hard to beat
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
 
 BLOBS = np.repeat(np.arange(4, dtype="int32"), 128)
@@ -111,6 +116,21 @@ class Forgetful(keras.Model):
 class LogOfZero(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return -y_true * tf.math.log(tf.nn.relu(y_pred))
+
+
+class ExpOfLogits(keras.losses.Loss):
+    """Cross-entropy by its formula, which overflows."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        powers = tf.exp(500.0 * y_pred)
+        return -tf.math.log(tf.reduce_sum(y_true * powers, -1) / tf.reduce_sum(powers, -1))
+
+
+class ZeroByZero(keras.losses.Loss):
+    """Distance over size of the target, which may be zero."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return tf.abs(y_true * (y_pred - y_true)) / tf.abs(y_true)
 
 
 class LogOfPositive(keras.losses.Loss):
@@ -290,6 +310,47 @@ CASES = {
 }
 
 CASES |= {
+    "exponentials that overflow": Case(
+        classifier(lambda: mlp("relu", 2, 32, 4), y=ONE_HOT, loss=ExpOfLogits(), **SHORT),
+        "nonfinite_gradient",
+        "numeric_overflow",
+        classifier(
+            lambda: mlp("relu", 2, 32, 4),
+            y=ONE_HOT,
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+            **SHORT,
+        ),
+    ),
+    "zero by zero": Case(
+        regression(relu, y=SPARSE, loss=ZeroByZero(), **SHORT),
+        "nonfinite_gradient",
+        "numeric_overflow",
+        regression(relu, y=SPARSE, loss="mae", **SHORT),
+    ),
+    "ReLUs dead by a large step": Case(
+        classifier(softmax, optimizer=lambda: optimizers.SGD(30.0), **SHORT),
+        "dead_units|update_too_large|zero_gradient",
+        "dying_relu|learning_rate_too_large",
+        classifier(softmax, optimizer=lambda: optimizers.SGD(0.05), **SHORT),
+    ),
+    "one class in fifty": Case(
+        binary(
+            lambda: mlp("relu", 2, 16, 1, "sigmoid"),
+            x=CROWD,
+            y=RARE,
+            optimizer=lambda: optimizers.SGD(0.3),
+            steps=200,
+        ),
+        "not_learning",
+        "class_imbalance",
+        binary(
+            lambda: mlp("relu", 2, 16, 1, "sigmoid"),
+            x=np.concatenate([CROWD, np.repeat(CROWD[RARE[:, 0] > 0], 40, 0)]),
+            y=np.concatenate([RARE, np.repeat(RARE[RARE[:, 0] > 0], 40, 0)]),
+            optimizer=lambda: optimizers.Adam(0.01),
+            steps=200,
+        ),
+    ),
     "pixels of 0..255 into tanh": Case(
         classifier(
             lambda: mlp("tanh", 2, 32, 4, "softmax"),
@@ -525,16 +586,16 @@ CADENCES = (1, 10)
 """Frames at every step, and at every tenth: the verdict must be the same."""
 
 
-def judged(program: Program, cadence: int) -> tuple[Flag, ...]:
-    verdict = judge([_trained(program)[cadence]])
+def judged(program: Program, cadence: int = 1, seed: int = 0) -> tuple[Flag, ...]:
+    verdict = judge([trained(program, seed)[cadence]])
     assert verdict.errors == ()
     return verdict.flags
 
 
 @functools.lru_cache(maxsize=2)
-def _trained(program: Program) -> dict[int, Recording]:
+def trained(program: Program, seed: int = 0) -> dict[int, Recording]:
     keras.backend.clear_session()
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     return program()
 
 
@@ -544,23 +605,24 @@ def alarms(flags: tuple[Flag, ...]) -> list[str]:
 
 @pytest.mark.parametrize("cadence", CADENCES)
 @pytest.mark.parametrize("name", CASES)
-def test_the_sick_program_gets_its_rule_and_its_cause(name: str, cadence: int) -> None:
+def test_the_sick_program_gets_its_rule_and_its_cause(name: str, seed: int, cadence: int) -> None:
     case = CASES[name]
 
-    flags = judged(case.sick, cadence)
+    flags = judged(case.sick, cadence, seed)
 
     flag = next(flag for flag in flags if flag.rule in case.rule.split("|"))
     assert flag.severity >= Severity.WARNING
     assert flag.causes[0].id in case.cause.split("|")
     assert flag.fixes
-    assert flag.first_step <= (60 if "early" in name else 31)
+    steps = int(trained(case.sick, seed)[1].steps[-1]) + 1
+    assert flag.first_step <= (60 if "early" in name else 0.2 * steps)
     assert not case.variable or any(path.endswith(case.variable) for path in flag.variables)
 
 
 @pytest.mark.parametrize("cadence", CADENCES)
 @pytest.mark.parametrize("name", CASES)
-def test_the_repaired_program_is_silent(name: str, cadence: int) -> None:
-    assert alarms(judged(CASES[name].repaired, cadence)) == []
+def test_the_repaired_program_is_silent(name: str, seed: int, cadence: int) -> None:
+    assert alarms(judged(CASES[name].repaired, cadence, seed)) == []
 
 
 @pytest.mark.parametrize("cadence", CADENCES)
