@@ -7,7 +7,7 @@ import { h } from './dom';
 import type { Host } from './host';
 import { applyTheme } from './scale/colour';
 import { createActions, type Actions } from './store/actions';
-import { linkOf, preferencesOf, startOf } from './store/link';
+import { linkOf, preferencesOf, rememberedModules, sessionOf, startOf } from './store/link';
 import { createLoader } from './store/loader';
 import { shownSides } from './store/selectors';
 import { initialState, type State } from './store/state';
@@ -22,6 +22,7 @@ import { createHeader } from './views/header';
 import { createHeatmap } from './views/heatmap';
 import { createInspector } from './views/inspector';
 import { applyLayout } from './views/layout';
+import { createOptions } from './views/options';
 import { createProfile } from './views/profile';
 import { createRuleCard } from './views/rulecard';
 import { createRuns } from './views/runs';
@@ -36,6 +37,7 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
     refresh();
   });
   store.set(startOf(host.readLink(), host.readPreferences()));
+  store.set({ remembered: rememberedModules(host.readSession()) });
   document.head.append(h('style', {}, style));
   document.title = 'Gradient Health';
   root.lang = 'en';
@@ -68,7 +70,8 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   const middle = h('div', { class: 'pane pane-middle' });
   const right = h('div', { class: 'pane pane-right' });
   const exportMenu = createExportMenu(page, client);
-  const header = createHeader(page, actions, exportMenu.element);
+  const options = createOptions(actions);
+  const header = createHeader(page, actions, ...options.elements, exportMenu.element);
   page.append(h('main', { class: 'panes' }, left, middle, right));
   const empty = createEmpty(body, actions);
   body.append(page);
@@ -86,6 +89,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   const views = [
     header,
     exportMenu,
+    options,
     runs,
     flags,
     runState,
@@ -118,6 +122,12 @@ function linkBothWays(store: Store<State>, host: Host, actions: Actions): void {
     if (kept === JSON.stringify(preferences)) return;
     kept = JSON.stringify(preferences);
     host.writePreferences(preferences);
+  });
+  let closed: ReadonlySet<string> | null = null;
+  store.subscribe((state) => {
+    if (state.run === null || state.collapsed === closed) return;
+    closed = state.collapsed;
+    host.writeSession(sessionOf(state));
   });
   store.subscribe((state) => {
     const link = linkOf(state);

@@ -42,13 +42,16 @@ export function fill(element: Element, ...children: readonly Child[]): void {
   append(element, children);
 }
 
+const same = (a: readonly unknown[], b: readonly unknown[]): boolean =>
+  a.length === b.length && a.every((value, i) => Object.is(value, b[i]));
+
 /** Wrap a drawing function so that it runs only when one of its arguments is another one. */
 export function onChange<T extends readonly unknown[]>(
   draw: (...args: T) => void,
 ): (...args: T) => void {
   let last: T | null = null;
   return (...args) => {
-    if (last?.every((value, i) => Object.is(value, args[i]))) return;
+    if (last && same(last, args)) return;
     last = args;
     draw(...args);
   };
@@ -60,7 +63,7 @@ export function remember<T extends readonly unknown[], R>(
 ): (...args: T) => R {
   let last: { readonly args: T; readonly result: R } | null = null;
   return (...args) => {
-    if (!last?.args.every((value, i) => Object.is(value, args[i]))) {
+    if (!last || !same(last.args, args)) {
       last = { args, result: compute(...args) };
     }
     return last.result;

@@ -28,11 +28,14 @@ export interface Host {
   /** Kept by the browser from one visit to the next; empty where it keeps nothing. */
   readPreferences(): Link;
   writePreferences(preferences: Link): void;
+  /** Kept until the window is closed. */
+  readSession(): Link;
+  writeSession(session: Link): void;
 }
 
 const PREFIX = 'p.gradient_health.';
-/** localStorage is shared with TensorBoard and its other plugins. */
-const PREFERENCES = 'gradient_health.preferences';
+/** Storage is shared with TensorBoard and its other plugins. */
+const STORED = 'gradient_health.preferences';
 
 interface Message {
   readonly type: string;
@@ -78,6 +81,22 @@ export function parsePreferences(stored: string | null): Link {
       (entry): entry is [string, string] => typeof entry[1] === 'string',
     ),
   );
+}
+
+function readStorage(storage: 'localStorage' | 'sessionStorage'): Link {
+  try {
+    return parsePreferences(window[storage].getItem(STORED));
+  } catch {
+    return {}; // storage is closed to us, in some notebooks for one
+  }
+}
+
+function writeStorage(storage: 'localStorage' | 'sessionStorage', kept: Link): void {
+  try {
+    window[storage].setItem(STORED, JSON.stringify(kept));
+  } catch {
+    // Not kept, then.
+  }
 }
 
 function decoded(part: string): string {
@@ -193,19 +212,13 @@ export function createHost(): Host {
         listener(parseLink((parent ?? window).location.hash));
       });
     },
-    readPreferences() {
-      try {
-        return parsePreferences(window.localStorage.getItem(PREFERENCES));
-      } catch {
-        return {}; // storage is closed to us, in some notebooks for one
-      }
-    },
+    readPreferences: () => readStorage('localStorage'),
     writePreferences(preferences) {
-      try {
-        window.localStorage.setItem(PREFERENCES, JSON.stringify(preferences));
-      } catch {
-        // Not kept, then.
-      }
+      writeStorage('localStorage', preferences);
+    },
+    readSession: () => readStorage('sessionStorage'),
+    writeSession(session) {
+      writeStorage('sessionStorage', session);
     },
   };
 }

@@ -8,7 +8,14 @@ import { contrast, lineColours, PALETTES } from '../src/scale/colour';
 import { buildRows, worstOf } from '../src/scale/rows';
 import { createActions } from '../src/store/actions';
 import { createLoader } from '../src/store/loader';
-import { linkOf, preferencesOf, selectionOf, startOf } from '../src/store/link';
+import {
+  linkOf,
+  preferencesOf,
+  rememberedModules,
+  selectionOf,
+  sessionOf,
+  startOf,
+} from '../src/store/link';
 import {
   columnsIn,
   filterFlags,
@@ -32,7 +39,7 @@ import {
   type State,
 } from '../src/store/state';
 import { createStore } from '../src/store/store';
-import { copyable, splitCode } from '../src/views/code';
+import { codeOf, splitCode } from '../src/views/code';
 
 const json = (address: string): unknown => JSON.parse(String(answer(address).body));
 const run = (name: string) => decodeRun(json(`run?run=${name}`));
@@ -301,6 +308,9 @@ describe('the address', () => {
       hide: 'info,warning',
       rule: 'dead_units',
       flags: 'kernel$',
+      histograms: 'ridges',
+      runs: 'a|b',
+      about: 'dead_units',
     };
     expect(linkOf(selectionOf(link))).toEqual(link);
   });
@@ -317,6 +327,25 @@ describe('the address', () => {
     expect(startOf({ run: 'a' }, habits)).toMatchObject({ spacing: 'steps', runOrder: 'name' });
     expect(parsePreferences('{"axis": "log", "order": 3}')).toEqual({ axis: 'log' });
     expect(parsePreferences(null)).toEqual({});
+  });
+
+  it('leaves the open modules to the window', async () => {
+    const { store, actions } = start({ run: 'deep_sigmoid' });
+    await vi.waitFor(() => {
+      expect(store.get().run).not.toBeNull();
+    });
+    actions.toggleModule('dense_2');
+    const session = sessionOf(store.get());
+    expect(rememberedModules(session)).toEqual({
+      run: 'deep_sigmoid',
+      collapsed: new Set(['dense_2']),
+    });
+    expect(rememberedModules({})).toBeNull();
+    const again = start({ run: 'deep_sigmoid' });
+    again.store.set({ remembered: rememberedModules(session) });
+    await vi.waitFor(() => {
+      expect(again.store.get().collapsed).toEqual(new Set(['dense_2']));
+    });
   });
 
   it('may hold nonsense, which is as if it were not there', () => {
@@ -496,8 +525,17 @@ describe('small things', () => {
       { kind: 'text', text: ' or\n' },
       { kind: 'code', text: 'a\nb' },
     ]);
-    expect(copyable('Try `x=1`.')).toBe('x=1');
-    expect(copyable('Sleep on it.')).toBe('Sleep on it.');
+    expect(codeOf('Try `x=1`.')).toBe('x=1');
+    expect(codeOf('Sleep on it (He et al. 2015).')).toBeNull();
+    // As rules write it, for the terminal too.
+    expect(codeOf('Use activation="relu" and kernel_initializer="he_normal".')).toBe(
+      'activation="relu", kernel_initializer="he_normal"',
+    );
+    expect(codeOf('Lower it: Adam(learning_rate=0.0001).')).toBe('Adam(learning_rate=0.0001)');
+    expect(codeOf('x = np.nan_to_num(x), or ~np.isfinite(x).all(axis=-1).')).toBe(
+      'x = np.nan_to_num(x)\n~np.isfinite(x).all(axis=-1)',
+    );
+    expect(codeOf('Set layer.trainable = False.')).toBe('layer.trainable = False');
     expect(splitCode('an odd ` stays')).toEqual([{ kind: 'text', text: 'an odd ` stays' }]);
   });
 

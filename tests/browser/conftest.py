@@ -30,6 +30,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 KNOWN_MESSAGES = ("Multiple instances of Three.js being imported",)
 """TensorBoard's own; everything else on the console fails a test."""
 
+AXE = pathlib.Path(__file__).parents[2] / "frontend/node_modules/axe-core/axe.min.js"
+
 PATIENCE = 60_000
 """Milliseconds to wait for anything: a busy machine is slow, a broken tab waits forever."""
 
@@ -199,6 +201,18 @@ class Tab:
         known = any(text in message.text for text in KNOWN_MESSAGES)
         if message.type in ("error", "warning") and not known:
             self.complaints.append(f"{message.type}: {message.text}")
+
+
+def violations(tab: Any) -> list[str]:
+    """What axe-core objects to in our frame, a line each."""
+    if not AXE.exists():
+        pytest.skip("no axe-core: run `npm ci` in frontend/")
+    tab.run(f"() => {{ {AXE.read_text()} }}")
+    found: list[str] = tab.run(
+        """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+             .map(({help, nodes}) => help + ': ' + nodes.map(({html}) => html).join(' | '))"""
+    )
+    return found
 
 
 @pytest.fixture(scope="session")

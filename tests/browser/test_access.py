@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
 
 import pytest
+from conftest import violations
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.browser
 
-AXE = pathlib.Path(__file__).parents[2] / "frontend/node_modules/axe-core/axe.min.js"
 KERNEL = "encoder/block_1/conv/kernel"
 THEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-
-
-def violations(tab: Any) -> list[str]:
-    """What axe-core objects to in our frame, a line each."""
-    if not AXE.exists():
-        pytest.skip("no axe-core: run `npm ci` in frontend/")
-    tab.run(f"() => {{ {AXE.read_text()} }}")
-    found: list[str] = tab.run(
-        """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
-             .map(({help, nodes}) => help + ': ' + nodes.map(({html}) => html).join(' | '))"""
-    )
-    return found
 
 
 @THEMES
@@ -64,6 +51,18 @@ def test_a_healthy_run_is_accessible_and_says_what_was_looked_for(tab: Any) -> N
     assert violations(tab) == []
     tab.find(".asked button", has_text="Dead units").click()
     expect(tab.find("dialog.rule-card")).to_contain_text("Why it matters")
+
+
+def test_a_tab_that_waits_for_its_data_is_accessible_and_says_so(tab: Any) -> None:
+    held: list[Any] = []
+    tab.page.route("**/gradient_health/run?**", lambda route: held.append(route))
+    tab.open(run="sick")
+    expect(tab.find(".run-state .reading")).to_have_text("Reading sick …")
+    expect(tab.find(".progress")).to_be_visible()
+    assert violations(tab) == []
+    for route in held:
+        route.continue_()
+    expect(tab.find(".verdict")).to_contain_text("2 critical")
 
 
 def test_every_control_has_a_visible_focus(tab: Any) -> None:

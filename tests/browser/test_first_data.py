@@ -8,7 +8,7 @@ from typing import Any
 import made_up_runs
 import pytest
 import recordings
-from conftest import Server, tensorboard
+from conftest import Server, tensorboard, violations
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.browser
@@ -25,6 +25,7 @@ def test_an_empty_folder_says_what_to_add_and_fills_by_itself(tab: Any, server: 
     tab.open()
     expect(tab.find(".empty h1")).to_have_text("No gradient data yet")
     expect(tab.find(".empty pre").first).to_contain_text("tbg.GradientHealth(")
+    assert violations(tab) == []
 
     made_up_runs.write_healthy(server.logdir / "first", last=200)
 
@@ -67,12 +68,40 @@ def test_the_last_step_is_followed_while_the_run_grows(tab: Any, server: Any) ->
     expect(tab.find(".exact-step").first).to_have_value("400")
 
 
+def test_a_run_that_nobody_has_judged_shows_its_numbers_before_its_verdict(
+    tab: Any, server: Any
+) -> None:
+    table = made_up_runs.network()
+    frames = made_up_runs.sick_frames(table, made_up_runs.schedule(300))
+    recordings.write_run(server.logdir / "crashed", table, frames)
+    server.wait_for_runs("crashed", frames=len(frames))
+    held: list[Any] = []
+    tab.page.route("**/gradient_health/verdict?**", lambda route: held.append(route))
+    tab.page.route("**/gradient_health/run?**", lambda route: route.fulfill(json=unjudged(route)))
+    tab.open(run="crashed")
+    expect(tab.find(".verdict")).to_have_text("Judging 121 frames …")
+    expect(tab.find(".judging")).to_be_visible()
+    expect(tab.find("canvas.cells:visible")).to_be_visible()
+    assert violations(tab) == []
+    tab.wait_until(lambda: held != [])
+    held[0].continue_()
+    expect(tab.find(".flag").first).to_be_visible()
+    expect(tab.find(".judging")).to_have_count(0)
+
+
+def unjudged(route: Any) -> Any:
+    """The run as a slow machine would answer it: a fast one has judged it by then."""
+    return {**route.fetch().json(), "judged": None, "flags": []}
+
+
 def test_a_run_without_frames_says_what_is_missing(tab: Any, server: Any) -> None:
     recordings.write_run(server.logdir / "attached", made_up_runs.network(), [])
     server.wait_for_runs("attached", frames=0)
     tab.open(run="attached")
     expect(tab.find(".run-state h2")).to_have_text("attached has no frames yet")
     expect(tab.find(".run-state")).to_contain_text("monitor.step()")
+    expect(tab.find("[data-run='attached'] .badge")).to_have_text("no frames yet")
+    assert violations(tab) == []
     expect(tab.find(".verdict")).to_contain_text("nothing could be judged")
     expect(tab.find(".healthy-note")).to_have_count(0)
 
@@ -85,6 +114,8 @@ def test_a_run_of_a_newer_format_says_how_to_read_it(tab: Any, server: Any) -> N
     expect(tab.find(".run-state h2")).to_have_text("future could not be read")
     expect(tab.find(".run-state")).to_contain_text("pip install -U tb-gradients")
     expect(tab.find(".run-state button")).to_have_text("Try again")
+    expect(tab.find("[data-run='future'] .badge")).to_have_text("cannot be read")
+    assert violations(tab) == []
     # The browser itself reports the answer's status.
     assert all("404" in complaint for complaint in tab.complaints)
     tab.complaints.clear()

@@ -1,4 +1,4 @@
-"""5,000 variables, and the other one of TensorBoard's two loaders."""
+"""5,000 variables, four runs at once, and the other one of TensorBoard's two loaders."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     logdir = tmp_path_factory.mktemp("logs")
     made_up_runs.write_large(logdir / "large")
     made_up_runs.write_sick(logdir / "sick")
+    for name in ("healthy", "fixed", "again"):
+        made_up_runs.write_healthy(logdir / name, last=300)
     with tensorboard(logdir, "--load_fast=false") as running:
         running.wait_for_runs("large", frames=40)
         running.wait_for_runs("sick", frames=271)
+        running.wait_for_runs("healthy", "fixed", "again", frames=121)
         yield running
 
 
@@ -53,3 +56,21 @@ def test_one_of_5000_variables_is_found_by_its_flag_and_by_a_pattern(tab: Any) -
     expect(tab.find(".inspector h2")).to_have_text("tower/block_249/dense_2498/kernel")
     tab.find(".row-filter").fill("dense_77/k")
     expect(tab.find(".label-module .label-text")).to_have_text("tower/block_7")
+
+
+def test_four_runs_stand_side_by_side_with_the_same_rows(tab: Any) -> None:
+    tab.open(run="sick", compare="healthy,fixed,again", variable="head/dense/kernel")
+    expect(tab.find(".pane-heads .run-name")).to_have_text(["sick", "healthy", "fixed", "again"])
+    expect(tab.find("canvas.cells:visible")).to_have_count(4)
+    expect(tab.find(".difference")).to_contain_text("6 findings not in fixed.")
+    expect(tab.find(".flag").first.locator(".flag-elsewhere > span")).to_have_text(
+        ["Not in healthy", "Not in fixed", "Not in again"]
+    )
+    lines = tab.find(".panel[data-title='Loss'] dt")
+    expect(lines).to_have_text(["sick", "healthy", "fixed", "again"])
+    expect(tab.find(".bars-figure figcaption")).to_contain_text("outline: again at step")
+    tab.find("[data-run='healthy'] .run-compare").click()
+    expect(tab.find("canvas.cells:visible")).to_have_count(3)
+    tab.wait_until(lambda: tab.link()["compare"] == "fixed,again")
+    tab.find("[aria-label='Colours'] button", has_text="Difference").click()
+    expect(tab.find("canvas.cells:visible")).to_have_count(2)

@@ -209,6 +209,8 @@ def test_modules_close_and_open(tab: Any) -> None:
     module = tab.find(".label-module", has_text="encoder/block_1")
     expect(module).to_have_attribute("aria-expanded", "false")
     expect(tab.find(f".label[title='{KERNEL}']")).to_have_count(0)
+    tab.page.reload()
+    expect(module).to_have_attribute("aria-expanded", "false")
     tab.find(".flag-head", has_text=KERNEL).click()
     expect(tab.find(f".label[title='{KERNEL}']")).to_be_visible()
 
@@ -257,11 +259,15 @@ def test_switching_the_theme_is_followed_at_once(tab: Any) -> None:
 def test_a_hidden_tab_comes_back_drawn(tab: Any) -> None:
     tab.open(run="sick")
     tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
+    tab.find(".flag-head", has_text="Dead units").click()
+    tab.run("document.querySelector('.scroller').scrollTop = 77")
     tab.page.evaluate("location.hash = '#timeseries'")
     expect(tab.page.locator("metrics-dashboard")).to_be_visible()
     tab.page.locator("app-header-reload button").click()
     tab.page.go_back()
     expect(tab.find(".verdict")).to_contain_text("2 critical")
+    expect(tab.find(".flag[data-open] .flag-rule")).to_have_text("Dead units")
+    assert tab.run("document.querySelector('.scroller').scrollTop") == 77
     tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
 
 

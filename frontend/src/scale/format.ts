@@ -94,3 +94,8 @@ export function formatInterval(first: number, last: number, open: boolean): stri
     ? `at step ${formatCount(first)}`
     : `steps ${formatCount(first)} to ${formatCount(last)}`;
 }
+
+/** With a capital first letter, unless it begins with a name of the code. */
+export function sentence(text: string): string {
+  return /^[a-z]+(?=[\s,;:'’-])/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+}

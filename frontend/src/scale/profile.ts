@@ -18,6 +18,9 @@ export interface Profile {
   readonly marked: Uint8Array;
 }
 
+/** With more variables a pixel has several: their middle half is not seen, and not sought. */
+const MOST_QUARTILES = 1500;
+
 /** Of the frames [from, to) and, among them or not, the chosen one. */
 export function profileOf(grid: Grid, frame: number, from: number, to: number): Profile {
   const { rows, edges } = grid;
@@ -49,9 +52,10 @@ export function profileOf(grid: Grid, frame: number, from: number, to: number): 
       profile.marked[row] = (grid.marks?.[at * rows + row] ?? 0) > 0 ? 1 : 0;
     }
     if (count === 0) continue;
-    const sorted = seen.subarray(0, count).sort();
     profile.low[row] = least;
     profile.high[row] = most;
+    if (rows > MOST_QUARTILES) continue;
+    const sorted = seen.subarray(0, count).sort();
     profile.lowerQuartile[row] = sorted[Math.floor((count - 1) / 4)] ?? Number.NaN;
     profile.upperQuartile[row] = sorted[Math.ceil((3 * (count - 1)) / 4)] ?? Number.NaN;
   }

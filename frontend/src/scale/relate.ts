@@ -51,10 +51,11 @@ export function relateGrid(grid: Grid, references: Float32Array, relation: Relat
   const { rows } = grid;
   const relate = (values: Float32Array): Float32Array => {
     const found = new Float32Array(values.length);
-    for (let row = 0; row < rows; row++) {
-      const reference = references[row] ?? Number.NaN;
-      for (let i = row; i < values.length; i += rows) {
-        found[i] = against(values[i] ?? Number.NaN, reference, relation);
+    // In the order of the memory: from row to row it would be twice as slow.
+    for (let start = 0; start < values.length; start += rows) {
+      for (let row = 0; row < rows; row++) {
+        const value = values[start + row] ?? Number.NaN;
+        found[start + row] = against(value, references[row] ?? Number.NaN, relation);
       }
     }
     return found;

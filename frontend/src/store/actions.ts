@@ -12,6 +12,7 @@ import {
   MOST_SIDES,
   type Encoding,
   type FlagFilter,
+  type HistogramForm,
   type MainView,
   type RunOrder,
   type State,
@@ -46,6 +47,7 @@ export interface Actions {
   readonly setEncoding: (encoding: Encoding) => void;
   readonly setSpacing: (spacing: Spacing) => void;
   readonly setValueScale: (scale: ValueScale) => void;
+  readonly setHistogramForm: (form: HistogramForm) => void;
   readonly setRowFilter: (text: string) => void;
   readonly toggleModule: (key: string) => void;
   readonly setAllModules: (open: boolean) => void;
@@ -156,6 +158,9 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     },
     setValueScale(valueScale) {
       set({ valueScale });
+    },
+    setHistogramForm(histogramForm) {
+      set({ histogramForm });
     },
     setRowFilter(rowFilter) {
       set({ rowFilter });

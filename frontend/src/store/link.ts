@@ -10,6 +10,7 @@ import {
   DEFAULT_VIEW,
   RUN_ORDERS,
   type FlagFilter,
+  type RememberedModules,
   type State,
   type StepRange,
 } from './state';
@@ -28,8 +29,11 @@ type Linked = Pick<
   | 'encoding'
   | 'spacing'
   | 'valueScale'
+  | 'histogramForm'
   | 'rowFilter'
   | 'flagFilter'
+  | 'runFilter'
+  | 'openRule'
 >;
 
 /** Every key, with an empty text where there is nothing to keep. */
@@ -49,10 +53,13 @@ export function linkOf(state: Linked): Link {
     encoding: unless(DEFAULT_VIEW.encoding, state.encoding),
     axis: unless(DEFAULT_VIEW.spacing, state.spacing),
     values: unless(DEFAULT_VIEW.valueScale, state.valueScale),
+    histograms: unless(DEFAULT_VIEW.histogramForm, state.histogramForm),
     rows: state.rowFilter,
     hide: [...state.flagFilter.hidden].sort().join(','),
     rule: state.flagFilter.rule,
     flags: state.flagFilter.variable,
+    runs: state.runFilter,
+    about: state.openRule ?? '',
   };
 }
 
@@ -72,8 +79,11 @@ export function selectionOf(address: Link): Linked {
     encoding: oneOf(['absolute', 'relative', 'difference'], link.encoding),
     spacing: oneOf(['steps', 'frames', 'log'], link.axis),
     valueScale: oneOf(['own', 'linear'], link.values),
+    histogramForm: oneOf(['map', 'ridges'], link.histograms),
     rowFilter: link.rows ?? '',
     flagFilter: flagFilter(link),
+    runFilter: link.runs ?? '',
+    openRule: link.about ?? null,
   };
 }
 
@@ -103,6 +113,22 @@ export function startOf(address: Link, preferences: Link): Partial<State> {
 /** Names may hold the comma that stands between them. */
 const escaped = (name: string): string => name.replaceAll('%', '%25').replaceAll(',', '%2C');
 const unescaped = (name: string): string => name.replaceAll('%2C', ',').replaceAll('%25', '%');
+
+/** What a window remembers until it is closed, and a colleague need not know. */
+export function sessionOf({ run, collapsed }: State): Link {
+  return run ? { run: run.run, modules: JSON.stringify([...collapsed]) } : {};
+}
+
+export function rememberedModules({ run, modules }: Link): RememberedModules | null {
+  try {
+    const closed: unknown = JSON.parse(modules ?? '');
+    return run !== undefined && Array.isArray(closed)
+      ? { run, collapsed: new Set(closed.map(String)) }
+      : null;
+  } catch {
+    return null;
+  }
+}
 
 function step(text: string | undefined): number | null {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : null;

@@ -247,9 +247,7 @@ export function createLoader(
       const last = side.of(state).run;
       if (last?.run !== name) {
         const patch = side.patch(state, { run: read });
-        return side === SELECTED
-          ? { ...patch, collapsed: quietModules(read, state.selectedVariable) }
-          : patch;
+        return side === SELECTED ? { ...patch, collapsed: closedModules(state, read) } : patch;
       }
       if (last.revision !== '' && last.revision === read.revision)
         return read.judged === null ? {} : withVerdict(side, state, read.revision, read);
@@ -279,6 +277,10 @@ export function createLoader(
   ensure(store.get());
   return { refresh };
 }
+
+/** As they were left, or as they are at first. */
+const closedModules = ({ remembered, selectedVariable }: State, run: Run): ReadonlySet<string> =>
+  remembered?.run === run.run ? remembered.collapsed : quietModules(run, selectedVariable);
 
 /** What to ask for of a run that is too large for all of its numbers; null: all of them. */
 function cutOf({ steps, variables }: Run, range: StepRange | null): Cut | null {

@@ -12,13 +12,14 @@ import {
 } from '../api/types';
 import { frameAtStep } from '../scale/axis';
 import { lineColours } from '../scale/colour';
-import { formatCount, plural, title } from '../scale/format';
+import { formatCount, formatNumber, plural, title } from '../scale/format';
 import { readHistograms, type Histogram } from '../scale/histogram';
 import { matcher } from '../scale/pattern';
 import { buildRows } from '../scale/rows';
 import {
   DEFAULT_VIEW,
   NO_DATA,
+  type ContextData,
   type FlagFilter,
   type MatrixData,
   type RunData,
@@ -179,8 +180,8 @@ export function isDefaultView(state: State): boolean {
   );
 }
 
-/** The overall verdict of a run, in one line. */
-export function verdictSentence(run: Run): string {
+/** The overall verdict of a run, in one line; beside others there is room for a short one only. */
+export function verdictSentence(run: Run, short = false): string {
   if (run.steps.length === 0) return 'No frames yet: nothing could be judged';
   if (run.judged === null) return `Judging ${plural(run.steps.length, 'frame')} …`;
   const first = run.steps[0] ?? 0;
@@ -190,14 +191,42 @@ export function verdictSentence(run: Run): string {
     severity,
     count: run.flags.filter((flag) => flag.severity === severity).length,
   })).filter(({ count }) => count > 0);
-  if (found.length === 0) return `Healthy: ${seen}, nothing found`;
-  return `${found.map(({ severity, count }) => plural(count, severity)).join(', ')} in ${seen}`;
+  if (found.length === 0) return short ? 'Healthy' : `Healthy: ${seen}, nothing found`;
+  const counts = found.map(({ severity, count }) => plural(count, severity)).join(', ');
+  return short ? counts : `${counts} in ${seen}`;
 }
 
 /** Null: there is nothing yet to judge by, or it is still being judged. */
 export function verdictOf(run: Run): Verdict | null {
   if (run.steps.length === 0 || run.judged === null) return null;
   return SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s)) ?? 'healthy';
+}
+
+/** What speaks for a healthy run, in numbers: a sentence each. */
+export function signsOfHealth(
+  run: Run,
+  context: ContextData | null,
+  matrix: MatrixData | null,
+): readonly string[] {
+  const loss = (context && seriesColumn(context.values, run.contextColumns, 'loss')) ?? [];
+  const known = [...loss].filter((value) => !Number.isNaN(value));
+  // A single batch says little.
+  const some = known.slice(0, SOME_FRAMES);
+  const [before, after] = [middleOf(some), middleOf(known.slice(-SOME_FRAMES))];
+  const steps = (run.steps.at(-1) ?? 0) - (run.steps[0] ?? 0) + 1;
+  const finite = matrix !== null && !matrix.marks.includes(1);
+  return [
+    ...(known.length >= 2 * SOME_FRAMES && after < before
+      ? [`The loss fell from ${formatNumber(before)} to ${formatNumber(after)}.`]
+      : []),
+    ...(finite ? [`No NaN or Inf in any gradient or weight in ${plural(steps, 'step')}.`] : []),
+  ];
+}
+
+const SOME_FRAMES = 5;
+
+function middleOf(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
 /** Ongoing flags first, in the server's ranking; those that ended follow. */

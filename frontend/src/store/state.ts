@@ -71,6 +71,8 @@ export type Encoding = 'absolute' | 'relative' | 'difference';
 export type MainView = 'heatmap' | 'profile';
 /** A statistic's own scale (mostly logarithmic), or a linear one. */
 export type ValueScale = 'own' | 'linear';
+/** Histograms over steps: as colours, or as one line for each of some steps. */
+export type HistogramForm = 'map' | 'ridges';
 /** First and last step shown, both included. */
 export type StepRange = readonly [from: number, to: number];
 
@@ -88,6 +90,11 @@ export interface FlagFilter {
 }
 
 export const ALL_FLAGS: FlagFilter = { hidden: new Set(), rule: '', variable: '' };
+
+export interface RememberedModules {
+  readonly run: string;
+  readonly collapsed: ReadonlySet<string>;
+}
 
 export interface State extends RunData {
   readonly theme: Theme;
@@ -123,7 +130,10 @@ export interface State extends RunData {
   readonly encoding: Encoding;
   readonly spacing: Spacing;
   readonly valueScale: ValueScale;
+  readonly histogramForm: HistogramForm;
   readonly collapsed: ReadonlySet<string>;
+  /** Closed modules of the last visit in this window; null: there was none. */
+  readonly remembered: RememberedModules | null;
   /** Regular expression on the paths of variables; empty: all. */
   readonly rowFilter: string;
   readonly flagFilter: FlagFilter;
@@ -146,6 +156,7 @@ export const DEFAULT_VIEW = {
   encoding: 'absolute',
   spacing: 'steps',
   valueScale: 'own',
+  histogramForm: 'map',
   rowFilter: '',
   flagFilter: ALL_FLAGS,
 } as const satisfies Partial<State>;
@@ -168,6 +179,7 @@ export function initialState(theme: Theme): State {
     selectedFlag: null,
     selectedVariable: null,
     collapsed: new Set(),
+    remembered: null,
     runFilter: '',
     runOrder: 'tensorboard',
     openRule: null,

@@ -33,7 +33,7 @@ import {
   shownSides,
   type Side,
 } from '../store/selectors';
-import { MOST_SIDES, type State, type StepRange } from '../store/state';
+import { MOST_SIDES, type HistogramForm, type State, type StepRange } from '../store/state';
 import { attachBrush } from './brush';
 import { CHART_INSET, FONT } from './layout';
 import type { View } from './view';
@@ -135,7 +135,9 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
         variable: side.variable?.variable === state.selectedVariable ? side.variable : null,
       }));
       const failure = failureOf(state, 'variable') ?? failureOf(state, 'context');
-      message.textContent = failure ?? (sides[0]?.variable ? '' : 'Reading …');
+      const open = state.selectedVariable !== null;
+      element.ariaLabel = open ? 'The selected variable over steps' : 'The run over steps';
+      message.textContent = failure ?? (sides[0]?.variable || !open ? '' : 'Reading …');
       message.hidden = message.textContent === '';
       element.dataset.sides = String(sides.length);
       for (const panel of panels) panel.update(state, sides);
@@ -198,7 +200,7 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
   const unit = h('span', { class: 'panel-unit' });
   const element = h(
     'div',
-    { class: 'panel' },
+    { class: 'panel', 'data-of': spec.of, 'data-title': spec.title },
     h(
       'div',
       { class: 'panel-label' },
@@ -289,7 +291,9 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
         const values = source && ('series' in source ? source.series : source.values);
         return readers[which]?.(source?.run ?? null, values) ?? null;
       });
-      drawing.element.hidden = data.every((part) => part === null);
+      const empty = data.every((part) => part === null);
+      drawing.element.hidden = empty;
+      element.dataset.empty = String(empty);
       describe(next.selectedStep, next.theme, ...data);
       drawing.request();
     },
@@ -314,7 +318,8 @@ function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData |
       if (value >= least) marks[i] = 1;
     });
   }
-  return { run, columns, marks };
+  const measured = columns.some(({ values }) => values.some((value) => !Number.isNaN(value)));
+  return measured || marks.includes(1) ? { run, columns, marks } : null;
 }
 
 /** A run's own; of two columns of a run that is alone each has one. */
@@ -363,12 +368,10 @@ function layOut(
 
 // --- Histograms ---------------------------------------------------------------------------
 
-type Form = 'map' | 'ridges';
-
 function createHistogramPanel(actions: Actions, axes: Axes): Panel {
   const note = h('span', { class: 'panel-guide' });
   const drawing = createDrawing('panel-canvas', draw);
-  let form: Form = 'map';
+  let form: HistogramForm = 'map';
   const forms = (
     [
       ['map', 'Heat', 'Colour over steps'],
@@ -382,8 +385,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
         title: meaning,
         'aria-pressed': String(name === form),
         onclick: () => {
-          form = name;
-          showForm();
+          actions.setHistogramForm(name);
         },
       },
       label,
@@ -391,7 +393,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
   );
   const element = h(
     'div',
-    { class: 'panel panel-histogram' },
+    { class: 'panel panel-histogram', 'data-of': 'variable' },
     h(
       'div',
       { class: 'panel-label' },
@@ -488,6 +490,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
     update(next, shown) {
       state = next;
       sides = shown;
+      form = next.histogramForm;
       const data = shown[0]?.variable ?? null;
       histograms = read(...shown.map(({ variable }) => variable));
       element.hidden = data !== null && (histograms[0]?.frames.length ?? 0) === 0;

@@ -8,14 +8,22 @@ export interface Part {
   readonly text: string;
 }
 
-/** Split at backticks, single or triple. An odd one stays what it is. */
+const CALL = String.raw`~?[A-Za-z_][\w.]*\((?:[^()]|\([^()]*\))*\)(?:\.\w+\([^()]*\))*`;
+const LITERAL = String.raw`"[^"]*"|'[^']*'|True|False|None|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?`;
+/** A call, or something set to a value. */
+const UNMARKED = String.raw`(?:[A-Za-z_][\w.]* = |\b[A-Za-z_][\w.]*=)(?:${CALL}|${LITERAL})|${CALL}`;
+const CODE = new RegExp(`\`\`\`(?:\\w*\\n)?([\\s\\S]*?)\`\`\`|\`([^\`]+)\`|(${UNMARKED})`, 'g');
+
+/**
+ * Split at backticks, single or triple. An odd one stays what it is. Calls and settings are code
+ * without them too: sentences of rules are also read in a terminal, where marks would disturb.
+ */
 export function splitCode(text: string): Part[] {
   const parts: Part[] = [];
-  const pattern = /```(?:\w*\n)?([\s\S]*?)```|`([^`]+)`/g;
   let from = 0;
-  for (const match of text.matchAll(pattern)) {
+  for (const match of text.matchAll(CODE)) {
     if (match.index > from) parts.push({ kind: 'text', text: text.slice(from, match.index) });
-    parts.push({ kind: 'code', text: (match[1] ?? match[2] ?? '').trimEnd() });
+    parts.push({ kind: 'code', text: (match[1] ?? match[2] ?? match[3] ?? '').trimEnd() });
     from = match.index + match[0].length;
   }
   if (from < text.length) parts.push({ kind: 'text', text: text.slice(from) });
@@ -32,10 +40,18 @@ export function prose(text: string): Child[] {
   );
 }
 
-/** What the copy button takes: the code, or the whole text where there is none. */
-export function copyable(text: string): string {
-  const code = splitCode(text).filter(({ kind }) => kind === 'code');
-  return code.length > 0 ? code.map((part) => part.text).join('\n') : text;
+/** The code of an advice, ready to be pasted; null where it has none. */
+export function codeOf(advice: string): string | null {
+  const code = splitCode(advice).flatMap(({ kind, text }) => (kind === 'code' ? [text] : []));
+  if (code.length === 0) return null;
+  // Settings of one layer stand beside each other, statements below.
+  return code.join(code.every((text) => /^\w+=/.test(text)) ? ', ' : '\n');
+}
+
+/** One advice, with a button for what of it is code. */
+export function advice(text: string): HTMLElement {
+  const code = codeOf(text);
+  return h('li', {}, h('span', { class: 'fix' }, prose(text)), code !== null && copyButton(code));
 }
 
 export function copyButton(text: string, label = 'Copy'): HTMLButtonElement {

@@ -2,14 +2,13 @@
 
 import type { Column, Run } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
-import type { Spacing } from '../scale/axis';
 import { title } from '../scale/format';
 import { isPattern } from '../scale/pattern';
 import { worstOf } from '../scale/rows';
 import type { Actions } from '../store/actions';
-import { columnOf, isDefaultView, isMeasured, shownStatistic } from '../store/selectors';
-import type { Encoding, MainView, MatrixData, ValueScale } from '../store/state';
-import { createPopup } from './popup';
+import { columnOf, isMeasured, shownStatistic } from '../store/selectors';
+import type { Encoding, MainView, MatrixData } from '../store/state';
+import { choice } from './choice';
 import type { View } from './view';
 
 /** The ones to start with; the rest follows in the server's order. */
@@ -69,58 +68,11 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       actions.setRowFilter(filter.value);
     },
   });
-  const spacing = choice<Spacing>(
-    'Step axis',
-    [
-      ['steps', 'Step', 'True to time'],
-      ['frames', 'Frame', 'Every frame has the same width: room for the densely logged start'],
-      ['log', 'Log step', 'Logarithmic: room for the start, by step'],
-    ],
-    actions.setSpacing,
-  );
-  const scale = choice<ValueScale>(
-    'Value axis of the charts',
-    [
-      ['own', 'Log', 'Logarithmic where the statistic is one of size'],
-      ['linear', 'Linear', 'Linear'],
-    ],
-    actions.setValueScale,
-  );
-  const button = (label: string, act: () => void): HTMLButtonElement =>
-    h('button', { type: 'button', onclick: act }, label);
-  const reset = button('Reset view', actions.resetView);
-  const options = createPopup(
-    'options',
-    'Options',
-    option('Step axis', spacing.element),
-    option('Values', scale.element),
-    option(
-      'Modules',
-      h(
-        'span',
-        { class: 'pair' },
-        button('Open all', () => {
-          actions.setAllModules(true);
-        }),
-        button('Close all', () => {
-          actions.setAllModules(false);
-        }),
-      ),
-    ),
-  );
   const meaning = h('p', { class: 'meaning' });
   const element = h(
     'div',
     { class: 'controls' },
-    h(
-      'div',
-      { class: 'controls-row' },
-      view.element,
-      statistic,
-      encoding.element,
-      filter,
-      h('span', { class: 'controls-end' }, reset, options.element),
-    ),
+    h('div', { class: 'controls-row' }, view.element, statistic, encoding.element, filter),
     meaning,
   );
   parent.append(element);
@@ -158,11 +110,8 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       view.update(state.view);
       encoding.update(state.encoding, state.compareRuns.length === 0 ? ['difference'] : []);
       encoding.element.hidden = state.view !== 'heatmap';
-      spacing.update(state.spacing);
-      scale.update(state.valueScale);
       if (document.activeElement !== filter) filter.value = state.rowFilter;
       filter.setAttribute('aria-invalid', String(!isPattern(state.rowFilter)));
-      reset.hidden = isDefaultView(state);
       drawMeaning(
         columnOf(run, name),
         state.view === 'heatmap' && state.collapsed.size > 0,
@@ -170,50 +119,9 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       );
     },
     destroy() {
-      options.destroy();
       element.remove();
     },
   };
-}
-
-interface Choice<T extends string> {
-  readonly element: HTMLElement;
-  update(value: T, without?: readonly T[]): void;
-}
-
-/** A few exclusive buttons in a row. */
-function choice<T extends string>(
-  label: string,
-  choices: readonly (readonly [value: T, label: string, explanation: string])[],
-  choose: (value: T) => void,
-): Choice<T> {
-  const buttons = choices.map(([value, name, explanation]) =>
-    h(
-      'button',
-      {
-        type: 'button',
-        title: explanation,
-        'data-value': value,
-        onclick: () => {
-          choose(value);
-        },
-      },
-      name,
-    ),
-  );
-  return {
-    element: h('span', { class: 'choice', role: 'group', 'aria-label': label }, buttons),
-    update(value, without = []) {
-      for (const button of buttons) {
-        button.setAttribute('aria-pressed', String(button.dataset.value === value));
-        button.hidden = without.some((other) => other === button.dataset.value);
-      }
-    },
-  };
-}
-
-function option(label: string, control: Child): HTMLElement {
-  return h('div', { class: 'option' }, h('span', { class: 'option-label' }, label), control);
 }
 
 function statisticOptions(statistics: readonly Column[]): Child[] {

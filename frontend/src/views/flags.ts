@@ -14,7 +14,7 @@ import {
   type RuleError,
   type Run,
 } from '../api/types';
-import { fill, h, onChange, type Child } from '../dom';
+import { fill, h, onChange, remember, type Child } from '../dom';
 import {
   formatCount,
   formatEvidence,
@@ -33,6 +33,7 @@ import {
   isSameTrouble,
   ruleTitle,
   shownSides,
+  signsOfHealth,
   splitFlags,
   statisticNamed,
   verdictOf,
@@ -40,7 +41,7 @@ import {
 } from '../store/selectors';
 import type { FlagFilter } from '../store/state';
 import type { View } from './view';
-import { copyable, copyButton, prose } from './code';
+import { advice, prose } from './code';
 import { icon } from './icons';
 import { runName } from './runs';
 
@@ -73,6 +74,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
   );
   parent.append(element);
   let showEnded = true;
+  const signsOf = remember(signsOfHealth);
 
   const draw = onChange(
     (
@@ -81,6 +83,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
       selected: string | null,
       variable: string | null,
       rules: RuleBook | null,
+      signs: string,
       ...others: readonly Run[]
     ) => {
       if (!run) {
@@ -93,7 +96,9 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
       const { open, closed } = splitFlags(shown);
       fill(
         body,
-        run.flags.length === 0 && verdictOf(run) !== null && healthyNote(run, rules, actions),
+        run.flags.length === 0 &&
+          verdictOf(run) !== null &&
+          healthyNote(run, signs.split('\n'), rules, actions),
         run.judged === null && judgingNote(),
         run.flags.length > 0 &&
           shown.length === 0 &&
@@ -131,6 +136,9 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
         state.selectedFlag,
         state.selectedVariable,
         state.rules,
+        selected?.run?.flags.length === 0
+          ? signsOf(selected.run, selected.context, selected.matrix).join('\n')
+          : '',
         ...compared.flatMap(({ run }) => run ?? []),
       );
       const card = body.querySelector('[data-open]');
@@ -338,7 +346,7 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
         causeList(flag.causes, rules),
         fixList(flag.fixes),
         evidenceTable(flag.evidence, run, actions),
-        followUpList(flag.followUps),
+        followUpList(flag.followUps, rules),
         variableList(flag, variable, actions),
         h(
           'button',
@@ -506,26 +514,24 @@ function causeList(causes: readonly Cause[], rules: RuleBook | null): Child {
 
 function fixList(fixes: readonly string[]): Child {
   if (fixes.length === 0) return null;
-  return section(
-    'What to change',
-    h(
-      'ol',
-      { class: 'fixes' },
-      fixes.map((fix) =>
-        h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix))),
-      ),
-    ),
-  );
+  return section('What to change', h('ol', { class: 'fixes' }, fixes.map(advice)));
 }
 
-function followUpList(followUps: readonly string[]): Child {
+/** Written `rule: sentence`; here the rule has its title. */
+function symptomOf(text: string, rules: RuleBook | null): Child {
+  const [, rule, sentence] = /^(\w+): ([\s\S]*)$/.exec(text) ?? [];
+  if (rule === undefined || sentence === undefined) return prose(text);
+  return [h('strong', {}, ruleTitle(rules, rule)), ': ', prose(sentence)];
+}
+
+function followUpList(followUps: readonly string[], rules: RuleBook | null): Child {
   if (followUps.length === 0) return null;
   return section(
     'Follows from it',
     h(
       'ul',
       { class: 'follow-ups' },
-      followUps.map((symptom) => h('li', {}, prose(symptom))),
+      followUps.map((symptom) => h('li', {}, symptomOf(symptom, rules))),
     ),
   );
 }
@@ -535,7 +541,12 @@ function section(heading: string, ...children: readonly Child[]): HTMLElement {
 }
 
 /** Silence, and why to believe it: how much was looked at, and for what. */
-function healthyNote(run: Run, rules: RuleBook | null, actions: Actions): HTMLElement {
+function healthyNote(
+  run: Run,
+  signs: readonly string[],
+  rules: RuleBook | null,
+  actions: Actions,
+): HTMLElement {
   const failed = new Set(run.errors.map(({ rule }) => rule));
   const asked = [...(rules?.rules.values() ?? [])].filter(({ id }) => !failed.has(id));
   return h(
@@ -548,6 +559,7 @@ function healthyNote(run: Run, rules: RuleBook | null, actions: Actions): HTMLEl
       h('strong', {}, 'Nothing found. '),
       `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
     ),
+    signs.map((sign) => sign !== '' && h('p', { class: 'sign' }, sign)),
     asked.length > 0 && h('h3', {}, 'What they looked for'),
     h(
       'ul',

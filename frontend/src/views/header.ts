@@ -63,7 +63,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
   const drawHeads = onChange((...[, theme]: HeadInputs) => {
     fill(
       heads,
-      sides.map((side, i) => head(side, theme, failures[i])),
+      sides.map((side, i) => head(side, theme, failures[i], sides.length > 1)),
     );
     const [selected, ...others] = sides;
     comparison.hidden = others.length === 0;
@@ -101,7 +101,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
 
 type HeadInputs = [names: string, theme: Theme, failures: string, ...runs: (Run | null)[]];
 
-function head(side: Side, theme: Theme, failure: string | undefined): HTMLElement {
+function head(side: Side, theme: Theme, failure: string | undefined, short: boolean): HTMLElement {
   const { run } = side;
   const kind = run ? verdictOf(run) : null;
   return h(
@@ -110,8 +110,13 @@ function head(side: Side, theme: Theme, failure: string | undefined): HTMLElemen
     runLabel(side.name, side.position, theme),
     h(
       'p',
-      { class: 'verdict', role: 'status', 'data-verdict': kind },
-      run ? [kind && icon(kind), verdictSentence(run)] : (failure ?? 'Reading the run …'),
+      {
+        class: 'verdict',
+        role: 'status',
+        'data-verdict': kind,
+        title: run && verdictSentence(run),
+      },
+      run ? [kind && icon(kind), verdictSentence(run, short)] : (failure ?? 'Reading the run …'),
     ),
     run?.sampled &&
       h(

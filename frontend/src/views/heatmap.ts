@@ -142,7 +142,9 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       variables = joint;
       rows = buildRows(joint, collapsed, matcher(filter));
       indexOf = new Map(rows.map(({ key }, i) => [key, i]));
-      rowsBox.style.height = `${AXIS + rows.length * ROW + 8}px`;
+      const height = `${AXIS + rows.length * ROW + 8}px`;
+      rowsBox.style.height = height;
+      element.style.setProperty('--content', height);
     },
   );
   const join = remember(jointVariables);

@@ -173,8 +173,12 @@ function valueTables(
       'tr',
       { title: column.meaning },
       h('th', { scope: 'row' }, name),
-      h('td', { 'data-missing': Number.isNaN(value) }, formatValue(value, bare(column), 5)),
-      h('td', { class: 'unit' }, Number.isNaN(value) ? '' : unitName(column)),
+      h('td', { 'data-missing': Number.isNaN(value) }, reading(column, value)),
+      h(
+        'td',
+        { class: 'unit' },
+        Number.isNaN(value) || never(column, value) ? '' : unitName(column),
+      ),
     );
   const statisticButton = ({ name, meaning }: Column): HTMLElement =>
     h(
@@ -212,6 +216,12 @@ function valueTables(
       ),
   ];
 }
+
+/** An age of -1: it has not happened. */
+const never = ({ name }: Column, value: number): boolean =>
+  name.endsWith('nonfinite_age') && value < 0;
+const reading = (column: Column, value: number): string =>
+  never(column, value) ? 'never' : formatValue(value, bare(column), 5);
 
 /** The unit stands in a column of its own; a share carries its own sign. */
 const bare = ({ unit }: Column): string => (unit === 'share' ? unit : '');

@@ -4,7 +4,8 @@ import type { RuleBook, RuleCard } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
 import type { Actions } from '../store/actions';
 import { ruleTitle } from '../store/selectors';
-import { copyable, copyButton, prose } from './code';
+import { advice, prose } from './code';
+import { sentence } from '../scale/format';
 import { icon } from './icons';
 import type { View } from './view';
 
@@ -74,13 +75,7 @@ function content(card: RuleCard): Child[] {
     part('When it fires', card.definition),
     card.fixes.length > 0 && [
       h('h3', {}, 'What to try'),
-      h(
-        'ol',
-        { class: 'fixes' },
-        card.fixes.map((fix) =>
-          h('li', {}, h('span', { class: 'fix' }, prose(fix)), copyButton(copyable(fix))),
-        ),
-      ),
+      h('ol', { class: 'fixes' }, card.fixes.map(advice)),
     ],
     part('When it is wrong', card.silentWhen),
   ];
@@ -88,6 +83,7 @@ function content(card: RuleCard): Child[] {
 
 function part(heading: string, text: string): Child {
   if (text === '') return null;
-  const paragraphs = text.split(/\n{2,}|\n(?=[-*] )/);
+  // Written to follow a colon; here each begins a paragraph.
+  const paragraphs = sentence(text).split(/\n{2,}|\n(?=[-*] )/);
   return [h('h3', {}, heading), paragraphs.map((paragraph) => h('p', {}, prose(paragraph)))];
 }

@@ -1,0 +1,73 @@
+/** How all pictures are drawn, and the way back to how they were at first. */
+
+import { h, type Child } from '../dom';
+import type { Spacing } from '../scale/axis';
+import type { Actions } from '../store/actions';
+import { isDefaultView } from '../store/selectors';
+import type { ValueScale } from '../store/state';
+import { choice } from './choice';
+import { createPopup } from './popup';
+import type { View } from './view';
+
+export interface Options extends View {
+  readonly elements: readonly HTMLElement[];
+}
+
+export function createOptions(actions: Actions): Options {
+  const spacing = choice<Spacing>(
+    'Step axis',
+    [
+      ['steps', 'Step', 'True to time'],
+      ['frames', 'Frame', 'Every frame has the same width: room for the densely logged start'],
+      ['log', 'Log step', 'Logarithmic: room for the start, by step'],
+    ],
+    actions.setSpacing,
+  );
+  const scale = choice<ValueScale>(
+    'Value axis of the charts',
+    [
+      ['own', 'Log', 'Logarithmic where the statistic is one of size'],
+      ['linear', 'Linear', 'Linear'],
+    ],
+    actions.setValueScale,
+  );
+  const button = (label: string, act: () => void): HTMLButtonElement =>
+    h('button', { type: 'button', onclick: act }, label);
+  const reset = button('Reset view', actions.resetView);
+  const options = createPopup(
+    'options',
+    'Options',
+    option('Step axis', spacing.element),
+    option('Values', scale.element),
+    option(
+      'Modules',
+      h(
+        'span',
+        { class: 'pair' },
+        button('Open all', () => {
+          actions.setAllModules(true);
+        }),
+        button('Close all', () => {
+          actions.setAllModules(false);
+        }),
+      ),
+    ),
+  );
+
+  return {
+    elements: [reset, options.element],
+    update(state) {
+      spacing.update(state.spacing);
+      scale.update(state.valueScale);
+      reset.hidden = isDefaultView(state);
+    },
+    destroy() {
+      options.destroy();
+      reset.remove();
+    },
+  };
+}
+
+function option(label: string, control: Child): HTMLElement {
+  return h('div', { class: 'option' }, h('span', { class: 'option-label' }, label), control);
+}
