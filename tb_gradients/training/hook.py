@@ -134,15 +134,18 @@ def view_of(optimizer: Any) -> OptimizerView:
     if clipping and replicas.several():  # Keras clips each replica's gradient by itself
         clipping = {"per_replica": 0.0}
     return OptimizerView(
-        updates=(lambda: _int64(optimizer.iterations)) if conditional else None,
+        updates=(lambda: _updates(inner)) if conditional else None,
         learning_rate=tf.convert_to_tensor(native(optimizer.learning_rate)),
         loss_scale=scale,
         clipping=clipping,
     )
 
 
-def _int64(value: Any) -> Any:
-    return tf.cast(native(value), tf.int64)
+def _updates(optimizer: Any) -> Any:
+    """How many updates were applied so far: of the first Keras 3 ``iterations`` are micro-steps."""
+    made = tf.cast(native(optimizer.iterations), tf.int64)
+    every = getattr(optimizer, "gradient_accumulation_steps", None)
+    return made // every if every and not hasattr(optimizer, "_iterations") else made
 
 
 def steps_made(optimizer: Any) -> int:

@@ -11,6 +11,7 @@ the training*: whatever fails is said once, then the monitor is silent and train
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import logging
@@ -18,6 +19,7 @@ import os
 import statistics as stats
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -242,6 +244,11 @@ class GradientMonitor:
             self._guarded(self._finish)
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
+        if self._failed and self._writer is not None:  # told before
+            with contextlib.suppress(Exception):
+                self._writer.close()
+            self._writer = None
+        _OPEN.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -441,6 +448,7 @@ class GradientMonitor:
             assert self._table is not None and self._engine is not None
             self._tell_owners()
             self._writer = EventWriter(self.folder)
+            _OPEN.add(self)
             self._writer.table(self._table, step)
             self._writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
         return self._writer
@@ -608,8 +616,8 @@ class GradientMonitor:
             self._probes.schedule(self._next, NEVER)
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            self._write_flags(writer, self._last_step)
-            writer.close()
+            with contextlib.closing(writer):
+                self._write_flags(writer, self._last_step)
 
     # --- failing softly ----------------------------------------------------------------
 
@@ -639,6 +647,16 @@ def _listed(model: Any) -> list[Any]:
 
 def _is_built(model: Any) -> bool:
     return all(getattr(one, "built", False) for one in _listed(model))
+
+
+_OPEN: weakref.WeakSet[GradientMonitor] = weakref.WeakSet()
+"""Monitors with an open file. ``fit`` does not end its callbacks when it raises."""
+
+
+@atexit.register
+def _close_all() -> None:
+    for monitor in list(_OPEN):
+        monitor.close()
 
 
 def _all_finite(values: np.ndarray) -> bool:

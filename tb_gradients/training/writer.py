@@ -5,13 +5,14 @@ Out: one event file in a folder of its own, written by a background thread.
 Does not know about training steps, devices or rules.
 
 One event per frame, all its tags inside. Records go through TensorFlow's own record
-writer, so whatever file system it knows works; each is flushed when the queue runs empty,
-so a killed process loses at most the frame being written and leaves a readable file.
+writer, so whatever file system it knows works; the file is flushed whenever the queue runs
+empty. So a process that is killed, by SIGTERM or by SIGKILL, loses at most what was still in
+the queue, and leaves a readable file; there is no signal handler that could get into the way
+of somebody else's.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import pathlib
 import queue
@@ -75,7 +76,8 @@ def choose_folder(log_dir: str | os.PathLike[str]) -> str:
 class EventWriter:
     """Appends to a new event file in ``folder``; thread-safe.
 
-    A failure in the background (a full disk) is raised, once, by the next call.
+    A failure in the background (a full disk, a folder that was removed) is raised, once, by the
+    next call. Who opens a writer closes it: what is in the queue at exit is lost.
     """
 
     def __init__(self, folder: str | pathlib.Path) -> None:
@@ -91,7 +93,6 @@ class EventWriter:
         self._thread = threading.Thread(target=self._run, name="tb_gradients writer", daemon=True)
         self._thread.start()
         self._closed = False
-        atexit.register(self.close)
         self._put(lambda: self._record(0, {}, file_version="brain.Event:2"))
 
     def table(self, table: VariableTable, step: int) -> None:
@@ -134,7 +135,6 @@ class EventWriter:
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self.close)
         self._queue.put(None)
         self._thread.join()
         try:
@@ -160,8 +160,14 @@ class EventWriter:
                 action()
                 if self._queue.empty():
                     self._file.flush()
+                    self._look()
             except Exception as error:
                 self._error = error
+
+    def _look(self) -> None:
+        """Raise if the file is gone: one can write for ever to a file without a name."""
+        if "://" not in self.path and not os.path.exists(self.path):
+            raise FileNotFoundError(f"{self.path} was removed while it was written to")
 
     def _record(
         self,

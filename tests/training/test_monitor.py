@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -244,6 +245,22 @@ def test_a_full_disk_does_not_reach_the_training(
             step()
             monitor.step()
     assert sum("No space left" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_a_removed_folder_is_told_and_training_goes_on(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    monitor = tbg.watch(optimizer, tmp_path / "run", model=model, every=1, verbose=0)
+    step = make_step(model, optimizer)
+    for number in range(5):
+        step()
+        monitor.step()
+        if number == 2:
+            shutil.rmtree(tmp_path / "run")
+    monitor.close()
+    assert int(optimizer.iterations) == 5
+    assert sum("was removed" in record.getMessage() for record in caplog.records) == 1
 
 
 def zero_loss_loop(monitor: tbg.GradientMonitor, model: Any, optimizer: Any) -> int:

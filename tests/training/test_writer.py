@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import threading
+import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Variable, VariableTable
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.writer import EventWriter, LogDirError, choose_folder
+from tb_gradients.training.writer import QUEUE_LENGTH, EventWriter, LogDirError, choose_folder
 
 TABLE = VariableTable(
     (Variable("a/kernel", (2, 3), unit_axis=1, units=3), Variable("a/bias", (3,)))
@@ -92,24 +96,61 @@ def test_closing_twice_is_allowed_and_writing_after_it_is_not(tmp_path: pathlib.
         writer.table(TABLE, 0)
 
 
-def test_a_failure_in_the_background_is_raised_once(tmp_path: pathlib.Path) -> None:
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux' disk that is full")
+def test_a_full_disk_is_raised_once_and_again_at_the_end_if_it_comes_back(
+    tmp_path: pathlib.Path,
+) -> None:
     writer = EventWriter(tmp_path)
-
-    class FullDisk:
-        def write(self, record: bytes) -> None:
-            raise OSError("No space left on device")
-
-        def flush(self) -> None: ...
-
-        def close(self) -> None: ...
-
     writer.flush()
     writer._file.close()
-    writer._file = FullDisk()
+    writer._file = tf.io.TFRecordWriter("/dev/full")
     writer.table(TABLE, 0)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises((tf.errors.OpError, OSError), match="No space"):
+        writer.flush()
+    writer._file = tf.io.TFRecordWriter("/dev/full")
+    writer.table(TABLE, 0)
+    with pytest.raises((tf.errors.OpError, OSError), match="No space"):
+        writer.close()
+    assert not writer._thread.is_alive()
+
+
+def test_a_folder_that_is_removed_is_a_failure(tmp_path: pathlib.Path) -> None:
+    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer.flush()
+    shutil.rmtree(tmp_path / "run")
+    writer.frame(frame(0), TABLE.table_id)
+    with pytest.raises(FileNotFoundError, match="was removed"):
         writer.flush()
     writer.close()
+
+
+def test_a_slow_disk_lets_a_bounded_number_of_frames_wait(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = threading.Event()
+    record = EventWriter._record
+
+    def slowly(self: EventWriter, *arguments: Any, **named: Any) -> None:
+        disk.wait()
+        record(self, *arguments, **named)
+
+    monkeypatch.setattr(EventWriter, "_record", slowly)
+    writer = EventWriter(tmp_path)  # whose thread is busy with the file's version
+    while not writer._queue.empty():
+        time.sleep(0.001)
+    for step in range(QUEUE_LENGTH):
+        writer.frame(frame(step), TABLE.table_id)
+    assert writer._queue.full()
+    one_more = threading.Thread(target=writer.frame, args=(frame(QUEUE_LENGTH), TABLE.table_id))
+    one_more.start()
+    one_more.join(0.05)
+    assert one_more.is_alive()  # waits, instead of taking memory
+    disk.set()
+    one_more.join()
+    writer.close()
+    records = tf.data.TFRecordDataset(writer.path).as_numpy_iterator()
+    steps = [tf.compat.v1.Event.FromString(record).step for record in records]
+    assert steps == [0, *range(QUEUE_LENGTH + 1)]
 
 
 def test_the_folder_is_made_and_a_path_object_is_taken(tmp_path: pathlib.Path) -> None:
