@@ -11,6 +11,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036  (whoever runs this may have any Python)
@@ -31,18 +32,29 @@ def prepare(extras: str, *, node: bool = False) -> Path:
     `node` asks for a Node as well, unless the system has a suitable one. Costs nothing
     when pyproject.toml and the front end are as they were the last time.
     """
-    wanted = [f"{ROOT}[{extras}]"]
+    wanted = ["--editable", f"{ROOT}[{extras}]"]
     if node and bundle.system_npm() is None:
         wanted.append(bundle.NODE_REQUIREMENT)
-    if not _runs(PYTHON):
-        _create()
-    stamp = VENV / f"installed-{_digest(*wanted)}"
+    return install(VENV, wanted)
+
+
+def install(home: Path, *wanted: list[str], base: str = sys.executable) -> Path:
+    """Make a virtual environment of the Python `base`, or bring it up to date.
+
+    Each of `wanted` is what one call of `pip install` is given. Returns the Python of the
+    environment.
+    """
+    python = home / PROGRAMS.name / PYTHON.name
+    if not _runs(python):
+        _create(home, base)
+    stamp = home / f"installed-{_digest(wanted)}"
     if not (stamp.exists() and bundle.is_fresh()):
-        install = ["-m", "pip", "--disable-pip-version-check", "install", "--editable"]
-        if call([str(PYTHON), *install, *wanted]) != 0:
-            sys.exit("The packages could not be installed; pip says why above.")
+        for arguments in wanted:
+            pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+            if call([*pip, *arguments]) != 0:
+                sys.exit("The packages could not be installed; pip says why above.")
         stamp.touch()
-    return PYTHON
+    return python
 
 
 def call(command: list[str]) -> int:
@@ -54,9 +66,9 @@ def call(command: list[str]) -> int:
         return 130
 
 
-def _create() -> None:
-    print(f"Setting up {VENV}", flush=True)
-    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)]).returncode != 0:
+def _create(home: Path, base: str) -> None:
+    print(f"Setting up {home}", flush=True)
+    if subprocess.run([base, "-m", "venv", "--clear", str(home)]).returncode != 0:
         sys.exit(
             "Python's venv module does not work here; on Debian and Ubuntu "
             "`apt install python3-venv` brings the missing part."
@@ -71,6 +83,6 @@ def _runs(python: Path) -> bool:
         return False
 
 
-def _digest(*wanted: str) -> str:
-    content = (ROOT / "pyproject.toml").read_bytes() + "\n".join(wanted).encode()
+def _digest(wanted: Sequence[list[str]]) -> str:
+    content = (ROOT / "pyproject.toml").read_bytes() + repr(wanted).encode()
     return hashlib.sha256(content).hexdigest()[:16]
