@@ -1,6 +1,7 @@
 """What judging costs: 1,000 variables, 1,000 frames, healthy and with the diseases that spread.
 
     python benchmarks/judging.py
+    python benchmarks/judging.py --variables 6            # what most small models have
     python benchmarks/judging.py --variables 200 --frames 500 --json judging.json
 
 The frames are made up, so that each disease holds in hundreds of variables at once, the
@@ -136,6 +137,17 @@ def fading(run: Run) -> None:
     run.stuck()
 
 
+def several(run: Run) -> None:
+    """Dead and frozen layers, cut off ones, and a gradient that fades, in a run that guesses."""
+    count = len(run.table.variables)
+    fading(run)
+    run.set("dead_unit_share", 0.8, slice(0, count // 2, 4))
+    run.set("update_norm", 0, slice(2, count // 2, 4))
+    run.set("none_step_share", 1, slice(count // 2, count // 2 + count // 10))
+    run.set("lost_share", 0.9, slice(0, None, 2))
+    run.say(learning_rate=3.0)
+
+
 def nonfinite(run: Run) -> None:
     run.values[100:, :, schema.statistic_names().index("gradient_nan_count")] = 1
     run.values[100, :, schema.statistic_names().index("nonfinite_age")] = 0
@@ -152,6 +164,7 @@ DISEASES: dict[str, Callable[[Run], None]] = {
         dead,
         disconnected,
         fading,
+        several,
         nonfinite,
     )
 }

@@ -10,6 +10,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    ADAPTIVE,
     names,
     optimizer_code,
     optimizer_name,
@@ -140,6 +141,8 @@ class UpdateTooSmall(Rule):
             step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
         moved = step > 0
         tiny: BoolArray = moved & (step < self.absurd_step)
+        if window.table.run.optimizer in ADAPTIVE:  # whose step has nothing to do with the norm
+            tiny[:] = False
         # A step of exactly zero is one that was rounded away, or one that was not applied:
         # the learning rate tells, and in a hand-written loop what did move.
         if math.isfinite(rate):

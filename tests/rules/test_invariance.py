@@ -1,4 +1,8 @@
-"""What must not matter to the rules: the unit of the loss, and frames told twice over."""
+"""What must not matter to the rules: the unit of the loss, and how often a frame is logged.
+
+(Names and order of the variables: test_engine. The dtype of the computation, and logging, on
+real trainings: test_trainings, test_precision.)
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ import numpy as np
 import pytest
 from recordings import make_frames, make_table, turn_nonfinite, turn_zero, with_value
 
-from tb_gradients.frames import Frame, Recording, RunContext
+from tb_gradients.frames import Frame, Recording, RunContext, VariableTable
 from tb_gradients.rules import judge
 
 TABLE = dataclasses.replace(make_table(6), run=RunContext(optimizer="SGD"))
+ADAM = dataclasses.replace(TABLE, run=RunContext(optimizer="Adam"))
+EVERY_STEP = range(120)
 STATISTICS_OF_LOSS = (
     "gradient_norm",
     "gradient_mean",
@@ -24,14 +30,14 @@ STATISTICS_OF_LOSS = (
 CONTEXT_OF_LOSS = ("loss", "loss_mean", "loss_min", "loss_max", "global_norm")
 
 
-def scaled(frame: Frame, factor: float) -> Frame:
-    """The same step with the loss multiplied, and the learning rate divided, by a factor."""
+def scaled(frame: Frame, factor: float, rate: float) -> Frame:
+    """The same step with the loss multiplied by one factor, and the learning rate by another."""
     values, context = frame.values.copy(), frame.context.copy()
     for name in STATISTICS_OF_LOSS:
         values[:, TABLE.statistics.index(name)] *= factor
     for name in CONTEXT_OF_LOSS:
         context[TABLE.context.index(name)] *= factor
-    context[TABLE.context.index("learning_rate")] /= factor
+    context[TABLE.context.index("learning_rate")] *= rate
     return dataclasses.replace(frame, values=values, context=context)
 
 
@@ -42,13 +48,13 @@ def with_context(frame: Frame, **columns: float) -> Frame:
     return dataclasses.replace(frame, context=context)
 
 
-def healthy() -> list[Frame]:
-    return make_frames(TABLE, range(120))
+def healthy(steps: range = EVERY_STEP) -> list[Frame]:
+    return make_frames(TABLE, steps)
 
 
-def exploding() -> list[Frame]:
+def exploding(steps: range = EVERY_STEP) -> list[Frame]:
     frames = []
-    for frame in healthy():
+    for frame in healthy(steps):
         growth = 1.5 ** max(frame.step - 40, 0)
         norm = frame.values[:, TABLE.statistics.index("gradient_norm")] * growth
         frame = with_value(frame, TABLE, "gradient_norm", norm)
@@ -58,12 +64,12 @@ def exploding() -> list[Frame]:
         frames.append(
             with_context(frame, loss=loss, loss_mean=loss, loss_max=loss, global_norm=total)
         )
-    return frames[:90]
+    return [frame for frame in frames if frame.step < 90]
 
 
-def fading() -> list[Frame]:
+def fading(steps: range = EVERY_STEP) -> list[Frame]:
     frames = []
-    for frame in healthy():
+    for frame in healthy(steps):
         for layer in range(5):
             rows = [2 * layer, 2 * layer + 1]
             frame = with_value(frame, TABLE, "gradient_norm", 0.5 * 0.03 ** (5 - layer), rows)
@@ -75,14 +81,16 @@ RUNS = {
     "healthy": healthy,
     "exploding": exploding,
     "fading": fading,
-    "zero": lambda: turn_zero(healthy(), TABLE, [0, 1, 2]),
-    "frozen": lambda: [with_value(f, TABLE, "update_norm", 0, [2]) for f in healthy()],
-    "not finite": lambda: turn_nonfinite(healthy(), TABLE, 41),
+    "zero": lambda steps=EVERY_STEP: turn_zero(healthy(steps), TABLE, [0, 1, 2]),
+    "frozen": lambda steps=EVERY_STEP: [
+        with_value(f, TABLE, "update_norm", 0, [2]) for f in healthy(steps)
+    ],
+    "not finite": lambda steps=EVERY_STEP: turn_nonfinite(healthy(steps), TABLE, 41),
 }
 
 
-def told(frames: list[Frame]) -> list[Any]:
-    verdict = judge([Recording.from_frames(TABLE, frames)])
+def told(frames: list[Frame], table: VariableTable = TABLE) -> list[Any]:
+    verdict = judge([Recording.from_frames(table, frames)])
     assert verdict.errors == ()
     return [(f.rule, f.severity, f.variables, f.first_step, f.open) for f in verdict.flags]
 
@@ -92,7 +100,24 @@ def told(frames: list[Frame]) -> list[Any]:
 def test_the_unit_of_the_loss_means_nothing(name: str, factor: float) -> None:
     frames = RUNS[name]()
 
-    assert told([scaled(frame, factor) for frame in frames]) == told(frames)
+    assert told([scaled(frame, factor, 1 / factor) for frame in frames]) == told(frames)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+@pytest.mark.parametrize("name", RUNS)
+def test_nor_does_it_under_adam_at_the_same_rate(name: str, factor: float) -> None:
+    frames = RUNS[name]()
+
+    assert told([scaled(frame, factor, 1) for frame in frames], ADAM) == told(frames, ADAM)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_tenth_frame_tells_the_same(name: str) -> None:
+    dense, sparse = told(RUNS[name](EVERY_STEP)), told(RUNS[name](EVERY_STEP[::10]))
+
+    assert [(f[:2], set(f[2])) for f in sparse] == [(f[:2], set(f[2])) for f in dense]
+    for (*_, often, _), (*_, seldom, _) in zip(dense, sparse, strict=True):
+        assert abs(often - seldom) <= 20
 
 
 def test_the_made_up_diseases_are_seen() -> None:
