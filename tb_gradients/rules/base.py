@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
 import numpy as np
@@ -74,8 +75,7 @@ class Detection:
 
     Attributes:
         sick: bool [variables]; for a finding about the run as a whole, an empty array.
-        since: int64 [variables], the step from which it has been so, as far as the
-            window reaches back; the engine remembers what lies before.
+        onset: gives ``since``; asked only where a flag opens, as a sick run stays so for long.
         severity: int [variables]; a flag is as bad as the worst of its variables.
         together: all variables are one disease, whatever their onsets (a NaN that spreads).
         whole_run: the finding is about the run, no variable is named; ``since`` and
@@ -83,26 +83,40 @@ class Detection:
     """
 
     sick: BoolArray
-    since: IntArray
+    onset: Callable[[], IntArray | int]
     severity: IntArray
     together: bool = False
     whole_run: bool = False
+
+    @functools.cached_property
+    def since(self) -> IntArray:
+        """int64 [variables], the step from which it has been so, as far as the window reaches
+        back; the engine remembers what lies before."""
+        since = np.asarray(self.onset(), np.int64)
+        return since if self.whole_run else np.broadcast_to(since, self.sick.shape)
 
     @classmethod
     def of(
         cls,
         sick: BoolArray,
-        since: IntArray | int,
+        since: IntArray | int | Callable[[], IntArray | int],
         severity: Severity | IntArray,
         *,
         together: bool = False,
     ) -> Detection:
-        """A detection from arrays, or from one onset or severity for all variables."""
+        """A detection from arrays, or from one onset or severity for all variables.
+
+        Args:
+            sick: bool [variables].
+            since: the onset, or a function that gives it, where it takes time to find.
+            severity: one, or int [variables].
+            together: all variables are one disease.
+        """
         if not sick.any():
             return HEALTHY
         return cls(
             sick,
-            np.broadcast_to(np.asarray(since, np.int64), sick.shape),
+            since if callable(since) else lambda: since,
             np.broadcast_to(np.asarray(severity, np.int64), sick.shape),
             together,
         )
@@ -110,10 +124,11 @@ class Detection:
     @classmethod
     def of_run(cls, since: int, severity: Severity) -> Detection:
         """A detection that concerns the run as a whole."""
-        return cls(np.zeros(0, bool), np.array([since]), np.array([int(severity)]), True, True)
+        onset = np.array([since])
+        return cls(np.zeros(0, bool), lambda: onset, np.array([int(severity)]), True, True)
 
 
-HEALTHY = Detection(np.zeros(0, bool), np.zeros(0, np.int64), np.zeros(0, np.int64))
+HEALTHY = Detection(np.zeros(0, bool), lambda: 0, np.zeros(0, np.int64))
 """Nobody is sick."""
 
 

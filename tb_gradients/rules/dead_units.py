@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -24,7 +25,12 @@ from tb_gradients.rules.diagnosis import (
     underflow_cause,
     usual_learning_rate,
 )
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
+
+
+def constant_starts(table: VariableTable, _: Rows) -> BoolArray:
+    """Variables that are known to have started at one value: they have a rule of their own."""
+    return np.array([starts_constant(v) for v in table.variables], bool)
 
 
 class DeadUnits(Rule):
@@ -98,12 +104,16 @@ class DeadUnits(Rule):
             guilty = [row for row in full if activation(table.variables[row]) in SATURATING]
         sick[full] = False
         sick[guilty[-1:]] = True
-        sick[[row for row in np.flatnonzero(sick) if starts_constant(table.variables[row])]] = False
-        history = window.statistic("dead_unit_share")
-        since = window.onset(history > self.share, ~np.isnan(history), per_step=True)
-        horizon = window.latest("unit_window")
-        if math.isfinite(horizon):  # without a gradient in all of the steps that were looked at
-            since = np.maximum(since - int(horizon) + 1, window.first_step)
+        sick &= ~rows.once(constant_starts)
+
+        def since() -> IntArray:
+            history = window.statistic("dead_unit_share")
+            onset = window.onset(history > self.share, ~np.isnan(history), per_step=True)
+            horizon = window.latest("unit_window")
+            if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
+                onset = np.maximum(onset - int(horizon) + 1, window.first_step)
+            return onset
+
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
         severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL

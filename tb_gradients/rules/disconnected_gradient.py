@@ -49,7 +49,10 @@ class DisconnectedGradient(Rule):
         if not candidates.any():
             return HEALTHY
         sick = candidates & (share[frames] >= 1).all(axis=0)
-        since = window.onset(share >= 1, ~np.isnan(share), per_step=False)
+
+        def since() -> IntArray:
+            return window.onset(share >= 1, ~np.isnan(share), per_step=False)
+
         # Cut off, that is everything from the inputs up to somewhere; or merely lying about.
         alive = np.flatnonzero(window.rows.judged & ~sick)
         cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))

@@ -258,8 +258,10 @@ class Engine:
         owner = track.owner[sick]
         free = sick[owner == NOBODY]
         groups = {int(i): sick[owner == i] for i in np.unique(owner) if i != NOBODY}
+        if not free.size:
+            return list(groups.items())
         fresh: list[tuple[int, IntArray]] = []
-        near = max(NEAR_STEPS, 2 * int(self._history.spans.max())) if free.size else 0
+        near = max(NEAR_STEPS, 2 * int(self._history.spans.max()))
         free = free[np.argsort(detection.since[free], kind="stable")]
         while free.size:
             since = int(detection.since[free[0]])

@@ -89,7 +89,10 @@ class FrozenWeight(Rule):
             return None  # this step applied nothing: accumulation; the next ones will tell
         if sick.any():
             sick &= ~self._rounded_away(window, update, gradient)
-        since = window.onset(still & seen, seen, per_step=True)
+
+        def since() -> IntArray:
+            return window.onset(still & seen, seen, per_step=True)
+
         return Detection.of(sick, since, self.severity)
 
     def _left_out(self, window: Window) -> BoolArray:

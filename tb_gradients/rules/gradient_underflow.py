@@ -55,7 +55,7 @@ class GradientUnderflow(Rule):
         sick &= known[reach].sum(axis=0) >= self.frames
         learning = window.learning
         severity = Severity.INFO if learning.learning or learning.converged else Severity.WARNING
-        return Detection.of(sick, window.onset(low, known, per_step=True), severity)
+        return Detection.of(sick, lambda: window.onset(low, known, per_step=True), severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         value = float(np.nanmax(window.statistic("gradient_subnormal_share")[-1][rows]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import FloatArray, Variable
+from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -19,7 +19,7 @@ from tb_gradients.rules.diagnosis import (
     slower,
     unscaled_inputs_cause,
 )
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
 STEEPEST = {
     "sigmoid": 0.25,
@@ -83,7 +83,7 @@ class SaturatedUnits(Rule):
         fails = learning.failing or self._hurts(window)
         if not fails and not np.isfinite(share[-1]).any():  # cheap, and mostly so
             return HEALTHY
-        rows = self._rows(window)
+        rows, _ = window.rows.once(flat_on_both_sides)
         if not rows.size:
             return HEALTHY
         measured = np.isfinite(share[reach][:, rows]).any(axis=0)
@@ -111,20 +111,6 @@ class SaturatedUnits(Rule):
         return unscaled and learning.learning and not learning.converged
 
     @staticmethod
-    def _rows(window: Window) -> IntArray:
-        """Kernels of hidden layers with an activation that is flat on both sides."""
-        variables = window.table.variables
-        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
-        rows = [
-            int(row)
-            for row in kernels[:-1]
-            if activation(variables[row]) in STEEPEST
-            and variables[row].role == "kernel"
-            and not is_recurrent(variables[row])
-        ]
-        return np.array(rows, np.int64)
-
-    @staticmethod
     def _slopes(window: Window, reach: slice, rows: IntArray) -> FloatArray:
         """Estimated mean slope over the largest one, per row; Inf where it cannot be told."""
         chain = window.rows.chain
@@ -141,9 +127,9 @@ class SaturatedUnits(Rule):
         if chain.row.size:
             middle = ordered[np.maximum(count - 1, 0) // 2, np.arange(len(count))]
             slopes[chain.row] = np.where(count >= 3, middle, np.inf)
-        variables = window.table.variables
-        steepest = [STEEPEST[activation(variables[int(row)])] for row in rows]
-        result: FloatArray = (slopes[rows] / np.array(steepest)).astype(np.float32)
+        known_rows, steepest = window.rows.once(flat_on_both_sides)
+        steep = steepest[np.searchsorted(known_rows, rows)]
+        result: FloatArray = (slopes[rows] / steep).astype(np.float32)
         return result
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
@@ -212,6 +198,20 @@ class SaturatedUnits(Rule):
             f'In {first} use `activation="relu", kernel_initializer="he_normal"`, or put '
             "`keras.layers.BatchNormalization()` before the activation."
         )
+
+
+def flat_on_both_sides(table: VariableTable, rows: Rows) -> tuple[IntArray, FloatArray]:
+    """Kernels of hidden layers with such an activation, and its largest slope."""
+    kernels = np.flatnonzero(rows.judged & rows.kernel)
+    chosen = [
+        int(row)
+        for row in kernels[:-1]
+        if activation(table.variables[row]) in STEEPEST
+        and table.variables[row].role == "kernel"
+        and not is_recurrent(table.variables[row])
+    ]
+    steepest = [STEEPEST[activation(table.variables[row])] for row in chosen]
+    return np.array(chosen, np.int64), np.array(steepest, np.float32)
 
 
 def is_recurrent(variable: Variable) -> bool:

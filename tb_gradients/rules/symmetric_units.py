@@ -64,7 +64,10 @@ class SymmetricUnits(Rule):
         sick = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
         for row in np.flatnonzero(sick):
             sick[row] = not starts_random(window.table.variables[row])
-        since = window.onset(equal, known, per_step=True)
+
+        def since() -> IntArray:
+            return window.onset(equal, known, per_step=True)
+
         certain = [v.initializer != "" or v.initial_rms == 0 for v in window.table.variables]
         severity = np.where(certain, int(Severity.CRITICAL), int(Severity.WARNING))
         return Detection.of(sick, since, severity)

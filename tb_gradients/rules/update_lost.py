@@ -75,7 +75,7 @@ class UpdateLost(Rule):
         mild = Severity.INFO if learning.learning else Severity.WARNING
         severe = Severity.CRITICAL if learning.stuck else Severity.WARNING
         severity = np.where(lost[-1] > self.nearly_all, int(severe), int(mild))
-        return Detection.of(sick, window.onset(bad, known, per_step=True), severity)
+        return Detection.of(sick, lambda: window.onset(bad, known, per_step=True), severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         lost = window.statistic("lost_share")[-1][rows]

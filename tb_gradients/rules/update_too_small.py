@@ -129,7 +129,10 @@ class UpdateTooSmall(Rule):
             absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
             sick |= absurd
             severity[absurd] = int(Severity.CRITICAL)
-        since = window.onset((ratio < self.ratio) & known, known, per_step=True)
+
+        def since() -> IntArray:
+            return window.onset((ratio < self.ratio) & known, known, per_step=True)
+
         if window.learning.stuck and sick.any() and sick[judged].all():
             severity[:] = int(Severity.CRITICAL)
         return Detection.of(sick, since, severity, together=True)

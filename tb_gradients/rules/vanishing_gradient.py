@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import FloatArray
+from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -15,7 +15,7 @@ from tb_gradients.rules.diagnosis import (
     layer,
     names,
 )
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 TYPICAL_SLOPE = {"tanh": 0.8, "sigmoid": 0.24, "relu": 0.7}
@@ -110,8 +110,12 @@ class VanishingGradient(Rule):
                 step = window.statistic("update_ratio")[-1]
                 still = step < self.update_gap * np.nanmedian(step[rows])
                 sick &= still
-        since = np.full(len(sick), window.step)
-        since[rows] = window.onset(profiles < self.ratio, np.isfinite(profiles), per_step=True)
+
+        def since() -> IntArray:
+            onset = np.full(len(sick), window.step)
+            onset[rows] = window.onset(profiles < self.ratio, np.isfinite(profiles), per_step=True)
+            return onset
+
         return Detection.of(sick, since, severity, together=True)
 
     def _through_time(self, window: Window) -> BoolArray:
@@ -123,11 +127,8 @@ class VanishingGradient(Rule):
         faded = np.zeros(len(window.rows.judged), bool)
         if not window.learning.stuck:
             return faded
-        for row, variable in enumerate(window.table.variables):
-            steps = variable.facts.get("time_steps", "")
-            simple = variable.layer_class in SIMPLE_CELLS and variable.role == "recurrent_kernel"
-            if simple and window.rows.judged[row] and steps.isdecimal():
-                faded[row] = self._kept(window, row) ** int(steps) < self.ratio
+        for row, steps in window.rows.once(simple_recurrences):
+            faded[row] = self._kept(window, row) ** steps < self.ratio
         return faded
 
     @staticmethod
@@ -286,6 +287,18 @@ class VanishingGradient(Rule):
             "unscaled_inputs": "Scale the inputs: keras.layers.Normalization() or "
             "Rescaling(1 / 255).",
         }[reason.id]
+
+
+def simple_recurrences(table: VariableTable, rows: Rows) -> list[tuple[int, int]]:
+    """Recurrent kernels of cells without gates, and over how many time steps they run."""
+    return [
+        (row, int(variable.facts["time_steps"]))
+        for row, variable in enumerate(table.variables)
+        if variable.layer_class in SIMPLE_CELLS
+        and variable.role == "recurrent_kernel"
+        and rows.judged[row]
+        and variable.facts.get("time_steps", "").isdecimal()
+    ]
 
 
 def _late_count(kernels: int) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from tb_gradients.rules.learning import Learning, LossTrace, Targets
 if TYPE_CHECKING:
     from tb_gradients.rules.base import Rule
 
+T = TypeVar("T")
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
@@ -91,10 +92,18 @@ class Rows:
         self.scale_gain: npt.NDArray[np.float64] = self.initial_rms * np.sqrt(np.maximum(fan_in, 1))
         """Factor by which a kernel scales a signal at the start; Glorot's is 1, He's 1.4."""
         self.chain = Chain(table, self)
+        self._table = table
+        self._told: dict[Callable[..., object], object] = {}
         self.rounding: npt.NDArray[np.float64] = np.array(
             [_EPSILON.get(v.dtype, _EPSILON["float32"]) / 2 for v in variables], np.float64
         )
         """Half the distance of 1 to the next number: a smaller relative step is rounded away."""
+
+    def once(self, describe: Callable[[VariableTable, Rows], T]) -> T:
+        """What a function says of the table: asked once, as the table stays."""
+        if describe not in self._told:
+            self._told[describe] = describe(self._table, self)
+        return cast(T, self._told[describe])
 
 
 class Chain:

@@ -84,7 +84,10 @@ class ZeroGradient(Rule):
         sick = candidates & (steps >= self.share)
         if window.learning.converged:
             sick &= ~(window.largest("gradient_norm") > 0)
-        since = window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
+
+        def since() -> IntArray:
+            return window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
+
         severity = np.full(sick.shape, int(Severity.CRITICAL))
         if sick.any() and not (sick & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)

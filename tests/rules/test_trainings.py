@@ -339,6 +339,7 @@ CASES |= {
             x=CROWD,
             y=RARE,
             optimizer=lambda: optimizers.SGD(0.3),
+            batch=128,
             steps=200,
         ),
         "not_learning",
