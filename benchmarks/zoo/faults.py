@@ -657,7 +657,7 @@ FAULTS: tuple[Fault, ...] = (
         "double-softmax",
         lambda r: r.but(options={"head_activation": "softmax"}),
         Expected(("model_mismatch", "not_learning"), ("loss_output_mismatch",)),
-        ("topics-bag", "stripes-resnet", "iris-sgd"),
+        ("topics-bag", "iris-sgd"),
     ),
     Fault(
         "no-softmax",

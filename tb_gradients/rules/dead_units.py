@@ -59,6 +59,7 @@ class DeadUnits(Rule):
     needs = (
         "dead_unit_share",
         "zero_step_share",
+        "gradient_norm",
         "gradient_subnormal_share",
         "loss_scale",
         "weight_norm",

@@ -236,15 +236,36 @@ def underflow_cause(window: Window) -> Cause | None:
     narrow = np.array(
         [v.facts.get("compute_dtype", v.dtype) == "float16" for v in window.table.variables], bool
     )
-    low = narrow & window.rows.judged & (share > 0.5)
-    if not low.any() or window.latest("loss_scale") > 1:
+    if not narrow.any() or window.latest("loss_scale") > 1:
         return None
+    low = narrow & window.rows.judged & (share > 0.5)
+    if not low.any():
+        return _all_underflown(window, narrow)
     row = int(np.flatnonzero(low)[-1])
     return cause(
         "low_precision",
         0.85,
         f"{share[row]:.0%} of the gradient of {window.table.paths[row]} is below 6e-5, the normal "
         "range of float16, and no loss scale lifts it: what is smaller still becomes zero.",
+    )
+
+
+FLOAT16_SMALLEST = 2.0**-24
+"""The smallest positive float16: 6e-8."""
+
+
+def _all_underflown(window: Window, narrow: BoolArray) -> Cause | None:
+    """The same, if nothing is left in float16, and what float32 layers get is below its range."""
+    size = window.statistic("gradient_norm")[-1] / np.sqrt(window.rows.elements)
+    left = window.rows.judged & (size > 0)
+    if not left.any() or (left & narrow).any() or size[left].max() >= FLOAT16_SMALLEST:
+        return None
+    row = int(np.flatnonzero(left)[-1])
+    return cause(
+        "low_precision",
+        0.85,
+        f"elements of the gradient of {window.table.paths[row]} are around {size[row]:.1e}; "
+        "float16 has nothing below 6e-8, and no loss scale lifts them.",
     )
 
 

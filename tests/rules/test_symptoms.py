@@ -91,6 +91,18 @@ def float16(share: float, **context: float) -> Run:
     return run.set(KERNELS, gradient_subnormal_share=share).stuck().say(**context)
 
 
+def nothing_left() -> Run:
+    """Two float16 layers without a gradient, before float32 ones of which next to nothing comes."""
+    run = Run(table({"facts": {"compute_dtype": "float16"}}, precision="mixed_float16"))
+    variables = [
+        dataclasses.replace(v, facts={"compute_dtype": "float32"}) if i > 3 else v
+        for i, v in enumerate(run.table.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    run.frames = turn_zero(run.frames, run.table, slice(0, 4))
+    return run.set(slice(4, 8), gradient_norm=1e-7).stuck()
+
+
 def penalised(weight: float) -> Run:
     run = Run(table({"facts": {"l2": "0.5"}, "regularizer": "L2"})).stuck()
     return run.set(KERNELS, weight_norm=weight, gradient_norm=weight, update_norm=1e-3 * weight)
@@ -175,6 +187,9 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     ),
     "half of the gradient below float16's range": (
         lambda: float16(0.9), "gradient_underflow", "low_precision"
+    ),
+    "float16 layers of which nothing is left": (
+        nothing_left, "dead_units", "low_precision"
     ),
     "a penalty shrinks the weights": (
         lambda: penalised(1.0), "regularizer_dominates", "strong_regularization"
