@@ -5,7 +5,7 @@
 //     node benchmarks/tab.mjs /tmp/runs deep naive     # some log folders only
 //
 // Measured inside of the tab's own frame: the time from its navigation to the first drawn
-// heat-map, the bytes of our answers on the wire until then, and the longest task of the page
+// heat-map (the first of three times cold: the back end has not read the run before), the bytes of our answers on the wire until then, and the longest task of the page
 // while somebody scrolls, moves the pointer, changes the statistic, the encoding, the step and
 // the zoom. Tasks are given in CPU time of the page's main thread, which other programs on the
 // machine do not change; first pictures in wall time, with the load of the machine beside them.
@@ -139,11 +139,15 @@ async function measureHealth(browser, address) {
     FIRST_PICTURE,
   );
   const transferred = await bytes();
+  const reading = await frame.evaluate(
+    () =>
+      performance.getEntriesByType('resource').find(({ name }) => /\/run\?/.test(name))?.duration ?? 0,
+  );
   await page.waitForLoadState('networkidle');
   const interactions = await interact(browser, page, frame);
   const all = await bytes();
   await context.close();
-  return { first, transferred, all, ...interactions };
+  return { first, reading, transferred, all, ...interactions };
 }
 
 /** What people do; of each the longest task. */
@@ -236,6 +240,9 @@ for (const name of names.length > 0 ? names : [...Object.keys(HEALTH), 'naive'])
   const load = (loadavg()[0] / availableParallelism()).toFixed(1);
   const firsts = rounds.map(({ first }) => milliseconds(first)).join(', ');
   tell('first picture', `${firsts} (load of the machine: ${load} per core)`);
+  // The first time TensorBoard has yet to read the run, after that it is kept.
+  const readings = rounds.map(({ reading }) => milliseconds(reading)).join(', ');
+  if (!naive) tell('of it reading', `${readings} until the run is described`);
   tell('transferred', `${kilobytes(transferred)} for the first picture`);
   if (naive) tell('shown', `${shown} of 1,000 histograms`);
   for (const act of Object.keys(rounds[0].interactions ?? {})) {

@@ -227,6 +227,11 @@ def deep_sigmoid(folder: str) -> Sequence[Flag]:
     return _fit(_model([32] * 10, activation="sigmoid"), folder)
 
 
+def deep_sigmoid_repaired(folder: str) -> Sequence[Flag]:
+    """What the finding on ``deep_sigmoid`` says to change, and nothing else."""
+    return _fit(_model([32] * 10, activation="relu", kernel_initializer="he_normal"), folder)
+
+
 def dying_relu(folder: str) -> Sequence[Flag]:
     import keras
 
@@ -306,6 +311,11 @@ CASES = (
         ("vanishing_gradient",),
         "saturating_activation",
         "hidden_1/kernel",
+    ),
+    Case(
+        "deep_sigmoid_repaired",
+        "the same layers as the finding advises: relu, he_normal",
+        deep_sigmoid_repaired,
     ),
     Case(
         "dying_relu",

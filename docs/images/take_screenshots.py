@@ -5,8 +5,6 @@
     python docs/images/take_screenshots.py LOGDIR --only compare --to /tmp      # one, to look at
 
 Needs Playwright and Chromium, like the browser tests; the variable CHROMIUM names another one.
-For the picture "before and after" it trains the demo's deep network once more, repaired, which
-needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from playwright.sync_api import sync_playwright
 SIZE = {"width": 1280, "height": 800}
 PATIENCE = 60_000
 """Milliseconds to wait for the server and for anything on the page."""
-SICK, FIXED, HEALTHY = "deep_sigmoid", "deep_relu", "healthy"
+SICK, FIXED, HEALTHY = "deep_sigmoid", "deep_sigmoid_repaired", "healthy"
 VARIABLE = "digits/hidden_1/kernel"
 
 
@@ -85,7 +83,6 @@ def main() -> int:
     parser.add_argument("--only", choices=[picture.name for picture in PICTURES])
     parser.add_argument("--to", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     arguments = parser.parse_args()
-    repair(pathlib.Path(arguments.logdir) / FIXED)
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -107,16 +104,6 @@ def main() -> int:
         server.terminate()
         server.wait(timeout=30)
     return 0
-
-
-def repair(folder: pathlib.Path) -> None:
-    """The demo's ten sigmoid layers as the tab advises: ReLU with He initialisation."""
-    if folder.exists():
-        return
-    from tb_gradients import demo
-
-    print("Training the repaired network ...", flush=True)
-    demo._fit(demo._model([32] * 10, kernel_initializer="he_normal"), str(folder))
 
 
 def wait_for_runs(address: str, *names: str) -> None:

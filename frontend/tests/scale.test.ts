@@ -17,6 +17,8 @@ import {
   formatShare,
   formatValue,
   title,
+  sentence,
+  shortNames,
 } from '../src/scale/format';
 import { binScale, ridgeBase } from '../src/draw/histogram';
 import {
@@ -366,5 +368,22 @@ describe('colours', () => {
   it('of runs are TensorBoard’s own', () => {
     expect(runColour(0, 'light')).toBe('#425066');
     expect(runColour(8, 'dark')).toBe('#12b5cb');
+  });
+});
+
+describe('names and sentences', () => {
+  it('of several runs are told apart by what differs', () => {
+    expect(shortNames(['deep_sigmoid', 'deep_sigmoid_repaired'])).toEqual([
+      'sigmoid',
+      'sigmoid_repaired',
+    ]);
+    expect(shortNames(['lr/1e-3', 'lr/1e-4'])).toEqual(['1e-3', '1e-4']);
+    expect(shortNames(['a', 'b'])).toEqual(['a', 'b']);
+    expect(shortNames(['alone/run'])).toEqual(['alone/run']);
+  });
+
+  it('begin with a capital unless they begin with code', () => {
+    expect(sentence('one step is enough.')).toBe('One step is enough.');
+    expect(sentence('he_normal before relu.')).toBe('he_normal before relu.');
   });
 });

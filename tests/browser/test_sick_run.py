@@ -112,6 +112,15 @@ def test_a_number_of_the_evidence_switches_the_heat_map(tab: Any) -> None:
     expect(tab.find(".statistic")).to_have_value("update_ratio")
 
 
+def test_every_row_in_view_has_its_name(tab: Any) -> None:
+    tab.open(run="sick")
+    tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
+    expect(tab.find(".panel[data-title='Loss'] canvas")).to_be_visible()
+    rows = tab.run("document.querySelector('.scroller').clientHeight") // 20 - 2
+    assert rows > 8
+    tab.wait_until(lambda: tab.find(".label").count() >= rows)
+
+
 def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
     tab.open(run="sick")
     tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)

@@ -99,3 +99,14 @@ export function formatInterval(first: number, last: number, open: boolean): stri
 export function sentence(text: string): string {
   return /^[a-z]+(?=[\s,;:'’-])/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }
+
+/** Names without what all of them begin with: where there is little room, what differs is shown. */
+export function shortNames(names: readonly string[]): string[] {
+  const [first = '', ...others] = names;
+  let common = others.length > 0 ? first : '';
+  for (const name of others) {
+    while (!name.startsWith(common)) common = common.slice(0, -1);
+  }
+  const cut = common.search(/[^/_]*$/);
+  return names.map((name) => name.slice(cut));
+}

@@ -19,7 +19,7 @@ import {
 } from '../scale/axis';
 import { PALETTES, type Palette } from '../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../scale/domain';
-import { formatCount, formatTick, formatValue } from '../scale/format';
+import { formatCount, formatTick, formatValue, shortNames } from '../scale/format';
 import { histogramAt, pickHistograms, type Histogram } from '../scale/histogram';
 import { reduceRow, seriesGrid } from '../scale/reduce';
 import type { Actions } from '../store/actions';
@@ -226,6 +226,7 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
     (step: number | null, theme: State['theme'], ...parts: readonly (PanelData | null)[]) => {
       const known = parts.flatMap((part, which) => (part ? [{ ...part, which }] : []));
       const alone = sides.length < 2;
+      const short = shortNames(sides.map(({ name }) => name));
       // Beside the names of runs there is no room for units.
       const own = known[0]?.columns[0]?.column.unit ?? '';
       unit.textContent = alone || own === 'share' || own === 'ratio' ? '' : own;
@@ -239,14 +240,18 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
           columns.map(({ column, values, label }, i) => {
             const frame = shownFrame(run, step);
             const value = values[frame] ?? Number.NaN;
-            const name = alone ? label : `${run.run} ${label}`.trim();
+            const name = alone ? label : `${short[which] ?? ''} ${label}`.trim();
             const colour = lineColour(which, i, sides, PALETTES[theme]);
             return [
               name === ''
                 ? h('dt', { class: 'visually-hidden' }, spec.title)
                 : h(
                     'dt',
-                    { 'data-line': i, title: name, style: `--line-colour: ${colour}` },
+                    {
+                      'data-line': i,
+                      title: alone ? name : run.run,
+                      style: `--line-colour: ${colour}`,
+                    },
                     h('span', {}, name),
                   ),
               // What is not finite is not "not measured".

@@ -462,13 +462,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   }
 
   const drawLabels = onChangeOf(
-    () => [
-      rows,
-      flagsOf,
-      active,
-      state?.selectedVariable,
-      ...Object.values(visibleRows(scroller.clientHeight)),
-    ],
+    () => [rows, flagsOf, active, state?.selectedVariable],
     (from: number, to: number) => {
       fill(
         labels,
@@ -786,7 +780,7 @@ function onChangeOf<T extends readonly unknown[]>(
 ): (...args: T) => void {
   let last: readonly unknown[] = [];
   return (...args) => {
-    const now = inputs();
+    const now = [...inputs(), ...args];
     if (now.length === last.length && now.every((value, i) => Object.is(value, last[i]))) return;
     last = now;
     draw(...args);
