@@ -46,7 +46,7 @@ class DeadUnits(Rule):
 
     Try:
     * Lower the learning rate: one large step pushed the units below zero.
-    * Use leaky_relu, elu or gelu; He initialisation; a bias that starts at zero.
+    * Use `leaky_relu`, `elu` or `gelu`; He initialisation; a bias that starts at zero.
     * Scale the inputs to about [-1, 1].
 
     Silent when: embeddings; weights without units; the whole gradient of the model is zero

@@ -461,23 +461,23 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
     rate = window.latest("learning_rate")
     slower = "lower the learning rate tenfold"
     if math.isfinite(rate):
-        slower += f": {optimizer_name(window.table)}(learning_rate={rate / 10:.2g})"
+        code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
+        slower += f": `{code}`"
     known = {
         "nonfinite_inputs": "Remove or impute the missing values before training: "
-        "x = np.nan_to_num(x), or drop rows where ~np.isfinite(x).all(axis=-1).",
+        "`x = np.nan_to_num(x)`, or drop rows: `keep = np.isfinite(x).all(axis=-1)`.",
         "nonfinite_targets": "Drop the samples whose target is missing: "
-        "keep = np.isfinite(y); x, y = x[keep], y[keep].",
+        "`keep = np.isfinite(y); x, y = x[keep], y[keep]`.",
         "learning_rate_too_large": f"{slower[0].upper()}{slower[1:]}, "
-        "or clip the gradients (global_clipnorm=1.0).",
-        "low_precision": "Wrap the optimizer in keras.optimizers.LossScaleOptimizer, "
-        'or use the policy "mixed_bfloat16".',
-        "numeric_overflow": "Guard the operation: log(x + 1e-7), tf.math.divide_no_nan, "
-        "from_logits=True instead of softmax followed by a logarithm. "
-        "tf.debugging.enable_check_numerics() names the operation.",
+        "or clip the gradients (`global_clipnorm=1.0`).",
+        "low_precision": WIDER,
+        "numeric_overflow": "Guard the operation: `tf.math.log(x + 1e-7)`, "
+        "`tf.math.divide_no_nan`, `from_logits=True` instead of softmax followed by a logarithm. "
+        "`tf.debugging.enable_check_numerics()` names the operation.",
     }
     ordered = sorted(causes, key=lambda c: -c.confidence)
     fixes = [known[c.id] for c in ordered if c.id in known]
-    return tuple(fixes or ["Call tf.debugging.enable_check_numerics() to find the operation."])
+    return tuple(fixes or ["Call `tf.debugging.enable_check_numerics()` to find the operation."])
 
 
 def _last_maximum(values: FloatArray) -> float:

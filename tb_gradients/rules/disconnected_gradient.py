@@ -22,8 +22,8 @@ class DisconnectedGradient(Rule):
 
     Try:
     * Find the operation between the named variables and the loss that has no gradient:
-      argmax, round, a cast to an integer, .numpy(), tf.stop_gradient.
-    * Remove a layer that is created but not called, or set layer.trainable = False.
+      `argmax`, `round`, a cast to an integer, `.numpy()`, `tf.stop_gradient`.
+    * Remove a layer that is created but not called, or set `layer.trainable = False`.
 
     Silent when: the variable is frozen by trainable=False, or only some steps leave it out,
     as in a GAN or with several tasks in turn.
@@ -64,13 +64,13 @@ class DisconnectedGradient(Rule):
         alive = np.flatnonzero(window.rows.judged & ~(share >= 1))
         causes = self._causes(window, rows, alive)
         fixes = {
-            "loss_ignores_parameters": "Compute the loss from model(x, training=True) inside "
-            "the GradientTape, with TensorFlow operations only.",
+            "loss_ignores_parameters": "Compute the loss from `model(x, training=True)` inside "
+            "the `tf.GradientTape`, with TensorFlow operations only.",
             "non_differentiable_operation": "Replace the operation behind "
             f"{layer(window.table.variables[int(rows[-1])])} by a differentiable one: softmax "
-            "for argmax, a straight-through estimator for round; remove stop_gradient.",
+            "for `argmax`, a straight-through estimator for `round`; remove `stop_gradient`.",
             "unused_variable": f"Call {layer(window.table.variables[int(rows[0])])} in the "
-            "model's call(), or delete it, or set its trainable = False.",
+            "model's `call()`, or delete it, or set its `trainable = False`.",
         }
         return Finding(
             summary=f"The gradient of {names(window.table, rows)} is None in every step since "

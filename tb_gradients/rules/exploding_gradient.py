@@ -37,7 +37,7 @@ class ExplodingGradient(Rule):
 
     Try:
     * Lower the learning rate.
-    * Clip the gradients (global_clipnorm=1.0), above all in recurrent models (Pascanu, Mikolov,
+    * Clip the gradients (`global_clipnorm=1.0`), above all in recurrent models (Pascanu, Mikolov,
       Bengio 2013).
     * Scale inputs and targets.
 

@@ -25,7 +25,7 @@ class GradientSpike(Rule):
     has since stayed above what it was before.
 
     Try:
-    * Clip the gradients (global_clipnorm at a few times the usual norm).
+    * Clip the gradients (`global_clipnorm` at a few times the usual norm).
     * Look at the batches of these steps: outliers, wrong labels, lengths.
 
     Silent when: in the first 30 steps; norms that vary a lot from step to step (the deviation

@@ -31,7 +31,7 @@ class NonfiniteGradient(Rule):
     Try:
     * Look at the batch of that step: missing values are the most common source.
     * Lower the learning rate if loss or norms had grown before.
-    * Guard log, division, sqrt and exp; use losses with from_logits=True.
+    * Guard `log`, division, `sqrt` and `exp`; use losses with `from_logits=True`.
 
     Silent when: a loss-scaling optimizer skips the step, as it does in the first steps
     while it looks for its scale, unless it goes on skipping.

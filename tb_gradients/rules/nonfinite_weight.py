@@ -27,7 +27,7 @@ class NonfiniteWeight(Rule):
     Try:
     * Go back to a checkpoint from before this step.
     * Then follow the advice of nonfinite_gradient: data, learning rate, unsafe operations.
-    * keras.callbacks.TerminateOnNaN() or stop_on="critical" saves the computing time.
+    * `keras.callbacks.TerminateOnNaN()` or `stop_on="critical"` saves the computing time.
 
     Silent when: all weights are finite.
     """

@@ -29,7 +29,7 @@ class SymmetricUnits(Rule):
     Bengio, Courville: Deep Learning, section 8.4).
 
     Try:
-    * Start the kernel at random values: kernel_initializer="glorot_uniform" or "he_normal".
+    * Start the kernel at random values: `kernel_initializer="glorot_uniform"` or `"he_normal"`.
     * Starting at zero is right for biases, and for the last layer of a residual branch.
 
     Silent when: only the first steps look alike (a zero-initialised head, residual scale or
@@ -86,7 +86,7 @@ class SymmetricUnits(Rule):
             ),
             causes=(start,) if start else (),
             fixes=tuple(
-                f'Start {layer(v)} at random: kernel_initializer="{initializer_for(v)}".'
+                f'Start {layer(v)} at random: `kernel_initializer="{initializer_for(v)}"`.'
                 for v in variables[:3]
             ),
         )

@@ -10,6 +10,7 @@ from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     SATURATING,
+    SCALE_INPUTS,
     UNSCALED_INPUT,
     activation,
     layer,
@@ -41,8 +42,8 @@ class VanishingGradient(Rule):
     (Bengio, Simard, Frasconi 1994).
 
     Try:
-    * Use relu, gelu or selu instead of sigmoid or tanh, with he_normal initialisation.
-    * Add BatchNormalization or LayerNormalization, or residual connections.
+    * Use `relu`, `gelu` or `selu` instead of `sigmoid` or `tanh`, and start with `he_normal`.
+    * Add `BatchNormalization` or `LayerNormalization`, or residual connections.
     * In recurrent models use LSTM or GRU instead of SimpleRNN.
 
     Silent when: the run learns, unless the first layers also hardly move (`info` then); the
@@ -278,14 +279,13 @@ class VanishingGradient(Rule):
         first, last = (layer(window.table.variables[between[i]]) for i in (0, -1))
         span = first if first == last else f"{first} to {last}"
         return {
-            "saturating_activation": f'In {span} use activation="relu" and '
-            'kernel_initializer="he_normal".',
-            "long_recurrence": "Replace SimpleRNN by keras.layers.LSTM or GRU.",
+            "saturating_activation": f'In {span} use `activation="relu", '
+            'kernel_initializer="he_normal"`.',
+            "long_recurrence": "Replace SimpleRNN by `keras.layers.LSTM` or `keras.layers.GRU`.",
             "deep_narrow_network": f"Add a shortcut round every two layers of {span} "
-            "(x = keras.layers.add([x, block(x)])), or use fewer and wider ones.",
-            "initialization_scale": f'In {span} use kernel_initializer="he_normal".',
-            "unscaled_inputs": "Scale the inputs: keras.layers.Normalization() or "
-            "Rescaling(1 / 255).",
+            "(`x = keras.layers.add([x, block(x)])`), or use fewer and wider ones.",
+            "initialization_scale": f'In {span} use `kernel_initializer="he_normal"`.',
+            "unscaled_inputs": SCALE_INPUTS,
         }[reason.id]
 
 
