@@ -70,7 +70,7 @@ class _Sampled:
     Attributes:
         gradients: dense ones, with the loss scale still in them.
         afters: weights after the step.
-        updates: whole, or flat samples where ``update_squares`` has the row.
+        updates: flat samples; ``update_squares`` has the rows where they are not the whole.
         squares: float32 [rows with a gradient], in the order of the rows.
         rows, histograms: finished ones, of sparse gradients.
         columns: context columns that are known already.
@@ -391,6 +391,7 @@ class Probe:
         twice on its first call, this one only once.
         """
         rows, clipping = pending.rows, pending.optimizer.clipping
+        variables = self.table.variables
         outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
         signature = (tuple(rows), tuple(sorted(clipping.items())), tuple(outputs.items()))
         if signature not in self._take_functions:
@@ -407,10 +408,20 @@ class Probe:
                 given: list[Tensor],
             ) -> None:
                 dense = {row: g for row, g in gradients.items() if not _sparse(g)}
+                samples = {
+                    row: [statistics.sample_of(x[row], variables[row]) for x in (befores, afters)]
+                    for row in dense
+                    if variables[row].elements
+                }
                 sampled = _Sampled(
                     gradients=dense,
                     afters=afters,
-                    updates={r: statistics.update_of(befores[r], afters[r]) for r in dense},
+                    updates={row: statistics.update_of(*pair) for row, pair in samples.items()},
+                    update_squares={
+                        row: statistics.update_squares(befores[row], afters[row], xla=False)
+                        for row in dense
+                        if variables[row].elements > statistics.SAMPLE_ELEMENTS
+                    },
                     squares=squares,
                     scale=scale,
                     columns=_step_columns(Batch(**batch), scale, learning_rate),
@@ -495,7 +506,7 @@ class Probe:
                 continue
             befores[row] = statistics.sample_of(before, variables[row])
             if variables[row].elements > statistics.SAMPLE_ELEMENTS:
-                square_sums.append(_update_squares(before, after))
+                square_sums.append(statistics.update_squares(before, after, xla=True))
         gradients = {row: pending.gradients[row] for row in befores}
         kept.put_all("gradients", gradients)
         kept.put_all("befores", befores)
@@ -874,17 +885,6 @@ def _unit_sources(table: VariableTable) -> dict[int, int]:
         for row, v in enumerate(table.variables)
         if v.role in ("kernel", "recurrent_kernel") and v.units > 1
     }
-
-
-def _update_squares(before: Tensor, after: Tensor) -> Tensor:
-    """Sum of squares of UPDATE_SCALE times an update, under XLA.
-
-    NaN, that is unknown, for 16-bit weights: of their difference XLA leaves out the rounding.
-    """
-    if after.dtype.size < 4:
-        return tf.constant(np.nan)
-    update = statistics.update_of(before, after) * statistics.UPDATE_SCALE
-    return statistics.squares(update, xla=True)
 
 
 def _step_columns(
