@@ -590,7 +590,7 @@ class GradientMonitor:
     def _losses_to_numbers(self) -> None:
         """Read the losses that were handed in since the last frame (this waits for the device)."""
         self._loss_numbers += [
-            (step, float(tf.reduce_mean(native(loss)))) for step, loss in self._losses
+            (step, float(np.mean(np.asarray(native(loss))))) for step, loss in self._losses
         ]
         self._losses.clear()
 

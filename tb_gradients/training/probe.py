@@ -15,7 +15,7 @@ NaNs are counted where and when they began.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -211,7 +211,7 @@ class Probe:
         self._next_due = self._next_interval = NEVER
         self._take_functions: dict[Any, Any] = {}
         self._handed_over: dict[Any, _Handed] = {}
-        self._sampling = True
+        self._sampling = self._still_armed = True
 
     # --- in the training step ---------------------------------------------------------
 
@@ -721,8 +721,10 @@ class Probe:
             handed.kept.set_open(sampling)
 
     def rearm(self) -> None:
-        """Let the next non-finite gradient force a frame again."""
-        self._armed.assign(True)
+        """Let the next non-finite gradient force a frame again, after one that has done so."""
+        if not self._still_armed:
+            self._armed.assign(True)
+            self._still_armed = True
 
     def status(self) -> tuple[bool, bool]:
         """Whether frames wait, and whether one is wanted of the next step; one read of the device.
@@ -756,14 +758,16 @@ class Probe:
 
     def drain(self) -> list[tuple[int, Any, Any, Any]]:
         """The waiting frames as NumPy (step, values, context, histograms), oldest first."""
-        taken, step, number, alarm = self._counters()
-        frames = self._drain_slots() if taken else []
-        if self._is_due(step, alarm):
-            frames.append(self._drain_handed(step, number))
+        frames = self._drain_slots()
+        if self._handed_over:
+            _, step, number, alarm = self._counters()
+            if self._is_due(step, alarm):
+                frames.append(self._drain_handed(step, number))
         return [frame if self.with_histograms else (*frame[:3], None) for frame in frames]
 
     def _drain_slots(self) -> list[tuple[int, Any, Any, Any]]:
-        taken, steps, values, context, counts = (t.numpy() for t in self._drain())
+        taken, steps, values, context, counts, armed = (t.numpy() for t in self._drain())
+        self._still_armed = bool(armed)
         kept = range(min(int(taken), self.slots))
         return [(int(steps[i]), values[i], context[i], counts[i]) for i in kept]
 
@@ -771,17 +775,23 @@ class Probe:
         """The frame of the compiled step that has handed over last."""
         handed = next(h for h in self._handed_over.values() if h.number == number)
         if handed.frame is None:
-            handed.frame = tf.function(lambda: self._frame_after(handed), autograph=False)
-        matrix, context, counts = (tensor.numpy() for tensor in handed.frame())
-        self._handed.assign([-1, -1])
+            handed.frame = tf.function(self._frame_of(handed), autograph=False)
+        matrix, context, counts, armed = (tensor.numpy() for tensor in handed.frame())
+        self._still_armed = bool(armed)
         self._next_due = (step // self._next_interval + 1) * self._next_interval
         return step, matrix, context, counts
 
+    def _frame_of(self, handed: _Handed) -> Callable[[], tuple[Tensor, ...]]:
+        def frame() -> tuple[Tensor, ...]:
+            parts = self._frame_after(handed)
+            self._handed.assign([-1, -1])
+            return (*parts, self._armed.read_value())
+
+        return frame
+
     def _drain_ops(self) -> tuple[Tensor, ...]:
-        result = tuple(
-            tf.identity(v)
-            for v in (self._taken, self._steps, self._values, self._context, self._histograms)
-        )
+        frames = (self._steps, self._values, self._context, self._histograms)
+        result = tuple(tf.identity(v) for v in (self._taken, *frames, self._armed))
         with tf.control_dependencies(result):
             self._taken.assign(0)
         return result
