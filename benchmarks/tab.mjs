@@ -143,7 +143,7 @@ async function measureHealth(browser, address) {
     () =>
       performance.getEntriesByType('resource').find(({ name }) => /\/run\?/.test(name))?.duration ?? 0,
   );
-  await page.waitForLoadState('networkidle');
+  await frame.locator('.progress').waitFor({ state: 'hidden' });
   const interactions = await interact(browser, page, frame);
   const all = await bytes();
   await context.close();

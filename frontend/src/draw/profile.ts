@@ -152,7 +152,12 @@ function drawBands(
 ): void {
   const { profile, colour } = layer;
   context.fillStyle = colour;
-  for (const { x, wide, at } of places(axis, layer)) {
+  const all = places(axis, layer);
+  if ((all[0]?.wide ?? 1) < 1) {
+    drawEnvelope(context, all, profile, y);
+    return;
+  }
+  for (const { x, wide, at } of all) {
     const half = Math.max(0.5, Math.min(4, wide / 4));
     const bar = (low: number, high: number, thin: number): void => {
       if (Number.isNaN(low)) return;
@@ -163,6 +168,29 @@ function drawBands(
     bar(profile.low[at] ?? Number.NaN, profile.high[at] ?? Number.NaN, Math.min(1, half));
     context.globalAlpha = 0.35;
     bar(profile.lowerQuartile[at] ?? Number.NaN, profile.upperQuartile[at] ?? Number.NaN, half);
+  }
+  context.globalAlpha = 1;
+}
+
+/** Of thousands of variables several share a pixel: one line for all of them. */
+function drawEnvelope(
+  context: CanvasRenderingContext2D,
+  all: readonly { readonly x: number; readonly at: number }[],
+  profile: Profile,
+  y: (value: number) => number,
+): void {
+  const ranges = new Map<number, readonly [low: number, high: number]>();
+  for (const { x, at } of all) {
+    const [low, high] = [profile.low[at] ?? Number.NaN, profile.high[at] ?? Number.NaN];
+    if (Number.isNaN(low)) continue;
+    const column = Math.floor(x);
+    const [least, most] = ranges.get(column) ?? [Infinity, -Infinity];
+    ranges.set(column, [Math.min(least, low), Math.max(most, high)]);
+  }
+  context.globalAlpha = 0.3;
+  for (const [column, [low, high]] of ranges) {
+    const top = y(high);
+    context.fillRect(column, top, 1, Math.max(1, y(low) - top));
   }
   context.globalAlpha = 1;
 }

@@ -47,7 +47,7 @@ export function formatRelation(value: number, relation: 'ratio' | 'change'): str
   if (value === Infinity) return 'from 0';
   const digits = Math.max(value, 1 / value) < 10 ? 2 : 1;
   const text = (factor: number): string => formatNumber(Number(factor.toPrecision(digits)));
-  if (text(value) === '1') return 'the same';
+  if (text(Math.max(value, 1 / value)) === '1') return 'the same';
   return value > 1 ? `× ${text(value)}` : `÷ ${text(1 / value)}`;
 }
 

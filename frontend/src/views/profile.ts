@@ -220,7 +220,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     });
     const growth = growthPerLayer(values);
     if (growth === null) return '';
-    return `From layer to layer towards the input: ${formatRelation(1 / growth, 'ratio')} (least squares over ${values.length} weights)`;
+    return `From layer to layer towards the input: ${formatRelation(1 / growth, 'ratio')} (least squares over ${formatCount(values.length)} weights)`;
   }
 
   // --- Pointer and keys -------------------------------------------------------------------
