@@ -82,7 +82,14 @@ STATISTICS: tuple[Column, ...] = (
         "log",
         "L2 norm of the gradient that reached the update rule: unscaled, reduced, clipped.",
     ),
-    Column("weight_norm", "weight", "step", "log", "L2 norm of the finite weights after the step."),
+    Column(
+        "weight_norm",
+        "weight",
+        "step",
+        "log",
+        "L2 norm of the finite weights after the step. Of a table with sparse gradients and "
+        "more than a million elements it follows from a sample of the rows.",
+    ),
     Column(
         "weight_nonfinite_count",
         "elements",

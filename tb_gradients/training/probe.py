@@ -436,7 +436,13 @@ class Probe:
                     gradient = gradients[row]
                     dtype = statistics.compute_dtype_of(self.table.variables[row])
                     sampled.rows[row] = statistics.sparse_row(
-                        gradient, befores[row], afters[row], table, scale, dtype
+                        gradient,
+                        befores[row],
+                        afters[row],
+                        table,
+                        self.table.variables[row].shape[0],
+                        scale,
+                        dtype,
                     )
                     if self.with_histograms:
                         sampled.histograms[row] = histograms.histograms([gradient.values], scale)
@@ -450,7 +456,7 @@ class Probe:
             pending.gradients,
             pending.befores,
             {row: _touched(pending.variables[row], pending.gradients[row]) for row in rows},
-            {row: pending.variables[row].read_value() for row in sparse},
+            {row: statistics.table_sample(pending.variables[row]) for row in sparse},
             pending.squares,
             pending.scale,
             pending.optimizer.learning_rate,
@@ -490,12 +496,19 @@ class Probe:
             gradient, before = pending.gradients[row], pending.befores[row]
             after = _touched(pending.variables[row], gradient)
             if _sparse(gradient):  # its rows are a matter of the batch, and few
-                table = pending.variables[row].read_value()
+                table = statistics.table_sample(pending.variables[row])
                 dtype = statistics.compute_dtype_of(variables[row])
                 kept.put(
                     f"row_{row}",
                     statistics.sparse_row(
-                        gradient, before, after, table, pending.scale, dtype, xla=True
+                        gradient,
+                        before,
+                        after,
+                        table,
+                        variables[row].shape[0],
+                        pending.scale,
+                        dtype,
+                        xla=True,
                     ),
                 )
                 if self.with_histograms:

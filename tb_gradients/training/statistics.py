@@ -44,6 +44,9 @@ STACK_ELEMENTS = 65_536
 """Variables of one shape are stacked up to this size; above it the copy costs more than
 the operations it saves."""
 
+TABLE_ELEMENTS = 2**20
+"""The weight norm of a larger table with sparse gradients is that of a sample of its rows."""
+
 TINY_SQUARES = 1e-30
 """A sum of squares below this may have lost elements to underflow (1.1e-19 squared)."""
 
@@ -486,11 +489,22 @@ def _rows_function(dtype: Any, careful: bool, sampled_updates: bool, scaled: boo
     return tf.function(rows, input_signature=signature, autograph=False)
 
 
+def table_sample(table: Any) -> Tensor:
+    """Rows of a table for its norm: all of a small one, else evenly strided ones.
+
+    They are gathered from the variable: to read its value would copy it, once rows were
+    scattered into it.
+    """
+    stride = -(-int(np.prod(table.shape, dtype=np.int64)) // TABLE_ELEMENTS)
+    return tf.gather(table, np.arange(0, table.shape[0], max(stride, 1)))
+
+
 def sparse_row(
     gradient: Any,
     before: Tensor,
     after: Tensor,
-    table: Any,
+    table: Tensor,
+    table_rows: int,
     scale: Tensor | None,
     compute_dtype: str,
     xla: bool = False,
@@ -499,10 +513,11 @@ def sparse_row(
 
     Args:
         before, after: the listed rows of the table before and after the step.
-        table: all the weights of the variable, for their norm.
+        table: what ``table_sample`` gives.
+        table_rows: how many rows the whole table has.
 
     A row may be listed several times; its gradient is the sum, and it is one row. The table
-    itself is never copied: the largest temporary has one integer per row of it.
+    itself is neither copied nor read: the largest temporary has one integer per row of it.
     """
     indices = tf.reshape(gradient.indices, [-1])
     listed = tf.size(indices)
@@ -513,7 +528,7 @@ def sparse_row(
     if scale is not None:
         values /= scale
     order = tf.range(listed)
-    first = tf.gather(tf.math.unsorted_segment_min(order, indices, int(table.shape[0])), indices)
+    first = tf.gather(tf.math.unsorted_segment_min(order, indices, table_rows), indices)
     keep = tf.cast(first == order, tf.float32)[:, None]
     values = tf.math.unsorted_segment_sum(values, first, listed)
     count = tf.reduce_sum(keep) * width
@@ -539,7 +554,7 @@ def sparse_row(
         "gradient_nan_count": nans,
         "gradient_inf_count": count - known - nans,
         "gradient_subnormal_share": subnormal,
-        "weight_norm": tf.sqrt(squares(table, xla)),
+        "weight_norm": tf.sqrt(squares(table, xla) * (table_rows / int(table.shape[0]))),
         "weight_nonfinite_count": count - tf.reduce_sum(_finite(after) * keep),
         "update_norm": _norm(update[None])[0],
         "unchanged_share": tf.reduce_sum(unchanged) / count,

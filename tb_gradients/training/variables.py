@@ -40,6 +40,10 @@ _ACTIVATIONS = {
 }
 
 
+INITIAL_ELEMENTS = 2**20
+"""Of a larger variable the size at the start is that of an evenly strided sample."""
+
+
 def native(variable: Any) -> Any:
     """The ``tf.Variable`` behind a Keras variable (or the variable itself)."""
     value = getattr(variable, "value", None)
@@ -353,7 +357,9 @@ def _class_name(thing: Any) -> str:
 def _initial(tensor: Any) -> tuple[float, float]:
     """RMS of the weights, and their standard deviation relative to it (0: all are equal)."""
     try:
-        values = tf.cast(replicas.local(tensor), tf.float64).numpy()
+        flat = tf.reshape(replicas.local(tensor), [-1])
+        stride = -(-int(flat.shape[0]) // INITIAL_ELEMENTS)
+        values = tf.cast(flat[:: max(stride, 1)], tf.float64).numpy()
     except Exception:  # a symbolic or sharded variable: the rules do without
         return 0.0, 0.0
     if not values.size:

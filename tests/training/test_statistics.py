@@ -14,6 +14,7 @@ import tensorflow as tf
 from probing import MODES, ProbedVariables
 from reference import norm, reference_row
 
+from tb_gradients import schema
 from tb_gradients.frames import Variable
 from tb_gradients.training.probe import OptimizerView
 from tb_gradients.training.statistics import SAMPLE_ELEMENTS
@@ -310,3 +311,20 @@ def test_the_norm_after_clipping_is_that_of_keras(
     (frame,) = probed.frames()
     assert [row["applied_norm"] for row in frame.rows] == pytest.approx(expected)
     assert frame.context["global_norm"] == pytest.approx(5.0)
+
+
+def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:
+    """What is estimated from some of them is right all the same."""
+    from tb_gradients.training.statistics import TABLE_ELEMENTS, sparse_row, table_sample
+    from tb_gradients.training.variables import make_table
+
+    table = tf.Variable(tf.random.stateless_normal([200_000, 16], [1, 2]), name="embeddings")
+    sample = table_sample(table)
+    assert sample.shape.num_elements() <= TABLE_ELEMENTS
+    gradient = tf.IndexedSlices(tf.ones([2, 16]), tf.constant([5, 199_999]), table.shape)
+    touched = tf.gather(table, gradient.indices)
+    row = sparse_row(gradient, touched, touched, sample, 200_000, None, "float32")[0]
+    named = dict(zip(schema.statistic_names(), row.numpy(), strict=True))
+    assert named["weight_norm"] == pytest.approx(np.linalg.norm(table.numpy()), rel=0.01)
+    (variable,) = make_table([table]).variables
+    assert variable.initial_rms == pytest.approx(1.0, rel=0.01)
