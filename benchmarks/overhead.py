@@ -1,9 +1,10 @@
 """What the monitor costs, measured against the bare training step in one process.
 
-Two copies of a model train in turn, one bare and one watched, a burst of steps each, again
-and again. The ratio of the two bursts of one round is one measurement, so a machine that
-slows down slows both. Printed are minimum, median and maximum over the rounds, for wall
-time and for CPU time of the process, and written as JSON with ``--json FILE``.
+Copies of a model train in turn, as many bare as watched, a burst of steps each, again and
+again. The ratio of the bursts of one round is one measurement, so a machine that slows down
+slows both; several copies of each, because two that are alike differ by up to 5 % (where
+their memory lies). Printed are minimum, median and maximum over the rounds, for wall time
+and for CPU time of the process, and written as JSON with ``--json FILE``.
 
     python benchmarks/overhead.py                       # all models, graph and XLA
     python benchmarks/overhead.py --models mlp --modes graph --cadences auto,1,naive
@@ -34,6 +35,7 @@ import tensorflow as tf
 
 import tb_gradients as tbg
 
+tf.get_logger().setLevel("ERROR")  # every trainer traces a step of the same name
 layers = keras.layers
 
 
@@ -197,33 +199,44 @@ def folder_bytes(folder: str) -> int:
 
 
 def measure(
-    name: str, mode: str, cadences: list[str], repeats: int, seconds: float, warmup: int
+    name: str,
+    mode: str,
+    cadences: list[str],
+    repeats: int,
+    seconds: float,
+    warmup: int,
+    instances: int,
 ) -> Iterator[Result]:
     xla = mode == "xla"
     with tempfile.TemporaryDirectory() as logs:
         make_trainer(name, xla, None, logs).burst(1)  # what the process pays once
-        bare = make_trainer(name, xla, None, logs)
-        bare_first = bare.burst(1)[0]
-        bare.burst(3)
-        per_step = bare.burst(3)[0]
-        count = max(2, round(seconds / per_step))
+        bare = [make_trainer(name, xla, None, logs) for _ in range(instances)]
+        bare_first = [trainer.burst(1)[0] for trainer in bare]
+        bare[0].burst(3)
+        count = max(2, round(seconds / bare[0].burst(3)[0]))
         for cadence in cadences:
             folder = os.path.join(logs, cadence)
             kind = int(cadence) if cadence.isdigit() else cadence
-            watched = make_trainer(name, xla, kind, folder)
-            first = watched.burst(1)[0]
-            # A first call is long: one against one, not a statistic.
-            watched.burst(warmup if cadence == "auto" else 3)
+            watched = [
+                make_trainer(name, xla, kind, os.path.join(folder, str(i)))
+                for i in range(instances)
+            ]
+            first = [trainer.burst(1)[0] for trainer in watched]
+            for trainer in watched:
+                trainer.burst(warmup if cadence == "auto" else 3)
             walls, cpus, steps = [], [], []
             for _ in range(repeats):
-                bare_wall, bare_cpu = bare.burst(count)
-                wall, cpu = watched.burst(count)
+                pairs = zip(bare, watched, strict=True)
+                bursts = np.array([[b.burst(count), w.burst(count)] for b, w in pairs])
+                (bare_wall, bare_cpu), (wall, cpu) = bursts.mean(axis=0)
                 walls.append(wall / bare_wall)
                 cpus.append(cpu / bare_cpu)
                 steps.append(bare_wall)
-            watched.close()
+            for trainer in watched:
+                trainer.close()
             variables = len(MODELS[name]()[0].trainable_variables)
-            frames = watched.monitor.frames if watched.monitor else 4 + repeats * count
+            by_hand = instances * (4 + repeats * count)
+            frames = sum(w.monitor.frames for w in watched) if watched[0].monitor else by_hand
             yield Result(
                 name,
                 mode,
@@ -231,7 +244,7 @@ def measure(
                 1e3 * statistics.median(steps),
                 spread(walls),
                 spread(cpus),
-                first / bare_first,
+                statistics.median(first) / statistics.median(bare_first),
                 frames,
                 folder_bytes(folder) / max(frames, 1) / variables,
             )
@@ -245,6 +258,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a burst")
     parser.add_argument("--warmup", type=int, default=150, help="steps before 'auto' is measured")
+    parser.add_argument("--instances", type=int, default=3, help="of each, bare and watched")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     header = (
@@ -260,7 +274,13 @@ def main() -> int:
                 c for c in arguments.cadences.split(",") if not (c == "naive" and mode == "xla")
             ]
             for result in measure(
-                name, mode, cadences, arguments.repeats, arguments.seconds, arguments.warmup
+                name,
+                mode,
+                cadences,
+                arguments.repeats,
+                arguments.seconds,
+                arguments.warmup,
+                arguments.instances,
             ):
                 results.append(dataclasses.asdict(result))
                 wall, cpu = ("/".join(f"{r:.3f}" for r in x) for x in (result.wall, result.cpu))

@@ -228,8 +228,12 @@ def optimizers_of(model: Any) -> list[Any]:
     ``compile`` without ``optimizer`` makes one that such a model never uses.
     """
     main = getattr(model, "optimizer", None)
-    held = [value for value in vars(model).values() if is_optimizer(value) and value is not main]
-    return [*{id(o): o for o in held}.values(), *([main] if main is not None else [])]
+    found = {id(value): value for value in vars(model).values() if is_optimizer(value)}
+    found.pop(id(main), None)
+    listed = [*found.values(), *([main] if main is not None else [])]
+    # What a loss-scaling optimizer wraps is watched there.
+    inner = [id(getattr(optimizer, "inner_optimizer", None)) for optimizer in listed]
+    return [optimizer for optimizer in listed if id(optimizer) not in inner]
 
 
 def is_optimizer(thing: Any) -> bool:

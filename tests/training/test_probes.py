@@ -14,6 +14,7 @@ import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.variables import optimizers_of
 
 layers = keras.layers
 BATCH, STEPS = 8, 12
@@ -185,6 +186,13 @@ def test_alternating_optimizers_share_the_steps(tmp_path: pathlib.Path) -> None:
     for number, row in enumerate(seen):
         assert list(row) == [number % 2 == 0] * 2 + [number % 2 == 1] * 2
     assert not [flag for flag in monitor.flags if flag.rule == "disconnected_gradient"]
+
+
+def test_an_optimizer_wrapped_for_loss_scaling_is_watched_once() -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.own = keras.optimizers.SGD()
+    model.compile(keras.optimizers.LossScaleOptimizer(model.own), "mse")
+    assert optimizers_of(model) == [model.optimizer]
 
 
 def test_several_optimizers_need_the_variables_named(tmp_path: pathlib.Path) -> None:
