@@ -50,7 +50,8 @@ class DeadUnits(Rule):
     * Scale the inputs to about [-1, 1].
 
     Silent when: embeddings; weights without units; the whole gradient of the model is zero
-    (zero_gradient speaks then). `info` once the run has converged with the units it has.
+    (zero_gradient speaks then). `info` once the run has converged with the units it has, and
+    while no more are dead than inputs of one sign leave dead by chance.
     """
 
     id = "dead_units"
@@ -80,6 +81,11 @@ class DeadUnits(Rule):
 
     share = Threshold(
         0.5, "none of 45 small healthy programs that were tried has a layer with more dead units"
+    )
+    deviations = Threshold(
+        3.0,
+        "of a binomial: inputs of one sign leave half of the units dead from the start, and one "
+        "layer in 700 this much more",
     )
     nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
 
@@ -122,6 +128,9 @@ class DeadUnits(Rule):
         severity = np.where(
             dead >= 1, int(all_of_it), np.where(dead >= self.nearly_all, int(severe), int(little))
         )
+        chance = 0.5 + self.deviations * np.sqrt(0.25 / np.maximum(rows.units, 1))
+        if not window.learning.stuck:
+            severity = np.where((dead < 1) & (dead <= chance), int(Severity.INFO), severity)
         return Detection.of(sick, since, severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

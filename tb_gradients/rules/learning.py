@@ -54,6 +54,9 @@ SUCCESS = 0.9
 LOW_SHARE = 0.5
 """Below this share of the loss of guessing the model knows something, moving or not."""
 
+WEIGHTED = "weighted_loss"
+"""Fact of a run whose samples or classes are weighted: the loss of guessing is not known then."""
+
 RARE_CLASS = 0.1
 """From here on most batches of a binary classifier hold next to none of the rarer class: the
 median batch says nothing, and the mean depends on how many of them it met. So the loss is held
@@ -226,6 +229,8 @@ class LossTrace:
         guess, majority = self._guess(table), self._majority(table)
         if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
             start = max(float(head[0]), guess)
+        if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
+            return Learning("unseen")  # a batch's loss tells how many of the rare class it has
         rare = None
         if _loss_kind(table) == "binary":
             rare = self._rare([point.pair for point in points])
@@ -272,7 +277,7 @@ class LossTrace:
 
     def _majority(self, table: VariableTable) -> float:
         mean, _, majority = self._mean_targets()
-        if math.isnan(majority) and _loss_kind(table) == "binary" and 0 <= mean <= 1:
+        if math.isnan(majority) and _named_loss(table) == "binary" and 0 <= mean <= 1:
             return max(mean, 1 - mean)
         return majority
 
@@ -304,6 +309,10 @@ class LossTrace:
 
 def _loss_kind(table: VariableTable) -> str:
     """Which of the losses whose level of guessing is known; "" for another one."""
+    return "" if WEIGHTED in table.run.facts else _named_loss(table)
+
+
+def _named_loss(table: VariableTable) -> str:
     name = table.run.loss.lower().replace("_", "").replace(" ", "")
     for kind, beginnings in (
         ("squared", ("meansquarederror", "mse")),

@@ -146,7 +146,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             loss = original(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **others)
             if training:
                 self._loss_seen = True
-                monitor.observe_batch(loss, x, y, y_pred)
+                monitor.observe_batch(loss, x, y, y_pred, sample_weight is not None)
             return loss
 
         model.__dict__["compute_loss"] = compute_loss

@@ -31,6 +31,7 @@ from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.rules.engine import Engine
+from tb_gradients.rules.learning import WEIGHTED
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
@@ -149,7 +150,7 @@ class GradientMonitor:
         self._hooks: list[Hook] = []
         # Each replica runs in a thread of its own.
         self._observed = threading.local()
-        self._passive = False
+        self._passive = self._weighted = False
         self._run_facts: dict[str, Any] = {}
         self._frames = 0
         self._verdict: list[Any] = []
@@ -326,8 +327,15 @@ class GradientMonitor:
             self._outputs.detach()
             self._outputs = None
 
-    def observe_batch(self, loss: Any, inputs: Any, targets: Any, predictions: Any) -> None:
-        """Hand over the next update's loss and what it was computed from."""
+    def observe_batch(
+        self, loss: Any, inputs: Any, targets: Any, predictions: Any, weighted: bool = False
+    ) -> None:
+        """Hand over the next update's loss and what it was computed from.
+
+        Args:
+            weighted: samples or classes have weights, so the loss is not that of its name.
+        """
+        self._weighted |= weighted
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
     def describe_run(self, **facts: Any) -> None:
@@ -432,9 +440,14 @@ class GradientMonitor:
         else:
             self._engine.set_table(self._table)
 
-    def _tell_owners(self) -> None:
-        """Once updates were seen: which optimizer each variable belongs to."""
+    def _complete_table(self) -> None:
+        """Once updates were seen: the owner of each variable, and whether the loss is weighted."""
         assert self._probes is not None and self._engine is not None and self._table is not None
+        if self._weighted:
+            facts = {**self._table.run.facts, WEIGHTED: "True"}
+            run = dataclasses.replace(self._table.run, facts=facts)
+            self._table = dataclasses.replace(self._table, run=run)
+            self._engine.set_table(self._table)
         hooked = {id(hook.optimizer): hook.optimizer for hook in self._hooks}
         owners = {row: hooked[o] for row, o in self._probes.owners().items() if o in hooked}
         if len(hooked) > 1 and owners:
@@ -446,7 +459,7 @@ class GradientMonitor:
         """The event file; a new one starts with the table and the verdict so far."""
         if self._writer is None:
             assert self._table is not None and self._engine is not None
-            self._tell_owners()
+            self._complete_table()
             self._writer = EventWriter(self.folder)
             _OPEN.add(self)
             self._writer.table(self._table, step)

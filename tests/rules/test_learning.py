@@ -10,7 +10,7 @@ import pytest
 from recordings import make_table
 
 from tb_gradients.frames import RunContext
-from tb_gradients.rules.learning import TRACE_POINTS, Learning, LossTrace, Targets
+from tb_gradients.rules.learning import TRACE_POINTS, WEIGHTED, Learning, LossTrace, Targets
 
 RANDOM = np.random.default_rng(0)
 NOISE = 0.05 * RANDOM.standard_normal(100_000)
@@ -70,6 +70,26 @@ def test_the_classes_of_the_head_tell_the_level_of_guessing() -> None:
     assert judged(STEPS * 0.0, loss="sparse_categorical_crossentropy").guess == pytest.approx(
         math.log(16)
     )
+
+
+def test_a_weighted_loss_is_not_held_against_guessing() -> None:
+    weighted = make_table(loss="binary_crossentropy", facts={WEIGHTED: "True"})
+    trace = LossTrace()
+    for value in 0.7 + NOISE[:400]:
+        trace.add(float(value), 1, Targets(0.4, 0.5))
+
+    assert math.isfinite(trace.judge(make_table(loss="binary_crossentropy")).guess)
+    assert math.isnan(trace.judge(weighted).guess)
+
+
+def test_a_weighted_loss_of_a_rare_class_tells_nothing() -> None:
+    """It jumps with every batch that holds one of them."""
+    trace = LossTrace()
+    for step in range(400):
+        trace.add(3.0 if step % 7 == 6 else 0.1, 1, Targets(0.02, 0.14))
+
+    weighted = make_table(loss="binary_crossentropy", facts={WEIGHTED: "True"})
+    assert trace.judge(weighted).state == "unseen"
 
 
 def test_a_long_run_is_kept_in_bounded_memory() -> None:

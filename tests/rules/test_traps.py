@@ -125,6 +125,14 @@ def test_half_of_the_units_without_gradient_are_normal() -> None:
     assert flags_of(set_all(healthy(), "dead_unit_share", 0.5)) == {}
 
 
+def test_a_few_more_than_half_may_be_chance() -> None:
+    """Of 16 units, inputs of one sign leave up to 14 dead from the start, once in 700 layers."""
+    few = flags_of(set_all(healthy(), "dead_unit_share", 0.8))["dead_units"]
+    assert few.severity == Severity.INFO
+    many = flags_of(set_all(healthy(), "dead_unit_share", 0.95))["dead_units"]
+    assert many.severity >= Severity.WARNING
+
+
 # --- NaN ------------------------------------------------------------------------------------
 
 

@@ -300,3 +300,12 @@ def test_an_unwritable_folder_is_one_clear_error_before_training(tmp_path: pathl
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to the log folder"):
         tbg.GradientHealth(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("weights", [None, {0: 1.0, 1: 5.0}])
+def test_the_run_tells_whether_its_loss_is_weighted(
+    tmp_path: pathlib.Path, weights: dict[int, float] | None
+) -> None:
+    health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
+    make_model().fit(X, Y, batch_size=8, class_weight=weights, callbacks=[health], verbose=0)
+    assert ("weighted_loss" in recording(tmp_path).table.run.facts) == (weights is not None)
