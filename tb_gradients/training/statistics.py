@@ -335,8 +335,8 @@ def _unit_spread(sample: Tensor) -> Tensor:
 
 def _weight_columns(weight: Tensor, careful: bool) -> dict[str, Tensor]:
     """Statistics of a block's weights after the step."""
-    if not careful:
-        norm = tf.sqrt(total(tf.square(weight)))
+    if not careful:  # of one member, see STACK_ELEMENTS
+        norm = tf.reshape(tf.sqrt(2.0 * tf.nn.l2_loss(weight)), [1])
         return {"weight_norm": norm, "weight_nonfinite_count": tf.zeros_like(norm)}
     finite = tf.math.is_finite(weight)
     count = total(tf.cast(finite, weight.dtype))

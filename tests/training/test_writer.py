@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from recordings import make_frame, make_table
 
+import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Variable, VariableTable
 from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training import histograms
 from tb_gradients.training.writer import QUEUE_LENGTH, EventWriter, LogDirError, choose_folder
 
 TABLE = VariableTable(
@@ -69,6 +73,31 @@ def test_any_tensorboard_reader_lists_the_tags(tmp_path: pathlib.Path) -> None:
     for event in events:
         for value in event.summary.value:
             assert value.metadata.plugin_data.plugin_name in (schema.PLUGIN_NAME, "")
+
+
+def test_a_frame_of_many_variables_takes_at_most_100_bytes_for_each(tmp_path: pathlib.Path) -> None:
+    """With the table and with histograms, as often as a monitor writes them, of real gradients."""
+    names = [n for n in schema.statistic_names() if not n.startswith("activation_")]
+    columns = [schema.statistic_names().index(n) for n in names]
+    table = dataclasses.replace(make_table(500), statistics=tuple(names))
+    gradients = tf.random.stateless_normal([len(table.variables), 256], [1, 2])
+    monitor = tbg.GradientMonitor(tmp_path)
+    monitor._table = table
+    writer = EventWriter(tmp_path)
+    writer.table(table, 0)
+    frames = 21
+    for step in range(frames):
+        one = make_frame(table, step)
+        one = dataclasses.replace(one, values=one.values[:, columns])
+        if monitor._wants_histograms():
+            counts = histograms.histograms(tf.unstack(gradients * 0.9**step), None).numpy()
+            one = dataclasses.replace(one, histograms=counts)
+        monitor._frames += 1
+        writer.frame(one, table.table_id)
+    writer.close()
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert size / frames / len(table.variables) <= 100
+    assert len(EventFileSource(str(tmp_path)).histograms(".")) == frames // 7
 
 
 def test_one_event_per_frame(tmp_path: pathlib.Path) -> None:
