@@ -82,6 +82,7 @@ class DataProviderSource:
             "plugin_name": schema.PLUGIN_NAME,
         }
         self._keeps_all = keeps_all
+        self._refused = False
         self._most_bytes = most_bytes
 
     def stamps(self, run: str | None = None) -> dict[str, Stamp]:
@@ -115,6 +116,7 @@ class DataProviderSource:
         """
         if run not in self.stamps(run):
             raise no_such_run(run)
+        self._refused = False
         tables = [_bytes(datum) for datum in self._series(run, schema.TAG_TABLE)]
         affordable = self._most_bytes // max(_largest_frame(tables), 1)
         frames = self._series(run, schema.TAG_FRAMES, at_most=max(affordable, 1))
@@ -130,6 +132,8 @@ class DataProviderSource:
         )
         newest = max((datum.step for datum in frames), default=-1)
         shortened = len(frames) < sum(1 for datum in contexts if datum.step <= newest)
+        # Two series of which a part was refused may well be equally long.
+        shortened = shortened or self._refused
         sampled = shortened or (not self._keeps_all and frames_are_missing(data))
         return dataclasses.replace(data, sampled=sampled)
 
@@ -179,6 +183,7 @@ class DataProviderSource:
             except Exception as error:
                 if at_most == 1 or not _is_too_large(error):
                     raise
+                self._refused = True
                 at_most = max(1, min(at_most, _FIRST_RETRY) // 2)
                 _log.info("%s of %s: too large, reading %d points", tags, runs, at_most)
 

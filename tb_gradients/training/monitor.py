@@ -136,6 +136,7 @@ class GradientMonitor:
         self.folder = choose_folder(log_dir)
         self._model = model
         self._variables = None if variables is None else list(variables)
+        self._watched: Sequence[Any] = ()
         self._histograms = histograms
         self._activations = activations
         self._outputs: Outputs | None = None
@@ -401,6 +402,7 @@ class GradientMonitor:
             watched = None if variables is None else list(variables)
         if not watched:
             return
+        self._watched = watched
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
             table = make_table(watched, self._model, *optimizers[:1], **self._run_facts)
@@ -541,6 +543,7 @@ class GradientMonitor:
             broken |= not _all_finite(values)
             self._add_loss(number, context)
             self._batches.fill(number, context)
+            self._weigh_others(values)
             frame = Frame(
                 step=number + (self._offset or 0),
                 wall_time=time.time(),
@@ -622,6 +625,16 @@ class GradientMonitor:
             context[column("loss_mean")] = np.mean(finite)
             context[column("loss_min")] = min(finite)
             context[column("loss_max")] = max(finite)
+
+    def _weigh_others(self, values: np.ndarray) -> None:
+        """Weights of variables that were in no update: whether another optimizer trains them."""
+        names = schema.statistic_names()
+        others = np.isnan(values[:, names.index("none_step_share")])
+        if others.any() and not others.all():
+            for row in np.flatnonzero(others):
+                variable = replicas.local(native(self._watched[int(row)]))
+                norm = tf.norm(tf.cast(variable, tf.float32))
+                values[row, names.index("weight_norm")] = float(norm)
 
     def _finish(self) -> None:
         if self._probes is not None:

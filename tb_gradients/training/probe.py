@@ -266,7 +266,9 @@ class Probe:
             return read() if bool(pending.due) else {}
 
         def skip() -> dict[int, Tensor]:
-            return {row: tf.zeros([0], pending.variables[row].dtype) for row in pending.rows}
+            dtypes = {row: pending.variables[row].dtype for row in pending.rows}
+            nothing = {dtype: tf.zeros([0], dtype) for dtype in dtypes.values()}
+            return {row: nothing[dtype] for row, dtype in dtypes.items()}
 
         befores: dict[int, Tensor] = tf.cond(pending.due, read, skip)
         return befores
@@ -310,7 +312,7 @@ class Probe:
         if pending.scale is not None:
             # Before squaring: the square of a scaled gradient may leave the range of float32.
             values = [v / tf.cast(pending.scale, v.dtype) for v in values]
-        return tf.stack([statistics.squares(v, xla) for v in values])
+        return statistics.all_squares(values, xla)
 
     def _usable_batch(self) -> Batch:
         """The batch observed in this very graph; one from another graph cannot be used."""

@@ -173,6 +173,29 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
     return tf.cast(_folded_sum(flat * flat), tf.float32)
 
 
+def all_squares(tensors: Sequence[Tensor], xla: bool) -> Tensor:
+    """``squares`` of each tensor: float32 [tensors].
+
+    In a graph small tensors of one shape are stacked, see STACK_ELEMENTS.
+    """
+    if xla:  # compiles a stack to as much as the tensors by themselves
+        return tf.stack([squares(tensor, xla) for tensor in tensors])
+    groups: dict[Any, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        static = tensor.shape.is_fully_defined()
+        small = static and 0 < tensor.shape.num_elements() <= STACK_ELEMENTS
+        groups.setdefault((tuple(tensor.shape), tensor.dtype) if small else i, []).append(i)
+    parts = []
+    for members in groups.values():
+        if len(members) == 1:
+            parts.append(squares(tensors[members[0]], xla)[None])
+        else:
+            stacked = tf.reshape(tf.stack([tensors[i] for i in members]), [len(members), -1])
+            parts.append(tf.cast(tf.reduce_sum(tf.square(stacked), axis=1), tf.float32))
+    order = [i for members in groups.values() for i in members]
+    return tf.gather(tf.concat(parts, 0), np.argsort(order))
+
+
 def update_squares(before: Tensor, after: Tensor, xla: bool) -> Tensor:
     """Sum of squares of UPDATE_SCALE times an update: float32 scalar.
 

@@ -126,7 +126,16 @@ class EventWriter:
     def flush(self) -> None:
         """Return when all that was handed in is in the file."""
         done = threading.Event()
-        self._put(done.set)
+
+        def finish() -> None:
+            try:
+                self._file.flush()
+                self._look()
+            except Exception as error:  # before the caller goes on, so that it is told
+                self._error = error
+            done.set()
+
+        self._put(finish)
         done.wait()
         self._raise()
 
