@@ -126,11 +126,7 @@ def view_of(optimizer: Any) -> OptimizerView:
             return tf.constant(float(static_scale))
 
     conditional = scaling or getattr(inner, "gradient_accumulation_steps", None)
-    clipping = {
-        name: float(value)
-        for name in ("clipnorm", "global_clipnorm", "clipvalue")
-        if (value := getattr(inner, name, None)) is not None
-    }
+    clipping = clipping_of(inner)
     if clipping and replicas.several():  # Keras clips each replica's gradient by itself
         clipping = {"per_replica": 0.0}
     return OptimizerView(
@@ -139,6 +135,16 @@ def view_of(optimizer: Any) -> OptimizerView:
         loss_scale=scale,
         clipping=clipping,
     )
+
+
+def clipping_of(optimizer: Any) -> dict[str, float]:
+    """The limits that an optimizer clips its gradients to."""
+    # Without an assignment expression: AutoGraph, which reads this, warns the user of one.
+    limits = {
+        name: getattr(optimizer, name, None)
+        for name in ("clipnorm", "global_clipnorm", "clipvalue")
+    }
+    return {name: float(limit) for name, limit in limits.items() if limit is not None}
 
 
 def _updates(optimizer: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.hook import Hook
+from tb_gradients.training.hook import Hook, clipping_of
 from tb_gradients.training.probe import OptimizerView
 
 
@@ -64,11 +64,7 @@ def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[
         updates=updates,
         learning_rate=tf.convert_to_tensor(_learning_rate(inner)),
         loss_scale=None if scale is None else lambda: scale,
-        clipping={
-            name: float(value)
-            for name in ("clipnorm", "global_clipnorm", "clipvalue")
-            if (value := getattr(inner, name, None)) is not None
-        },
+        clipping=clipping_of(inner),
     )
     return view, gradients
 

@@ -90,6 +90,7 @@ class EventWriter:
         self._described: set[str] = set()
         self._error: Exception | None = None
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LENGTH)
+        self._told_gone = False
         self._thread = threading.Thread(target=self._run, name="tb_gradients writer", daemon=True)
         self._thread.start()
         self._closed = False
@@ -129,8 +130,7 @@ class EventWriter:
 
         def finish() -> None:
             try:
-                self._file.flush()
-                self._look()
+                self._settle()
             except Exception as error:  # before the caller goes on, so that it is told
                 self._error = error
             done.set()
@@ -168,14 +168,16 @@ class EventWriter:
             try:
                 action()
                 if self._queue.empty():
-                    self._file.flush()
-                    self._look()
+                    self._settle()
             except Exception as error:
                 self._error = error
 
-    def _look(self) -> None:
-        """Raise if the file is gone: one can write for ever to a file without a name."""
-        if "://" not in self.path and not os.path.exists(self.path):
+    def _settle(self) -> None:
+        """Flush; raise if the file is gone: one can write for ever to a file without a name."""
+        self._file.flush()
+        gone = "://" not in self.path and not os.path.exists(self.path)
+        if gone and not self._told_gone:
+            self._told_gone = True
             raise FileNotFoundError(f"{self.path} was removed while it was written to")
 
     def _record(
