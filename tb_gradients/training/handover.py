@@ -8,11 +8,13 @@ Statistics inside a compiled step multiply its compilation, four- to tenfold for
 So a compiled step that is to be sampled only copies what they are computed from into variables,
 and the statistics run afterwards as an ordinary graph.
 
-All dense gradients go into one vector. Its concatenation is fused element-wise with what
-computes each of them, as is the update, so neither changes how the other is rounded: handed
-over one by one, a gradient would become a value of its own, and an update that XLA contracts
-with the product before it (the gradient of a normalisation's scale, a clipped one) would round
-twice instead of once.
+Nothing may be handed over as it is: a gradient would become a value of its own, and an update
+that XLA contracts with the product before it (the gradient of a normalisation's scale, a clipped
+one) would round twice instead of once. What is put between is fused element-wise with what
+computes the gradient, as is the update, so neither changes how the other is rounded. Small
+tensors are concatenated to one vector, since each variable of a step costs a microsecond or two.
+Of a large one the concatenation would cost ten times the copy (XLA asks for every element which
+part it is of); those go through a choice that is only known when the step runs.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ import tensorflow as tf
 from tb_gradients.training import replicas, statistics
 
 Tensor = Any
+
+LARGE_ELEMENTS = 16_384
+"""Tensors above this size are handed over one by one: 13 ns per element of a concatenation
+then are more than what one more variable costs."""
 
 ALIGNED_ELEMENTS = 16
 """Parts of a vector begin at multiples of 64 bytes: TensorFlow then slices without a copy."""
@@ -44,6 +50,9 @@ class Handover:
         self._open = is_open
         self._variables: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
+        with tf.init_scope():
+            # A variable, because XLA would see through a constant.
+            self._always = replicas.make_variable(tf.constant(True), "always")
 
     def put(self, name: str, tensor: Tensor) -> None:
         """Keep a tensor of static shape; inside the compiled step."""
@@ -74,11 +83,16 @@ class Handover:
         return self._sizes[name] if self._open else 0
 
     def put_all(self, name: str, tensors: Mapping[int, Tensor]) -> None:
-        """Keep float tensors of static shapes as one vector per dtype."""
-        for dtype, layout in _layouts(tensors).items():
+        """Keep float tensors of static shapes, the small ones as one vector per dtype."""
+        large, small = _by_size(tensors)
+        for row, tensor in large.items():
+            real = statistics.as_real(tensor)
+            kept = tf.where(self._always.read_value(), real, tf.zeros_like(real))
+            self.put(f"{name}_{row}", kept)
+        for dtype, layout in _layouts(small).items():
             parts = []
             for row, start, end in layout:
-                part = tf.reshape(statistics.as_real(tensors[row]), [-1])
+                part = tf.reshape(statistics.as_real(small[row]), [-1])
                 parts.append(part)
                 if padding := -(end - start) % ALIGNED_ELEMENTS:
                     parts.append(tf.zeros([padding], part.dtype))
@@ -86,18 +100,25 @@ class Handover:
 
     def get_all(self, name: str, like: Mapping[int, Any]) -> dict[int, Tensor]:
         """The tensors of ``put_all`` again, flat; ``like`` has their ``TensorSpec``."""
-        found = {}
-        for dtype, layout in _layouts(like).items():
+        large, small = _by_size(like)
+        found = {row: self.get(f"{name}_{row}") for row in large}
+        for dtype, layout in _layouts(small).items():
             flat = self.get(f"{name}_{dtype}")
             assert flat is not None
             for row, start, end in layout:
                 found[row] = flat[start:end]
-        return found
+        return {row: found[row] for row in like}
 
 
 def like(tensors: Mapping[int, Tensor]) -> dict[int, Any]:
     """The argument of ``get_all`` for what ``put_all`` was given."""
     return {row: tf.TensorSpec.from_tensor(tensor) for row, tensor in tensors.items()}
+
+
+def _by_size(tensors: Mapping[int, Any]) -> tuple[dict[int, Any], dict[int, Any]]:
+    """The large ones and the small ones."""
+    large = {r: t for r, t in tensors.items() if t.shape.num_elements() > LARGE_ELEMENTS}
+    return large, {row: tensor for row, tensor in tensors.items() if row not in large}
 
 
 def _layouts(tensors: Mapping[int, Any]) -> dict[str, list[tuple[int, int, int]]]:

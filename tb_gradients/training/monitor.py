@@ -498,7 +498,7 @@ class GradientMonitor:
         due = self._next > self._due
         self._clock.step(now, due)
         if due or now - self._last_poll > POLL_SECONDS:
-            self._collect()
+            self._collect(due)
             self._last_poll = time.perf_counter()
         self._select()
         if due:
@@ -525,17 +525,20 @@ class GradientMonitor:
                 self._ticks,
             )
 
-    def _collect(self) -> None:
-        """Fetch, judge and write the frames that wait; then say when the next is due."""
+    def _collect(self, due: bool) -> None:
+        """Fetch, judge and write the frames that wait; then say when the next is due.
+
+        Args:
+            due: one is expected; otherwise it is asked for first, which is less to read.
+        """
         assert self._probes is not None
-        waiting, wanted = self._probes.status()
-        if not waiting:
-            if wanted:
+        drained = self._probes.drain(self._next) if due or self._probes.status()[0] else []
+        if not drained:
+            if self._probes.status()[1]:
                 self._due = self._next
             if not self._frames:
                 self._warn_unseen()
             return
-        drained = self._probes.drain(self._next)
         self._next = self._probes.next_step(self._next)
         self._losses_to_numbers()
         broken = False
@@ -556,8 +559,9 @@ class GradientMonitor:
         if not broken:
             self._probes.rearm()
         if not self._schedule.interval:
-            due = self._schedule.next_due(self._next - 1, self._clock.elapsed, self._clock.spent)
-            self._arm(max(due, self._next))
+            clock = self._clock
+            following = self._schedule.next_due(self._next - 1, clock.elapsed, clock.spent)
+            self._arm(max(following, self._next))
         else:
             self._due = self._schedule.next_due(self._next - 1, 0.0, 0.0)
 
@@ -638,7 +642,7 @@ class GradientMonitor:
 
     def _finish(self) -> None:
         if self._probes is not None:
-            self._collect()
+            self._collect(due=True)
             self._probes.schedule(self._next, NEVER)
         if self._writer is not None:
             writer, self._writer = self._writer, None

@@ -151,6 +151,7 @@ class Probe:
         rows_seen: rows of the variables that came with an update, so far.
         batch: what the next update's loss was computed from.
         outputs: the layers' outputs, where they are watched.
+        counted: number of the next step, by the device's own count at the last drain.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Probe:
     ) -> None:
         self.table = table
         self.slots = slots
-        self._first_step = first_step
+        self._first_step = self.counted = first_step
         self.unit_window = unit_window
         self.with_histograms = with_histograms
         self.batch: Batch | None = None
@@ -270,7 +271,7 @@ class Probe:
             nothing = {dtype: tf.zeros([0], dtype) for dtype in dtypes.values()}
             return {row: nothing[dtype] for row, dtype in dtypes.items()}
 
-        befores: dict[int, Tensor] = tf.cond(pending.due, read, skip)
+        befores: dict[int, Tensor] = _branch(pending.due, read, skip)
         return befores
 
     def after(self, pending: _Pending | None) -> None:
@@ -294,7 +295,7 @@ class Probe:
                 self._take(pending, batch)
                 return tf.constant(0)
 
-            tf.cond(pending.due, take, lambda: tf.constant(0))
+            _branch(pending.due, take, lambda: tf.constant(0))
         self.step.assign_add(1)
 
     def _applied(self, pending: _Pending) -> Tensor:
@@ -746,7 +747,7 @@ class Probe:
 
         A compiled step that hands nothing over cannot force the frame of a non-finite gradient.
         """
-        taken, step, _, alarm = self._counters()
+        taken, step, _, alarm, _ = self._counters()
         waits = self._is_due(step, alarm)
         return bool(taken or waits), bool(alarm and not taken and not waits)
 
@@ -754,18 +755,20 @@ class Probe:
         """Whether a frame is to be made of the step that was handed over; -1: none was."""
         return self._sampling and handed >= 0 and (alarm or handed >= self._next_due)
 
-    def _counters(self) -> tuple[int, int, int, bool]:
-        """Frames taken, step and number handed over, and whether a gradient was not finite."""
+    def _counters(self) -> tuple[int, int, int, bool, int]:
+        """Frames taken, step and number handed over, whether a gradient was not finite, next step.
+
+        Without compiled steps, only the first is read.
+        """
         if not self._handed_over:
-            return int(self._taken.numpy()), -1, -1, False
-        taken, step, number, alarm = (int(value) for value in self._read_counters().numpy())
-        return taken, step, number, bool(alarm)
+            return int(self._taken.numpy()), -1, -1, False, self.counted
+        taken, step, number, alarm, following = map(int, self._read_counters().numpy())
+        return taken, step, number, bool(alarm), following
 
     def _counter_ops(self) -> Tensor:
         alarm = self._armed & tf.reduce_any(self._broken_for >= 0)
-        return tf.stack(
-            [tf.cast(self._taken, tf.int64), *tf.unstack(self._handed), tf.cast(alarm, tf.int64)]
-        )
+        counters = [self._taken, *tf.unstack(self._handed), alarm, self.step]
+        return tf.stack([tf.cast(counter, tf.int64) for counter in counters])
 
     def next_step(self) -> int:
         """Number of the next step, by the device's own count."""
@@ -773,16 +776,18 @@ class Probe:
 
     def drain(self) -> list[tuple[int, Any, Any, Any]]:
         """The waiting frames as NumPy (step, values, context, histograms), oldest first."""
-        frames = self._drain_slots()
-        if self._handed_over:
-            _, step, number, alarm = self._counters()
+        if not self._handed_over:
+            frames = self._drain_slots()
+        else:
+            taken, step, number, alarm, self.counted = self._counters()
+            frames = self._drain_slots() if taken else []
             if self._is_due(step, alarm):
                 frames.append(self._drain_handed(step, number))
         return [frame if self.with_histograms else (*frame[:3], None) for frame in frames]
 
     def _drain_slots(self) -> list[tuple[int, Any, Any, Any]]:
-        taken, steps, values, context, counts, armed = (t.numpy() for t in self._drain())
-        self._still_armed = bool(armed)
+        taken, steps, values, context, counts, armed, step = (t.numpy() for t in self._drain())
+        self._still_armed, self.counted = bool(armed), int(step)
         kept = range(min(int(taken), self.slots))
         return [(int(steps[i]), values[i], context[i], counts[i]) for i in kept]
 
@@ -806,7 +811,7 @@ class Probe:
 
     def _drain_ops(self) -> tuple[Tensor, ...]:
         frames = (self._steps, self._values, self._context, self._histograms)
-        result = tuple(tf.identity(v) for v in (self._taken, *frames, self._armed))
+        result = tuple(tf.identity(v) for v in (self._taken, *frames, self._armed, self.step))
         with tf.control_dependencies(result):
             self._taken.assign(0)
         return result
@@ -857,6 +862,25 @@ def _twin(gradient: Any) -> Any:
         return twin.outputs[0]
 
     return copy(gradient, 8)
+
+
+def _branch(predicate: Tensor, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """``tf.cond`` in a graph, kept as one operation where there is one device.
+
+    TensorFlow expands it otherwise, so that the parts of a branch can run on several devices, and
+    a graph with expanded branches is run by a slower executor: half of what a plain step of a
+    small dense network paid for being watched.
+    """
+    result = tf.cond(predicate, then, otherwise)
+    if len(tf.config.list_logical_devices()) == 1:
+        operation = tf.nest.flatten(result)[0].op
+        while operation.type == "Identity":
+            operation = operation.inputs[0].op
+        # Not public: without it the branch is expanded, that is right everywhere, only slower.
+        set_attribute = getattr(operation, "_set_attr", None)
+        if operation.type in ("If", "StatelessIf") and set_attribute is not None:
+            set_attribute("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
+    return result
 
 
 def _sparse(gradient: Any) -> bool:

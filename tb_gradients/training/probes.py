@@ -108,9 +108,13 @@ class Probes:
         return any(waits for waits, _ in states), any(wanted for _, wanted in states)
 
     def next_step(self, counted: int) -> int:
-        """Number of the next step: the probe's, if there is one; else what the host counted."""
+        """Number of the next step at the last drain: of one probe its own count.
+
+        Args:
+            counted: what the host has counted; several probes may have seen fewer each.
+        """
         members = list(self._members.values())
-        return members[0].probe.next_step() if len(members) == 1 else counted
+        return members[0].probe.counted if len(members) == 1 else counted
 
     def drain(self, now: int) -> list[Drained]:
         """The waiting frames, oldest first.
@@ -123,8 +127,10 @@ class Probes:
             return members[0].probe.drain()
         parts: dict[int, list[tuple[_Member, Drained]]] = {}
         uneven = []
-        for member in members:
-            frames = member.probe.drain()
+        drained = [(member, member.probe.drain()) for member in members]
+        if not any(frames for _, frames in drained):
+            return []
+        for member, frames in drained:
             if self._counts_steps(member, now):
                 for frame in frames:
                     parts.setdefault(frame[0], []).append((member, frame))
