@@ -27,6 +27,18 @@ def dense() -> keras.Model:
     )
 
 
+def wide() -> keras.Model:
+    """A kernel large enough to be handed over by itself, its gradient a product and a sum."""
+    return keras.Sequential(
+        [
+            keras.Input((48,)),
+            layers.Dense(400, activation="relu", kernel_regularizer="l2"),
+            layers.LayerNormalization(),
+            layers.Dense(10),
+        ]
+    )
+
+
 def convolutional() -> keras.Model:
     return keras.Sequential(
         [
@@ -74,7 +86,7 @@ def test_looking_at_activations_leaves_the_weights_alone(
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("make", [dense, convolutional])
+@pytest.mark.parametrize("make", [dense, wide, convolutional])
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 def test_weights_are_bit_identical_after_200_steps(
     tmp_path: pathlib.Path, make: Any, optimizer: str, xla: bool
