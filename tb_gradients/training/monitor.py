@@ -169,6 +169,7 @@ class GradientMonitor:
         self._due = 0
         self._per_tick = 1
         self._columns: list[int] = []
+        self._norms: dict[tuple[int, ...], Callable[[], Any]] = {}
         self._sampling = True
         self._last_poll = 0.0
         self._clock = _Clock()
@@ -635,10 +636,16 @@ class GradientMonitor:
         names = schema.statistic_names()
         others = np.isnan(values[:, names.index("none_step_share")])
         if others.any() and not others.all():
-            for row in np.flatnonzero(others):
-                variable = replicas.local(native(self._watched[int(row)]))
-                norm = tf.norm(tf.cast(variable, tf.float32))
-                values[row, names.index("weight_norm")] = float(norm)
+            rows = tuple(np.flatnonzero(others).tolist())
+            if rows not in self._norms:
+                left = [replicas.local(native(self._watched[row])) for row in rows]
+
+                def norms() -> Any:
+                    return tf.stack([tf.norm(tf.cast(variable, tf.float32)) for variable in left])
+
+                # One call of the device, however many they are: a frozen base has hundreds.
+                self._norms[rows] = tf.function(norms, autograph=False)
+            values[list(rows), names.index("weight_norm")] = self._norms[rows]().numpy()
 
     def _finish(self) -> None:
         if self._probes is not None:

@@ -146,6 +146,29 @@ def test_without_a_model_the_variables_of_the_first_update_are_watched(
     assert np.isnan(run.context_value("loss")).all()
 
 
+def test_weights_that_another_optimizer_trains_are_weighed_too(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    base, head = model.trainable_variables[:2], model.trainable_variables[2:]
+    base[0].assign(np.full(base[0].shape, 0.5))
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        for scale in (1.0, 2.0):
+            base[1].assign(np.full(base[1].shape, scale))
+            optimizer.apply([tf.ones(v.shape) for v in head], head)
+            monitor.step()
+    weights = recording(tmp_path).statistic("weight_norm")
+    np.testing.assert_allclose(weights[:, 0], 0.5 * np.sqrt(base[0].numpy().size), rtol=1e-6)
+    np.testing.assert_allclose(weights[:, 1], np.sqrt(8) * np.array([1.0, 2.0]), rtol=1e-6)
+
+
+def test_a_branch_of_a_step_stays_one_operation_on_one_device(tmp_path: pathlib.Path) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, verbose=0):
+        graph = make_step(model, optimizer).get_concrete_function().graph
+    branches = [o for o in graph.get_operations() if o.type in ("If", "StatelessIf")]
+    alone = len(tf.config.list_logical_devices()) == 1
+    assert [b.get_attr("_lower_using_switch_merge") for b in branches] == 2 * [not alone]
+
+
 def test_steps_can_be_numbered_by_the_caller(tmp_path: pathlib.Path) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
     with tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0) as monitor:
