@@ -414,7 +414,8 @@ class GradientMonitor:
             ]
             self._columns = [schema.statistic_names().index(name) for name in names]
             table = self._table = dataclasses.replace(table, statistics=tuple(names))
-            first = max((steps_made(optimizer) for optimizer in optimizers), default=0)
+            # A model that is compiled again has an optimizer that counts from 0 again.
+            first = max([self._next, *(steps_made(optimizer) for optimizer in optimizers)])
             self._next = self._due = first
             self._per_tick = max(table.run.steps_per_execution, 1)
             frames = -(-self._per_tick // (self._schedule.interval or 1))
