@@ -493,7 +493,7 @@ def _growth(window: Window, first: int) -> tuple[float, str]:
         before = before[np.isfinite(before) & (before > 0)]
         if name == "loss_mean":  # steps between the last frame and the first bad one
             late = np.abs(window.context("loss_max")[first : first + 1])
-            before = np.concatenate([before, late[np.isfinite(late)]])
+            before = np.concatenate([before, late[np.isfinite(late) & (late > 0)]])
         if before.size >= 2:
             grown = float(before[-2:].max()) / float(before.min())
             if grown > best:

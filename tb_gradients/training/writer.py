@@ -146,10 +146,11 @@ class EventWriter:
         self._closed = True
         self._queue.put(None)
         self._thread.join()
-        try:
-            self._file.close()
-        except Exception as error:
-            self._error = self._error or error
+        for end in (self._settle, self._file.close):  # the thread leaves what came last unsettled
+            try:
+                end()
+            except Exception as error:
+                self._error = self._error or error
         self._raise()
 
     def _put(self, action: Callable[[], None]) -> None:

@@ -148,6 +148,12 @@ def test_a_nan_that_spreads_is_one_flag_with_its_first_variable_and_step() -> No
     assert TABLE.paths[-1] in weights
 
 
+def test_a_nan_after_a_loss_of_zero_is_told_like_any_other() -> None:
+    frames = with_context(turn_nonfinite(healthy(), TABLE, 41), loss_max=0.0)
+
+    assert set(flags_of(frames)) == {"nonfinite_gradient"}
+
+
 def test_the_exact_step_is_known_between_two_frames() -> None:
     frames = make_frames(TABLE, range(0, 100, 10))
     frames[6:] = [with_value(f, TABLE, "nonfinite_age", 3, [2]) for f in frames[6:]]

@@ -153,6 +153,24 @@ def test_a_folder_that_is_removed_is_a_failure(tmp_path: pathlib.Path) -> None:
     writer.close()
 
 
+def test_a_folder_that_is_removed_before_the_end_is_a_failure_of_the_end(
+    tmp_path: pathlib.Path,
+) -> None:
+    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer.flush()
+    closing = threading.Event()
+
+    def wait() -> None:
+        closing.wait()
+
+    writer._put(wait)
+    shutil.rmtree(tmp_path / "run")
+    writer.frame(frame(0), TABLE.table_id)
+    threading.Timer(0.1, closing.set).start()  # when close() has queued the end behind the frame
+    with pytest.raises(FileNotFoundError, match="was removed"):
+        writer.close()
+
+
 def test_a_slow_disk_lets_a_bounded_number_of_frames_wait(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
