@@ -178,7 +178,8 @@ class BadData(Rule):
             if known.sum() < self.frames or window.spans.sum() < self.steps:
                 return None
             same = window.context("targets_mean")
-            if (majority[known] < 1).any() or np.ptp(same[np.isfinite(same)]) > 0:
+            same = same[np.isfinite(same)]
+            if (majority[known] < 1).any() or not same.size or np.ptp(same) > 0:
                 return None
         learning = window.learning
         if learning.state == "early":

@@ -204,7 +204,8 @@ class Engine:
             if track.rule.id in self._errors or not self._history.due(track.rule.every):
                 continue
             try:
-                news += self._apply(track)
+                with np.errstate(all="ignore"):  # sick values reach the limits of float32
+                    news += self._apply(track)
             except Exception as error:
                 message = f"{type(error).__name__}: {error}"
                 self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)

@@ -77,7 +77,7 @@ class NonfiniteGradient(Rule):
         return int(window.spans[len(every) - run :].sum()) < self.skipped_in_a_row
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
-        age = window.statistic("nonfinite_age")[-1][rows]
+        age = np.nan_to_num(window.statistic("nonfinite_age")[-1][rows], nan=-1.0)
         first = rows[age >= age.max()][::-1]  # the last in network order is nearest the loss
         row = int(first[0])
         nan = window.statistic("gradient_nan_count")[-1][row]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import make_frames, make_table, turn_missing, turn_nonfinite, turn_zero, with_value
 
+from tb_gradients import schema
 from tb_gradients.flags import Evidence, Flag, Severity
 from tb_gradients.frames import Frame, Recording, Variable, VariableTable
 from tb_gradients.rules import Engine, judge
@@ -280,6 +281,40 @@ def test_an_unmeasured_run_is_silent(sickness: tuple[str, list[int], int]) -> No
 
     assert engine.flags == ()
     assert engine.errors == ()
+
+
+EXTREMES = (0.0, np.nan, 1e-38, 1e-8, 0.5, 1.0, -1.0, 100.0, 3e38)
+COUNTS = ("share", "count", "age", "steps", "unit_window", "table_id")
+
+
+def extremes_of(columns: tuple[schema.Column, ...]) -> Any:
+    """Index of a column -> an extreme that it may hold; no count is 1e38."""
+    extreme = st.sampled_from(EXTREMES)
+    held = st.tuples(st.integers(0, len(columns) - 1), extreme).filter(
+        lambda pair: pair[1] < 1e30 or not columns[pair[0]].name.endswith(COUNTS)
+    )
+    return st.lists(held, max_size=5)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    statistics=extremes_of(schema.STATISTICS),
+    context=extremes_of(schema.CONTEXT[1:]),
+    rows=st.lists(st.integers(0, 7), min_size=1),
+    start=st.integers(0, 70),
+    stride=st.integers(1, 3),
+)
+def test_no_rule_fails_whatever_is_measured(
+    statistics: Any, context: Any, rows: list[int], start: int, stride: int
+) -> None:
+    frames = make_frames(TABLE, range(0, 80, stride))
+    for frame in frames[start // stride :]:
+        for column, value in statistics:
+            frame.values[rows, column] = value
+        for column, value in context:
+            frame.context[1 + column] = value
+
+    assert run(frames).errors == ()
 
 
 def test_a_thousand_variables_take_a_few_milliseconds_per_frame() -> None:
