@@ -403,7 +403,7 @@ class GradientMonitor:
             watched = None if variables is None else list(variables)
         if not watched:
             return
-        self._watched = watched
+        self._watched, self._norms = watched, {}
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
             table = make_table(watched, self._model, *optimizers[:1], **self._run_facts)
