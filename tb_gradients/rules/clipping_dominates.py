@@ -75,8 +75,7 @@ class ClippingDominates(Rule):
             ratio = window.statistic("update_ratio")[reach][:, judged & window.rows.kernel]
             if np.isfinite(ratio).any() and np.nanmedian(ratio) < self.slow:
                 severity = Severity.WARNING
-        with np.errstate(invalid="ignore", divide="ignore"):
-            own = window.statistic("applied_norm")[-1] / window.statistic("gradient_norm")[-1]
+        own = window.statistic("applied_norm")[-1] / window.statistic("gradient_norm")[-1]
         sick = judged & (own < self.left)
         sick = sick if sick.any() else judged & (window.statistic("gradient_norm")[-1] > 0)
         first = int(np.argmax(cut))
@@ -95,8 +94,7 @@ class ClippingDominates(Rule):
             for name in ("gradient_norm", "applied_norm")
         )
         measured = np.isfinite(window.statistic("applied_norm")).any(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(measured & (before > 0), after / before, np.nan).astype(np.float32)
+        return np.where(measured & (before > 0), after / before, np.nan).astype(np.float32)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         left = self._left(window)

@@ -204,7 +204,8 @@ class Engine:
             if track.rule.id in self._errors or not self._history.due(track.rule.every):
                 continue
             try:
-                with np.errstate(all="ignore"):  # sick values reach the limits of float32
+                # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
+                with np.errstate(all="ignore"):
                     news += self._apply(track)
             except Exception as error:
                 message = f"{type(error).__name__}: {error}"

@@ -127,10 +127,9 @@ class ExplodingGradient(Rule):
     def _growth(window: Window) -> FloatArray:
         """Per variable: the window's largest norm over that of the first steps."""
         start = window.at_start("gradient_norm")
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            growth = np.fmax(
-                window.statistic("gradient_norm_max")[-1], window.statistic("gradient_norm")[-1]
-            ) / np.where(start > 0, start, np.nan)
+        growth = np.fmax(
+            window.statistic("gradient_norm_max")[-1], window.statistic("gradient_norm")[-1]
+        ) / np.where(start > 0, start, np.nan)
         result: FloatArray = np.nan_to_num(growth, nan=0.0, posinf=0.0)
         return result
 

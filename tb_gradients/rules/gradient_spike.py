@@ -60,12 +60,11 @@ class GradientSpike(Rule):
         judged = window.rows.judged
         if len(window) <= self.frames or window.step < window.first_step + self.quiet_steps:
             return None
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            if not (norm[-1] > self.factor * norm[-2]).any():  # cheap, and nearly always so
-                return HEALTHY
-            before = np.log(norm[:-1][-63:])
-            before[~np.isfinite(before)] = np.nan
-            now = np.log(norm[-1])
+        if not (norm[-1] > self.factor * norm[-2]).any():  # cheap, and nearly always so
+            return HEALTHY
+        before = np.log(norm[:-1][-63:])
+        before[~np.isfinite(before)] = np.nan
+        now = np.log(norm[-1])
         enough = np.isfinite(before).sum(axis=0) >= self.frames
         judged = judged & enough & np.isfinite(now)
         if not judged.any():

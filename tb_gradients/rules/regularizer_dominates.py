@@ -74,20 +74,18 @@ class RegularizerDominates(Rule):
         first, now = window.statistic("weight_norm")[0], window.statistic("weight_norm")[-1]
         gradients = window.statistic("gradient_norm")
         result = np.zeros(len(variables))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for norm, gradient in (
-                (rows.initial_norm, window.at_start("gradient_norm")),
-                (first, gradients[0]),
-                (now, gradients[-1]),
-            ):
-                pull = l1 * np.sqrt(rows.elements) + 2 * l2 * norm
-                result = np.fmax(result, np.nan_to_num(pull / gradient, posinf=np.inf))
+        for norm, gradient in (
+            (rows.initial_norm, window.at_start("gradient_norm")),
+            (first, gradients[0]),
+            (now, gradients[-1]),
+        ):
+            pull = l1 * np.sqrt(rows.elements) + 2 * l2 * norm
+            result = np.fmax(result, np.nan_to_num(pull / gradient, posinf=np.inf))
         decay = settings_of(window.table).get("weight_decay", 0.0)
         rate = window.latest("learning_rate")
         if decay > 0 and rate > 0:
             taken = rate * decay * window.statistic("weight_norm")
-            with np.errstate(invalid="ignore", divide="ignore"):
-                share = np.nanmedian(taken / window.statistic("update_norm"), axis=0)
+            share = np.nanmedian(taken / window.statistic("update_norm"), axis=0)
             result = np.fmax(result, np.nan_to_num(share, posinf=0.0))
         return result
 

@@ -115,11 +115,10 @@ class SaturatedUnits(Rule):
         """Estimated mean slope over the largest one, per row; Inf where it cannot be told."""
         chain = window.rows.chain
         gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
-        with np.errstate(invalid="ignore", divide="ignore"):
-            back = gradient[reach][:, chain.bias] / np.sqrt(chain.units)
-            error = gradient[reach][:, chain.bias_behind] / np.sqrt(chain.units_behind)
-            size = weight[reach][:, chain.behind] / np.sqrt(chain.units)
-            ratio = back / (error * size)
+        back = gradient[reach][:, chain.bias] / np.sqrt(chain.units)
+        error = gradient[reach][:, chain.bias_behind] / np.sqrt(chain.units_behind)
+        size = weight[reach][:, chain.behind] / np.sqrt(chain.units)
+        ratio = back / (error * size)
         known = np.isfinite(ratio)
         ordered = np.sort(np.where(known, ratio, np.inf), axis=0)
         count = known.sum(axis=0)

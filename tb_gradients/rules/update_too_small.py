@@ -140,8 +140,7 @@ class UpdateTooSmall(Rule):
     def _step_is_tiny(self, window: Window) -> BoolArray:
         """Whether the step size is to blame rather than a small gradient."""
         rate = window.latest("learning_rate")
-        with np.errstate(invalid="ignore", divide="ignore"):
-            step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
+        step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
         moved = step > 0
         tiny: BoolArray = moved & (step < self.absurd_step)
         if window.table.run.optimizer in ADAPTIVE:  # whose step has nothing to do with the norm
@@ -185,12 +184,11 @@ class UpdateTooSmall(Rule):
         rate = window.latest("learning_rate")
         usual = usual_learning_rate(window.table)
         optimizer = optimizer_name(window.table)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            update, gradient = (
-                window.statistic("update_norm")[-1],
-                window.statistic("gradient_norm"),
-            )
-            step = float(np.nanmedian(update[rows] / gradient[-1][rows]))
+        update, gradient = (
+            window.statistic("update_norm")[-1],
+            window.statistic("gradient_norm"),
+        )
+        step = float(np.nanmedian(update[rows] / gradient[-1][rows]))
         if rate <= 0.01 * usual:
             found.append(
                 cause(
