@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training.statistics import bounded
+from tb_gradients.training.measuring import bounded
 
 Tensor = Any
 

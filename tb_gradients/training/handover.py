@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training import replicas, statistics
+from tb_gradients.training import replicas
+from tb_gradients.training.measuring import as_real
 
 Tensor = Any
 
@@ -86,13 +87,13 @@ class Handover:
         """Keep float tensors of static shapes, the small ones as one vector per dtype."""
         large, small = _by_size(tensors)
         for row, tensor in large.items():
-            real = statistics.as_real(tensor)
+            real = as_real(tensor)
             kept = tf.where(self._always.read_value(), real, tf.zeros_like(real))
             self.put(f"{name}_{row}", kept)
         for dtype, layout in _layouts(small).items():
             parts = []
             for row, start, end in layout:
-                part = tf.reshape(statistics.as_real(small[row]), [-1])
+                part = tf.reshape(as_real(small[row]), [-1])
                 parts.append(part)
                 if padding := -(end - start) % ALIGNED_ELEMENTS:
                     parts.append(tf.zeros([padding], part.dtype))

@@ -497,6 +497,7 @@ class GradientMonitor:
         if self._probes is None:
             self._warn_unseen()
             return
+        self._probes.follow(count)
         due = self._next > self._due
         self._clock.step(now, due)
         if due or now - self._last_poll > POLL_SECONDS:

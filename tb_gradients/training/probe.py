@@ -1,20 +1,25 @@
 """The part of the monitor that lives inside the training step.
 
 In:  gradients and variables of one step, as the optimizer's ``apply`` sees them.
-Out: device variables: window statistics of every step, and up to ``slots`` frames that
-     wait to be drained by the host.
+Out: frames, made when the host drains them.
 Does not know about files, rules, schedules or threads.
 
 ``before`` and ``after`` bracket the update, inside whatever function the user compiles.
-Every step pays for one sum of squares per variable. Everything else sits in one
-``tf.cond`` that is taken when the step is *due* (the host says which one is next) or when
-a gradient turns non-finite for the first time: that step is always a full frame, so that
-NaNs are counted where and when they began.
+Every step pays for one sum of squares per variable, and leaves one row in a ring, which the host
+reads now and then. Everything else happens when the step is *due* (the host says which one is
+next) or when a gradient turns non-finite for the first time: that step is always a full frame, so
+that NaNs are counted where and when they began.
+
+A step that is due leaves its measurements in one of two ways. A graph gives them to the host as it
+runs, from a branch that other steps do not take. What XLA compiles cannot call the host, and pays
+for a branch also where it is not taken: it hands its gradients over (``handover``), and what a
+graph measures in the step is measured after it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,26 +28,27 @@ import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.frames import VariableTable
-from tb_gradients.training import activations, histograms, replicas, statistics
+from tb_gradients.training import activations, measuring, replicas, sparse, statistics
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.handover import Handover, like
+from tb_gradients.training.sampling import NUMBERS, Layout, Sample, sample_limit, sample_of
 from tb_gradients.training.variables import key_of, native
+from tb_gradients.training.window import HEADER, Window
 
 Tensor = Any
 
 NEVER = 2**62
 """A ``due`` step that does not come."""
 
+RING_STEPS = 256
+"""Steps whose rows the device keeps; the host reads them before they are overwritten."""
+
 _STAT = {name: i for i, name in enumerate(schema.statistic_names())}
 _CONTEXT = {name: i for i, name in enumerate(schema.context_names())}
 
-# Rows of the per-variable counters of a window.
-_NONE, _SEEN = range(2)
-
-# Slots of the sums and of the maxima over a window's steps.
-_STEPS, _APPLIED, _LOSS_SUM, _LOSS_COUNT = range(4)
-_MINUS_LOSS, _LOSS, _LOSS_BROKEN = range(3)
+Drained = tuple[int, Any, Any, Any]
+"""step, values [variables, statistics], context, histograms [variables, bins] or None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,54 +70,48 @@ class OptimizerView:
 
 
 @dataclasses.dataclass
-class _Sampled:
-    """What a frame is computed from: tensors of one graph, by row of the table.
+class _Measured:
+    """What a frame is made of: arrays, or tensors that can be read.
 
     Attributes:
-        gradients: dense ones, with the loss scale still in them.
-        afters: weights after the step.
-        updates: flat samples; ``update_squares`` has the rows where they are not the whole.
-        squares: float32 [rows with a gradient], in the order of the rows.
-        rows, histograms: finished ones, of sparse gradients.
-        columns: context columns that are known already.
-        activations: statistics of the layers' outputs, [variables] each.
+        pack, numbers: see ``statistics.rows_of``.
+        unit_age: steps since each unit last had a gradient, after this one.
+        context: the values of ``contents.columns``.
+        activations: [statistics, variables], of ``contents.activations``.
+        sparse: finished rows, one after the other, and samples of the gradients.
     """
 
-    gradients: dict[int, Tensor]
-    afters: dict[int, Tensor]
-    updates: dict[int, Tensor]
-    squares: Tensor
-    scale: Tensor | None
-    columns: dict[str, Tensor]
-    activations: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    update_squares: dict[int, Tensor] = dataclasses.field(default_factory=dict)
-    rows: dict[int, Tensor] = dataclasses.field(default_factory=dict)
-    histograms: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    contents: _Contents
+    step: int
+    pack: Any
+    numbers: Any
+    unit_age: Any
+    context: Any
+    activations: Any
+    sparse: Sequence[Any] = ()
 
 
 @dataclasses.dataclass
-class _Handed:
-    """A compiled step that hands over what its frames are computed from.
+class _Contents:
+    """What the measurements of one traced update hold; known once it is traced.
 
     Attributes:
-        number: tells it from others, where an optimizer is traced with different variables.
-        variables: by row, those that have a gradient.
-        gradients, befores: of the dense ones, what ``kept`` needs to find them again.
-        sparse: rows of the others.
-        columns, activations: names of the context columns and statistics that are kept.
-        frame: the function that makes a frame of it.
+        layout: of the samples.
+        columns, activations: names of the context columns and of statistics of layers' outputs.
+        kept: where a step compiled by XLA leaves what is measured after it.
+        variables: by row, those with a gradient.
+        gradients, befores: what ``kept`` needs to find them again.
+        measure: the function that measures: in the step, or after it.
     """
 
-    number: int
-    kept: Handover
-    variables: dict[int, Any] = dataclasses.field(default_factory=dict)
-    clipping: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
-    befores: dict[int, Any] = dataclasses.field(default_factory=dict)
-    sparse: Sequence[int] = ()
+    layout: Layout
     columns: tuple[str, ...] = ()
     activations: tuple[str, ...] = ()
-    frame: Any = None
+    kept: Handover | None = None
+    variables: dict[int, Any] = dataclasses.field(default_factory=dict)
+    gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
+    befores: dict[int, Any] = dataclasses.field(default_factory=dict)
+    measure: Any = None
 
 
 @dataclasses.dataclass
@@ -125,15 +125,20 @@ class _Pending:
     befores: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     scale: Tensor | None = None
     updates: Tensor | None = None
+    step: Tensor = None
     squares: Tensor = None
-    finite: Tensor = None
+    order: tuple[int, ...] = ()
     due: Tensor = None
     outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> list[int]:
-        """Rows of the table that have a gradient, in order; ``befores`` and ``squares`` follow."""
+        """Rows of the table that have a gradient, in order; ``befores`` follow."""
         return sorted(self.gradients)
+
+    @property
+    def sparse(self) -> list[int]:
+        return [row for row in self.rows if _sparse(self.gradients[row])]
 
 
 class Probe:
@@ -151,7 +156,7 @@ class Probe:
         rows_seen: rows of the variables that came with an update, so far.
         batch: what the next update's loss was computed from.
         outputs: the layers' outputs, where they are watched.
-        counted: number of the next step, by the device's own count at the last drain.
+        counted: number of the next step, by the device's own count when it was last read.
     """
 
     def __init__(
@@ -174,9 +179,11 @@ class Probe:
         self.rows_seen: set[int] = set()
         self._rows = {key: row for row, key in enumerate(keys)}
         count = len(table.variables)
-        bins = schema.HISTOGRAM_BINS if with_histograms else 0
         self._unit_sources = _unit_sources(table)
-        units = sum(table.variables[row].units for row in self._unit_sources)
+        owners = [[row] * table.variables[row].units for row in self._unit_sources]
+        self._unit_owner = np.array([row for rows in owners for row in rows], np.int64)
+        self._samples = _samples(table)
+        self._width = HEADER + count
         with tf.init_scope():
 
             def state(value: Any, dtype: Any, name: str) -> Any:
@@ -186,33 +193,21 @@ class Probe:
             self.due = state(NEVER, tf.int64, "due")
             self.interval = state(NEVER, tf.int64, "interval")
             self._armed = state(True, tf.bool, "armed")
-            # A window. Few variables and few operations: at every step each one counts.
-            self._largest = state(np.full(count, -1.0), tf.float32, "largest_squares")
-            self._broken_for = state(np.full(count, -1.0), tf.float32, "broken_for")
-            self._zero_steps = state(np.zeros(count), tf.float32, "zero_steps")
-            self._counts = state(np.zeros((2, count)), tf.float32, "counts")
-            self._sums = state(np.zeros(4), tf.float32, "sums")
-            self._maxima = state(np.full(3, -np.inf), tf.float32, "maxima")
+            # Few variables and few operations: at every step each one counts.
+            self._ring = state(np.zeros((RING_STEPS, self._width)), tf.float32, "ring")
             # float32 because XLA has no fast path for int64 on some devices; steps are counted
             # from the start of this probe, exactly up to 2**24, and then stay "long ago".
-            self._unit_age = state(np.zeros(units), tf.float32, "unit_age")
-            self._taken = state(0, tf.int32, "taken")
-            self._steps = state(np.full(slots, -1), tf.int64, "frame_steps")
-            self._values = state(
-                np.full((slots, count, len(_STAT)), np.nan), tf.float32, "frame_values"
-            )
-            self._context = state(
-                np.full((slots, len(_CONTEXT)), np.nan), tf.float32, "frame_context"
-            )
-            # Step that was handed over by a compiled program, and the number of its handover.
-            self._handed = state([-1, -1], tf.int64, "handed")
-            self._histograms = state(np.zeros((slots, count, bins)), tf.int32, "frame_histograms")
-        self._drain = tf.function(self._drain_ops)
-        self._read_counters = tf.function(self._counter_ops)
+            self._unit_age = state(np.zeros(self._unit_owner.size), tf.float32, "unit_age")
+        self._contents: dict[Any, _Contents] = {}
+        self._layouts: dict[int, Layout] = {}
+        self._window = Window(count, self._layouts)
+        self._unread: list[tuple[int, Any]] = []
+        self._received: list[_Measured] = []
         self._next_due = self._next_interval = NEVER
-        self._take_functions: dict[Any, Any] = {}
-        self._handed_over: dict[Any, _Handed] = {}
         self._sampling = self._still_armed = True
+        self._alarm = False
+        self._opened = first_step
+        self._waited, self._patience = 0, RING_STEPS // 4
 
     # --- in the training step ---------------------------------------------------------
 
@@ -241,12 +236,24 @@ class Probe:
         if pending.scale is not None:
             pending.scale = tf.cast(pending.scale, tf.float32)
         pending.updates = tf.identity(optimizer.updates()) if optimizer.updates else None
-        pending.squares = self._square_sums(pending)
-        pending.finite = tf.math.is_finite(pending.squares)
-        broken = self._armed & ~tf.reduce_all(pending.finite)
-        pending.due = (self.step >= self.due) | broken
+        pending.step = self.step.read_value()
+        pending.squares, pending.order = self._square_sums(pending)
+        if not in_xla():
+            pending.due = pending.step >= self.due
+            if pending.rows:
+                finite = tf.reduce_all(tf.math.is_finite(pending.squares))
+                pending.due |= self._armed & ~finite
         pending.befores = self._befores(pending)
         return pending
+
+    def _square_sums(self, pending: _Pending) -> tuple[Tensor, tuple[int, ...]]:
+        """float32 [rows with a gradient] of the unscaled gradients, and the rows."""
+        values = {row: _values(pending.gradients[row]) for row in pending.rows}
+        if pending.scale is not None:
+            # Before squaring: the square of a scaled gradient may leave the range of float32.
+            real = {row: measuring.as_real(value) for row, value in values.items()}
+            values = {row: v / tf.cast(pending.scale, v.dtype) for row, v in real.items()}
+        return measuring.all_squares(values, in_xla())
 
     def _befores(self, pending: _Pending) -> dict[int, Tensor]:
         """The weights before the step, by row; in a graph only of a step that is due.
@@ -254,14 +261,20 @@ class Probe:
         A tensor of the old weights makes the update copy them instead of writing in place:
         4 % of the step of a small dense network. (XLA drops what the program does not use.)
         """
+        xla = in_xla()
 
         def read() -> dict[int, Tensor]:
-            return {
-                row: tf.identity(_touched(pending.variables[row], pending.gradients[row]))
-                for row in pending.rows
-            }
+            befores = {}
+            for row in pending.rows:
+                variable, gradient = pending.variables[row], pending.gradients[row]
+                sample = self._samples.get(row)
+                if xla or _sparse(gradient) or sample is None or sample.coarse == 1:
+                    befores[row] = tf.identity(_touched(variable, gradient))
+                else:
+                    befores[row] = measuring.coarse_rows(variable, sample)
+            return befores
 
-        if in_xla() or not pending.rows:
+        if xla or not pending.rows:
             return read()
         if tf.executing_eagerly():
             return read() if bool(pending.due) else {}
@@ -275,45 +288,59 @@ class Probe:
         return befores
 
     def after(self, pending: _Pending | None) -> None:
-        """Update the window, and take a frame if the step is due."""
+        """Note the step, and take a frame if it is due."""
         if pending is None:
             return
         batch = self._usable_batch()
-        if pending.rows:
-            self._update_window(pending)
-        self._counts.assign_add(self._presence(pending))
-        self._update_sums(self._applied(pending), batch)
+        contents = self._contents_of(pending, batch)
+        self._note(pending, contents.layout, batch)
         self._update_units(pending)
         if tf.executing_eagerly():
             if bool(pending.due):
-                self._take(pending, batch)
+                self._take(pending, contents, batch)
         elif in_xla():
-            self._hand_over(pending, batch)
+            self._hand_over(pending, contents, batch)
         else:
 
             def take() -> Tensor:
-                self._take(pending, batch)
+                self._take(pending, contents, batch)
                 return tf.constant(0)
 
             _branch(pending.due, take, lambda: tf.constant(0))
         self.step.assign_add(1)
 
-    def _applied(self, pending: _Pending) -> Tensor:
-        if pending.updates is None:
-            return tf.constant(1.0)
-        changed = pending.optimizer.updates() - pending.updates
-        return tf.cast(tf.minimum(changed, 1), tf.float32)
-
-    def _square_sums(self, pending: _Pending) -> Tensor:
-        """float32 [rows with a gradient] of the unscaled gradients."""
-        if not pending.rows:
-            return tf.zeros([0])
-        xla = in_xla()
-        values = [statistics.as_real(_values(pending.gradients[r])) for r in pending.rows]
-        if pending.scale is not None:
-            # Before squaring: the square of a scaled gradient may leave the range of float32.
-            values = [v / tf.cast(pending.scale, v.dtype) for v in values]
-        return statistics.all_squares(values, xla)
+    def _contents_of(self, pending: _Pending, batch: Batch) -> _Contents:
+        """The contents of this trace's measurements; the same for the same variables."""
+        outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
+        signature = (
+            pending.order,
+            tuple(pending.sparse),
+            tuple(pending.none_rows),
+            tuple(sorted(pending.optimizer.clipping.items())),
+            tuple(outputs.items()),
+            batch.loss is None,
+            pending.scale is None,
+            in_xla(),
+        )
+        if signature not in self._contents:
+            variables = self.table.variables
+            sparse_rows = set(pending.sparse)
+            dense = [r for r in pending.rows if r not in sparse_rows and r in self._samples]
+            dense.sort(key=lambda row: pending.variables[row].dtype.is_complex)
+            layout = Layout(
+                number=len(self._contents),
+                samples=tuple(self._samples[row] for row in dense),
+                sparse=tuple(pending.sparse),
+                order=pending.order,
+                none_rows=tuple(pending.none_rows),
+                clipping=dict(pending.optimizer.clipping),
+                has_loss=batch.loss is not None,
+                scaled=pending.scale is not None,
+                compute_dtypes=tuple(compute_dtype_of(variables[row]) for row in dense),
+            )
+            self._layouts[layout.number] = layout
+            self._contents[signature] = _Contents(layout)
+        return self._contents[signature]
 
     def _usable_batch(self) -> Batch:
         """The batch observed in this very graph; one from another graph cannot be used."""
@@ -333,38 +360,22 @@ class Probe:
             predictions=[t for t in batch.predictions if here(t)],
         )
 
-    def _update_window(self, pending: _Pending) -> None:
-        rows, squares, finite = pending.rows, pending.squares, pending.finite
-        count = len(self.table.variables)
-        large = _scatter(tf.where(finite, squares, -1.0), rows, count, -1.0)
-        self._largest.assign(tf.maximum(self._largest, large))
-        # -1 while all is finite; else how many steps ago it was not, the first time.
-        broken_for = self._broken_for.read_value()
-        now = _scatter(tf.where(finite, -1.0, 0.0), rows, count, -1.0)
-        self._broken_for.assign(tf.where(broken_for >= 0, broken_for + 1.0, now))
-        zero = _scatter(_is(squares == 0), rows, count, 0.0)
-        self._zero_steps.assign_add(zero)
-
-    def _presence(self, pending: _Pending) -> Any:
-        """float32 [2, variables]: which gradients this step has as None, and at all."""
-        presence = np.zeros((2, len(self.table.variables)), np.float32)
-        presence[_NONE, pending.none_rows] = 1
-        presence[_SEEN, [*pending.rows, *pending.none_rows]] = 1
-        return presence
-
-    def _update_sums(self, applied: Tensor, batch: Batch) -> None:
-        one = tf.constant(1.0)
-        if batch.loss is None:
-            self._sums.assign_add(tf.stack([one, applied, 0.0, 0.0]))
-            return
-        loss = tf.cast(tf.reduce_mean(batch.loss), tf.float32)
-        finite = tf.math.is_finite(loss)
-        self._sums.assign_add(tf.stack([one, applied, tf.where(finite, loss, 0.0), _is(finite)]))
-        # The first non-finite loss is the one that the most steps have passed since.
-        none = tf.constant(-np.inf)
-        broken = tf.where(finite, none, -self._sums[_STEPS])
-        minus, plus = tf.where(finite, -loss, none), tf.where(finite, loss, none)
-        self._maxima.assign(tf.maximum(self._maxima, tf.stack([minus, plus, broken])))
+    def _note(self, pending: _Pending, layout: Layout, batch: Batch) -> None:
+        """The row of this step; see ``window``."""
+        applied = tf.constant(1.0)
+        if pending.updates is not None:
+            changed = pending.optimizer.updates() - pending.updates
+            applied = tf.cast(tf.minimum(changed, 1), tf.float32)
+        loss = tf.constant(np.nan) if batch.loss is None else _mean(batch.loss)
+        rest = np.zeros(self._width - HEADER - len(layout.order), np.float32)
+        header = tf.stack([float(layout.number), applied, loss])
+        row = tf.concat([header, pending.squares, rest], 0)
+        place = tf.cast(pending.step, tf.int32) % RING_STEPS
+        if in_xla():
+            ring = self._ring.read_value()
+            self._ring.assign(tf.tensor_scatter_nd_update(ring, [[place]], row[None]))
+        else:
+            tf.raw_ops.ResourceScatterUpdate(resource=self._ring.handle, indices=place, updates=row)
 
     def _update_units(self, pending: _Pending) -> None:
         """Steps since each unit last had a non-zero gradient."""
@@ -378,159 +389,155 @@ class Probe:
                 if gradient.shape.rank > 1:
                     axes = [i for i in range(gradient.shape.rank) if i != variable.unit_axis]
                     gradient = tf.reduce_max(tf.abs(gradient), axis=axes)
-                parts.append(tf.reshape(statistics.as_real(gradient), [-1]))
+                parts.append(tf.cast(measuring.as_real(gradient), tf.float32))
             else:  # not seen in this step: nobody can tell, so it ages no unit
                 parts.append(tf.ones([variable.units]))
-        parts = [tf.cast(part, tf.float32) for part in parts]
-        alive = tf.concat(parts, 0) != 0
+        units = parts[0] if len(parts) == 1 else tf.concat(parts, 0)
+        alive = tf.not_equal(units, 0.0)
         self._unit_age.assign(tf.where(alive, 0.0, self._unit_age.read_value() + 1.0))
 
     # --- a sampled step ----------------------------------------------------------------
 
-    def _take(self, pending: _Pending, batch: Batch) -> None:
-        """Write a frame into the next slot and start a new window.
+    def _take(self, pending: _Pending, contents: _Contents, batch: Batch) -> None:
+        """Measure this step, and give it to the host as it runs.
 
         The operations are a function of their own: TensorFlow traces a training function
         twice on its first call, this one only once.
         """
-        rows, clipping = pending.rows, pending.optimizer.clipping
-        variables = self.table.variables
         outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
-        signature = (tuple(rows), tuple(sorted(clipping.items())), tuple(outputs.items()))
-        if signature not in self._take_functions:
-
-            def take(
-                gradients: dict[int, Any],
-                befores: dict[int, Tensor],
-                afters: dict[int, Tensor],
-                tables: dict[int, Tensor],
-                squares: Tensor,
-                scale: Tensor | None,
-                learning_rate: Tensor | None,
-                batch: dict[str, Any],
-                given: list[Tensor],
-            ) -> None:
-                dense = {row: g for row, g in gradients.items() if not _sparse(g)}
-                samples = {
-                    row: [statistics.sample_of(x[row], variables[row]) for x in (befores, afters)]
-                    for row in dense
-                    if variables[row].elements
-                }
-                sampled = _Sampled(
-                    gradients=dense,
-                    afters=afters,
-                    updates={row: statistics.update_of(*pair) for row, pair in samples.items()},
-                    update_squares={
-                        row: statistics.update_squares(befores[row], afters[row], xla=False)
-                        for row in dense
-                        if variables[row].elements > statistics.SAMPLE_ELEMENTS
-                    },
-                    squares=squares,
-                    scale=scale,
-                    columns=_step_columns(Batch(**batch), scale, learning_rate),
-                    activations=self._activations(
-                        {
-                            row: dataclasses.replace(output, tensor=tensor)
-                            for (row, output), tensor in zip(outputs.items(), given, strict=True)
-                        }
-                    ),
-                )
-                for row, table in tables.items():
-                    gradient = gradients[row]
-                    dtype = statistics.compute_dtype_of(self.table.variables[row])
-                    sampled.rows[row] = statistics.sparse_row(
-                        gradient,
-                        befores[row],
-                        afters[row],
-                        table,
-                        self.table.variables[row].shape[0],
-                        scale,
-                        dtype,
-                    )
-                    if self.with_histograms:
-                        sampled.histograms[row] = histograms.histograms([gradient.values], scale)
-                self._put(*self._frame(sampled, clipping, self.step.read_value()))
-
-            self._take_functions[signature] = tf.function(
-                take, reduce_retracing=True, autograph=False
-            )
-        sparse = [row for row in rows if _sparse(pending.gradients[row])]
-        self._take_functions[signature](
+        if contents.measure is None:
+            measure = functools.partial(self._measure, contents, outputs)
+            contents.measure = tf.function(measure, reduce_retracing=True, autograph=False)
+        rows = pending.rows
+        tensors = contents.measure(
             pending.gradients,
             pending.befores,
             {row: _touched(pending.variables[row], pending.gradients[row]) for row in rows},
-            {row: statistics.table_sample(pending.variables[row]) for row in sparse},
+            {r: sparse.table_sample(pending.variables[r]) for r in pending.sparse},
             pending.squares,
             pending.scale,
             pending.optimizer.learning_rate,
             {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)},
             [output.tensor for output in pending.outputs.values()],
         )
+        receive = functools.partial(self._receive, contents)
+        tensors = [pending.step, self._unit_age.read_value(), *tensors]
+        if tf.executing_eagerly():
+            receive(*(tensor.numpy() for tensor in tensors))
+        else:
+            tf.numpy_function(receive, tensors, [])
+        self.due.assign((pending.step // self.interval + 1) * self.interval)
+        if pending.rows:
+            finite = tf.reduce_all(tf.math.is_finite(pending.squares))
+            self._armed.assign(self._armed & finite)
 
-    def _activations(self, outputs: Mapping[int, activations.Output]) -> dict[str, Tensor]:
+    def _receive(self, contents: _Contents, step: Any, unit_age: Any, *arrays: Any) -> None:
+        """The measurements of a step, on the host; where too many wait, over the last of them."""
+        pack, numbers, context, layers, *others = arrays
+        measured = _Measured(contents, int(step), pack, numbers, unit_age, context, layers, others)
+        if len(self._received) >= self.slots:
+            self._received[-1] = measured
+        else:
+            self._received.append(measured)
+
+    def _measure(
+        self,
+        contents: _Contents,
+        outputs: Mapping[int, activations.Output],
+        gradients: dict[int, Any],
+        befores: dict[int, Tensor],
+        afters: dict[int, Tensor],
+        tables: dict[int, Tensor],
+        squares: Tensor,
+        scale: Tensor | None,
+        learning_rate: Tensor | None,
+        batch: dict[str, Any],
+        given: list[Tensor],
+    ) -> list[Tensor]:
+        """Pack, numbers, context columns, layers' outputs, rows and samples of sparse gradients."""
+        layout = contents.layout
+        dense = {sample.row: gradients[sample.row] for sample in layout.samples}
+        samples = {
+            s.row: measuring.take_coarse(befores[s.row], s)
+            if s.coarse > 1
+            else measuring.take(befores[s.row], s)
+            for s in layout.samples
+        }
+        norms = [
+            measuring.update_norm(
+                befores[s.row],
+                measuring.coarse_rows(afters[s.row], s) if s.coarse > 1 else afters[s.row],
+                s,
+            )
+            for s in layout.large
+        ]
+        pack, numbers = _pack_and_numbers(layout, dense, samples, afters, norms, squares, scale)
+        columns = _step_columns(Batch(**batch), scale, learning_rate)
+        layers = self._layer_columns(
+            {
+                row: dataclasses.replace(output, tensor=tensor)
+                for (row, output), tensor in zip(outputs.items(), given, strict=True)
+            }
+        )
+        contents.columns, contents.activations = tuple(columns), tuple(layers)
+        return [
+            pack,
+            numbers,
+            _stacked(columns),
+            _stacked(layers),
+            *self._sparse_parts(gradients, befores, afters, tables, scale, xla=False),
+        ]
+
+    def _layer_columns(self, outputs: Mapping[int, activations.Output]) -> dict[str, Tensor]:
         return activations.columns(outputs, len(self.table.variables))
 
-    def _put(self, matrix: Tensor, context: Tensor, counts: Tensor) -> None:
-        """A frame into the next slot; where there is none left, over the last one."""
-        index = tf.reshape(tf.minimum(self._taken.read_value(), self.slots - 1), [1, 1])
-
-        def put(state: Any, value: Tensor) -> None:
-            state.assign(tf.tensor_scatter_nd_update(state.read_value(), index, value[None]))
-
-        put(self._values, matrix)
-        put(self._context, context)
-        put(self._steps, self.step.read_value())
-        if self.with_histograms:
-            put(self._histograms, counts)
-        self._taken.assign_add(1)
-        self.due.assign((self.step // self.interval + 1) * self.interval)
-
-    def _hand_over(self, pending: _Pending, batch: Batch) -> None:
-        """Keep what a frame of this step is computed from, inside a step compiled by XLA."""
-        variables, rows = self.table.variables, pending.rows
-        signature = (tuple(rows), tuple(sorted(pending.optimizer.clipping.items())))
-        if signature not in self._handed_over:
-            number = len(self._handed_over)
-            self._handed_over[signature] = _Handed(number, Handover(self._sampling))
-        handed = self._handed_over[signature]
-        kept = handed.kept
-        befores, square_sums = {}, []
-        for row in rows:
-            gradient, before = pending.gradients[row], pending.befores[row]
-            after = _touched(pending.variables[row], gradient)
-            if _sparse(gradient):  # its rows are a matter of the batch, and few
-                table = statistics.table_sample(pending.variables[row])
-                dtype = statistics.compute_dtype_of(variables[row])
-                kept.put(
-                    f"row_{row}",
-                    statistics.sparse_row(
-                        gradient,
-                        before,
-                        after,
-                        table,
-                        variables[row].shape[0],
-                        pending.scale,
-                        dtype,
-                        xla=True,
-                    ),
+    def _sparse_parts(
+        self,
+        gradients: Mapping[int, Any],
+        befores: Mapping[int, Tensor],
+        afters: Mapping[int, Tensor],
+        tables: Mapping[int, Tensor],
+        scale: Tensor | None,
+        xla: bool,
+    ) -> list[Tensor]:
+        """For each sparse gradient its finished row, and a sample of it for the histogram."""
+        parts = []
+        for row, table in tables.items():
+            variable, gradient = self.table.variables[row], gradients[row]
+            parts.append(
+                sparse.sparse_row(
+                    gradient,
+                    befores[row],
+                    afters[row],
+                    table,
+                    variable.shape[0],
+                    scale,
+                    compute_dtype_of(variable),
+                    xla,
                 )
-                if self.with_histograms:
-                    counts = histograms.histograms([gradient.values], pending.scale)
-                    kept.put(f"histogram_{row}", counts)
-                continue
-            if variables[row].elements == 0:
-                continue
-            befores[row] = statistics.sample_of(before, variables[row])
-            if variables[row].elements > statistics.SAMPLE_ELEMENTS:
-                square_sums.append(statistics.update_squares(before, after, xla=True))
-        gradients = {row: pending.gradients[row] for row in befores}
+            )
+            parts.append(sparse.sample(gradient.values, scale))
+        return parts
+
+    def _hand_over(self, pending: _Pending, contents: _Contents, batch: Batch) -> None:
+        """Keep what a frame of this step is computed from, inside a step compiled by XLA."""
+        layout = contents.layout
+        if contents.kept is None:
+            contents.kept = Handover(self._sampling)
+        kept = contents.kept
+        gradients = {sample.row: pending.gradients[sample.row] for sample in layout.samples}
+        befores = {
+            s.row: measuring.take(pending.befores[s.row], s, xla=True) for s in layout.samples
+        }
         kept.put_all("gradients", gradients)
         kept.put_all("befores", befores)
-        if square_sums:
-            kept.put("update_squares", tf.stack(square_sums))
-        measured = [i for i, row in enumerate(rows) if variables[row].elements]
-        if measured:
-            kept.put("squares", tf.gather(pending.squares, measured))
+        tables = {row: sparse.table_sample(pending.variables[row]) for row in pending.sparse}
+        afters = {r: _touched(pending.variables[r], pending.gradients[r]) for r in pending.sparse}
+        parts = self._sparse_parts(
+            pending.gradients, pending.befores, afters, tables, pending.scale, xla=True
+        )
+        for number, part in enumerate(parts):
+            kept.put(f"sparse_{number}", part)
         # Not the predictions: mostly the sum of a product and a bias, which XLA fuses into
         # the loss. Read by us they would be a value of their own, and other bits in the loss.
         columns = _step_columns(
@@ -539,282 +546,247 @@ class Probe:
             pending.optimizer.learning_rate,
             xla=True,
         )
-        if columns:
-            kept.put("context", tf.stack(list(columns.values())))
-        layers = self._activations(pending.outputs)
-        if layers:
-            kept.put("activations", tf.stack(list(layers.values())))
-        handed.activations = tuple(layers)
-        handed.variables = dict(pending.variables)
-        handed.clipping = pending.optimizer.clipping
-        handed.gradients, handed.befores = like(gradients), like(befores)
-        handed.sparse = [row for row in rows if _sparse(pending.gradients[row])]
-        handed.columns = tuple(columns)
-        self._handed.assign(tf.stack([self.step.read_value(), handed.number]))
-
-    def _frame_after(self, handed: _Handed) -> tuple[Tensor, Tensor, Tensor]:
-        """The frame of the step that was handed over, outside of it."""
-        kept, variables = handed.kept, handed.variables
-        flat = kept.get_all("gradients", handed.gradients)
-        large = [r for r in flat if self.table.variables[r].elements > statistics.SAMPLE_ELEMENTS]
-        square_sums = tf.unstack(kept.get("update_squares")) if large else []
-        context = kept.get("context")
-        columns = dict(
-            zip(handed.columns, [] if context is None else tf.unstack(context), strict=True)
-        )
-        squares = kept.get("squares")
-        afters = {row: variables[row].read_value() for row in flat}
-        # Differences are taken here: XLA leaves out the rounding of a bfloat16 in between.
-        befores = kept.get_all("befores", handed.befores)
-        samples = {r: statistics.sample_of(afters[r], self.table.variables[r]) for r in flat}
-        sampled = _Sampled(
-            gradients={row: tf.reshape(flat[row], self.table.variables[row].shape) for row in flat},
-            afters=afters,
-            updates={row: statistics.update_of(befores[row], samples[row]) for row in flat},
-            update_squares=dict(zip(large, square_sums, strict=True)),
-            squares=tf.zeros([0]) if squares is None else squares,
-            scale=columns.get("loss_scale"),
-            columns=columns,
-        )
-        if handed.activations:
-            shape = [len(handed.activations), len(self.table.variables)]
-            layers = tf.unstack(tf.reshape(kept.get("activations"), shape))
-            sampled.activations = dict(zip(handed.activations, layers, strict=True))
-        for row in handed.sparse:
-            sampled.rows[row] = kept.get(f"row_{row}")
-            sampled.histograms[row] = kept.get(f"histogram_{row}")
-        return self._frame(sampled, handed.clipping, self._handed[0])
-
-    def _frame(
-        self, sampled: _Sampled, clipping: Mapping[str, float], step: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Matrix, context and histograms of a step; a new window begins."""
-        count = len(self.table.variables)
-        matrix = self._with_window(self._matrix(sampled), step, sampled.activations)
-        context, matrix = self._context_row(matrix, clipping, sampled)
-        counts = tf.zeros([count, self._histograms.shape[-1]], tf.int32)
-        if self.with_histograms and sampled.gradients:
-            rows = [*sampled.gradients, *sampled.histograms]
-            dense = histograms.histograms(list(sampled.gradients.values()), sampled.scale)
-            parts = [tf.reshape(part, [1, -1]) for part in sampled.histograms.values()]
-            counts = _scatter(tf.concat([dense, *parts], 0), rows, count, 0)
-        self._largest.assign(np.full(count, -1.0))
-        self._broken_for.assign(np.full(count, -1.0))
-        self._zero_steps.assign(np.zeros(count))
-        self._counts.assign(np.zeros((2, count)))
-        self._sums.assign(np.zeros(4))
-        self._maxima.assign(np.full(3, -np.inf))
-        finite = tf.reduce_all(tf.math.is_finite(sampled.squares))
-        self._armed.assign(self._armed & finite)
-        return matrix, context, counts
-
-    def _matrix(self, sampled: _Sampled) -> Tensor:
-        """float32 [all variables, statistics]; NaN for those that have no gradient."""
-        variables, gradients = self.table.variables, sampled.gradients
-        position = {row: i for i, row in enumerate(sorted([*gradients, *sampled.rows]))}
-        blocks = statistics.blocks_of(variables, sorted(gradients))
-        parts, order = [], []
-
-        def add(block: statistics.Block, careful: bool) -> Tensor:
-            members = block.members
-            square_sums = [sampled.update_squares.get(row) for row in members]
-            return statistics.rows_of(
-                block,
-                [gradients[row] for row in members],
-                [sampled.afters[row] for row in members],
-                statistics.Updates(
-                    [sampled.updates[row] for row in members],
-                    None if square_sums[0] is None else tf.stack(square_sums),
-                ),
-                tf.gather(sampled.squares, [position[row] for row in members]),
-                sampled.scale,
-                careful=careful,
+        updates = [
+            measuring.update_squares(
+                pending.befores[s.row], pending.variables[s.row].read_value(), xla=True
             )
-
-        large = [b for b in blocks if b.elements > statistics.FAST_ELEMENTS]
-        if large:
-            squares = sampled.squares
-            trouble = ~tf.math.is_finite(squares) | (squares < statistics.TINY_SQUARES)
-            parts.append(
-                tf.cond(
-                    tf.reduce_any(trouble),
-                    lambda: tf.concat([add(block, careful=True) for block in large], 0),
-                    lambda: tf.concat([add(block, careful=False) for block in large], 0),
-                )
-            )
-            order += [row for block in large for row in block.members]
-        for block in blocks:
-            if block not in large:
-                parts.append(add(block, careful=True))
-                order += block.members
-        for row, finished in sampled.rows.items():
-            parts.append(tf.reshape(finished, [1, -1]))
-            order.append(row)
-        if not parts:
-            return tf.fill([len(variables), len(_STAT)], np.float32(np.nan))
-        return _scatter(tf.concat(parts, 0), order, len(variables), np.nan)
-
-    def _with_window(self, matrix: Tensor, step: Tensor, others: Mapping[str, Tensor]) -> Tensor:
-        """Fill the window columns, and others that are given."""
-        seen, none = self._counts[_SEEN], self._counts[_NONE]
-        measured = seen - none
-        largest = self._largest.read_value()
-        filled = {
-            "gradient_norm_max": tf.where(largest >= 0, tf.sqrt(largest), np.nan),
-            "nonfinite_age": tf.where(measured > 0, self._really_broken_for(matrix), np.nan),
-            "zero_step_share": self._zero_steps / measured,  # 0 / 0: not measured
-            "none_step_share": none / seen,
-            "dead_unit_share": self._dead_unit_share(step),
-            **others,
-        }
-        columns = [
-            filled.get(name, matrix[:, i]) for i, name in enumerate(schema.statistic_names())
+            for s in layout.large
         ]
-        return tf.stack(columns, axis=1)
+        layers = self._layer_columns(pending.outputs)
+        flat = [tf.reshape(part, [-1]) for part in (_stacked(columns), _stacked(layers))]
+        if updates:
+            flat.append(tf.stack(updates))
+        kept.put("few", tf.concat(flat, 0))
+        contents.columns, contents.activations = tuple(columns), tuple(layers)
+        contents.variables = dict(pending.variables)
+        contents.gradients, contents.befores = like(gradients), like(befores)
 
-    def _really_broken_for(self, matrix: Tensor) -> Tensor:
-        """Like the window says, but for a sum of squares that only left float32 at this step."""
-        counts = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
-        broken_for = self._broken_for.read_value()
-        return tf.where((broken_for == 0) & (counts == 0), -1.0, broken_for)
-
-    def _dead_unit_share(self, step: Tensor) -> Tensor:
-        count = len(self.table.variables)
-        if not self._unit_sources:
-            return tf.fill([count], np.float32(np.nan))
-        owner = np.concatenate(
-            [np.full(self.table.variables[r].units, r) for r in self._unit_sources]
-        )
-        units = np.bincount(owner, minlength=count).astype(np.float32)
-        dead = tf.math.unsorted_segment_sum(
-            _is(self._unit_age >= float(self.unit_window)), owner, count
-        )
-        share = tf.where(units > 0, dead / np.maximum(units, 1), np.nan)
-        seen = step - self._first_step + 1
-        return tf.where(seen >= self.unit_window, share, np.nan)
-
-    def _context_row(
-        self, matrix: Tensor, clipping: Mapping[str, float], sampled: _Sampled
-    ) -> tuple[Tensor, Tensor]:
-        """The context vector, and the matrix with its ``applied_norm`` column."""
-        sums, maxima = self._sums.read_value(), self._maxima.read_value()
-        norms = matrix[:, _STAT["gradient_norm"]]
-        global_norm = _global_norm(norms)
-        matrix = _with_applied_norm(matrix, norms, global_norm, clipping)
-        scale = sampled.scale
-        known = sums[_LOSS_COUNT] > 0
-        nan = tf.constant(np.nan)
-        row = {
-            "table_id": tf.constant(float(self.table.table_id)),
-            "window_steps": sums[_STEPS],
-            "applied_steps": sums[_APPLIED],
-            "skipped_steps": (tf.constant(0.0) if scale is None else sums[_STEPS] - sums[_APPLIED]),
-            "unit_window": tf.constant(float(self.unit_window)),
-            "loss_mean": sums[_LOSS_SUM] / sums[_LOSS_COUNT],  # 0 / 0: not measured
-            "loss_min": tf.where(known, -maxima[_MINUS_LOSS], nan),
-            "loss_max": tf.where(known, maxima[_LOSS], nan),
-            "global_norm": global_norm,
-            "loss_scale": tf.constant(1.0),
-        }
-        if "loss" in sampled.columns:
-            age = sums[_STEPS] + maxima[_LOSS_BROKEN]  # steps until now minus steps until then
-            row["loss_nonfinite_age"] = tf.where(age >= 0, age, -1.0)
-        row.update(sampled.columns)
-        return tf.stack([row.get(name, nan) for name in schema.context_names()]), matrix
+    def _measure_after(self, contents: _Contents, squares: Tensor) -> list[Tensor]:
+        """What ``_measure`` gives, of the step that was handed over, outside of it."""
+        kept, layout = contents.kept, contents.layout
+        assert kept is not None
+        flat = kept.get_all("gradients", contents.gradients)
+        shapes = {sample.row: sample.shape for sample in layout.samples}
+        gradients = {row: tf.reshape(flat[row], shape) for row, shape in shapes.items()}
+        afters = {row: contents.variables[row].read_value() for row in gradients}
+        # Differences are taken here: XLA leaves out the rounding of a bfloat16 in between.
+        befores = kept.get_all("befores", contents.befores)
+        few = kept.get("few")
+        assert few is not None
+        count, layers = len(contents.columns), len(contents.activations)
+        width = layers * len(self.table.variables)
+        columns, layer_columns = few[:count], tf.reshape(few[count : count + width], [layers, -1])
+        norms = []
+        if layout.large:
+            known = tf.unstack(few[count + width :], num=len(layout.large))
+            norms = [tf.sqrt(square) / measuring.UPDATE_SCALE for square in known]
+        scale = columns[contents.columns.index("loss_scale")] if layout.scaled else None
+        pack, numbers = _pack_and_numbers(layout, gradients, befores, afters, norms, squares, scale)
+        sparse_parts = [kept.get(f"sparse_{i}") for i in range(2 * len(layout.sparse))]
+        return [pack, numbers, columns, layer_columns, *sparse_parts]
 
     # --- from the host -----------------------------------------------------------------
 
     def schedule(self, due: int, interval: int = NEVER) -> None:
         """Take the next frame at step ``due``, then at every multiple of ``interval``."""
         self.due.assign(due)
-        self.interval.assign(interval)
+        if interval != self._next_interval:
+            self.interval.assign(interval)
         self._next_due, self._next_interval = due, interval
 
     def select(self, sampling: bool) -> None:
         """Let steps that XLA compiles hand over what a frame is made of from now on, or not."""
         self._sampling = sampling
-        for handed in self._handed_over.values():
-            handed.kept.set_open(sampling)
+        if self._compiled():
+            self._opened = self.next_step()  # steps before it have handed nothing over
+            for contents in self._contents.values():
+                if contents.kept is not None:
+                    contents.kept.set_open(sampling)
 
     def rearm(self) -> None:
         """Let the next non-finite gradient force a frame again, after one that has done so."""
+        self._alarm = False
         if not self._still_armed:
             self._armed.assign(True)
             self._still_armed = True
 
+    def follow(self, steps: int) -> None:
+        """So many steps were made: read the device's ring before it is overwritten."""
+        self._waited += steps
+        if self._waited >= self._patience:
+            self._read_ring()
+
     def status(self) -> tuple[bool, bool]:
-        """Whether frames wait, and whether one is wanted of the next step; one read of the device.
+        """Whether frames wait, and whether one is wanted of the next step.
 
         A compiled step that hands nothing over cannot force the frame of a non-finite gradient.
         """
-        taken, step, _, alarm, _ = self._counters()
-        waits = self._is_due(step, alarm)
-        return bool(taken or waits), bool(alarm and not taken and not waits)
-
-    def _is_due(self, handed: int, alarm: bool) -> bool:
-        """Whether a frame is to be made of the step that was handed over; -1: none was."""
-        return self._sampling and handed >= 0 and (alarm or handed >= self._next_due)
-
-    def _counters(self) -> tuple[int, int, int, bool, int]:
-        """Frames taken, step and number handed over, whether a gradient was not finite, next step.
-
-        Without compiled steps, only the first is read.
-        """
-        if not self._handed_over:
-            return int(self._taken.numpy()), -1, -1, False, self.counted
-        taken, step, number, alarm, following = map(int, self._read_counters().numpy())
-        return taken, step, number, bool(alarm), following
-
-    def _counter_ops(self) -> Tensor:
-        alarm = self._armed & tf.reduce_any(self._broken_for >= 0)
-        counters = [self._taken, *tf.unstack(self._handed), alarm, self.step]
-        return tf.stack([tf.cast(counter, tf.int64) for counter in counters])
+        if not self._compiled():
+            return bool(self._received), False
+        self._read_ring()
+        waits = bool(self._received) or self._handed() is not None
+        return waits, self._forced() and not waits
 
     def next_step(self) -> int:
         """Number of the next step, by the device's own count."""
         return int(self.step.numpy())
 
-    def drain(self) -> list[tuple[int, Any, Any, Any]]:
-        """The waiting frames as NumPy (step, values, context, histograms), oldest first."""
-        if not self._handed_over:
-            frames = self._drain_slots()
-        else:
-            taken, step, number, alarm, self.counted = self._counters()
-            frames = self._drain_slots() if taken else []
-            if self._is_due(step, alarm):
-                frames.append(self._drain_handed(step, number))
-        return [frame if self.with_histograms else (*frame[:3], None) for frame in frames]
+    def drain(self) -> list[Drained]:
+        """The waiting frames, oldest first."""
+        self._read_ring()
+        received, self._received = self._received, []
+        handed = self._handed()
+        if handed is not None:
+            received.append(self._measured_after(handed))
+        return [self._frame(measured) for measured in received]
 
-    def _drain_slots(self) -> list[tuple[int, Any, Any, Any]]:
-        taken, steps, values, context, counts, armed, step = (t.numpy() for t in self._drain())
-        self._still_armed, self.counted = bool(armed), int(step)
-        kept = range(min(int(taken), self.slots))
-        return [(int(steps[i]), values[i], context[i], counts[i]) for i in kept]
+    def _compiled(self) -> bool:
+        return any(contents.kept is not None for contents in self._contents.values())
 
-    def _drain_handed(self, step: int, number: int) -> tuple[int, Any, Any, Any]:
-        """The frame of the compiled step that has handed over last."""
-        handed = next(h for h in self._handed_over.values() if h.number == number)
-        if handed.frame is None:
-            handed.frame = tf.function(self._frame_of(handed), autograph=False)
-        matrix, context, counts, armed = (tensor.numpy() for tensor in handed.frame())
-        self._still_armed = bool(armed)
+    def _read_ring(self) -> None:
+        """Take over the rows of the steps since the last time."""
+        step = self.next_step()
+        made = step - self.counted
+        if made > 0:
+            # What was overwritten before it was read is lost, and only counted.
+            first = max(self.counted, step - RING_STEPS)
+            ring = self._ring.numpy()
+            rows = ring[np.arange(first, step) % RING_STEPS]
+            self._window.skip(first - self.counted)
+            self._unread.append((first, rows))
+            self._alarm |= not np.isfinite(rows[:, HEADER:]).all()
+            # An optimizer may be applied several times per step of the training.
+            rate = made / max(self._waited, 1)
+            self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
+            self.counted = step
+        self._waited = 0
+        if len(self._unread) > 8 and not self._received:
+            self._fold(self._unread[-1][0])
+
+    def _fold(self, until: int) -> None:
+        """Let the window take in the steps before ``until``."""
+        unread, self._unread = self._unread, []
+        for first, rows in unread:
+            split = min(max(until - first, 0), len(rows))
+            if split:
+                self._window.add(first, rows[:split])
+            if split < len(rows):
+                self._unread.append((first + split, rows[split:]))
+
+    def _forced(self) -> bool:
+        return self._still_armed and self._alarm
+
+    def _handed(self) -> _Contents | None:
+        """The compiled update whose last step is to be a frame; None: it is not."""
+        if not self._sampling or not self._unread or not self._compiled():
+            return None
+        first, rows = self._unread[-1]
+        last = first + len(rows) - 1
+        contents = {c.layout.number: c for c in self._contents.values()}[int(rows[-1, 0])]
+        if contents.kept is None or last < self._opened:
+            return None
+        return contents if self._forced() or last >= self._next_due else None
+
+    def _measured_after(self, contents: _Contents) -> _Measured:
+        first, rows = self._unread[-1]
+        step, count = first + len(rows) - 1, len(contents.layout.order)
+        squares = rows[-1, HEADER : HEADER + count]
+        if contents.measure is None:
+            measure = functools.partial(self._measure_after, contents)
+            like_squares = tf.TensorSpec([count], tf.float32)
+            contents.measure = tf.function(measure, input_signature=[like_squares], autograph=False)
+        arrays = [part.numpy() for part in contents.measure(tf.constant(squares))]
         self._next_due = (step // self._next_interval + 1) * self._next_interval
-        return step, matrix, context, counts
+        self._opened = step + 1
+        pack, numbers, context, layers, *others = arrays
+        return _Measured(
+            contents, step, pack, numbers, self._unit_age.numpy(), context, layers, others
+        )
 
-    def _frame_of(self, handed: _Handed) -> Callable[[], tuple[Tensor, ...]]:
-        def frame() -> tuple[Tensor, ...]:
-            parts = self._frame_after(handed)
-            self._handed.assign([-1, -1])
-            return (*parts, self._armed.read_value())
+    # --- a frame -----------------------------------------------------------------------
 
-        return frame
+    def _frame(self, measured: _Measured) -> Drained:
+        contents, step = measured.contents, measured.step
+        layout, count = contents.layout, len(self.table.variables)
+        context = dict(zip(contents.columns, map(float, measured.context), strict=True))
+        scale = context.get("loss_scale", 1.0)
+        matrix = np.full((count, len(_STAT)), np.nan)  # float64, so that no square leaves the range
+        if layout.samples:
+            columns = statistics.rows_of(layout, measured.pack, measured.numbers, scale)
+            for name, values in columns.items():
+                matrix[layout.rows, _STAT[name]] = statistics.bounded(values)
+        for number, row in enumerate(layout.sparse):
+            matrix[row] = np.reshape(measured.sparse[2 * number], -1)
+        nonfinite = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
+        self._fold(step + 1)
+        broken = self._window.broken_at(step)
+        window, of_steps = self._window.take(step, nonfinite)
+        self._still_armed &= not broken
+        self._alarm = False
+        window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
+        layers = zip(contents.activations, measured.activations, strict=True)
+        for name, values in (*window.items(), *layers):
+            matrix[:, _STAT[name]] = values
+        norms = matrix[:, _STAT["gradient_norm"]]
+        global_norm = _global_norm(norms)
+        matrix[:, _STAT["applied_norm"]] = _applied_norms(matrix, global_norm, layout.clipping)
+        vector = {
+            "table_id": float(self.table.table_id),
+            "unit_window": float(self.unit_window),
+            "global_norm": global_norm,
+            "loss_scale": 1.0,
+            **of_steps,
+            **context,
+        }
+        known = np.array([vector.get(name, np.nan) for name in _CONTEXT])
+        counts = self._histograms(measured, scale) if self.with_histograms else None
+        return step, statistics.bounded(matrix), statistics.bounded(known), counts
 
-    def _drain_ops(self) -> tuple[Tensor, ...]:
-        frames = (self._steps, self._values, self._context, self._histograms)
-        result = tuple(tf.identity(v) for v in (self._taken, *frames, self._armed, self.step))
-        with tf.control_dependencies(result):
-            self._taken.assign(0)
-        return result
+    def _dead_unit_share(self, step: int, unit_age: Any) -> Any:
+        count = len(self.table.variables)
+        if step - self._first_step + 1 < self.unit_window or not self._unit_sources:
+            return np.full(count, np.nan)
+        units = np.bincount(self._unit_owner, minlength=count)
+        dead = np.bincount(self._unit_owner, unit_age >= self.unit_window, count)
+        return np.where(units > 0, dead / np.maximum(units, 1), np.nan)
+
+    def _histograms(self, measured: _Measured, scale: float) -> Any:
+        layout = measured.contents.layout
+        counts = np.zeros((len(self.table.variables), schema.HISTOGRAM_BINS), np.int32)
+        if layout.samples:
+            counts[layout.rows] = statistics.histograms(layout, measured.pack[0], scale)
+        for number, row in enumerate(layout.sparse):
+            bins = statistics.bins_of(np.reshape(measured.sparse[2 * number + 1], -1))
+            counts[row] = np.bincount(bins, minlength=schema.HISTOGRAM_BINS)
+        return counts
+
+
+def _pack_and_numbers(
+    layout: Layout,
+    gradients: Mapping[int, Tensor],
+    befores: Mapping[int, Tensor],
+    afters: Mapping[int, Tensor],
+    update_norms: Sequence[Tensor],
+    squares: Tensor,
+    scale: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """What ``statistics.rows_of`` takes: of flat samples ``befores``, and of all of the others."""
+    if not layout.samples:
+        return tf.zeros([3, 0]), tf.zeros([0, len(NUMBERS)])
+    pack = measuring.pack(
+        layout,
+        {s.row: measuring.take(gradients[s.row], s) for s in layout.samples},
+        befores,
+        {s.row: measuring.take(afters[s.row], s) for s in layout.samples},
+    )
+    if not layout.large:
+        return pack, tf.zeros([0, len(NUMBERS)])
+    place = {row: i for i, row in enumerate(layout.order)}
+    numbers = [
+        measuring.numbers_of(gradients[s.row], afters[s.row], squares[place[s.row]], scale)
+        for s in layout.large
+    ]
+    return pack, tf.concat([tf.stack(numbers), tf.stack(update_norms)[:, None]], 1)
 
 
 def in_xla() -> bool:
@@ -902,19 +874,28 @@ def _touched(variable: Any, gradient: Any) -> Tensor:
     return variable.read_value()
 
 
-def _is(condition: Tensor) -> Tensor:
-    return tf.cast(condition, tf.float32)
+def _samples(table: VariableTable) -> dict[int, Sample]:
+    """Row -> what is looked at of the variable; empty variables are left out."""
+    limit = sample_limit(table.variables)
+    return {
+        row: sample_of(row, variable, limit)
+        for row, variable in enumerate(table.variables)
+        if variable.elements
+    }
 
 
-def _scatter(values: Tensor, rows: Sequence[int], count: int, fill: float) -> Tensor:
-    """Spread [len(rows), ...] over [count, ...]; rows that are not listed hold ``fill``."""
-    if list(rows) == list(range(count)):
-        return values
-    shape = [1, *values.shape[1:]]
-    padded = tf.concat([values, tf.fill(shape, tf.cast(fill, values.dtype))], 0)
-    source = np.full(count, len(rows))
-    source[list(rows)] = np.arange(len(rows))
-    return tf.gather(padded, source)
+def compute_dtype_of(variable: Any) -> str:
+    """In which dtype the layer of a variable computes; without a layer that of the variable."""
+    return str(variable.facts.get("compute_dtype", variable.dtype))
+
+
+def _mean(loss: Tensor) -> Tensor:
+    loss = loss if loss.shape.rank == 0 else tf.reduce_mean(loss)
+    return loss if loss.dtype == tf.float32 else tf.cast(loss, tf.float32)
+
+
+def _stacked(columns: Mapping[str, Tensor]) -> Tensor:
+    return tf.stack(list(columns.values())) if columns else tf.zeros([0])
 
 
 def _unit_sources(table: VariableTable) -> dict[int, int]:
@@ -942,7 +923,7 @@ def _step_columns(
     """The context columns of a step by itself: float32 scalars by name."""
     columns = batch_columns(batch, xla)
     if batch.loss is not None:
-        columns["loss"] = tf.reduce_mean(batch.loss)
+        columns["loss"] = _mean(batch.loss)
     if scale is not None:
         columns["loss_scale"] = scale
     if learning_rate is not None:
@@ -950,30 +931,24 @@ def _step_columns(
     return {name: tf.cast(value, tf.float32) for name, value in columns.items()}
 
 
-def _global_norm(norms: Tensor) -> Tensor:
-    """Norm of all measured gradients together, without leaving the range of float32."""
-    known = tf.where(tf.math.is_nan(norms), 0.0, norms)
-    peak = tf.reduce_max(known)
-    safe = tf.where(peak > 0, peak, 1.0)
-    total = peak * tf.sqrt(tf.reduce_sum(tf.square(known / safe)))
-    return tf.where(tf.reduce_all(tf.math.is_nan(norms)), np.nan, total)
+def _global_norm(norms: Any) -> float:
+    """Norm of all measured gradients together."""
+    if np.isnan(norms).all():
+        return float(np.nan)
+    return float(np.sqrt(np.nansum(np.square(norms))))
 
 
-def _with_applied_norm(
-    matrix: Tensor, norms: Tensor, global_norm: Tensor, clipping: Mapping[str, float]
-) -> Tensor:
-    """Fill ``applied_norm``: what Keras' clipping makes of the measured norms."""
-    applied = norms
+def _applied_norms(matrix: Any, global_norm: float, clipping: Mapping[str, float]) -> Any:
+    """What Keras' clipping makes of the measured norms."""
+    norms = matrix[:, _STAT["gradient_norm"]]
     if "clipnorm" in clipping:
-        applied = tf.minimum(norms, clipping["clipnorm"])
-    elif "global_clipnorm" in clipping:
+        return np.minimum(norms, clipping["clipnorm"])
+    if "global_clipnorm" in clipping:
         limit = clipping["global_clipnorm"]
-        applied = norms * tf.where(global_norm > limit, limit / global_norm, 1.0)
-    elif "clipvalue" in clipping:  # the norm of clipped elements follows from no norm
+        return norms * (limit / global_norm if global_norm > limit else 1.0)
+    if "clipvalue" in clipping:  # the norm of clipped elements follows from no norm
         low, high = matrix[:, _STAT["gradient_min"]], matrix[:, _STAT["gradient_max"]]
-        inside = tf.maximum(-low, high) <= clipping["clipvalue"]
-        applied = tf.where(inside, norms, np.nan)
-    elif "per_replica" in clipping:  # each replica clips its own share, before they are summed
-        applied = tf.fill(tf.shape(norms), np.float32(np.nan))
-    column = _STAT["applied_norm"]
-    return tf.concat([matrix[:, :column], applied[:, None], matrix[:, column + 1 :]], axis=1)
+        return np.where(np.maximum(-low, high) <= clipping["clipvalue"], norms, np.nan)
+    if "per_replica" in clipping:  # each replica clips its own share, before they are summed
+        return np.full(len(norms), np.nan)
+    return norms

@@ -21,10 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.training.probe import NEVER, Probe
-
-Drained = tuple[int, Any, Any, Any]
-"""step, values [variables, statistics], context, histograms [variables, bins] or None."""
+from tb_gradients.training.probe import NEVER, Drained, Probe
 
 _NORM = schema.statistic_names().index("gradient_norm")
 _GLOBAL_NORM = schema.context_names().index("global_norm")
@@ -96,6 +93,11 @@ class Probes:
         self._sampling = sampling
         for member in self._members.values():
             member.probe.select(sampling)
+
+    def follow(self, steps: int) -> None:
+        """See ``Probe.follow``."""
+        for member in self._members.values():
+            member.probe.follow(steps)
 
     def rearm(self) -> None:
         """See ``Probe.rearm``."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from probing import MODES, ProbedVariables
 
 from tb_gradients import schema
-from tb_gradients.training.histograms import SAMPLE_ELEMENTS, bins_of, histograms
+from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.sampling import SAMPLE_ELEMENTS
+from tb_gradients.training.statistics import bins_of
 
 
 def reference_bin(value: float) -> int:
@@ -30,17 +34,26 @@ def reference_bin(value: float) -> int:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50))
 def test_every_float32_falls_into_its_octave(values: list[float]) -> None:
-    bins = bins_of(tf.constant(values, tf.float32)).numpy()
+    bins = bins_of(np.array(values, np.float32))
     assert list(bins) == [reference_bin(value) for value in values]
 
 
-@pytest.mark.parametrize("xla", [False, True])
+def counts_of(*gradients: Any, mode: str = "graph", **options: Any) -> np.ndarray:
+    """The histograms of a frame of these gradients."""
+    weights = [np.ones(np.shape(g), np.asarray(g).dtype) for g in gradients]
+    probed = ProbedVariables(weights, mode, **options)
+    probed.step(list(gradients))
+    (frame,) = probed.frames()
+    assert frame.histograms is not None
+    return frame.histograms
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_histograms_count_every_element_of_small_tensors(dtype: str, xla: bool) -> None:
+def test_histograms_count_every_element_of_small_tensors(dtype: str, mode: str) -> None:
     values = [0.0, -0.0, 1.0, 1.5, -2.0, 0.25, math.nan, math.inf, -math.inf]
-    tensors = [tf.constant(values, dtype), tf.zeros([3, 4], dtype)]
-    binned = tf.function(lambda: histograms(tensors, None), jit_compile=xla)
-    counts = binned().numpy()
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    counts = counts_of(np.array(values, kind), np.zeros([3, 4], kind), mode=mode)
     expected = np.zeros((2, schema.HISTOGRAM_BINS), int)
     for value in values:
         expected[0, reference_bin(value)] += 1
@@ -49,7 +62,7 @@ def test_histograms_count_every_element_of_small_tensors(dtype: str, xla: bool) 
 
 
 def test_a_float64_beyond_float32_is_large_and_not_infinite() -> None:
-    counts = histograms([tf.constant([1e300, -1e300], tf.float64)], None).numpy()[0]
+    (counts,) = counts_of(np.array([1e300, -1e300]))
     assert counts[schema.BIN_POSITIVE_INF] == counts[schema.BIN_NEGATIVE_INF] == 0
     assert counts[schema.BIN_NEGATIVE - 1] == 1  # the highest positive octave
 
@@ -68,13 +81,24 @@ def test_without_histograms_the_frames_are_the_same(mode: str) -> None:
 
 
 def test_the_loss_scale_is_taken_out() -> None:
-    counts = histograms([tf.constant([1024.0])], tf.constant(1024.0)).numpy()[0]
+    view = OptimizerView(loss_scale=lambda: tf.constant(1024.0))
+    (counts,) = counts_of(np.array([1024.0], np.float32), view=view)
     assert counts[reference_bin(1.0)] == 1
 
 
 def test_a_large_tensor_is_sampled_evenly() -> None:
     half = SAMPLE_ELEMENTS * 4
-    values = tf.concat([tf.fill([half], 1.0), tf.fill([half], -4.0)], 0)
-    counts = histograms([values], None).numpy()[0]
+    values = np.concatenate([np.full(half, 1.0, np.float32), np.full(half, -4.0, np.float32)])
+    (counts,) = counts_of(values)
     assert counts.sum() <= SAMPLE_ELEMENTS
     assert counts[reference_bin(1.0)] == counts[reference_bin(-4.0)] == SAMPLE_ELEMENTS // 2
+
+
+def test_a_sparse_gradient_is_binned_too() -> None:
+    probed = ProbedVariables([np.ones((50, 2), np.float32)], "graph")
+    values = tf.constant([[1.0, 0.0], [-4.0, 1.0]])
+    probed.step([tf.IndexedSlices(values, tf.constant([3, 9]), tf.constant([50, 2]))])
+    (frame,) = probed.frames()
+    assert frame.histograms is not None
+    assert frame.histograms[0, reference_bin(1.0)] == 2
+    assert frame.histograms[0].sum() == 4

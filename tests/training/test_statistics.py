@@ -17,7 +17,7 @@ from reference import norm, reference_row
 from tb_gradients import schema
 from tb_gradients.frames import Variable
 from tb_gradients.training.probe import OptimizerView
-from tb_gradients.training.statistics import SAMPLE_ELEMENTS
+from tb_gradients.training.sampling import SAMPLE_ELEMENTS
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 RELATIVE = 2e-5
@@ -315,7 +315,7 @@ def test_the_norm_after_clipping_is_that_of_keras(
 
 def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:
     """What is estimated from some of them is right all the same."""
-    from tb_gradients.training.statistics import TABLE_ELEMENTS, sparse_row, table_sample
+    from tb_gradients.training.sparse import TABLE_ELEMENTS, sparse_row, table_sample
     from tb_gradients.training.variables import make_table
 
     table = tf.Variable(tf.random.stateless_normal([200_000, 16], [1, 2]), name="embeddings")
@@ -323,7 +323,7 @@ def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:
     assert sample.shape.num_elements() <= TABLE_ELEMENTS
     gradient = tf.IndexedSlices(tf.ones([2, 16]), tf.constant([5, 199_999]), table.shape)
     touched = tf.gather(table, gradient.indices)
-    row = sparse_row(gradient, touched, touched, sample, 200_000, None, "float32")[0]
+    row = sparse_row(gradient, touched, touched, sample, 200_000, None, "float32")
     named = dict(zip(schema.statistic_names(), row.numpy(), strict=True))
     assert named["weight_norm"] == pytest.approx(np.linalg.norm(table.numpy()), rel=0.01)
     (variable,) = make_table([table]).variables

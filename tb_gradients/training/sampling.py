@@ -1,0 +1,207 @@
+"""Which elements of each variable are looked at one by one.
+
+In:  the variable table.
+Out: a ``Sample`` per variable, and the ``Layout`` of what one step's update leaves for its frame.
+Does not know about TensorFlow; device and host lay out and read the numbers by it.
+
+Small variables are looked at whole. Of a large one an evenly strided sample is: shares, spreads
+and histograms are the sample's, while sums, extremes and norms are those of all elements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients.frames import Variable
+
+IntArray = npt.NDArray[np.int64]
+
+SAMPLE_ELEMENTS = 8_192
+"""A share in a sample of this size is known to within 1.1 percentage points (2 sigma), a bin that
+holds 1 % of the elements to within 22 %. "Exactly none" and "exactly all" are decided on all
+elements where the sums tell."""
+
+FEWEST_ELEMENTS = 1_024
+"""The smallest sample, of models with many variables: 3 percentage points."""
+
+MODEL_ELEMENTS = 2**18
+"""The samples of all variables together are to be no more than this, down to the smallest one."""
+
+HUGE_ELEMENTS = 2**20
+"""The update norm of a larger variable follows from a sample of its rows, of COARSE_ELEMENTS: a
+copy of all weights before the step would be as large as the model."""
+
+COARSE_ELEMENTS = 2**18
+"""Their norm is within 1 % of that of all, unless few rows make up most of it."""
+
+
+NUMBERS = (
+    "gradient_sum",
+    "gradient_min",
+    "gradient_max",
+    "gradient_nans",
+    "gradient_finite",
+    "gradient_norm",
+    "weight_norm",
+    "weight_nonfinite",
+    "update_norm",
+)
+"""Of all elements of a large variable; everything of the gradient with the loss scale in it. Of the
+finite elements alone, where some are not. ``update_norm`` is NaN where it is not known."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The elements of one variable that are looked at.
+
+    The variable counts as [rows, units]: the unit axis last, all others flattened.
+
+    Attributes:
+        row: of the table.
+        strides: over rows and units; whole rows where there are enough of them.
+        coarse: stride over the rows that the norm of the update is taken of; 1: of all.
+    """
+
+    row: int
+    shape: tuple[int, ...]
+    unit_axis: int
+    strides: tuple[int, int] = (1, 1)
+    coarse: int = 1
+
+    @property
+    def units(self) -> int:
+        return self.shape[self.unit_axis] if self.unit_axis >= 0 else 1
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def rows(self) -> int:
+        return self.elements // self.units
+
+    @property
+    def whole(self) -> bool:
+        """Whether all elements are looked at."""
+        return self.strides == (1, 1)
+
+    @property
+    def sampled_shape(self) -> tuple[int, int]:
+        """Rows and units of the sample."""
+        down, across = self.strides
+        return -(-self.rows // down), -(-self.units // across)
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the sample."""
+        rows, units = self.sampled_shape
+        return rows * units
+
+
+def sample_limit(variables: Sequence[Variable]) -> int:
+    """How many elements of each variable are looked at, so that it is not too much together."""
+    sizes = np.array([v.elements for v in variables], np.int64)
+    limit = SAMPLE_ELEMENTS
+    while limit > FEWEST_ELEMENTS and np.minimum(sizes, limit).sum() > MODEL_ELEMENTS:
+        limit //= 2
+    return limit
+
+
+def sample_of(row: int, variable: Variable, limit: int = SAMPLE_ELEMENTS) -> Sample:
+    """The sample of one variable of at least one element, of about ``limit`` elements."""
+    whole = Sample(row, variable.shape, variable.unit_axis)
+    stride = -(-whole.elements // limit)
+    if stride == 1:
+        return whole
+    if whole.rows < stride:
+        return dataclasses.replace(whole, strides=(1, -(-stride // whole.rows)))
+    coarse = 1
+    if whole.elements > HUGE_ELEMENTS:
+        coarse = -(-whole.elements // COARSE_ELEMENTS)
+        stride = -(-stride // coarse) * coarse
+    return dataclasses.replace(whole, strides=(min(stride, whole.rows), 1), coarse=coarse)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What one traced update leaves for a frame, and in which order.
+
+    Attributes:
+        number: tells it from others, where an optimizer is traced with different variables.
+        samples: of the dense gradients, complex ones last.
+        sparse: rows with a sparse gradient.
+        order: rows with a gradient in the order of their sums of squares.
+        none_rows: rows whose gradient is None.
+        clipping: see ``OptimizerView``.
+        has_loss, scaled: whether the loss is seen, and whether gradients carry a loss scale.
+        compute_dtypes: per sample, the dtype in which its layer computes.
+    """
+
+    number: int
+    samples: tuple[Sample, ...]
+    sparse: tuple[int, ...]
+    order: tuple[int, ...]
+    none_rows: tuple[int, ...]
+    clipping: Mapping[str, float]
+    has_loss: bool
+    scaled: bool
+    compute_dtypes: tuple[str, ...]
+
+    @functools.cached_property
+    def large(self) -> tuple[Sample, ...]:
+        """Those that are not looked at whole."""
+        return tuple(sample for sample in self.samples if not sample.whole)
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Elements of all samples together."""
+        return sum(sample.size for sample in self.samples)
+
+    @functools.cached_property
+    def rows(self) -> IntArray:
+        """Row of the table, per sample."""
+        return np.array([s.row for s in self.samples], np.int64)
+
+    @functools.cached_property
+    def sizes(self) -> IntArray:
+        return np.array([s.size for s in self.samples], np.int64)
+
+    @functools.cached_property
+    def elements(self) -> IntArray:
+        """Of the whole variable, per sample."""
+        return np.array([s.elements for s in self.samples], np.int64)
+
+    @functools.cached_property
+    def starts(self) -> IntArray:
+        """Where each sample begins among the elements of all."""
+        return _starts(self.sizes)
+
+    @functools.cached_property
+    def has_units(self) -> npt.NDArray[np.bool_]:
+        return np.array([s.unit_axis >= 0 and s.units > 1 for s in self.samples])
+
+    @functools.cached_property
+    def unit_rows(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Of the rows of all samples: where each begins, its length, and each sample's first."""
+        counts = np.array([s.sampled_shape[0] for s in self.samples], np.int64)
+        lengths = np.repeat([s.sampled_shape[1] for s in self.samples], counts)
+        return _starts(lengths), lengths, _starts(counts)
+
+    @functools.cached_property
+    def histogram_offsets(self) -> IntArray:
+        """Number of its sample, per element."""
+        return np.repeat(np.arange(len(self.samples)), self.sizes)
+
+    @functools.cached_property
+    def is_large(self) -> npt.NDArray[np.bool_]:
+        return np.array([not s.whole for s in self.samples], bool)
+
+
+def _starts(lengths: Any) -> IntArray:
+    return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
