@@ -19,23 +19,13 @@ part it is of); those go through a choice that is only known when the step runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tb_gradients.training import replicas
-from tb_gradients.training.measuring import as_real
 
 Tensor = Any
-
-LARGE_ELEMENTS = 16_384
-"""Tensors above this size are handed over one by one: 13 ns per element of a concatenation
-then are more than what one more variable costs."""
-
-ALIGNED_ELEMENTS = 16
-"""Parts of a vector begin at multiples of 64 bytes: TensorFlow then slices without a copy."""
 
 
 class Handover:
@@ -65,13 +55,13 @@ class Handover:
                     tf.zeros([self._length(name)], tensor.dtype), name, shape=[None]
                 )
         variable = self._variables[name]
-        variable.assign(flat[: tf.shape(variable.read_value())[0]])
+        variable.assign(flat[: tf.shape(variable.value())[0]])
 
     def get(self, name: str) -> Tensor | None:
         """What was kept under that name, flat; None if nothing was. Outside of the step."""
         if name not in self._variables:
             return None
-        return tf.ensure_shape(self._variables[name].read_value(), [self._sizes[name]])
+        return tf.ensure_shape(self._variables[name].value(), [self._sizes[name]])
 
     def set_open(self, is_open: bool) -> None:
         """Let the next steps fill the variables, or not; closed they hold no memory."""
@@ -83,53 +73,6 @@ class Handover:
     def _length(self, name: str) -> int:
         return self._sizes[name] if self._open else 0
 
-    def put_all(self, name: str, tensors: Mapping[int, Tensor]) -> None:
-        """Keep float tensors of static shapes, the small ones as one vector per dtype."""
-        large, small = _by_size(tensors)
-        for row, tensor in large.items():
-            real = as_real(tensor)
-            kept = tf.where(self._always.read_value(), real, tf.zeros_like(real))
-            self.put(f"{name}_{row}", kept)
-        for dtype, layout in _layouts(small).items():
-            parts = []
-            for row, start, end in layout:
-                part = tf.reshape(as_real(small[row]), [-1])
-                parts.append(part)
-                if padding := -(end - start) % ALIGNED_ELEMENTS:
-                    parts.append(tf.zeros([padding], part.dtype))
-            self.put(f"{name}_{dtype}", tf.concat(parts, 0))
-
-    def get_all(self, name: str, like: Mapping[int, Any]) -> dict[int, Tensor]:
-        """The tensors of ``put_all`` again, flat; ``like`` has their ``TensorSpec``."""
-        large, small = _by_size(like)
-        found = {row: self.get(f"{name}_{row}") for row in large}
-        for dtype, layout in _layouts(small).items():
-            flat = self.get(f"{name}_{dtype}")
-            assert flat is not None
-            for row, start, end in layout:
-                found[row] = flat[start:end]
-        return {row: found[row] for row in like}
-
-
-def like(tensors: Mapping[int, Tensor]) -> dict[int, Any]:
-    """The argument of ``get_all`` for what ``put_all`` was given."""
-    return {row: tf.TensorSpec.from_tensor(tensor) for row, tensor in tensors.items()}
-
-
-def _by_size(tensors: Mapping[int, Any]) -> tuple[dict[int, Any], dict[int, Any]]:
-    """The large ones and the small ones."""
-    large = {r: t for r, t in tensors.items() if t.shape.num_elements() > LARGE_ELEMENTS}
-    return large, {row: tensor for row, tensor in tensors.items() if row not in large}
-
-
-def _layouts(tensors: Mapping[int, Any]) -> dict[str, list[tuple[int, int, int]]]:
-    """dtype of the vector -> (row, start, end) of each tensor in it."""
-    layouts: dict[str, list[tuple[int, int, int]]] = {}
-    for row, tensor in tensors.items():
-        # complex128 has a float64 magnitude, see as_real
-        wide = tensor.dtype in (tf.float64, tf.complex128)
-        layout = layouts.setdefault("float64" if wide else "float32", [])
-        end = layout[-1][2] if layout else 0
-        start = -(-end // ALIGNED_ELEMENTS) * ALIGNED_ELEMENTS
-        layout.append((row, start, start + int(np.prod(tensor.shape, dtype=np.int64))))
-    return layouts
+    def put_large(self, name: str, tensor: Tensor) -> None:
+        """Keep a large tensor, by a choice of which XLA does not know the outcome."""
+        self.put(name, tf.where(self._always.value(), tensor, tf.zeros_like(tensor)))

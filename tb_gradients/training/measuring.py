@@ -20,6 +20,7 @@ Two numerical care-points:
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -159,129 +160,199 @@ def update_of(before: Tensor, after: Tensor) -> Tensor:
 
     Zero where they are equal, Inf among them.
     """
-    whole = after.dtype.is_complex
-    update = tf.abs(after - before) if whole else as_real(after) - as_real(before)
+    update = _difference(before, after)
     return tf.where(after == before, tf.zeros_like(update), update)
 
 
-def update_squares(before: Tensor, after: Tensor, xla: bool) -> Tensor:
-    """Sum of squares of UPDATE_SCALE times an update: float32 scalar.
+def update_squares(before: Tensor, after: Tensor) -> Tensor:
+    """Sum of squares of UPDATE_SCALE times an update, in a step compiled by XLA: float32 scalar.
 
-    NaN, that is unknown, for 16-bit weights under XLA: of their difference it leaves out the
-    rounding.
+    NaN, that is unknown, for 16-bit weights: of their difference XLA leaves out the rounding.
     """
-    if xla and after.dtype.size < 4:
+    if after.dtype.size < 4:
         return tf.constant(np.nan)
-    whole = after.dtype.is_complex
-    update = tf.abs(after - before) if whole else as_real(after) - as_real(before)
-    return squares(update * UPDATE_SCALE, xla)
+    return squares(_difference(before, after) * UPDATE_SCALE, xla=True)
 
 
-def update_norm(before: Tensor, after: Tensor, sample: Sample) -> Tensor:
-    """Norm of an update of a large variable; of a huge one from its ``coarse_rows``."""
-    known = update_squares(before, after, xla=False)
-    rows = -(-sample.rows // sample.coarse)
-    return tf.sqrt(known * (sample.rows / rows)) / UPDATE_SCALE
+def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -> Tensor:
+    """Small real tensors, looked at whole, in one vector.
+
+    Neighbours of one shape are stacked, which is fewer operations.
+    """
+    parts: list[Tensor] = []
+    pairs = list(zip(samples, tensors, strict=True))
+    for _, found in itertools.groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].dtype)):
+        group = list(found)
+        sample = group[0][0]
+        if len(group) == 1 or 0 <= sample.unit_axis < len(sample.shape) - 1:
+            parts += [tf.cast(take(tensor, one), dtype) for one, tensor in group]
+        else:
+            stacked = tf.stack([tensor for _, tensor in group])
+            parts.append(tf.cast(tf.reshape(stacked, [-1]), dtype))
+    if not parts:
+        return tf.zeros([0], dtype)
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
 
 
 def pack(
     layout: Layout,
-    gradients: Mapping[int, Tensor],
-    befores: Mapping[int, Tensor],
-    afters: Mapping[int, Tensor],
+    gradients: Sequence[Tensor],
+    befores: Sequence[Tensor],
+    afters: Sequence[Tensor],
 ) -> Tensor:
     """float32 (float64 if any variable is) [3, elements of all samples].
 
     Gradients with the loss scale in them, weights after the step, and updates.
 
     Args:
-        gradients, befores, afters: flat samples by row; complex ones as they are. Without any
-            ``befores`` the updates are NaN.
+        gradients, befores, afters: what ``packed`` gives.
     """
-    real = [s.row for s in layout.samples if not afters[s.row].dtype.is_complex]
-    other = [s.row for s in layout.samples if afters[s.row].dtype.is_complex]
-    wide = any(afters[s.row].dtype in (tf.float64, tf.complex128) for s in layout.samples)
-    wide |= any(as_real(g).dtype == tf.float64 for g in gradients.values())
-    dtype = tf.float64 if wide else tf.float32
+    (gradient, *other_gradients), (before, *other_befores) = gradients, befores
+    after, *other_afters = afters
+    dtype = after.dtype
+    complex_ = [tf.cast(tf.abs(weight), dtype) for weight in other_afters]
+    updates = [
+        tf.cast(update_of(*pair), dtype) for pair in zip(other_befores, other_afters, strict=True)
+    ]
+    return tf.stack(
+        [
+            tf.concat([gradient, *(tf.cast(as_real(g), dtype) for g in other_gradients)], 0),
+            tf.concat([after, *complex_], 0),
+            tf.concat([update_of(before, after), *updates], 0),
+        ]
+    )
 
-    def together(tensors: Sequence[Tensor]) -> Tensor:
-        parts = [tf.cast(as_real(tensor), dtype) for tensor in tensors]
-        return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
 
-    weights = together([afters[s.row] for s in layout.samples])
-    gradient = together([gradients[s.row] for s in layout.samples])
-    if not befores:
-        return tf.stack([gradient, weights, tf.fill(tf.shape(weights), tf.cast(np.nan, dtype))])
-    updates = []
+def packed(layout: Layout, small: Tensor, others: Mapping[int, Tensor]) -> list[Tensor]:
+    """One vector of the real samples, and one of each complex one.
+
+    Args:
+        small: of all ``layout.small`` ``together``.
+        others: flat samples of ``layout.others``, by row.
+    """
+    real = [others[s.row] for s in layout.others if s.real]
+    vector = small
     if real:
-        after = weights if not other else together([afters[row] for row in real])
-        updates.append(update_of(together([befores[row] for row in real]), after))
-    updates += [update_of(befores[row], afters[row]) for row in other]
-    return tf.stack([gradient, weights, together(updates)])
+        vector = tf.concat([small, *(tf.cast(tensor, small.dtype) for tensor in real)], 0)
+    return [vector, *(others[s.row] for s in layout.others if not s.real)]
 
 
-def numbers_of(gradient: Tensor, after: Tensor, square: Tensor, scale: Tensor | None) -> Tensor:
-    """float32 [NUMBERS without the update's] of all elements of one large variable.
+def numbers_of(
+    gradient: Tensor,
+    after: Tensor,
+    update: tuple[Tensor, Tensor, Sample] | Tensor,
+    square: Tensor,
+    scale: Tensor | None,
+) -> Tensor:
+    """float32 [NUMBERS] of all elements of one large variable.
 
     Args:
         gradient: with the loss scale in it.
+        update: weights before and after the step (of a huge variable its ``coarse_rows``), or the
+            ``update_squares``.
         square: sum of the squares of the unscaled gradient.
         scale: the loss scale, or None.
     """
     gradient, after = (tf.reshape(as_real(tensor), [-1]) for tensor in (gradient, after))
     scale = tf.ones([]) if scale is None else scale
-    return _numbers_function(gradient.dtype, after.dtype)(gradient, after, square, scale)
+    if isinstance(update, tuple):
+        before, changed, sample = update
+        rows = -(-sample.rows // sample.coarse)
+        share = tf.constant(sample.rows / rows, tf.float32)
+        difference = tf.reshape(_difference(before, changed), [-1])
+        numbers = _numbers_function(gradient.dtype, after.dtype, difference.dtype)
+        return numbers(gradient, after, difference, square, scale, share)
+    numbers = _numbers_function(gradient.dtype, after.dtype, None)
+    norm_of_update = tf.sqrt(update) / UPDATE_SCALE
+    return tf.concat([numbers(gradient, after, square, scale), norm_of_update[None]], 0)
+
+
+def _difference(before: Tensor, after: Tensor) -> Tensor:
+    """Real weights after minus before; of complex ones the magnitude of that."""
+    if after.dtype.is_complex:
+        return tf.abs(after - before)
+    return as_real(after) - as_real(before)
 
 
 @functools.cache
-def _numbers_function(gradient_dtype: Any, weight_dtype: Any) -> Any:
+def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any) -> Any:
     """For vectors of any length: traced once, not for every variable of a model."""
     scalar = tf.TensorSpec([], tf.float32)
-    signature = [
-        tf.TensorSpec([None], gradient_dtype),
-        tf.TensorSpec([None], weight_dtype),
-        scalar,
-        scalar,
-    ]
+    like = [tf.TensorSpec([None], dtype) for dtype in (gradient_dtype, weight_dtype)]
 
-    def numbers(gradient: Tensor, after: Tensor, square: Tensor, scale: Tensor) -> Tensor:
-        count = tf.cast(tf.size(gradient), gradient.dtype)
-        nothing = tf.zeros([])
-        half = tf.cast(tf.nn.l2_loss(after), tf.float32)
+    def gradient_fast(gradient: Tensor, square: Tensor, scale: Tensor) -> list[Tensor]:
+        columns = [tf.reduce_sum(gradient), tf.reduce_min(gradient), tf.reduce_max(gradient)]
+        columns += [0.0, tf.cast(tf.size(gradient), gradient.dtype), tf.sqrt(square) * scale]
+        return [tf.cast(column, tf.float32) for column in columns]
 
-        def fast() -> list[Tensor]:
-            low, high = tf.reduce_min(gradient), tf.reduce_max(gradient)
-            norm = tf.sqrt(square) * scale
-            columns = [tf.reduce_sum(gradient), low, high, nothing, count, norm]
-            return [tf.cast(column, tf.float32) for column in columns]
+    def gradient_careful(gradient: Tensor) -> list[Tensor]:
+        finite = tf.math.is_finite(gradient)
+        infinity = tf.constant(np.inf, gradient.dtype)
+        low = tf.reduce_min(tf.where(finite, gradient, infinity))
+        high = tf.reduce_max(tf.where(finite, gradient, -infinity))
+        nans = tf.reduce_sum(tf.cast(tf.math.is_nan(gradient), gradient.dtype))
+        known = tf.reduce_sum(tf.cast(finite, gradient.dtype))
+        clean = tf.where(finite, gradient, tf.zeros_like(gradient))
+        peak, scaled = _scaled(clean)
+        columns = [peak * tf.reduce_sum(scaled), low, high, nans, known, norm(clean)]
+        return [bounded(column) for column in columns]
 
-        def careful() -> list[Tensor]:
-            finite = tf.math.is_finite(gradient)
-            infinity = tf.constant(np.inf, gradient.dtype)
-            low = tf.reduce_min(tf.where(finite, gradient, infinity))
-            high = tf.reduce_max(tf.where(finite, gradient, -infinity))
-            nans = tf.reduce_sum(tf.cast(tf.math.is_nan(gradient), gradient.dtype))
-            known = tf.reduce_sum(tf.cast(finite, gradient.dtype))
-            clean = tf.where(finite, gradient, tf.zeros_like(gradient))
-            peak, scaled = _scaled(clean)
-            columns = [peak * tf.reduce_sum(scaled), low, high, nans, known, norm(clean)]
-            return [bounded(column) for column in columns]
+    def careful_norm(values: Tensor) -> list[Tensor]:
+        """Norm of the finite elements, and how many are not."""
+        finite = tf.math.is_finite(values)
+        broken = tf.reduce_sum(tf.cast(~finite, tf.float32))
+        return [bounded(norm(tf.where(finite, values, tf.zeros_like(values)))), broken]
 
-        def careful_weight() -> list[Tensor]:
-            finite = tf.math.is_finite(after)
-            broken = tf.reduce_sum(tf.cast(~finite, tf.float32))
-            return [bounded(norm(tf.where(finite, after, tf.zeros_like(after)))), broken]
+    def half_square(values: Tensor) -> Tensor:
+        return tf.cast(tf.nn.l2_loss(values), tf.float32)
 
-        trouble = ~tf.math.is_finite(square) | (square < TINY_SQUARES)
-        columns = tf.cond(trouble, careful, fast)
-        weights = tf.cond(
-            tf.math.is_finite(half) & (half > TINY_SQUARES),
-            lambda: [tf.sqrt(2.0 * half), nothing],
-            careful_weight,
+    def in_range(square: Tensor) -> Tensor:
+        return tf.math.is_finite(square) & (square > TINY_SQUARES)
+
+    def without_update(gradient: Tensor, after: Tensor, square: Tensor, scale: Tensor) -> Tensor:
+        half = half_square(after)
+        return tf.stack(
+            tf.cond(
+                in_range(square) & in_range(half),
+                lambda: [
+                    *gradient_fast(gradient, square, scale),
+                    tf.sqrt(2.0 * half),
+                    tf.zeros([]),
+                ],
+                lambda: [*gradient_careful(gradient), *careful_norm(after)],
+            )
         )
-        return tf.stack([*columns, *weights])
 
-    return tf.function(numbers, input_signature=signature, autograph=False)
+    def with_update(
+        gradient: Tensor,
+        after: Tensor,
+        update: Tensor,
+        square: Tensor,
+        scale: Tensor,
+        share: Tensor,
+    ) -> Tensor:
+        half, moved = half_square(after), half_square(update)
+        return tf.stack(
+            tf.cond(
+                in_range(square) & in_range(half) & in_range(moved),
+                lambda: [
+                    *gradient_fast(gradient, square, scale),
+                    tf.sqrt(2.0 * half),
+                    tf.zeros([]),
+                    tf.sqrt(2.0 * moved * share),
+                ],
+                lambda: [
+                    *gradient_careful(gradient),
+                    *careful_norm(after),
+                    careful_norm(update)[0] * tf.sqrt(share),
+                ],
+            )
+        )
+
+    if update_dtype is None:
+        return tf.function(without_update, [*like, scalar, scalar], autograph=False)
+    signature = [*like, tf.TensorSpec([None], update_dtype), scalar, scalar, scalar]
+    return tf.function(with_update, signature, autograph=False)
 
 
 def norm(tensor: Tensor) -> Tensor:

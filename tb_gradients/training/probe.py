@@ -31,8 +31,15 @@ from tb_gradients.frames import VariableTable
 from tb_gradients.training import activations, measuring, replicas, sparse, statistics
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
-from tb_gradients.training.handover import Handover, like
-from tb_gradients.training.sampling import NUMBERS, Layout, Sample, sample_limit, sample_of
+from tb_gradients.training.handover import Handover
+from tb_gradients.training.sampling import (
+    NUMBERS,
+    Layout,
+    Sample,
+    in_order,
+    sample_limit,
+    sample_of,
+)
 from tb_gradients.training.variables import key_of, native
 from tb_gradients.training.window import HEADER, Window
 
@@ -74,6 +81,7 @@ class _Measured:
     """What a frame is made of: arrays, or tensors that can be read.
 
     Attributes:
+        noted: the row of the step in the ring.
         pack, numbers: see ``statistics.rows_of``.
         unit_age: steps since each unit last had a gradient, after this one.
         context: the values of ``contents.columns``.
@@ -83,6 +91,7 @@ class _Measured:
 
     contents: _Contents
     step: int
+    noted: Any
     pack: Any
     numbers: Any
     unit_age: Any
@@ -100,7 +109,6 @@ class _Contents:
         columns, activations: names of the context columns and of statistics of layers' outputs.
         kept: where a step compiled by XLA leaves what is measured after it.
         variables: by row, those with a gradient.
-        gradients, befores: what ``kept`` needs to find them again.
         measure: the function that measures: in the step, or after it.
     """
 
@@ -109,8 +117,6 @@ class _Contents:
     activations: tuple[str, ...] = ()
     kept: Handover | None = None
     variables: dict[int, Any] = dataclasses.field(default_factory=dict)
-    gradients: dict[int, Any] = dataclasses.field(default_factory=dict)
-    befores: dict[int, Any] = dataclasses.field(default_factory=dict)
     measure: Any = None
 
 
@@ -122,18 +128,20 @@ class _Pending:
     variables: dict[int, Any]
     none_rows: list[int]
     optimizer: OptimizerView
-    befores: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    befores: Any = None
     scale: Tensor | None = None
     updates: Tensor | None = None
     step: Tensor = None
     squares: Tensor = None
+    noted: Tensor = None
     order: tuple[int, ...] = ()
     due: Tensor = None
     outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> list[int]:
-        """Rows of the table that have a gradient, in order; ``befores`` follow."""
+        """Rows of the table that have a gradient, in order."""
         return sorted(self.gradients)
 
     @property
@@ -208,6 +216,7 @@ class Probe:
         self._alarm = False
         self._opened = first_step
         self._waited, self._patience = 0, RING_STEPS // 4
+        self._one_by_one = False
 
     # --- in the training step ---------------------------------------------------------
 
@@ -236,13 +245,16 @@ class Probe:
         if pending.scale is not None:
             pending.scale = tf.cast(pending.scale, tf.float32)
         pending.updates = tf.identity(optimizer.updates()) if optimizer.updates else None
-        pending.step = self.step.read_value()
+        pending.step = self.step.value()
         pending.squares, pending.order = self._square_sums(pending)
         if not in_xla():
             pending.due = pending.step >= self.due
             if pending.rows:
                 finite = tf.reduce_all(tf.math.is_finite(pending.squares))
                 pending.due |= self._armed & ~finite
+        sparse_rows = set(pending.sparse)
+        dense = [row for row in pending.rows if row in self._samples and row not in sparse_rows]
+        pending.samples = in_order(self._samples[row] for row in dense)
         pending.befores = self._befores(pending)
         return pending
 
@@ -255,37 +267,51 @@ class Probe:
             values = {row: v / tf.cast(pending.scale, v.dtype) for row, v in real.items()}
         return measuring.all_squares(values, in_xla())
 
-    def _befores(self, pending: _Pending) -> dict[int, Tensor]:
-        """The weights before the step, by row; in a graph only of a step that is due.
+    def _befores(self, pending: _Pending) -> tuple[Tensor, dict[int, Tensor]]:
+        """The weights before the step; in a graph only of a step that is due.
 
-        A tensor of the old weights makes the update copy them instead of writing in place:
-        4 % of the step of a small dense network. (XLA drops what the program does not use.)
+        Of all small variables one vector, and the others by row: of huge ones their
+        ``coarse_rows``, of sparse gradients the touched ones. A tensor of the old weights makes the
+        update copy them instead of writing in place: 4 % of the step of a small dense network.
         """
-        xla = in_xla()
 
-        def read() -> dict[int, Tensor]:
-            befores = {}
-            for row in pending.rows:
-                variable, gradient = pending.variables[row], pending.gradients[row]
-                sample = self._samples.get(row)
-                if xla or _sparse(gradient) or sample is None or sample.coarse == 1:
-                    befores[row] = tf.identity(_touched(variable, gradient))
-                else:
-                    befores[row] = measuring.coarse_rows(variable, sample)
-            return befores
+        def read() -> tuple[Tensor, dict[int, Tensor]]:
+            small = [s for s in pending.samples if s.whole and s.real]
+            others = {
+                s.row: measuring.coarse_rows(pending.variables[s.row], s)
+                if s.coarse > 1
+                else pending.variables[s.row].value()
+                for s in pending.samples[len(small) :]
+            }
+            for row in pending.sparse:
+                others[row] = _touched(pending.variables[row], pending.gradients[row])
+            return self._together(pending.samples, pending.variables), others
 
-        if xla or not pending.rows:
-            return read()
+        if in_xla():  # which drops what the program does not use
+            values = {s.row: pending.variables[s.row].value() for s in pending.samples}
+            for row in pending.sparse:
+                values[row] = _touched(pending.variables[row], pending.gradients[row])
+            return None, values
         if tf.executing_eagerly():
-            return read() if bool(pending.due) else {}
+            return read() if bool(pending.due) else (None, {})
 
-        def skip() -> dict[int, Tensor]:
-            dtypes = {row: pending.variables[row].dtype for row in pending.rows}
-            nothing = {dtype: tf.zeros([0], dtype) for dtype in dtypes.values()}
-            return {row: nothing[dtype] for row, dtype in dtypes.items()}
+        def skip() -> tuple[Tensor, dict[int, Tensor]]:
+            rows = [s.row for s in pending.samples if not (s.whole and s.real)] + pending.sparse
+            dtypes = {row: pending.variables[row].dtype for row in rows}
+            return tf.zeros([0], _dtype(pending.samples)), {
+                row: tf.zeros([0], dtype) for row, dtype in dtypes.items()
+            }
 
-        befores: dict[int, Tensor] = _branch(pending.due, read, skip)
+        befores: tuple[Tensor, dict[int, Tensor]] = _branch(pending.due, read, skip)
         return befores
+
+    def _together(self, samples: Sequence[Sample], tensors: Mapping[int, Any]) -> Tensor:
+        """One vector of all small ones of the samples, of tensors or variables by row."""
+        small = [s for s in samples if s.whole and s.real]
+        values = [
+            v.value() if isinstance(v, tf.Variable) else v for v in (tensors[s.row] for s in small)
+        ]
+        return measuring.together(small, values, _dtype(samples))
 
     def after(self, pending: _Pending | None) -> None:
         """Note the step, and take a frame if it is due."""
@@ -324,19 +350,16 @@ class Probe:
         )
         if signature not in self._contents:
             variables = self.table.variables
-            sparse_rows = set(pending.sparse)
-            dense = [r for r in pending.rows if r not in sparse_rows and r in self._samples]
-            dense.sort(key=lambda row: pending.variables[row].dtype.is_complex)
             layout = Layout(
                 number=len(self._contents),
-                samples=tuple(self._samples[row] for row in dense),
+                samples=pending.samples,
                 sparse=tuple(pending.sparse),
                 order=pending.order,
                 none_rows=tuple(pending.none_rows),
                 clipping=dict(pending.optimizer.clipping),
                 has_loss=batch.loss is not None,
                 scaled=pending.scale is not None,
-                compute_dtypes=tuple(compute_dtype_of(variables[row]) for row in dense),
+                compute_dtypes=tuple(compute_dtype_of(variables[s.row]) for s in pending.samples),
             )
             self._layouts[layout.number] = layout
             self._contents[signature] = _Contents(layout)
@@ -369,10 +392,10 @@ class Probe:
         loss = tf.constant(np.nan) if batch.loss is None else _mean(batch.loss)
         rest = np.zeros(self._width - HEADER - len(layout.order), np.float32)
         header = tf.stack([float(layout.number), applied, loss])
-        row = tf.concat([header, pending.squares, rest], 0)
+        pending.noted = row = tf.concat([header, pending.squares, rest], 0)
         place = tf.cast(pending.step, tf.int32) % RING_STEPS
         if in_xla():
-            ring = self._ring.read_value()
+            ring = self._ring.value()
             self._ring.assign(tf.tensor_scatter_nd_update(ring, [[place]], row[None]))
         else:
             tf.raw_ops.ResourceScatterUpdate(resource=self._ring.handle, indices=place, updates=row)
@@ -394,7 +417,7 @@ class Probe:
                 parts.append(tf.ones([variable.units]))
         units = parts[0] if len(parts) == 1 else tf.concat(parts, 0)
         alive = tf.not_equal(units, 0.0)
-        self._unit_age.assign(tf.where(alive, 0.0, self._unit_age.read_value() + 1.0))
+        self._unit_age.assign(tf.where(alive, 0.0, self._unit_age.value() + 1.0))
 
     # --- a sampled step ----------------------------------------------------------------
 
@@ -408,11 +431,14 @@ class Probe:
         if contents.measure is None:
             measure = functools.partial(self._measure, contents, outputs)
             contents.measure = tf.function(measure, reduce_retracing=True, autograph=False)
-        rows = pending.rows
         tensors = contents.measure(
             pending.gradients,
             pending.befores,
-            {row: _touched(pending.variables[row], pending.gradients[row]) for row in rows},
+            self._together(pending.samples, pending.variables),
+            {
+                row: _touched(pending.variables[row], pending.gradients[row])
+                for row in [*(s.row for s in contents.layout.others), *pending.sparse]
+            },
             {r: sparse.table_sample(pending.variables[r]) for r in pending.sparse},
             pending.squares,
             pending.scale,
@@ -421,7 +447,7 @@ class Probe:
             [output.tensor for output in pending.outputs.values()],
         )
         receive = functools.partial(self._receive, contents)
-        tensors = [pending.step, self._unit_age.read_value(), *tensors]
+        tensors = [pending.step, pending.noted, self._unit_age.value(), *tensors]
         if tf.executing_eagerly():
             receive(*(tensor.numpy() for tensor in tensors))
         else:
@@ -431,10 +457,14 @@ class Probe:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
             self._armed.assign(self._armed & finite)
 
-    def _receive(self, contents: _Contents, step: Any, unit_age: Any, *arrays: Any) -> None:
+    def _receive(
+        self, contents: _Contents, step: Any, noted: Any, unit_age: Any, *arrays: Any
+    ) -> None:
         """The measurements of a step, on the host; where too many wait, over the last of them."""
         pack, numbers, context, layers, *others = arrays
-        measured = _Measured(contents, int(step), pack, numbers, unit_age, context, layers, others)
+        measured = _Measured(
+            contents, int(step), noted, pack, numbers, unit_age, context, layers, others
+        )
         if len(self._received) >= self.slots:
             self._received[-1] = measured
         else:
@@ -445,7 +475,8 @@ class Probe:
         contents: _Contents,
         outputs: Mapping[int, activations.Output],
         gradients: dict[int, Any],
-        befores: dict[int, Tensor],
+        befores: tuple[Tensor, dict[int, Tensor]],
+        small: Tensor,
         afters: dict[int, Tensor],
         tables: dict[int, Tensor],
         squares: Tensor,
@@ -456,22 +487,30 @@ class Probe:
     ) -> list[Tensor]:
         """Pack, numbers, context columns, layers' outputs, rows and samples of sparse gradients."""
         layout = contents.layout
-        dense = {sample.row: gradients[sample.row] for sample in layout.samples}
-        samples = {
-            s.row: measuring.take_coarse(befores[s.row], s)
-            if s.coarse > 1
-            else measuring.take(befores[s.row], s)
-            for s in layout.samples
+        small_before, others = befores
+        before_samples = {
+            s.row: (measuring.take_coarse if s.coarse > 1 else measuring.take)(others[s.row], s)
+            for s in layout.others
         }
-        norms = [
-            measuring.update_norm(
-                befores[s.row],
+        updates = [
+            (
+                others[s.row],
                 measuring.coarse_rows(afters[s.row], s) if s.coarse > 1 else afters[s.row],
                 s,
             )
             for s in layout.large
         ]
-        pack, numbers = _pack_and_numbers(layout, dense, samples, afters, norms, squares, scale)
+        pack, numbers = _pack_and_numbers(
+            layout,
+            self._together(layout.samples, gradients),
+            gradients,
+            measuring.packed(layout, small_before, before_samples),
+            small,
+            afters,
+            updates,
+            squares,
+            scale,
+        )
         columns = _step_columns(Batch(**batch), scale, learning_rate)
         layers = self._layer_columns(
             {
@@ -485,7 +524,7 @@ class Probe:
             numbers,
             _stacked(columns),
             _stacked(layers),
-            *self._sparse_parts(gradients, befores, afters, tables, scale, xla=False),
+            *self._sparse_parts(gradients, others, afters, tables, scale, xla=False),
         ]
 
     def _layer_columns(self, outputs: Mapping[int, activations.Output]) -> dict[str, Tensor]:
@@ -525,16 +564,27 @@ class Probe:
         if contents.kept is None:
             contents.kept = Handover(self._sampling)
         kept = contents.kept
-        gradients = {sample.row: pending.gradients[sample.row] for sample in layout.samples}
-        befores = {
-            s.row: measuring.take(pending.befores[s.row], s, xla=True) for s in layout.samples
-        }
-        kept.put_all("gradients", gradients)
-        kept.put_all("befores", befores)
+        _, befores = pending.befores
+        dtype = _dtype(layout.samples)
+
+        def taken(tensors: Mapping[int, Tensor], samples: Sequence[Sample]) -> dict[int, Tensor]:
+            return {s.row: measuring.take(tensors[s.row], s, xla=True) for s in samples}
+
+        kept.put("gradients", self._together(layout.samples, pending.gradients))
+        for sample in layout.others:
+            kept.put_large(f"gradient_{sample.row}", pending.gradients[sample.row])
+        before, *others = measuring.packed(
+            layout,
+            measuring.together(layout.small, [befores[s.row] for s in layout.small], dtype),
+            taken(befores, layout.others),
+        )
+        kept.put("befores", before)
+        for number, other in enumerate(others):
+            kept.put_large(f"before_{number}", other)
         tables = {row: sparse.table_sample(pending.variables[row]) for row in pending.sparse}
         afters = {r: _touched(pending.variables[r], pending.gradients[r]) for r in pending.sparse}
         parts = self._sparse_parts(
-            pending.gradients, pending.befores, afters, tables, pending.scale, xla=True
+            pending.gradients, befores, afters, tables, pending.scale, xla=True
         )
         for number, part in enumerate(parts):
             kept.put(f"sparse_{number}", part)
@@ -547,9 +597,7 @@ class Probe:
             xla=True,
         )
         updates = [
-            measuring.update_squares(
-                pending.befores[s.row], pending.variables[s.row].read_value(), xla=True
-            )
+            measuring.update_squares(befores[s.row], pending.variables[s.row].value())
             for s in layout.large
         ]
         layers = self._layer_columns(pending.outputs)
@@ -559,29 +607,35 @@ class Probe:
         kept.put("few", tf.concat(flat, 0))
         contents.columns, contents.activations = tuple(columns), tuple(layers)
         contents.variables = dict(pending.variables)
-        contents.gradients, contents.befores = like(gradients), like(befores)
 
     def _measure_after(self, contents: _Contents, squares: Tensor) -> list[Tensor]:
         """What ``_measure`` gives, of the step that was handed over, outside of it."""
         kept, layout = contents.kept, contents.layout
         assert kept is not None
-        flat = kept.get_all("gradients", contents.gradients)
-        shapes = {sample.row: sample.shape for sample in layout.samples}
-        gradients = {row: tf.reshape(flat[row], shape) for row, shape in shapes.items()}
-        afters = {row: contents.variables[row].read_value() for row in gradients}
+        others = {s.row: kept.get(f"gradient_{s.row}") for s in layout.others}
+        gradients = {s.row: tf.reshape(others[s.row], s.shape) for s in layout.others}
+        afters = {s.row: contents.variables[s.row].value() for s in layout.others}
         # Differences are taken here: XLA leaves out the rounding of a bfloat16 in between.
-        befores = kept.get_all("befores", contents.befores)
+        count = sum(not s.real for s in layout.others)
+        befores = [kept.get("befores"), *(kept.get(f"before_{i}") for i in range(count))]
         few = kept.get("few")
         assert few is not None
         count, layers = len(contents.columns), len(contents.activations)
         width = layers * len(self.table.variables)
         columns, layer_columns = few[:count], tf.reshape(few[count : count + width], [layers, -1])
-        norms = []
-        if layout.large:
-            known = tf.unstack(few[count + width :], num=len(layout.large))
-            norms = [tf.sqrt(square) / measuring.UPDATE_SCALE for square in known]
+        updates = tf.unstack(few[count + width :], num=len(layout.large))
         scale = columns[contents.columns.index("loss_scale")] if layout.scaled else None
-        pack, numbers = _pack_and_numbers(layout, gradients, befores, afters, norms, squares, scale)
+        pack, numbers = _pack_and_numbers(
+            layout,
+            kept.get("gradients"),
+            gradients,
+            befores,
+            self._together(layout.samples, contents.variables),
+            afters,
+            updates,
+            squares,
+            scale,
+        )
         sparse_parts = [kept.get(f"sparse_{i}") for i in range(2 * len(layout.sparse))]
         return [pack, numbers, columns, layer_columns, *sparse_parts]
 
@@ -633,8 +687,14 @@ class Probe:
 
     def drain(self) -> list[Drained]:
         """The waiting frames, oldest first."""
-        self._read_ring()
         received, self._received = self._received, []
+        if self._one_by_one and len(received) == self._waited == 1:
+            (measured,) = received
+            if measured.step == self.counted:  # it brings the only row there is to read
+                self._unread.append((measured.step, measured.noted[None]))
+                self.counted, self._waited = measured.step + 1, 0
+        if self._waited or not received or received[-1].step >= self.counted:
+            self._read_ring()
         handed = self._handed()
         if handed is not None:
             received.append(self._measured_after(handed))
@@ -656,6 +716,7 @@ class Probe:
             self._unread.append((first, rows))
             self._alarm |= not np.isfinite(rows[:, HEADER:]).all()
             # An optimizer may be applied several times per step of the training.
+            self._one_by_one = made == self._waited
             rate = made / max(self._waited, 1)
             self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
             self.counted = step
@@ -700,11 +761,12 @@ class Probe:
         self._opened = step + 1
         pack, numbers, context, layers, *others = arrays
         return _Measured(
-            contents, step, pack, numbers, self._unit_age.numpy(), context, layers, others
+            contents, step, rows[-1], pack, numbers, self._unit_age.numpy(), context, layers, others
         )
 
     # --- a frame -----------------------------------------------------------------------
 
+    @np.errstate(all="ignore")  # 0 / 0 is how "not measured" comes about
     def _frame(self, measured: _Measured) -> Drained:
         contents, step = measured.contents, measured.step
         layout, count = contents.layout, len(self.table.variables)
@@ -714,7 +776,7 @@ class Probe:
         if layout.samples:
             columns = statistics.rows_of(layout, measured.pack, measured.numbers, scale)
             for name, values in columns.items():
-                matrix[layout.rows, _STAT[name]] = statistics.bounded(values)
+                matrix[layout.rows, _STAT[name]] = values
         for number, row in enumerate(layout.sparse):
             matrix[row] = np.reshape(measured.sparse[2 * number], -1)
         nonfinite = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
@@ -763,30 +825,41 @@ class Probe:
 
 def _pack_and_numbers(
     layout: Layout,
+    small_gradients: Tensor,
     gradients: Mapping[int, Tensor],
-    befores: Mapping[int, Tensor],
+    befores: Sequence[Tensor],
+    small: Tensor,
     afters: Mapping[int, Tensor],
-    update_norms: Sequence[Tensor],
+    updates: Sequence[Any],
     squares: Tensor,
     scale: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """What ``statistics.rows_of`` takes: of flat samples ``befores``, and of all of the others."""
+    """What ``statistics.rows_of`` takes.
+
+    Args:
+        small_gradients, small: gradients, and weights after, of all small variables together.
+        gradients, afters: of the others, by row.
+        befores: samples of the weights before, ``packed``.
+        updates: of the large variables, as ``numbers_of`` takes them.
+    """
     if not layout.samples:
         return tf.zeros([3, 0]), tf.zeros([0, len(NUMBERS)])
+
+    def packed(together: Tensor, tensors: Mapping[int, Tensor]) -> list[Tensor]:
+        others = {s.row: measuring.take(tensors[s.row], s) for s in layout.others}
+        return measuring.packed(layout, together, others)
+
     pack = measuring.pack(
-        layout,
-        {s.row: measuring.take(gradients[s.row], s) for s in layout.samples},
-        befores,
-        {s.row: measuring.take(afters[s.row], s) for s in layout.samples},
+        layout, packed(small_gradients, gradients), befores, packed(small, afters)
     )
     if not layout.large:
         return pack, tf.zeros([0, len(NUMBERS)])
     place = {row: i for i, row in enumerate(layout.order)}
     numbers = [
-        measuring.numbers_of(gradients[s.row], afters[s.row], squares[place[s.row]], scale)
-        for s in layout.large
+        measuring.numbers_of(gradients[s.row], afters[s.row], update, squares[place[s.row]], scale)
+        for s, update in zip(layout.large, updates, strict=True)
     ]
-    return pack, tf.concat([tf.stack(numbers), tf.stack(update_norms)[:, None]], 1)
+    return pack, tf.stack(numbers)
 
 
 def in_xla() -> bool:
@@ -871,7 +944,7 @@ def _touched(variable: Any, gradient: Any) -> Tensor:
     """
     if _sparse(gradient):
         return tf.gather(variable, gradient.indices)
-    return variable.read_value()
+    return variable.value()
 
 
 def _samples(table: VariableTable) -> dict[int, Sample]:
@@ -882,6 +955,12 @@ def _samples(table: VariableTable) -> dict[int, Sample]:
         for row, variable in enumerate(table.variables)
         if variable.elements
     }
+
+
+def _dtype(samples: Sequence[Sample]) -> Any:
+    """What holds the elements of all samples."""
+    wide = any(sample.dtype in ("float64", "complex128") for sample in samples)
+    return tf.float64 if wide else tf.float32
 
 
 def compute_dtype_of(variable: Any) -> str:
@@ -933,9 +1012,8 @@ def _step_columns(
 
 def _global_norm(norms: Any) -> float:
     """Norm of all measured gradients together."""
-    if np.isnan(norms).all():
-        return float(np.nan)
-    return float(np.sqrt(np.nansum(np.square(norms))))
+    known = norms[~np.isnan(norms)]
+    return float(np.linalg.norm(known)) if known.size else float(np.nan)
 
 
 def _applied_norms(matrix: Any, global_norm: float, clipping: Mapping[str, float]) -> Any:

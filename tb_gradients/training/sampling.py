@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class Sample:
 
     Attributes:
         row: of the table.
+        dtype: of the variable.
         strides: over rows and units; whole rows where there are enough of them.
         coarse: stride over the rows that the norm of the update is taken of; 1: of all.
     """
@@ -71,6 +72,7 @@ class Sample:
     row: int
     shape: tuple[int, ...]
     unit_axis: int
+    dtype: str = "float32"
     strides: tuple[int, int] = (1, 1)
     coarse: int = 1
 
@@ -90,6 +92,10 @@ class Sample:
     def whole(self) -> bool:
         """Whether all elements are looked at."""
         return self.strides == (1, 1)
+
+    @property
+    def real(self) -> bool:
+        return not self.dtype.startswith("complex")
 
     @property
     def sampled_shape(self) -> tuple[int, int]:
@@ -115,7 +121,7 @@ def sample_limit(variables: Sequence[Variable]) -> int:
 
 def sample_of(row: int, variable: Variable, limit: int = SAMPLE_ELEMENTS) -> Sample:
     """The sample of one variable of at least one element, of about ``limit`` elements."""
-    whole = Sample(row, variable.shape, variable.unit_axis)
+    whole = Sample(row, variable.shape, variable.unit_axis, variable.dtype)
     stride = -(-whole.elements // limit)
     if stride == 1:
         return whole
@@ -128,13 +134,18 @@ def sample_of(row: int, variable: Variable, limit: int = SAMPLE_ELEMENTS) -> Sam
     return dataclasses.replace(whole, strides=(min(stride, whole.rows), 1), coarse=coarse)
 
 
+def in_order(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """Small ones first, those of one shape together; then large ones; complex ones last."""
+    return tuple(sorted(samples, key=lambda s: (not s.real, not s.whole, s.shape, s.dtype, s.row)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """What one traced update leaves for a frame, and in which order.
 
     Attributes:
         number: tells it from others, where an optimizer is traced with different variables.
-        samples: of the dense gradients, complex ones last.
+        samples: of the dense gradients, ``in_order``.
         sparse: rows with a sparse gradient.
         order: rows with a gradient in the order of their sums of squares.
         none_rows: rows whose gradient is None.
@@ -154,14 +165,18 @@ class Layout:
     compute_dtypes: tuple[str, ...]
 
     @functools.cached_property
+    def small(self) -> tuple[Sample, ...]:
+        """The real ones that are looked at whole: the first of all."""
+        return tuple(sample for sample in self.samples if sample.real and sample.whole)
+
+    @functools.cached_property
+    def others(self) -> tuple[Sample, ...]:
+        return self.samples[len(self.small) :]
+
+    @functools.cached_property
     def large(self) -> tuple[Sample, ...]:
         """Those that are not looked at whole."""
         return tuple(sample for sample in self.samples if not sample.whole)
-
-    @functools.cached_property
-    def size(self) -> int:
-        """Elements of all samples together."""
-        return sum(sample.size for sample in self.samples)
 
     @functools.cached_property
     def rows(self) -> IntArray:
@@ -194,7 +209,7 @@ class Layout:
         return _starts(lengths), lengths, _starts(counts)
 
     @functools.cached_property
-    def histogram_offsets(self) -> IntArray:
+    def owners(self) -> IntArray:
         """Number of its sample, per element."""
         return np.repeat(np.arange(len(self.samples)), self.sizes)
 

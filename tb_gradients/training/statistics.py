@@ -211,7 +211,7 @@ def histograms(layout: Layout, gradient: Array, scale: float) -> npt.NDArray[np.
         values = gradient if scale == 1 else gradient / gradient.dtype.type(scale)
         if values.dtype != np.float32:  # beyond float32 is large, not infinite
             values = np.where(np.isfinite(values), bounded(values), values).astype(np.float32)
-    index = layout.histogram_offsets * schema.HISTOGRAM_BINS + bins_of(values)
+    index = layout.owners * schema.HISTOGRAM_BINS + bins_of(values)
     counts = np.bincount(index, minlength=len(layout.samples) * schema.HISTOGRAM_BINS)
     return counts.reshape(-1, schema.HISTOGRAM_BINS).astype(np.int32)
 
