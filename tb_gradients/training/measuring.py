@@ -298,10 +298,11 @@ def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any)
         return [bounded(column) for column in columns]
 
     def careful_norm(values: Tensor) -> list[Tensor]:
-        """Norm of the finite elements, and how many are not."""
+        """Norm of the finite elements, NaN if there is none, and how many are not."""
         finite = tf.math.is_finite(values)
         broken = tf.reduce_sum(tf.cast(~finite, tf.float32))
-        return [bounded(norm(tf.where(finite, values, tf.zeros_like(values)))), broken]
+        known = bounded(norm(tf.where(finite, values, tf.zeros_like(values))))
+        return [tf.where(tf.reduce_any(finite), known, np.nan), broken]
 
     def half_square(values: Tensor) -> Tensor:
         return tf.cast(tf.nn.l2_loss(values), tf.float32)

@@ -136,6 +136,7 @@ class _Pending:
     squares: Tensor = None
     noted: Tensor = None
     order: tuple[int, ...] = ()
+    foreseen: Tensor = None
     due: Tensor = None
     outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
 
@@ -248,7 +249,7 @@ class Probe:
         pending.step = self.step.value()
         pending.squares, pending.order = self._square_sums(pending)
         if not in_xla():
-            pending.due = pending.step >= self.due
+            pending.foreseen = pending.due = pending.step >= self.due
             if pending.rows:
                 finite = tf.reduce_all(tf.math.is_finite(pending.squares))
                 pending.due |= self._armed & ~finite
@@ -268,8 +269,10 @@ class Probe:
         return measuring.all_squares(values, in_xla())
 
     def _befores(self, pending: _Pending) -> tuple[Tensor, dict[int, Tensor]]:
-        """The weights before the step; in a graph only of a step that is due.
+        """The weights before the step; in a graph only of a step that is foreseen to be due.
 
+        (Not of one that a non-finite gradient makes a frame: nobody knows of it before all
+        gradients are there, and the first updates would have to wait for the last gradient.)
         Of all small variables one vector, and the others by row: of huge ones their
         ``coarse_rows``, of sparse gradients the touched ones. A tensor of the old weights makes the
         update copy them instead of writing in place: 4 % of the step of a small dense network.
@@ -292,8 +295,6 @@ class Probe:
             for row in pending.sparse:
                 values[row] = _touched(pending.variables[row], pending.gradients[row])
             return None, values
-        if tf.executing_eagerly():
-            return read() if bool(pending.due) else (None, {})
 
         def skip() -> tuple[Tensor, dict[int, Tensor]]:
             rows = [s.row for s in pending.samples if not (s.whole and s.real)] + pending.sparse
@@ -302,7 +303,10 @@ class Probe:
                 row: tf.zeros([0], dtype) for row, dtype in dtypes.items()
             }
 
-        befores: tuple[Tensor, dict[int, Tensor]] = _branch(pending.due, read, skip)
+        if tf.executing_eagerly():
+            return read() if bool(pending.foreseen) else skip()
+
+        befores: tuple[Tensor, dict[int, Tensor]] = _branch(pending.foreseen, read, skip)
         return befores
 
     def _together(self, samples: Sequence[Sample], tensors: Mapping[int, Any]) -> Tensor:
@@ -433,6 +437,7 @@ class Probe:
             contents.measure = tf.function(measure, reduce_retracing=True, autograph=False)
         tensors = contents.measure(
             pending.gradients,
+            pending.foreseen,
             pending.befores,
             self._together(pending.samples, pending.variables),
             {
@@ -475,6 +480,7 @@ class Probe:
         contents: _Contents,
         outputs: Mapping[int, activations.Output],
         gradients: dict[int, Any],
+        foreseen: Tensor,
         befores: tuple[Tensor, dict[int, Tensor]],
         small: Tensor,
         afters: dict[int, Tensor],
@@ -487,7 +493,21 @@ class Probe:
     ) -> list[Tensor]:
         """Pack, numbers, context columns, layers' outputs, rows and samples of sparse gradients."""
         layout = contents.layout
-        small_before, others = befores
+        small_before, others = tf.cond(
+            foreseen,
+            lambda: befores,
+            lambda: (
+                _unknown(small),
+                {
+                    row: _unknown(
+                        measuring.coarse_rows(after, self._samples[row])
+                        if row not in tables and self._samples[row].coarse > 1
+                        else after
+                    )
+                    for row, after in afters.items()
+                },
+            ),
+        )
         before_samples = {
             s.row: (measuring.take_coarse if s.coarse > 1 else measuring.take)(others[s.row], s)
             for s in layout.others
@@ -971,6 +991,11 @@ def compute_dtype_of(variable: Any) -> str:
 def _mean(loss: Tensor) -> Tensor:
     loss = loss if loss.shape.rank == 0 else tf.reduce_mean(loss)
     return loss if loss.dtype == tf.float32 else tf.cast(loss, tf.float32)
+
+
+def _unknown(tensor: Tensor) -> Tensor:
+    """NaN in the shape of a tensor."""
+    return tf.fill(tf.shape(tensor), tf.cast(np.nan, tensor.dtype))
 
 
 def _stacked(columns: Mapping[str, Tensor]) -> Tensor:
