@@ -196,6 +196,37 @@ describe('the tab', () => {
     expect(asked.filter((address) => address.startsWith('./matrix'))).toHaveLength(1);
   });
 
+  it('glances at a large run first, and then reads it', async () => {
+    const asked: string[] = [];
+    const told = json('run?run=deep_sigmoid') as Record<string, unknown>;
+    const { store } = start({ run: 'deep_sigmoid' }, ((address: string) => {
+      asked.push(address);
+      if (address.startsWith('./marks') && address.includes('revision=some'))
+        return Promise.resolve(new Response(new Uint8Array(5 * 120)));
+      if (!address.startsWith('./run?')) return fixtureFetch(address);
+      const glance = address.includes('glance');
+      const steps = told.steps as number[];
+      const answered = {
+        ...told,
+        ...(glance ? { glance, steps: steps.slice(-5), revision: 'some', flags: [] } : {}),
+      };
+      return Promise.resolve(new Response(JSON.stringify({ ...answered, judged: 'live' })));
+    }) as typeof fetch);
+    let glanced: State | null = null;
+    store.subscribe((state) => {
+      if (state.run?.glance && state.matrix?.run === state.run) glanced ??= state;
+    });
+    await vi.waitFor(() => {
+      expect(store.get().run?.glance).toBe(false);
+      expect(store.get().matrix?.run).toBe(store.get().run);
+    });
+    const before = glanced as State | null;
+    expect(before?.run?.steps).toHaveLength(5);
+    expect(before?.run && verdictSentence(before.run)).toContain('reading all frames');
+    expect(store.get().run?.steps.length).toBeGreaterThan(5);
+    expect(asked.filter((address) => address.startsWith('./run?'))).toHaveLength(2);
+  });
+
   it('asks for numbers of the very state it shows', async () => {
     const asked: string[] = [];
     const client = createClient(((address: string) => {

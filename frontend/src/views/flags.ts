@@ -329,9 +329,9 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
           formatInterval(flag.firstStep, flag.lastStep, flag.open),
         ),
       ),
-      h('span', { class: 'flag-summary' }, flag.summary),
       !open && variableLine(flag),
       !open && flag.open && outlook(flag, rules),
+      h('span', { class: 'flag-summary' }, flag.summary),
       others.length > 0 &&
         h(
           'span',
@@ -376,7 +376,7 @@ function outlook(flag: Flag, rules: RuleBook | null): Child {
         h('b', {}, 'Why: '),
         `${rules?.causes.get(cause.id)?.title ?? title(cause.id)} (${formatShare(cause.confidence)})`,
       ),
-    fix !== '' && h('span', { class: 'flag-outlook' }, h('b', {}, 'Try: '), prose(fix)),
+    fix !== '' && h('span', { class: 'flag-outlook flag-try' }, h('b', {}, 'Try: '), prose(fix)),
   ];
 }
 
@@ -557,7 +557,7 @@ function healthyNote(
       {},
       icon('healthy'),
       h('strong', {}, 'Nothing found. '),
-      `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+      `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${run.glance ? 'all frames' : plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
     ),
     signs.map((sign) => sign !== '' && h('p', { class: 'sign' }, sign)),
     asked.length > 0 && h('h3', {}, 'What they looked for'),
