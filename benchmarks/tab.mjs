@@ -5,8 +5,9 @@
 //     node benchmarks/tab.mjs /tmp/runs deep naive     # some log folders only
 //
 // Measured inside of the tab's own frame: the time from its navigation to the first drawn
-// heat-map (the first of them cold: the back end has not read the run before), the bytes of our
-// answers on the wire until then, and the longest task of the page while somebody scrolls, moves
+// heat-map (the first of them cold: the back end has not read the run before, and a large one is
+// shown with some of its frames first) and to the one with all frames, the bytes of our answers on
+// the wire until then, and the longest task of the page while somebody scrolls, moves
 // the pointer, changes the statistic, the encoding, the step and the zoom. Tasks are given in CPU
 // time of the page's main thread, which other programs on the machine do not change; first
 // pictures in wall time, with the load of the machine and the CPU time of the server beside them.
@@ -30,6 +31,7 @@ const { chromium } = require('playwright-core');
 const PATIENCE = 180_000;
 const TIMES = 3;
 const FIRST_PICTURE = 'gradient-health:first-picture';
+const WHOLE_PICTURE = 'gradient-health:whole-picture';
 const HEALTH = {
   deep: '1,000 x 1,000',
   wide: '5,000 x 200',
@@ -81,8 +83,16 @@ function cpuTime(pid) {
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
       try {
-        const fields = readFileSync(`/proc/${name}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
-        return [{ pid: Number(name), parent: Number(fields[1]), ticks: +fields[11] + +fields[12] }];
+        const fields = readFileSync(`/proc/${name}/stat`, 'utf8')
+          .replace(/^.*\) /s, '')
+          .split(' ');
+        return [
+          {
+            pid: Number(name),
+            parent: Number(fields[1]),
+            ticks: +fields[11] + +fields[12],
+          },
+        ];
       } catch {
         return []; // ended meanwhile
       }
@@ -166,13 +176,32 @@ async function measureHealth(browser, address, pid) {
   const serving = cpuTime(pid) - before;
   const reading = await frame.evaluate(
     () =>
-      performance.getEntriesByType('resource').find(({ name }) => /\/run\?/.test(name))?.duration ?? 0,
+      performance.getEntriesByType('resource').find(({ name }) => /\/run\?/.test(name))?.duration ??
+      0,
   );
+  await frame.waitForFunction(
+    (mark) => performance.getEntriesByName(mark).length > 0,
+    WHOLE_PICTURE,
+  );
+  const whole = await frame.evaluate(
+    (mark) => performance.getEntriesByName(mark)[0].startTime,
+    WHOLE_PICTURE,
+  );
+  const wholeTransferred = await bytes();
   await frame.locator('.progress').waitFor({ state: 'hidden' });
   const interactions = await interact(browser, page, frame);
   const all = await bytes();
   await context.close();
-  return { first, reading, serving, transferred, all, ...interactions };
+  return {
+    first,
+    whole,
+    reading,
+    serving,
+    transferred,
+    wholeTransferred,
+    all,
+    ...interactions,
+  };
 }
 
 /** What people do; of each the longest task. */
@@ -263,7 +292,7 @@ for (const name of names.length > 0 ? names : [...Object.keys(HEALTH), 'naive'])
   }
   results[name] = rounds.map((round, i) => ({ ...round, load: loads[i] }));
   console.log(`\n${naive ? 'TensorBoard histograms, 1,000 tags x 100 steps' : HEALTH[name]}`);
-  const [{ transferred, shown }] = rounds;
+  const [{ transferred, wholeTransferred, shown }] = rounds;
   const tell = (what, value) => console.log(`  ${what.padEnd(18)}${value}`);
   // The first time TensorBoard has yet to read the run, after that it is kept.
   const cold = rounds.filter((_, i) => i % TIMES === 0);
@@ -273,10 +302,12 @@ for (const name of names.length > 0 ? names : [...Object.keys(HEALTH), 'naive'])
   const told = (key) =>
     `cold ${range(cold.map((round) => round[key]))}, then ${range(warm.map((round) => round[key]))}`;
   tell('first picture', told('first'));
+  if (!naive) tell('with all frames', told('whole'));
   if (!naive) tell('of it reading', told('reading'));
   if (!naive) tell('CPU of the server', told('serving'));
   tell('load per core', loads.map((load) => load.toFixed(1)).join(', '));
   tell('transferred', `${kilobytes(transferred)} for the first picture`);
+  if (!naive) tell('', `${kilobytes(wholeTransferred)} for the one with all frames`);
   if (naive) tell('shown', `${shown} of 1,000 histograms`);
   for (const act of Object.keys(rounds[0].interactions ?? {})) {
     tell(act, milliseconds(middle(rounds.map(({ interactions }) => interactions[act]))));

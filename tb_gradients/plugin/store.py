@@ -26,8 +26,8 @@ from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
 MOST_BYTES = 512 << 20
 """What all kept runs may take; the run asked for last is kept whatever its size."""
 
-GLANCE_BYTES = 6 << 20
-"""What a first look at a large run may take: some sixty frames of a thousand variables."""
+GLANCE_BYTES = 4 << 20
+"""What a first look at a large run may take: some fifty frames of a thousand variables."""
 
 MOST_GLANCES = 4
 """First looks that are kept, for the questions that follow them."""

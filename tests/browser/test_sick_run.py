@@ -209,7 +209,7 @@ def test_a_cell_tells_its_number_and_chooses_its_step(tab: Any) -> None:
 def test_nan_is_marked_in_its_row_and_told(tab: Any) -> None:
     tab.open(run="sick", variable="head/logits/kernel")
     expect(tab.find(".value-table tr", has_text="Gradient NaN count")).to_contain_text("40")
-    expect(tab.find(".bars-figure figcaption")).to_contain_text("100 % NaN or Inf")
+    expect(tab.find(".bars-figure figcaption")).to_contain_text("100 % NaN")
 
 
 def test_modules_close_and_open(tab: Any) -> None:

@@ -126,7 +126,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
 
 /** Names of other statistics as the tab writes them. */
 const inWords = (meaning: string): string =>
-  meaning.replace(/\b[a-z]+(?:_[a-z]+)+\b/g, (name) => {
+  meaning.replace(/`?\b([a-z]+(?:_[a-z]+)+)\b`?/g, (_, name: string) => {
     const words = title(name);
     return words.charAt(0).toLowerCase() + words.slice(1);
   });

@@ -59,6 +59,8 @@ interface Context {
   readonly selected: string | null;
   readonly variable: string | null;
   readonly rules: RuleBook | null;
+  /** Nothing goes on any more: what ended is all there is to tell. */
+  readonly allEnded: boolean;
   readonly actions: Actions;
 }
 
@@ -91,9 +93,10 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
         return;
       }
       const focus = focusKey(body);
-      const context: Context = { run, others, selected, variable, rules, actions };
       const shown = filterFlags(run.flags, wanted);
       const { open, closed } = splitFlags(shown);
+      const allEnded = run.flags.every((flag) => !flag.open);
+      const context: Context = { run, others, selected, variable, rules, allEnded, actions };
       fill(
         body,
         run.flags.length === 0 &&
@@ -293,7 +296,7 @@ function focusKey(body: HTMLElement): string | null {
 }
 
 function flagCard(flag: Flag, context: Context): HTMLElement {
-  const { run, others, selected, variable, rules, actions } = context;
+  const { run, others, selected, variable, rules, allEnded, actions } = context;
   const open = flag.id === selected;
   const details = `flag-${flag.id}`;
   return h(
@@ -302,6 +305,7 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
       class: 'flag',
       'data-severity': flag.severity,
       'data-ended': !flag.open,
+      'data-full': flag.open || allEnded,
       'data-open': open,
       'data-flag': flag.id,
     },
@@ -330,7 +334,7 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
         ),
       ),
       !open && variableLine(flag),
-      !open && flag.open && outlook(flag, rules),
+      !open && (flag.open || allEnded) && outlook(flag, rules),
       h('span', { class: 'flag-summary' }, flag.summary),
       others.length > 0 &&
         h(

@@ -87,6 +87,8 @@ const NO_ROWS: readonly Variable[] = [];
 const NO_AXIS = createStepAxis([], 0, 'steps');
 /** For whoever measures: the first time that there was something to see. */
 const FIRST_PICTURE = 'gradient-health:first-picture';
+/** The same with all frames: of a large run some are shown first. */
+const WHOLE_PICTURE = 'gradient-health:whole-picture';
 const SHOWN_IN: MainView = 'heatmap';
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
@@ -130,6 +132,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   let flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[] = [];
   let active: string | null = null;
   let seen = false;
+  let seenWhole = false;
 
   // --- What is shown ----------------------------------------------------------------------
 
@@ -312,6 +315,14 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     if (!seen && cells.length > 0) {
       seen = true;
       performance.mark(FIRST_PICTURE);
+    }
+    if (
+      !seenWhole &&
+      cells.length > 0 &&
+      sides.every(({ matrix }) => matrix?.run.glance === false)
+    ) {
+      seenWhole = true;
+      performance.mark(WHOLE_PICTURE);
     }
   }
 
