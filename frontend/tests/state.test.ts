@@ -227,6 +227,37 @@ describe('the tab', () => {
     expect(asked.filter((address) => address.startsWith('./run?'))).toHaveLength(2);
   });
 
+  it('drops what is read on for a run that nobody looks at any more', async () => {
+    const told = (name: string): Record<string, unknown> =>
+      json(`run?run=${name}`) as Record<string, unknown>;
+    let readOn = (): void => undefined;
+    const { store, actions } = start({ run: 'deep_sigmoid' }, ((address: string) => {
+      if (address.startsWith('./marks') && address.includes('revision=some'))
+        return Promise.resolve(new Response(new Uint8Array(5 * 120)));
+      if (!address.startsWith('./run?run=deep_sigmoid')) return fixtureFetch(address);
+      const whole = { ...told('deep_sigmoid'), judged: 'live' };
+      if (!address.includes('glance'))
+        return new Promise((resolve) => {
+          readOn = () => {
+            resolve(new Response(JSON.stringify(whole)));
+          };
+        });
+      const steps = (whole as unknown as { steps: number[] }).steps.slice(-5);
+      const some = { ...whole, glance: true, steps, revision: 'some' };
+      return Promise.resolve(new Response(JSON.stringify(some)));
+    }) as typeof fetch);
+    await vi.waitFor(() => {
+      expect(store.get().loading.has('whole')).toBe(true);
+    });
+    actions.selectRun('healthy');
+    await vi.waitFor(() => {
+      expect(store.get().matrix?.run.run).toBe('healthy');
+    });
+    readOn();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(store.get().run?.run).toBe('healthy');
+  });
+
   it('asks for numbers of the very state it shows', async () => {
     const asked: string[] = [];
     const client = createClient(((address: string) => {

@@ -211,14 +211,13 @@ export function verdictOf(run: Run): Verdict | null {
 function reachOfGradients(run: Run, matrix: MatrixData | null): string {
   if (matrix?.run !== run || matrix.statistic !== DEFAULT_VIEW.statistic) return '';
   const usual = medians(gridOf(matrix));
-  const weights = run.variables.flatMap(({ path, shape }, i) => {
-    const value = usual[i] ?? Number.NaN;
-    return shape.length >= 2 && value > 0 ? [{ path, value }] : [];
-  });
-  if (weights.length < 2) return '';
+  const weights = run.variables.flatMap(({ path, shape, trainable }, i) =>
+    shape.length >= 2 && trainable ? [{ path, value: usual[i] ?? Number.NaN }] : [],
+  );
+  if (weights.length < 2 || !weights.every(({ value }) => value > 0)) return '';
   weights.sort((a, b) => a.value - b.value);
   const [least, most] = [weights[0], weights.at(-1)];
-  return `Every layer learns: the gradient RMS of its weights lies between ${formatNumber(least?.value ?? 0)} (${least?.path ?? ''}) and ${formatNumber(most?.value ?? 0)} (${most?.path ?? ''}).`;
+  return `A gradient reaches all weights: its RMS lies between ${formatNumber(least?.value ?? 0)} (${least?.path ?? ''}) and ${formatNumber(most?.value ?? 0)} (${most?.path ?? ''}).`;
 }
 
 /** What speaks for a healthy run, in numbers: a sentence each. */
