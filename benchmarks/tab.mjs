@@ -5,17 +5,21 @@
 //     node benchmarks/tab.mjs /tmp/runs deep naive     # some log folders only
 //
 // Measured inside of the tab's own frame: the time from its navigation to the first drawn
-// heat-map (the first of three times cold: the back end has not read the run before), the bytes of our answers on the wire until then, and the longest task of the page
-// while somebody scrolls, moves the pointer, changes the statistic, the encoding, the step and
-// the zoom. Tasks are given in CPU time of the page's main thread, which other programs on the
-// machine do not change; first pictures in wall time, with the load of the machine beside them.
-// "naive" is TensorBoard's own histogram dashboard on the same gradients.
+// heat-map (the first of them cold: the back end has not read the run before, and a large one is
+// shown with some of its frames first) and to the one with all frames, the bytes of our answers on
+// the wire until then, and the longest task of the page while somebody scrolls, moves
+// the pointer, changes the statistic, the encoding, the step and the zoom. Tasks are given in CPU
+// time of the page's main thread, which other programs on the machine do not change; first
+// pictures in wall time, with the load of the machine and the CPU time of the server beside them.
+// "naive" is TensorBoard's own histogram dashboard on the same gradients; --rounds N repeats all,
+// with a fresh server for each cold picture. Its picture is timed since the page was asked for,
+// with TensorBoard's own start; so is ours in the line "since the page".
 //
 // Needs the packages of frontend/ (npm ci), a Chromium (variable CHROMIUM: another one than
 // /usr/bin/chromium), and a Python with TensorBoard and this project (variable PYTHON).
 
 import { spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
@@ -26,8 +30,9 @@ const require = createRequire(new URL('../frontend/package.json', import.meta.ur
 const { chromium } = require('playwright-core');
 
 const PATIENCE = 180_000;
-const ROUNDS = 3;
+const TIMES = 3;
 const FIRST_PICTURE = 'gradient-health:first-picture';
+const WHOLE_PICTURE = 'gradient-health:whole-picture';
 const HEALTH = {
   deep: '1,000 x 1,000',
   wide: '5,000 x 200',
@@ -37,6 +42,8 @@ const HEALTH = {
 const args = process.argv.slice(2);
 const at = args.indexOf('--json');
 const json = at < 0 ? null : args.splice(at, 2)[1];
+const again = args.indexOf('--rounds');
+const ROUNDS = again < 0 ? 1 : Number(args.splice(again, 2)[1]);
 const [folder, ...names] = args;
 if (!folder) throw new Error('Say where the runs are: node benchmarks/tab.mjs DIR');
 
@@ -64,10 +71,37 @@ async function withTensorBoard(logdir, ready, measure) {
       if (Date.now() > deadline) throw new Error(`TensorBoard did not read ${logdir}`);
       await sleep(500);
     }
-    return await measure(address);
+    return await measure(address, server.pid);
   } finally {
     server.kill();
   }
+}
+
+/** CPU time in milliseconds of a process and its children; NaN where there is no /proc. */
+function cpuTime(pid) {
+  if (!existsSync('/proc/self/stat')) return Number.NaN;
+  const stats = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        const fields = readFileSync(`/proc/${name}/stat`, 'utf8')
+          .replace(/^.*\) /s, '')
+          .split(' ');
+        return [
+          {
+            pid: Number(name),
+            parent: Number(fields[1]),
+            ticks: +fields[11] + +fields[12],
+          },
+        ];
+      } catch {
+        return []; // ended meanwhile
+      }
+    });
+  const ours = new Set([pid]);
+  for (const { pid: child, parent } of stats) if (ours.has(parent)) ours.add(child);
+  const ticks = stats.reduce((sum, stat) => sum + (ours.has(stat.pid) ? stat.ticks : 0), 0);
+  return 10 * ticks; // 100 a second
 }
 
 const fetchJson = async (address) => (await fetch(address)).json();
@@ -123,10 +157,12 @@ function countBytes(page, matches) {
   };
 }
 
-async function measureHealth(browser, address) {
+async function measureHealth(browser, address, pid) {
   const { context, page } = await openPage(browser);
   // The bundle itself comes from the cache for a year; data are what grows with a run.
   const bytes = countBytes(page, (url) => /gradient_health\/(?!index\.js)/.test(url));
+  const before = cpuTime(pid);
+  const start = performance.now();
   await page.goto(`${address}#gradient_health&p.gradient_health.statistic=gradient_rms`);
   const element = await page.waitForSelector("iframe[src*='plugin_entry']");
   const frame = await element.contentFrame();
@@ -134,20 +170,42 @@ async function measureHealth(browser, address) {
     (mark) => performance.getEntriesByName(mark).length > 0,
     FIRST_PICTURE,
   );
+  const sincePage = performance.now() - start;
   const first = await frame.evaluate(
     (mark) => performance.getEntriesByName(mark)[0].startTime,
     FIRST_PICTURE,
   );
   const transferred = await bytes();
+  const serving = cpuTime(pid) - before;
   const reading = await frame.evaluate(
     () =>
-      performance.getEntriesByType('resource').find(({ name }) => /\/run\?/.test(name))?.duration ?? 0,
+      performance.getEntriesByType('resource').find(({ name }) => /\/run\?/.test(name))?.duration ??
+      0,
   );
+  await frame.waitForFunction(
+    (mark) => performance.getEntriesByName(mark).length > 0,
+    WHOLE_PICTURE,
+  );
+  const whole = await frame.evaluate(
+    (mark) => performance.getEntriesByName(mark)[0].startTime,
+    WHOLE_PICTURE,
+  );
+  const wholeTransferred = await bytes();
   await frame.locator('.progress').waitFor({ state: 'hidden' });
   const interactions = await interact(browser, page, frame);
   const all = await bytes();
   await context.close();
-  return { first, reading, transferred, all, ...interactions };
+  return {
+    first,
+    sincePage,
+    whole,
+    reading,
+    serving,
+    transferred,
+    wholeTransferred,
+    all,
+    ...interactions,
+  };
 }
 
 /** What people do; of each the longest task. */
@@ -226,24 +284,35 @@ for (const name of names.length > 0 ? names : [...Object.keys(HEALTH), 'naive'])
   if (!existsSync(logdir)) throw new Error(`${logdir} is missing: python benchmarks/tab_runs.py`);
   const naive = name === 'naive';
   const ready = naive ? naiveReady : healthReady(FRAMES[name]);
-  const rounds = await withTensorBoard(logdir, ready, async (address) => {
-    const found = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      found.push(await (naive ? measureNaive : measureHealth)(browser, address));
-    }
-    return found;
-  });
-  results[name] = rounds;
+  const rounds = [];
+  const loads = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    await withTensorBoard(logdir, ready, async (address, pid) => {
+      for (let time = 0; time < TIMES; time++) {
+        rounds.push(await (naive ? measureNaive : measureHealth)(browser, address, pid));
+        loads.push(loadavg()[0] / availableParallelism());
+      }
+    });
+  }
+  results[name] = rounds.map((round, i) => ({ ...round, load: loads[i] }));
   console.log(`\n${naive ? 'TensorBoard histograms, 1,000 tags x 100 steps' : HEALTH[name]}`);
-  const [{ transferred, shown }] = rounds;
+  const [{ transferred, wholeTransferred, shown }] = rounds;
   const tell = (what, value) => console.log(`  ${what.padEnd(18)}${value}`);
-  const load = (loadavg()[0] / availableParallelism()).toFixed(1);
-  const firsts = rounds.map(({ first }) => milliseconds(first)).join(', ');
-  tell('first picture', `${firsts} (load of the machine: ${load} per core)`);
   // The first time TensorBoard has yet to read the run, after that it is kept.
-  const readings = rounds.map(({ reading }) => milliseconds(reading)).join(', ');
-  if (!naive) tell('of it reading', `${readings} until the run is described`);
+  const cold = rounds.filter((_, i) => i % TIMES === 0);
+  const warm = rounds.filter((_, i) => i % TIMES > 0);
+  const range = (values) =>
+    `${milliseconds(middle(values))} (${values.map((value) => Math.round(value)).join(', ')})`;
+  const told = (key) =>
+    `cold ${range(cold.map((round) => round[key]))}, then ${range(warm.map((round) => round[key]))}`;
+  tell('first picture', told('first'));
+  if (!naive) tell('since the page', told('sincePage'));
+  if (!naive) tell('with all frames', told('whole'));
+  if (!naive) tell('of it reading', told('reading'));
+  if (!naive) tell('CPU of the server', told('serving'));
+  tell('load per core', loads.map((load) => load.toFixed(1)).join(', '));
   tell('transferred', `${kilobytes(transferred)} for the first picture`);
+  if (!naive) tell('', `${kilobytes(wholeTransferred)} for the one with all frames`);
   if (naive) tell('shown', `${shown} of 1,000 histograms`);
   for (const act of Object.keys(rounds[0].interactions ?? {})) {
     tell(act, milliseconds(middle(rounds.map(({ interactions }) => interactions[act]))));

@@ -4,13 +4,15 @@
     python docs/images/take_screenshots.py logs/tb_gradients_demo               # all of them
     python docs/images/take_screenshots.py LOGDIR --only compare --to /tmp      # one, to look at
 
-Needs Playwright and Chromium, like the browser tests; the variable CHROMIUM names another one.
+Needs Pillow, and like the browser tests Playwright and Chromium; the variable CHROMIUM names
+another one.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import pathlib
 import shutil
@@ -24,9 +26,11 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
-SIZE = {"width": 1280, "height": 800}
+SIZE = (1280, 800)
+NOTEBOOK = (700, 900)
 PATIENCE = 60_000
 """Milliseconds to wait for the server and for anything on the page."""
 SICK, FIXED, HEALTHY = "deep_sigmoid", "deep_sigmoid_repaired", "healthy"
@@ -42,12 +46,14 @@ class Picture:
         view: what the address says, in the tab's own words.
         prepare: clicks before the picture is taken, on the tab's frame.
         themes: in which ones it is taken.
+        size: of the window.
     """
 
     name: str
     view: dict[str, str]
     prepare: Callable[[Any], None] = lambda tab: None
     themes: tuple[str, ...] = ("light", "dark")
+    size: tuple[int, int] = SIZE
 
 
 def open_worst_flag(tab: Any) -> None:
@@ -73,6 +79,19 @@ PICTURES = (
     Picture("compare", {"run": SICK, "compare": FIXED}),
     Picture("profile", {"run": SICK, "compare": FIXED, "view": "profile"}),
     Picture("variable", {"run": SICK, "variable": VARIABLE}, scroll_to_histograms),
+    Picture(
+        "ridges",
+        {"run": SICK, "variable": VARIABLE, "histograms": "ridges", "compareStep": "0"},
+        scroll_to_histograms,
+        themes=("light",),
+    ),
+    Picture("change", {"run": "missing_values", "encoding": "relative"}, themes=("light",)),
+    Picture(
+        "difference",
+        {"run": SICK, "compare": FIXED, "encoding": "difference"},
+        themes=("light",),
+    ),
+    Picture("narrow", {"run": "missing_values"}, themes=("light",), size=NOTEBOOK),
     Picture("rule", {"run": SICK}, open_rule, themes=("light",)),
 )
 
@@ -130,7 +149,10 @@ def take(address: str, pictures: list[Picture], folder: pathlib.Path) -> None:
         )
         for picture in pictures:
             for theme in picture.themes:
-                page = browser.new_page(viewport=SIZE, color_scheme=theme)
+                width, height = picture.size
+                page = browser.new_page(
+                    viewport={"width": width, "height": height}, color_scheme=theme
+                )
                 page.set_default_timeout(PATIENCE)
                 dark = "?darkMode=true" if theme == "dark" else ""
                 keys = "".join(
@@ -143,10 +165,19 @@ def take(address: str, pictures: list[Picture], folder: pathlib.Path) -> None:
                 picture.prepare(tab)
                 page.wait_for_timeout(2500)  # TensorBoard's fonts, and the last drawing
                 path = folder / f"{picture.name}{'' if theme == 'light' else '-dark'}.png"
-                page.screenshot(path=path)
+                save(page.screenshot(), path)
                 print(f"{path} is written.", flush=True)
                 page.close()
         browser.close()
+
+
+def save(screenshot: bytes, path: pathlib.Path) -> None:
+    """With 256 colours, none of them far from its own: a third of the size."""
+    with Image.open(io.BytesIO(screenshot)) as picture:
+        few = picture.convert("RGB").quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
+        few.save(path, optimize=True)
 
 
 if __name__ == "__main__":

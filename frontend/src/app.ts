@@ -29,6 +29,9 @@ import { createRuns } from './views/runs';
 import { createTimebar } from './views/timebar';
 import style from './views/style.css';
 
+/** Up to so many variables leave room for more below the heat-map. */
+const SMALL = 8;
+
 export function startApp(body: HTMLElement, host: Host, client: Client): void {
   const root = document.documentElement;
   const store = createStore<State>(initialState(host.theme()));
@@ -108,6 +111,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     const open = state.run?.variables.some(({ path }) => path === state.selectedVariable) ?? false;
     const [selected] = shownSides(state);
     page.dataset.frames = (selected?.run?.steps.length ?? 0) > 0 ? 'some' : 'none';
+    page.dataset.model = (state.run?.variables.length ?? 0) <= SMALL ? 'small' : 'large';
     page.dataset.detail = open ? 'open' : 'closed';
     for (const view of views) view.update(state);
   };

@@ -94,7 +94,7 @@ describe('the heat-map of changes', () => {
 
 describe('reading a cell', () => {
   it('gives the range of a closed module, and nothing outside of what is loaded', () => {
-    expect(readRow(before, module, 1)).toEqual({ low: 2, high: 20, marked: false });
+    expect(readRow(before, module, 1)).toEqual({ low: 2, high: 20, marked: 0 });
     expect(readRow(before, module, 2).high).toBeNaN();
     expect(readRow(after, variable(0), 0).low).toBeNaN();
   });

@@ -69,19 +69,19 @@ describe('a change', () => {
   });
 
   it('has "the same" in the middle of its scale', () => {
-    const ratio = fitRelation('ratio', floats(0.02, 1, 30, 0, Infinity, NaN));
+    const ratio = fitRelation('ratio', [floats(0.02, 1, 30, 0, Infinity, NaN)]);
     expect(ratio).toEqual({ kind: 'ratio', low: 0.01, high: 100 });
     expect(position(ratio, 1)).toBeCloseTo(0.5);
     expect(isZero(ratio, 0)).toBe(true);
     expect(ticks(ratio, 9)).toEqual([0.01, 1, 100]);
-    const change = fitRelation('change', floats(0, 0.35));
+    const change = fitRelation('change', [floats(0, 0.35)]);
     expect(change).toEqual({ kind: 'change', low: -0.4, high: 0.4 });
     expect(position(change, 0)).toBeCloseTo(0.5);
   });
 
   it('does not blow harmless noise up', () => {
-    expect(fitRelation('ratio', floats(0.9, 1.1)).high).toBe(10);
-    expect(fitRelation('change', floats(0.001)).high).toBe(0.1);
+    expect(fitRelation('ratio', [floats(0.9, 1.1)]).high).toBe(10);
+    expect(fitRelation('change', [floats(0.001)]).high).toBe(0.1);
   });
 
   it('is told in words', () => {

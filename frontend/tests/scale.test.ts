@@ -20,6 +20,7 @@ import {
   sentence,
   shortNames,
 } from '../src/scale/format';
+import { flagX } from '../src/draw/steps';
 import { binScale, ridgeBase } from '../src/draw/histogram';
 import {
   histogramAt,
@@ -28,6 +29,7 @@ import {
   readHistograms,
   signedShares,
 } from '../src/scale/histogram';
+import { INF, markShape, markWords, NAN, NONFINITE } from '../src/scale/nonfinite';
 import { reduceRow, seriesGrid, stretches, type Grid } from '../src/scale/reduce';
 
 const column = (fields: Partial<Column>): Column => ({
@@ -85,6 +87,7 @@ describe('a domain', () => {
     expect(values.length).toBeLessThanOrEqual(4);
     expect(values.every((v) => Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6))).toBe(true);
     expect(ticks({ kind: 'linear', low: 0, high: 1 }, 3)).toEqual([0, 0.5, 1]);
+    expect(ticks({ kind: 'linear', low: 2.28, high: 2.49 }, 3)).toHaveLength(2);
     expect(Object.is(ticks({ kind: 'linear', low: 0, high: 1 }, 3)[0], 0)).toBe(true);
   });
 });
@@ -156,6 +159,15 @@ describe('the step axis', () => {
     expect(stepX(axis, 500)).toBe(100);
   });
 
+  it('shows an open flag until the end of the run, whenever it was last seen', () => {
+    const axis = createStepAxis([0, 10, 20, 30], 40, 'frames');
+    const flag = { firstStep: 10, lastStep: 20 };
+    expect(flagX(axis, { ...flag, open: false })).toEqual([10, 30]);
+    expect(flagX(axis, { ...flag, open: true })).toEqual([10, 40]);
+    const shorter = frameAxis(axis, [0, 10]);
+    expect(flagX(shorter, { ...flag, open: true })).toEqual([10, 20]);
+  });
+
   it('bears no frames and one frame', () => {
     expect(createStepAxis([], 100, 'steps').ticks).toEqual([]);
     expect(createStepAxis([7], 100, 'steps').ticks[0]).toMatchObject({ x: 0, label: '7' });
@@ -179,6 +191,16 @@ describe('reducing steps to pixels', () => {
   it('keeps a single non-finite step', () => {
     const marked = grid([1, 1, 1, 1], 1, [0, 1, 0, 0]);
     expect([...reduceRow(marked, [0], axis, 'both').marked]).toEqual([1, 0]);
+  });
+
+  it('keeps apart what was not finite, and joins it where a pixel stands for several', () => {
+    const axis = createStepAxis([0, 1, 2, 3], 2, 'frames');
+    const marks = [NONFINITE | NAN, NONFINITE | INF, 0, NONFINITE];
+    const { marked } = reduceRow(grid([1, 1, 1, 1], 1, marks), [0], axis, 'both');
+    expect([...marked]).toEqual([NONFINITE | NAN | INF, NONFINITE]);
+    expect([...marked].map(markShape)).toEqual(['both', 'nan']);
+    expect([...marked].map(markWords)).toEqual(['NaN and Inf', 'NaN or Inf']);
+    expect([markShape(NONFINITE | INF), markWords(NONFINITE | INF)]).toEqual(['inf', 'Inf']);
   });
 
   it('ignores what was not measured, unless nothing was', () => {
@@ -300,9 +322,9 @@ describe('text', () => {
     expect(formatNumber(-0.00123456)).toBe('−0.00123');
     expect(formatNumber(0)).toBe('0');
     expect(formatNumber(12345)).toBe('12,345');
-    expect(formatShare(0.99996)).toBe('99.99 %');
-    expect(formatShare(1)).toBe('100 %');
-    expect(formatShare(0.00012)).toBe('0.012 %');
+    expect(formatShare(0.99996)).toBe('99.99\u00a0%');
+    expect(formatShare(1)).toBe('100\u00a0%');
+    expect(formatShare(0.00012)).toBe('0.012\u00a0%');
   });
 
   it('tells NaN that was seen from a value that is missing', () => {

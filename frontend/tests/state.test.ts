@@ -196,6 +196,68 @@ describe('the tab', () => {
     expect(asked.filter((address) => address.startsWith('./matrix'))).toHaveLength(1);
   });
 
+  it('glances at a large run first, and then reads it', async () => {
+    const asked: string[] = [];
+    const told = json('run?run=deep_sigmoid') as Record<string, unknown>;
+    const { store } = start({ run: 'deep_sigmoid' }, ((address: string) => {
+      asked.push(address);
+      if (address.startsWith('./marks') && address.includes('revision=some'))
+        return Promise.resolve(new Response(new Uint8Array(5 * 120)));
+      if (!address.startsWith('./run?')) return fixtureFetch(address);
+      const glance = address.includes('glance');
+      const steps = told.steps as number[];
+      const answered = {
+        ...told,
+        ...(glance ? { glance, steps: steps.slice(-5), revision: 'some', flags: [] } : {}),
+      };
+      return Promise.resolve(new Response(JSON.stringify({ ...answered, judged: 'live' })));
+    }) as typeof fetch);
+    let glanced: State | null = null;
+    store.subscribe((state) => {
+      if (state.run?.glance && state.matrix?.run === state.run) glanced ??= state;
+    });
+    await vi.waitFor(() => {
+      expect(store.get().run?.glance).toBe(false);
+      expect(store.get().matrix?.run).toBe(store.get().run);
+    });
+    const before = glanced as State | null;
+    expect(before?.run?.steps).toHaveLength(5);
+    expect(before?.run && verdictSentence(before.run)).toContain('reading all frames');
+    expect(store.get().run?.steps.length).toBeGreaterThan(5);
+    expect(asked.filter((address) => address.startsWith('./run?'))).toHaveLength(2);
+  });
+
+  it('drops what is read on for a run that nobody looks at any more', async () => {
+    const told = (name: string): Record<string, unknown> =>
+      json(`run?run=${name}`) as Record<string, unknown>;
+    let readOn = (): void => undefined;
+    const { store, actions } = start({ run: 'deep_sigmoid' }, ((address: string) => {
+      if (address.startsWith('./marks') && address.includes('revision=some'))
+        return Promise.resolve(new Response(new Uint8Array(5 * 120)));
+      if (!address.startsWith('./run?run=deep_sigmoid')) return fixtureFetch(address);
+      const whole = { ...told('deep_sigmoid'), judged: 'live' };
+      if (!address.includes('glance'))
+        return new Promise((resolve) => {
+          readOn = () => {
+            resolve(new Response(JSON.stringify(whole)));
+          };
+        });
+      const steps = (whole as unknown as { steps: number[] }).steps.slice(-5);
+      const some = { ...whole, glance: true, steps, revision: 'some' };
+      return Promise.resolve(new Response(JSON.stringify(some)));
+    }) as typeof fetch);
+    await vi.waitFor(() => {
+      expect(store.get().loading.has('whole')).toBe(true);
+    });
+    actions.selectRun('healthy');
+    await vi.waitFor(() => {
+      expect(store.get().matrix?.run.run).toBe('healthy');
+    });
+    readOn();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(store.get().run?.run).toBe('healthy');
+  });
+
   it('asks for numbers of the very state it shows', async () => {
     const asked: string[] = [];
     const client = createClient(((address: string) => {

@@ -81,12 +81,20 @@ def run(
         "context": strict(dataclasses.asdict(view.run_context)),
         **_verdict(loaded, judgement),
         "sampled": view.data.sampled,
+        "glance": False,
         "histogram_steps": [frame.step for frame in histograms],
         "histogram": {
             "lowest_exponent": schema.HISTOGRAM_LOWEST_EXPONENT,
             "octaves": schema.HISTOGRAM_OCTAVES,
         },
     }
+
+
+def glance(loaded: LoadedRun) -> dict[str, Any]:
+    """Some frames of a run, with what its writer found in all of them, without histograms."""
+    verdict = loaded.view.data.verdict
+    judgement = None if verdict is None else loaded.judgement_within(0)
+    return {**run(loaded, judgement, []), "glance": True}
 
 
 def verdict(loaded: LoadedRun, judgement: Judgement) -> dict[str, Any]:
@@ -153,7 +161,7 @@ def picture(view: RunView, statistic: str, columns: int, steps: tuple[float, flo
 
 
 def marks(view: RunView, columns: int, steps: tuple[float, float]) -> bytes:
-    """uint8 [columns, variables]: 1 where a gradient or weight was not finite."""
+    """uint8 [columns, variables]: bits of ``view.NONFINITE``, 0 where all was finite."""
     return reduction.any_of(view.marks()[_between(view, steps)], columns).tobytes()
 
 

@@ -95,6 +95,11 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
         patience = _seconds(request, "patience")
+        if "glance" in request.args:
+            source, experiment = self._source(request)
+            glance = self._store.glance(source, experiment, _argument(request, "run"))
+            if glance is not None:
+                return _json(request, payloads.glance(glance))
         loaded, source = self._load(request)
         judgement = loaded.judgement_within(patience)
         return _json(request, payloads.run(loaded, judgement, loaded.histograms(source)))

@@ -50,12 +50,13 @@ def extremes(values: FloatArray, columns: int) -> tuple[FloatArray, FloatArray]:
     return np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
 
 
-def any_of(marks: npt.NDArray[np.bool_], columns: int) -> ByteArray:
-    """1 where any frame of the column is marked; uint8 [columns, variables]."""
+def any_of(marks: ByteArray, columns: int) -> ByteArray:
+    """The bits that any frame of the column has; uint8 [columns, variables]."""
     if len(marks) == 0:
-        return marks.astype(np.uint8)
+        return marks
     starts = column_edges(len(marks), columns)[:-1]
-    return np.logical_or.reduceat(marks, starts).astype(np.uint8)
+    joined: ByteArray = np.bitwise_or.reduceat(marks, starts)
+    return joined
 
 
 def pack(values: FloatArray, columns: int, first: int, *, share: bool) -> bytes:

@@ -26,6 +26,12 @@ from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
 MOST_BYTES = 512 << 20
 """What all kept runs may take; the run asked for last is kept whatever its size."""
 
+GLANCE_BYTES = 4 << 20
+"""What a first look at a large run may take: some fifty frames of a thousand variables."""
+
+MOST_GLANCES = 4
+"""First looks that are kept, for the questions that follow them."""
+
 JUDGING_SECONDS = 1.0
 """How long the list of runs may spend on judging runs whose writer stored no verdict."""
 
@@ -35,6 +41,7 @@ class StampedSource(Protocol):
 
     def stamps(self, run: str | None = None) -> dict[str, Stamp]: ...
     def read(self, run: str) -> RunData: ...
+    def glance(self, run: str, most_bytes: int) -> RunData | None: ...
     def histograms(self, run: str) -> list[HistogramFrame]: ...
     def outlines(self, runs: Sequence[str]) -> dict[str, Outline]: ...
 
@@ -119,6 +126,9 @@ class RunStore:
         self._loaded: collections.OrderedDict[tuple[str, str], LoadedRun] = (
             collections.OrderedDict()
         )
+        self._glances: collections.OrderedDict[tuple[str, str], LoadedRun] = (
+            collections.OrderedDict()
+        )
         self._outlines: dict[tuple[str, str], tuple[Stamp, Outline]] = {}
         self._flags: dict[tuple[str, str], tuple[Stamp, tuple[Flag, ...]]] = {}
 
@@ -135,9 +145,9 @@ class RunStore:
         """
         key = (experiment, run)
         if revision is not None:
-            loaded = self._kept(key)
-            if loaded is not None and loaded.revision == revision:
-                return loaded
+            for loaded in (self._kept(key), self._glances.get(key)):
+                if loaded is not None and loaded.revision == revision:
+                    return loaded
         with self._lock:
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:
@@ -152,6 +162,33 @@ class RunStore:
                 self._keep(key, loaded)
         if revision is not None and loaded.revision != revision:
             raise StaleRevisionError(f"Run {run!r} has new data; ask for the run again.")
+        return loaded
+
+    def glance(self, source: StampedSource, experiment: str, run: str) -> LoadedRun | None:
+        """Some frames of a large run that is not kept yet: there is something to see at once.
+
+        Its revision can be asked for as that of a whole run; its verdict is the writer's, or
+        none. ``None``: the run is kept, or small enough to be read at once.
+
+        Raises:
+            ReadError: there is no such run, or it cannot be read.
+        """
+        key = (experiment, run)
+        stamp = source.stamps(run).get(run)
+        if stamp is None:
+            raise no_such_run(run)
+        kept = self._kept(key)
+        if kept is not None and kept.stamp == stamp:
+            return None
+        data = source.glance(run, GLANCE_BYTES)
+        if data is None:
+            return None
+        loaded = LoadedRun(stamp, data)
+        with self._lock:
+            self._glances[key] = loaded
+            self._glances.move_to_end(key)
+            while len(self._glances) > MOST_GLANCES:
+                self._glances.popitem(last=False)
         return loaded
 
     def summaries(

@@ -18,8 +18,16 @@ from tb_gradients import schema
 from tb_gradients.frames import FloatArray, FormatError, Recording, RunContext, Variable
 from tb_gradients.reading.source import HistogramFrame, RunData
 
-_NONFINITE = {"gradient_nonfinite_count": 1, "weight_nonfinite_count": 1, "nonfinite_age": 0}
-"""Statistics that mark a variable as non-finite, with the least value that does."""
+NONFINITE, NAN, INF = 1, 2, 4
+"""Bits of a mark: something was not finite; elements of the gradient are NaN; some are Inf."""
+
+_MARKS = (
+    ("gradient_nan_count", 1, NONFINITE | NAN),
+    ("gradient_inf_count", 1, NONFINITE | INF),
+    ("weight_nonfinite_count", 1, NONFINITE),
+    ("nonfinite_age", 0, NONFINITE),
+)
+"""Statistics that mark a variable as non-finite, the least value that does, and the mark."""
 
 
 class UnknownNameError(LookupError):
@@ -75,13 +83,16 @@ class RunView:
         """Unit of a statistic; empty if there is no such one."""
         return next((c.unit for c in self.statistics if c.name == statistic), "")
 
-    def marks(self) -> npt.NDArray[np.bool_]:
-        """[steps, variables]: not finite at that frame, or since the one before it."""
-        found = np.zeros((len(self.steps), len(self.variables)), np.bool_)
+    def marks(self) -> npt.NDArray[np.uint8]:
+        """[steps, variables]: bits that say what was not finite, see ``NONFINITE``.
+
+        At that frame or, where NaN and Inf are not told apart, since the one before it.
+        """
+        found = np.zeros((len(self.steps), len(self.variables)), np.uint8)
         known = {column.name for column in self.statistics}
-        for name, least in _NONFINITE.items():
+        for name, least, mark in _MARKS:
             if name in known:
-                found |= self.matrix(name) >= least
+                found |= np.where(self.matrix(name) >= least, np.uint8(mark), np.uint8(0))
         return found
 
     def series(self, path: str) -> FloatArray:

@@ -88,7 +88,8 @@ def test_nothing_sticks_out_of_a_notebooks_screen(tab: Any, width: int, compare:
     expect(tab.find(".value-table tr", has_text="Update ratio")).to_be_visible()
     cut = tab.run(
         """[...document.querySelectorAll(
-             '.pane, .header, .controls, .meaning, .timebar, .flag, .fixes li, .value-table')]
+             `.pane, .header, .controls, .meaning, .timebar, .legend-bar, .legend-key,
+              .flag, .fixes li, .value-table`)]
              .filter((element) => element.scrollWidth > element.clientWidth + 1)
              .map((element) => element.className)"""
     )

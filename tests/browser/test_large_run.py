@@ -17,12 +17,12 @@ pytestmark = pytest.mark.browser
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With TensorBoard's Python loader; in all other tests it takes the other, if it has one."""
     logdir = tmp_path_factory.mktemp("logs")
-    made_up_runs.write_large(logdir / "large")
+    made_up_runs.write_large(logdir / "large", frames=64)
     made_up_runs.write_sick(logdir / "sick")
     for name in ("healthy", "fixed", "again"):
         made_up_runs.write_healthy(logdir / name, last=300)
     with tensorboard(logdir, "--load_fast=false") as running:
-        running.wait_for_runs("large", frames=40)
+        running.wait_for_runs("large", frames=64)
         running.wait_for_runs("sick", frames=271)
         running.wait_for_runs("healthy", "fixed", "again", frames=121)
         yield running
@@ -34,6 +34,24 @@ def test_the_python_loader_shows_the_same_frames(tab: Any) -> None:
         "2 critical, 3 warnings, 1 info in 23 variables, 271 frames over 3,001 steps"
     )
     expect(tab.find(".head .note")).to_have_count(0)
+
+
+def test_a_large_run_is_seen_before_all_of_it_is_read(tab: Any) -> None:
+    # Before any other test: once TensorBoard has read the run, all of it comes at once.
+    held: list[Any] = []
+    tab.page.route(
+        lambda url: "/run?" in url and "run=large" in url and "glance" not in url,
+        lambda route: held.append(route),
+    )
+    tab.open(run="large")
+    expect(tab.find(".timebar")).to_contain_text("reading the rest …")
+    expect(tab.find(".verdict")).to_contain_text("1 warning in 5,000 variables, reading all frames")
+    expect(tab.find("canvas.cells:visible")).to_have_count(1)
+    tab.wait_until(lambda: len(held) > 0)
+    for route in held:
+        route.continue_()
+    expect(tab.find(".timebar")).to_contain_text("64 frames · 64 steps trained")
+    expect(tab.find(".verdict")).to_contain_text("64 frames over 64 steps")
 
 
 def test_of_5000_variables_only_the_rows_in_view_exist(tab: Any) -> None:

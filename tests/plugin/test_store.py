@@ -45,6 +45,14 @@ class FakeSource:
         times = np.array([frame.wall_time for frame in frames])
         return RunData(run, (Recording.from_frames(TABLE, frames),), times, self.verdict)
 
+    def glance(self, run: str, most_bytes: int) -> RunData | None:
+        self.reads.append(f"glance at {run}")
+        if self.lengths[run] < 10:
+            return None
+        frames = made.make_frames(TABLE, [0, self.lengths[run] - 1])
+        times = np.array([frame.wall_time for frame in frames])
+        return RunData(run, (Recording.from_frames(TABLE, frames),), times, self.verdict)
+
     def histograms(self, run: str) -> list[HistogramFrame]:
         self.reads.append(f"histograms of {run}")
         return []
@@ -96,6 +104,37 @@ def test_a_revision_that_is_gone_is_refused() -> None:
     store.load(source, "", "a")
     with pytest.raises(StaleRevisionError, match="new data"):
         store.load(source, "", "a", before.revision)
+
+
+def test_a_large_run_is_glanced_at_and_its_numbers_can_be_asked_for() -> None:
+    store, source = RunStore(), FakeSource(a=20)
+    glance = store.glance(source, "", "a")
+    assert glance is not None
+    assert store.load(source, "", "a", glance.revision) is glance
+    whole = store.load(source, "", "a")
+    assert whole.view.data.frames == 20
+    assert whole.revision != glance.revision
+    assert store.load(source, "", "a", glance.revision) is glance
+
+
+def test_a_run_that_is_kept_or_small_is_not_glanced_at() -> None:
+    store, source = RunStore(), FakeSource(small=3, a=20)
+    assert store.glance(source, "", "small") is None
+    store.load(source, "", "a")
+    assert store.glance(source, "", "a") is None
+    source.lengths["a"] = 21
+    assert store.glance(source, "", "a") is not None
+
+
+def test_few_glances_are_kept() -> None:
+    store, source = RunStore(), FakeSource(**dict.fromkeys("abcdef", 20))
+    glances = [store.glance(source, "", name) for name in "abcdef"]
+    first, last = glances[0], glances[-1]
+    assert first is not None
+    assert last is not None
+    assert store.load(source, "", "f", last.revision) is last
+    with pytest.raises(StaleRevisionError):
+        store.load(source, "", "a", first.revision)
 
 
 def test_runs_of_one_name_in_two_experiments_are_kept_apart() -> None:

@@ -11,7 +11,7 @@ import recordings as made
 
 from tb_gradients import schema
 from tb_gradients.frames import Frame, Recording, VariableTable, pack_histograms
-from tb_gradients.plugin.view import RunView, UnknownNameError
+from tb_gradients.plugin.view import INF, NAN, NONFINITE, RunView, UnknownNameError
 from tb_gradients.reading.source import HistogramFrame, RunData
 
 SMALL, BIG = made.make_table(2), made.make_table(3)
@@ -155,3 +155,21 @@ def test_a_run_without_frames_has_a_layout_all_the_same() -> None:
     assert view.matrix("gradient_norm").shape == (0, 0)
     assert view.context().shape == (0, len(schema.CONTEXT))
     assert view.run_context.optimizer == ""
+
+
+def test_marks_tell_nan_from_inf_where_the_run_does() -> None:
+    frames = [
+        made.with_value(frame, SMALL, name, value)
+        for frame, (name, value) in zip(
+            made.make_frames(SMALL, range(4)),
+            [
+                ("gradient_nan_count", 2),
+                ("gradient_inf_count", 1),
+                ("weight_nonfinite_count", 1),
+                ("gradient_nan_count", 0),
+            ],
+            strict=True,
+        )
+    ]
+    marks = view_of((SMALL, frames)).marks()
+    assert marks[:, 0].tolist() == [NONFINITE | NAN, NONFINITE | INF, NONFINITE, 0]

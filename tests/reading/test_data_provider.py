@@ -215,6 +215,39 @@ def test_a_newer_format_is_refused_for_its_run_and_listed_all_the_same() -> None
         source.read("run")
 
 
+# --- Glances --------------------------------------------------------------------------------
+
+FRAME_BYTES = 4 * len(TABLE.variables) * len(TABLE.statistics)
+
+
+def test_a_glance_has_some_frames_the_last_one_and_the_verdict_on_all() -> None:
+    verdict = StoredVerdict((made.make_flag(),), (), 99, 100)
+    frames = made.make_frames(TABLE, range(100))
+    source = source_of(FakeProvider(run=events_of(frames, verdict=verdict)))
+    data = source.glance("run", 10 * FRAME_BYTES)
+    assert data is not None
+    assert data.frames == 10
+    assert data.steps[-1] == 99
+    assert data.verdict == verdict
+    assert not data.errors
+
+
+def test_a_glance_has_no_verdict_that_judged_only_a_part() -> None:
+    # Held against ten frames alone, a verdict on fifty would do.
+    verdict = StoredVerdict((), (), 99, 50)
+    frames = made.make_frames(TABLE, range(100))
+    data = source_of(FakeProvider(run=events_of(frames, verdict=verdict))).glance(
+        "run", 10 * FRAME_BYTES
+    )
+    assert data is not None
+    assert data.verdict is None
+
+
+def test_a_run_that_is_read_soon_is_not_glanced_at() -> None:
+    source = source_of(FakeProvider(run=events_of(made.make_frames(TABLE, range(40)))))
+    assert source.glance("run", 10 * FRAME_BYTES) is None
+
+
 # --- Outlines -------------------------------------------------------------------------------
 
 

@@ -36,14 +36,15 @@ export class StaleRunError extends Error {}
 export interface Client {
   /** `patience`: seconds that the server may judge runs whose writer stored no verdict. */
   runs(patience?: number): Promise<RunSummary[]>;
-  run(run: string, patience?: number): Promise<Run>;
+  /** `glance`: of a large run some frames will do. */
+  run(run: string, patience?: number, glance?: boolean): Promise<Run>;
   /** The verdict that `run` did not wait for. */
   verdict(run: RunState): Promise<RunVerdict>;
   /** [steps, variables], row-major. */
   matrix(run: RunState, statistic: string): Promise<Float32Array>;
   /** The same as a picture, for a run that is too large to send. */
   picture(run: RunState, statistic: string, cut: Cut): Promise<Picture>;
-  /** [columns, variables]: 1 where a gradient or weight was not finite. */
+  /** [columns, variables]: what was not finite, in the bits of `nonfinite.ts`. */
   marks(run: RunState, cut: Cut): Promise<Uint8Array>;
   /** [steps, statistics] of one variable. */
   series(run: RunState, variable: string): Promise<Float32Array>;
@@ -96,7 +97,10 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
 
   return {
     runs: async (patience) => decodeRuns(await json('runs', waiting(patience))),
-    run: async (run, patience) => decodeRun(await json('run', { run, ...waiting(patience) })),
+    run: async (run, patience, glance = false) =>
+      decodeRun(
+        await json('run', { run, ...waiting(patience), ...(glance ? { glance: '' } : {}) }),
+      ),
     verdict: async (run) => decodeVerdict(await json('verdict', stateOf(run))),
     matrix: (run, statistic) => floats('matrix', run, { statistic }),
     picture: async (run, statistic, cut) =>

@@ -191,6 +191,7 @@ export function decodeRun(json: unknown): Run {
     context: facts(f.context),
     ...decodeVerdict(f),
     sampled: f.sampled === true,
+    glance: f.glance === true,
     histogramSteps: list(f.histogram_steps, (step) => number(step, 0)),
     histogram: {
       lowestExponent: number(bins.lowest_exponent, -72),

@@ -105,6 +105,8 @@ export interface Run {
   readonly flags: readonly Flag[];
   readonly errors: readonly RuleError[];
   readonly sampled: boolean;
+  /** A first look at a large run: only some of its frames, the rest is being read. */
+  readonly glance: boolean;
   /** Null: not yet; the flags come later. */
   readonly judged: 'live' | 'offline' | null;
   readonly histogramSteps: readonly number[];

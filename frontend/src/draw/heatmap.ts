@@ -9,7 +9,7 @@
 import { isZero, type Domain } from '../scale/domain';
 import { rampIndex, type Palette, type Ramp } from '../scale/colour';
 import { stretches, type Strip } from '../scale/reduce';
-import { drawMissing, drawNonfinite, drawZero } from './marks';
+import { drawMissing, drawNonfiniteStretches, drawZero } from './marks';
 
 export interface Cells {
   readonly strip: Strip;
@@ -96,7 +96,5 @@ function drawMarks(
   for (const [from, to] of stretches(width, partly)) {
     drawZero(context, palette, x + from, y + height / 2, to - from, height / 2);
   }
-  for (const [from, to] of stretches(width, (i) => marked[i] === 1)) {
-    drawNonfinite(context, palette, x + from, y, to - from, height);
-  }
+  drawNonfiniteStretches(context, palette, marked, x, y, height);
 }

@@ -3,13 +3,13 @@
 import { stepX, type StepAxis } from '../scale/axis';
 import type { Palette } from '../scale/colour';
 import {
+  nonfiniteMark,
   nonfiniteShare,
   signedShares,
   type Histogram,
   type HistogramFrame,
 } from '../scale/histogram';
-import { stretches } from '../scale/reduce';
-import { drawMissing, drawNonfinite } from './marks';
+import { drawMissing, drawNonfinite, drawNonfiniteStretches } from './marks';
 
 const NONFINITE_BAND = 11;
 
@@ -68,11 +68,9 @@ export function drawHistogramMap(
       context.fillRect(x + from, y0, to - from, y1 - y0);
     });
     context.globalAlpha = 1;
-    if (nonfiniteShare(frame) > 0) marked.fill(1, from, to);
+    marked.fill(nonfiniteMark(frame), from, to);
   }
-  for (const [from, to] of stretches(axis.width, (i) => marked[i] === 1)) {
-    drawNonfinite(context, palette, x + from, 0, to - from, NONFINITE_BAND);
-  }
+  drawNonfiniteStretches(context, palette, marked, x, 0, NONFINITE_BAND);
   context.fillStyle = palette.quiet;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
@@ -126,7 +124,7 @@ export function drawBinLabels(
   context.textBaseline = 'top';
   context.textAlign = 'center';
   context.fillText('0', left(octaves) + ZERO_WIDTH / 2, y);
-  const labels = Math.max(1, Math.floor((octaves * unit) / 40));
+  const labels = Math.max(1, Math.floor((octaves * unit) / 54));
   for (const { octave, label } of decades(first, last, labels)) {
     const place = (octave - first) * unit;
     if (place < 24 || place > octaves * unit - 10) continue;
@@ -181,7 +179,7 @@ export function drawHistogramBars(
   });
   if (nonfinite > 0) {
     const size = Math.max(11, tall(nonfinite));
-    drawNonfinite(context, palette, width - 16, floor - size, 12, size);
+    drawNonfinite(context, palette, width - 16, floor - size, 12, size, nonfiniteMark(frame));
   }
   drawBinLabels(context, histogram, bins, floor + 4, palette);
 }
@@ -302,8 +300,9 @@ function drawRidge(
       context.fillStyle = palette.zeroLine;
       context.fillRect(bins.left(bins.octaves), base - size, ZERO_WIDTH, size);
     }
-    if (nonfiniteShare(frame) > 0) {
-      drawNonfinite(context, palette, width - RIDGE_NONFINITE + 6, base - 10, 10, 10);
+    const mark = nonfiniteMark(frame);
+    if (mark > 0) {
+      drawNonfinite(context, palette, width - RIDGE_NONFINITE + 6, base - 10, 10, 10, mark);
     }
   }
   for (const other of others) {

@@ -7,7 +7,8 @@ import { isZero, position } from '../scale/domain';
 import type { StepAxis } from '../scale/axis';
 import type { Palette } from '../scale/colour';
 import { stretches, type Strip } from '../scale/reduce';
-import { drawMissing, drawNonfinite } from './marks';
+import { drawMissing, drawNonfiniteStretches, traceShape, type Shape } from './marks';
+import { frameX } from './steps';
 
 export interface Line {
   readonly strip: Strip;
@@ -15,6 +16,8 @@ export interface Line {
   readonly axis: StepAxis;
   readonly colour: string;
   readonly dashed: boolean;
+  /** At these frames the line carries its run's shape; null: it needs none. */
+  readonly shape: { readonly kind: Shape; readonly frames: readonly number[] } | null;
 }
 
 export interface Chart {
@@ -68,15 +71,20 @@ export function drawChart(
     }
   }
   for (const line of chart.lines) drawLine(context, line, x, y);
+  for (const line of chart.lines) drawShape(context, line, x, y, palette);
   if (first) {
-    for (const [from, to] of stretches(width, (i) => first.strip.marked[i] === 1)) {
-      drawNonfinite(context, palette, x + from, 0, to - from, 11);
-    }
+    // Of all runs: which one it was, the break in its line tells.
+    const marked = first.strip.marked.map((_, i) =>
+      chart.lines.reduce((mark, { strip }) => mark | (strip.marked[i] ?? 0), 0),
+    );
+    drawNonfiniteStretches(context, palette, marked, x, 0, 11);
   }
 }
 
 const missing = (lines: readonly Line[], x: number): boolean =>
-  lines.every(({ strip }) => Number.isNaN(strip.high[x] ?? Number.NaN) && strip.marked[x] !== 1);
+  lines.every(
+    ({ strip }) => Number.isNaN(strip.high[x] ?? Number.NaN) && (strip.marked[x] ?? 0) === 0,
+  );
 
 function drawGuide(
   context: CanvasRenderingContext2D,
@@ -132,4 +140,25 @@ function drawLine(
   }
   context.stroke();
   context.setLineDash([]);
+}
+
+/** Where the numbers beside the chart are read off. */
+function drawShape(
+  context: CanvasRenderingContext2D,
+  { strip, axis, colour, shape }: Line,
+  x: number,
+  y: (value: number) => number,
+  palette: Palette,
+): void {
+  for (const frame of shape?.frames ?? []) {
+    const at = frameX(axis, frame);
+    const value = strip.high[Math.floor(at ?? -1)] ?? Number.NaN;
+    if (at === null || Number.isNaN(value)) continue;
+    traceShape(context, shape?.kind ?? 'dot', x + at, y(value), 4);
+    context.fillStyle = colour;
+    context.strokeStyle = palette.surface;
+    context.lineWidth = 1.5;
+    context.fill();
+    context.stroke();
+  }
 }

@@ -1,6 +1,8 @@
-/** The three things that are no colour: zero, non-finite, not measured. Each has a shape. */
+/** What is no colour: zero, NaN, Inf, not measured. Each has a shape. */
 
 import type { Palette } from '../scale/colour';
+import { MARK_SHAPES, markShape } from '../scale/nonfinite';
+import { stretches } from '../scale/reduce';
 
 type Context = CanvasRenderingContext2D;
 
@@ -22,10 +24,10 @@ export function drawZero(
 const CROSS = 9;
 
 /**
- * NaN or Inf: a magenta cross on black, repeated over a long stretch.
+ * On black in magenta, repeated over a long stretch: a cross for NaN, two rings for Inf.
  *
  * A single pixel column among thousands must still be seen, so the mark never gets
- * narrower than its cross.
+ * narrower than its shape.
  */
 export function drawNonfinite(
   context: Context,
@@ -34,7 +36,9 @@ export function drawNonfinite(
   y: number,
   width: number,
   height: number,
+  mark: number,
 ): void {
+  const shape = markShape(mark);
   const size = Math.min(CROSS, height);
   const wide = Math.max(width, size);
   const left = x - (wide - width) / 2;
@@ -48,12 +52,47 @@ export function drawNonfinite(
   for (let i = 0; i < count; i++) {
     const cx = left + (wide * (i + 0.5)) / count;
     const cy = y + height / 2;
-    context.moveTo(cx - arm, cy - arm);
-    context.lineTo(cx + arm, cy + arm);
-    context.moveTo(cx - arm, cy + arm);
-    context.lineTo(cx + arm, cy - arm);
+    if (shape === 'inf' || (shape === 'both' && i % 2 === 1)) rings(context, cx, cy, arm);
+    else cross(context, cx, cy, arm);
   }
   context.stroke();
+}
+
+function cross(context: Context, x: number, y: number, arm: number): void {
+  context.moveTo(x - arm, y - arm);
+  context.lineTo(x + arm, y + arm);
+  context.moveTo(x - arm, y + arm);
+  context.lineTo(x + arm, y - arm);
+}
+
+/** The sign of infinity. */
+function rings(context: Context, x: number, y: number, arm: number): void {
+  const radius = Math.max(1, 0.72 * arm);
+  for (const centre of [x - radius, x + radius]) {
+    context.moveTo(centre + radius, y);
+    context.arc(centre, y, radius, 0, 2 * Math.PI);
+  }
+}
+
+/** Every stretch of pixel columns that are marked alike. */
+export function drawNonfiniteStretches(
+  context: Context,
+  palette: Palette,
+  marked: Uint8Array,
+  x: number,
+  y: number,
+  height: number,
+): void {
+  if (!marked.some((mark) => mark > 0)) return;
+  for (const shape of MARK_SHAPES) {
+    const here = (i: number): boolean => {
+      const mark = marked[i] ?? 0;
+      return mark > 0 && markShape(mark) === shape;
+    };
+    for (const [from, to] of stretches(marked.length, here)) {
+      drawNonfinite(context, palette, x + from, y, to - from, height, marked[from] ?? 0);
+    }
+  }
 }
 
 /** Not measured: hatching on the bare page, no fill. */
@@ -79,6 +118,36 @@ export function drawMissing(
   }
   context.stroke();
   context.restore();
+}
+
+/** Tells runs apart where colour does not. */
+export type Shape = 'dot' | 'diamond' | 'square' | 'triangle';
+/** Of the runs side by side. */
+export const SHAPES: readonly Shape[] = ['dot', 'diamond', 'square', 'triangle'];
+
+/** The path of a shape around a point; to be filled or stroked. */
+export function traceShape(
+  context: Context,
+  shape: string,
+  x: number,
+  y: number,
+  size: number,
+): void {
+  context.beginPath();
+  if (shape === 'diamond') {
+    context.moveTo(x, y - size - 1);
+    context.lineTo(x + size + 1, y);
+    context.lineTo(x, y + size + 1);
+    context.lineTo(x - size - 1, y);
+    context.closePath();
+  } else if (shape === 'square') {
+    context.rect(x - size, y - size, 2 * size, 2 * size);
+  } else if (shape === 'triangle') {
+    context.moveTo(x, y - size - 1);
+    context.lineTo(x + size + 1, y + size);
+    context.lineTo(x - size - 1, y + size);
+    context.closePath();
+  } else context.arc(x, y, size, 0, 2 * Math.PI);
 }
 
 /** The first step of a flag: a small flag pole on the cell's left edge. */

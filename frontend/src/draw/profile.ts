@@ -4,7 +4,7 @@ import type { Palette } from '../scale/colour';
 import { isZero, position, ticks, type Domain } from '../scale/domain';
 import { formatTick } from '../scale/format';
 import type { DepthAxis, Profile } from '../scale/profile';
-import { drawNonfinite } from './marks';
+import { drawNonfinite, traceShape, type Shape } from './marks';
 
 export interface Layer {
   readonly profile: Profile;
@@ -12,7 +12,7 @@ export interface Layer {
   readonly columns: Int32Array;
   readonly colour: string;
   /** Shape tells runs and steps apart where colour does not. */
-  readonly shape: 'dot' | 'ring' | 'diamond' | 'square' | 'triangle';
+  readonly shape: Shape | 'ring';
   readonly band: boolean;
   /** Sideways, in pixels, so that layers do not hide each other. */
   readonly shift: number;
@@ -205,7 +205,8 @@ function drawDots(
   const { profile, colour, shape } = layer;
   context.lineWidth = 1.5;
   for (const { x, wide, at } of places(axis, layer)) {
-    if (profile.marked[at] === 1) drawNonfinite(context, palette, x - 4, 0, 8, 11);
+    const mark = profile.marked[at] ?? 0;
+    if (mark > 0) drawNonfinite(context, palette, x - 4, 0, 8, 11, mark);
     const value = profile.value[at] ?? Number.NaN;
     if (Number.isNaN(value)) continue;
     const size = Math.max(1.5, Math.min(4.5, wide / 2.5));
@@ -215,21 +216,7 @@ function drawDots(
       context.fillRect(x - size, middle - size, 2 * size, 2 * size);
       continue;
     }
-    context.beginPath();
-    if (shape === 'diamond') {
-      context.moveTo(x, middle - size - 1);
-      context.lineTo(x + size + 1, middle);
-      context.lineTo(x, middle + size + 1);
-      context.lineTo(x - size - 1, middle);
-      context.closePath();
-    } else if (shape === 'square') {
-      context.rect(x - size, middle - size, 2 * size, 2 * size);
-    } else if (shape === 'triangle') {
-      context.moveTo(x, middle - size - 1);
-      context.lineTo(x + size + 1, middle + size);
-      context.lineTo(x - size - 1, middle + size);
-      context.closePath();
-    } else context.arc(x, middle, size, 0, 2 * Math.PI);
+    traceShape(context, shape, x, middle, size);
     context.fillStyle = shape === 'ring' ? palette.surface : colour;
     context.strokeStyle = shape === 'ring' ? colour : palette.surface;
     context.fill();

@@ -1,5 +1,6 @@
 /** The step axis above a picture, and what marks steps in it. */
 
+import type { Flag } from '../api/types';
 import type { StepAxis } from '../scale/axis';
 import { stepX } from '../scale/axis';
 import type { Palette } from '../scale/colour';
@@ -91,8 +92,14 @@ export function intervalX(
   if (axis.steps.length === 0) return null;
   const from = stepX(axis, firstStep);
   const next = axis.steps.find((step) => step > lastStep);
-  const to = next === undefined ? axis.width : stepX(axis, next);
+  const to = next === undefined ? (axis.end.at(-1) ?? 0) : stepX(axis, next);
   if (from >= axis.width || to <= 0) return null;
   const left = Math.max(0, Math.round(from));
   return [left, Math.min(axis.width, Math.max(left + 3, Math.round(to)))];
 }
+
+/** Pixels of a flag: one that is open lasts as long as the run, whenever it was last seen. */
+export const flagX = (
+  axis: StepAxis,
+  { firstStep, lastStep, open }: Pick<Flag, 'firstStep' | 'lastStep' | 'open'>,
+): [number, number] | null => intervalX(axis, firstStep, open ? Infinity : lastStep);

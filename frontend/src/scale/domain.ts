@@ -105,7 +105,14 @@ const clamp = (t: number): number => Math.min(1, Math.max(0, t));
 /** Round values to label a scale with, lowest first, at most about `most` of them. */
 export function ticks(domain: Domain, most: number): number[] {
   const { kind, low, high } = domain;
-  if (kind === 'linear') return linearTicks(low, high, most);
+  if (kind === 'linear') {
+    // One label alone tells no scale.
+    for (let count = most; count <= most + 4; count++) {
+      const values = linearTicks(low, high, count);
+      if (values.length > 1) return values;
+    }
+    return linearTicks(low, high, most);
+  }
   if (kind === 'signed') return [-high, 0, high];
   if (kind === 'change') return [low, 0, high];
   if (kind === 'ratio') return [low, 1, high];

@@ -26,9 +26,10 @@ export function formatShare(value: number): string {
   if (!Number.isFinite(value)) return formatNumber(value);
   const percent = 100 * value;
   // 99.97 % dead is not all dead, and 0.01 % zero is not none.
-  if (percent > 99 && percent < 100) return `${(Math.floor(percent * 100) / 100).toFixed(2)} %`;
-  if (percent > 0 && percent < 1) return `${Number(percent.toPrecision(2))} %`;
-  return `${Number(percent.toFixed(1))} %`;
+  if (percent > 99 && percent < 100)
+    return `${(Math.floor(percent * 100) / 100).toFixed(2)}\u00a0%`;
+  if (percent > 0 && percent < 1) return `${Number(percent.toPrecision(2))}\u00a0%`;
+  return `${Number(percent.toFixed(1))}\u00a0%`;
 }
 
 /** Evidence has a name but no unit; here NaN is what was seen, not what is missing. */

@@ -7,9 +7,10 @@
  */
 
 import type { HistogramBins } from '../api/types';
+import { INF, NAN, NONFINITE } from './nonfinite';
 
 const ZERO = 0;
-const NAN = 1;
+const NAN_BIN = 1;
 const POSITIVE_INF = 2;
 const NEGATIVE_INF = 3;
 const POSITIVE = 4;
@@ -109,7 +110,7 @@ function readFrame(
     positive: octave(POSITIVE),
     negative: octave(POSITIVE + octaves),
     zero: share(ZERO),
-    nan: share(NAN),
+    nan: share(NAN_BIN),
     positiveInf: share(POSITIVE_INF),
     negativeInf: share(NEGATIVE_INF),
     total,
@@ -119,6 +120,12 @@ function readFrame(
 /** Shares from the most negative magnitude over zero to the most positive one. */
 export function signedShares(frame: HistogramFrame): number[] {
   return [...frame.negative].reverse().concat(frame.zero, frame.positive);
+}
+
+/** The same as a mark; 0: all were finite. */
+export function nonfiniteMark({ nan, positiveInf, negativeInf }: HistogramFrame): number {
+  const inf = positiveInf + negativeInf;
+  return (nan + inf > 0 ? NONFINITE : 0) | (nan > 0 ? NAN : 0) | (inf > 0 ? INF : 0);
 }
 
 export const nonfiniteShare = (frame: HistogramFrame): number =>

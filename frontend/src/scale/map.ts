@@ -11,6 +11,7 @@ import { fitDomain, fitLinear, type Domain } from './domain';
 import { joinStrips, reduceRow, type Grid, type Strip } from './reduce';
 import {
   fitRelation,
+  MOST_DECADES_BETWEEN_RUNS,
   medians,
   relateGrid,
   relateStrips,
@@ -55,13 +56,13 @@ export function scaleMap(
           columns: source.columns,
         },
     );
-    const domain = fitRelation(relation, ...parts(known(related)));
+    const domain = fitRelation(relation, parts(known(related)));
     return { column, encoding, relation, domain, sources: related };
   }
   const [reference, ...others] = sources;
   if (encoding === 'difference' && reference && others.some((other) => other !== null)) {
     const changes = known(others).map((other) => differences(reference, other, relation));
-    const domain = fitRelation(relation, ...changes);
+    const domain = fitRelation(relation, changes, MOST_DECADES_BETWEEN_RUNS);
     return { column, encoding, relation, domain, sources };
   }
   const fit = linear ? fitLinear : fitDomain;
@@ -129,13 +130,14 @@ export const hasRow = ({ columns }: Source, row: Row): boolean =>
 export interface Reading {
   readonly low: number;
   readonly high: number;
-  readonly marked: boolean;
+  /** What was not finite: see `nonfinite.ts`. */
+  readonly marked: number;
 }
 
 /** Smallest and largest value of a row at a frame; NaN where nothing was measured. */
 export function readRow({ grid, columns }: Source, row: Row, frame: number): Reading {
   const column = grid.edges.findLastIndex((edge) => edge <= frame);
-  let [low, high, marked] = [Number.NaN, Number.NaN, false];
+  let [low, high, marked] = [Number.NaN, Number.NaN, 0];
   if (column < 0 || column + 1 >= grid.edges.length) return { low, high, marked };
   for (const i of row.variables) {
     const own = columns[i] ?? -1;
@@ -144,7 +146,7 @@ export function readRow({ grid, columns }: Source, row: Row, frame: number): Rea
     const [small, large] = [grid.low[at] ?? Number.NaN, grid.high[at] ?? Number.NaN];
     if (!(low <= small) && !Number.isNaN(small)) low = small;
     if (!(high >= large) && !Number.isNaN(large)) high = large;
-    if ((grid.marks?.[at] ?? 0) > 0) marked = true;
+    marked |= grid.marks?.[at] ?? 0;
   }
   return { low, high, marked };
 }

@@ -14,7 +14,7 @@ export interface Profile {
   /** Half of the time the value lay between these. */
   readonly lowerQuartile: Float32Array;
   readonly upperQuartile: Float32Array;
-  /** 1: not finite at the chosen frame. */
+  /** What was not finite at the chosen frame: see `nonfinite.ts`. */
   readonly marked: Uint8Array;
 }
 
@@ -49,7 +49,7 @@ export function profileOf(grid: Grid, frame: number, from: number, to: number): 
     }
     if (at >= 0 && at < columns) {
       profile.value[row] = grid.high[at * rows + row] ?? Number.NaN;
-      profile.marked[row] = (grid.marks?.[at * rows + row] ?? 0) > 0 ? 1 : 0;
+      profile.marked[row] = grid.marks?.[at * rows + row] ?? 0;
     }
     if (count === 0) continue;
     profile.low[row] = least;

@@ -17,7 +17,7 @@ export interface Grid {
   /** Largest and smallest value of the column's frames; NaN: not measured. */
   readonly high: Float32Array;
   readonly low: Float32Array;
-  /** Above 0: something was not finite. */
+  /** What was not finite: see `nonfinite.ts`. */
   readonly marks: Uint8Array | null;
 }
 
@@ -34,7 +34,7 @@ export interface Strip {
   /** NaN where nothing was measured. */
   readonly low: Float32Array;
   readonly high: Float32Array;
-  /** 1 where any value of the pixel is marked (a non-finite gradient). */
+  /** The marks of all values of the pixel together; 0: all were finite. */
   readonly marked: Uint8Array;
 }
 
@@ -61,7 +61,7 @@ export function reduceRow(
     if (from >= end) continue;
     let least = Number.NaN;
     let most = Number.NaN;
-    let mark = false;
+    let mark = 0;
     for (const variable of variables) {
       const at = column * rows + variable;
       const small = grid.low[at] ?? Number.NaN;
@@ -69,14 +69,14 @@ export function reduceRow(
       // Written so that a NaN bound is replaced and a NaN value ignored.
       if (!(least <= small) && !Number.isNaN(small)) least = small;
       if (!(most >= large) && !Number.isNaN(large)) most = large;
-      if (marks && (marks[at] ?? 0) > 0) mark = true;
+      if (marks) mark |= marks[at] ?? 0;
     }
     if (worst === 'high') least = most;
     if (worst === 'low') most = least;
     for (let x = from; x < end; x++) {
       if (!((low[x] ?? 0) <= least) && !Number.isNaN(least)) low[x] = least;
       if (!((high[x] ?? 0) >= most) && !Number.isNaN(most)) high[x] = most;
-      if (mark) marked[x] = 1;
+      if (mark > 0) marked[x] = (marked[x] ?? 0) | mark;
     }
   }
   return { low, high, marked };
@@ -94,7 +94,7 @@ export function joinStrips(width: number, strips: readonly Strip[]): Strip {
       const [least, most] = [strip.low[x] ?? Number.NaN, strip.high[x] ?? Number.NaN];
       if (!((low[x] ?? 0) <= least) && !Number.isNaN(least)) low[x] = least;
       if (!((high[x] ?? 0) >= most) && !Number.isNaN(most)) high[x] = most;
-      if (strip.marked[x] === 1) marked[x] = 1;
+      marked[x] = (marked[x] ?? 0) | (strip.marked[x] ?? 0);
     }
   }
   return { low, high, marked };

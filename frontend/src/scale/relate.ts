@@ -96,13 +96,19 @@ export function against(value: number, reference: number, relation: Relation): n
 
 const SAMPLE = 20_000;
 const FEWEST_DECADES = 1;
+/** Of changes over time; from one run to another a gradient may be healed by more. */
 const MOST_DECADES = 4;
+export const MOST_DECADES_BETWEEN_RUNS = 8;
 
 /**
  * A scale with "the same" in its middle that holds nearly all of the changes: the first steps of a
  * training are far from its median, and would leave the rest without colour.
  */
-export function fitRelation(relation: Relation, ...parts: readonly Float32Array[]): Domain {
+export function fitRelation(
+  relation: Relation,
+  parts: readonly Float32Array[],
+  mostDecades = MOST_DECADES,
+): Domain {
   // A few thousand of them tell as much as all.
   const sizes = new Float32Array(SAMPLE);
   let count = 0;
@@ -121,6 +127,6 @@ export function fitRelation(relation: Relation, ...parts: readonly Float32Array[
     const high = Math.min(1, Math.max(0.1, Math.ceil(10 * large) / 10));
     return { kind: 'change', low: -high, high };
   }
-  const decades = Math.min(MOST_DECADES, Math.max(FEWEST_DECADES, Math.ceil(large)));
+  const decades = Math.min(mostDecades, Math.max(FEWEST_DECADES, Math.ceil(large)));
   return { kind: 'ratio', low: 10 ** -decades, high: 10 ** decades };
 }

@@ -3,7 +3,8 @@
  *
  * What is shown stays until its replacement has arrived, so a reload never blanks the
  * page. An answer that nobody waits for any more is dropped. While there is no data at
- * all, the server is asked again every few seconds.
+ * all, the server is asked again every few seconds. Of a large run that the server has yet to
+ * read, some frames are shown first.
  */
 
 import { StaleRunError, type Client, type Cut } from '../api/client';
@@ -35,6 +36,8 @@ const VERDICT_PATIENCE = 20;
 const JUDGING_PATIENCE = { runs: 0.3, run: 0.1 };
 /** Up to so many numbers of a statistic are read as they are: half a megabyte. */
 const EXACT_NUMBERS = 120_000;
+/** All numbers follow soon, and both together are not to be much. */
+const EXACT_NUMBERS_OF_GLANCE = 30_000;
 /** Of a larger run as many as a screen can show. */
 const PICTURE_NUMBERS = 250_000;
 
@@ -181,11 +184,16 @@ export function createLoader(
     const statistic = shownStatistic(state.run ?? run, state.statistic);
     if (!columnOf(run, statistic)) return;
     const cut = cutOf(run, state.stepRange);
+    // What was only glanced at is read as soon as there is something to see of it.
+    const seen = side.of(state).matrix?.run === run || side.slot('matrix') in state.failures;
+    if (run.glance && seen) {
+      load(side.slot('whole'), [key], () => readRun(side, name));
+    }
     load(side.slot('matrix'), [key, statistic, ...(cut?.steps ?? [])], async () => {
       const matrix = await readMatrix(run, statistic, cut);
       return (now) => side.patch(now, { matrix });
     });
-    if (run.judged === null && !busy(side.slot('matrix'))) {
+    if (run.judged === null && !run.glance && !busy(side.slot('matrix'))) {
       load(side.slot('verdict'), [key], async () => {
         const verdict = await client.verdict(run);
         return (now) => withVerdict(side, now, run.revision, verdict);
@@ -242,9 +250,12 @@ export function createLoader(
 
   /** An unchanged run stays the same object, so that nothing of it is read again. */
   async function readRun(side: Side, name: string): Promise<(state: State) => Partial<State>> {
-    const read = await client.run(name, JUDGING_PATIENCE.run);
+    const unknown = side.of(store.get()).run?.run !== name;
+    const read = await client.run(name, JUDGING_PATIENCE.run, unknown);
     return (state) => {
       const last = side.of(state).run;
+      // Read on for a run that nobody looks at any more: another one may be there already.
+      if (last?.run !== name && !unknown) return {};
       if (last?.run !== name) {
         const patch = side.patch(state, { run: read });
         return side === SELECTED ? { ...patch, collapsed: closedModules(state, read) } : patch;
@@ -283,8 +294,9 @@ const closedModules = ({ remembered, selectedVariable }: State, run: Run): Reado
   remembered?.run === run.run ? remembered.collapsed : quietModules(run, selectedVariable);
 
 /** What to ask for of a run that is too large for all of its numbers; null: all of them. */
-function cutOf({ steps, variables }: Run, range: StepRange | null): Cut | null {
-  if (steps.length * variables.length <= EXACT_NUMBERS) return null;
+function cutOf({ steps, variables, glance }: Run, range: StepRange | null): Cut | null {
+  const most = glance ? EXACT_NUMBERS_OF_GLANCE : EXACT_NUMBERS;
+  if (steps.length * variables.length <= most) return null;
   const shown = shownFrames(steps, range);
   const columns = Math.max(16, Math.floor(PICTURE_NUMBERS / variables.length));
   return {

@@ -15,9 +15,11 @@ import { lineColours } from '../scale/colour';
 import { formatCount, formatNumber, plural, title } from '../scale/format';
 import { readHistograms, type Histogram } from '../scale/histogram';
 import { matcher } from '../scale/pattern';
+import { medians } from '../scale/relate';
 import { buildRows } from '../scale/rows';
 import {
   DEFAULT_VIEW,
+  gridOf,
   NO_DATA,
   type ContextData,
   type FlagFilter,
@@ -183,10 +185,13 @@ export function isDefaultView(state: State): boolean {
 /** The overall verdict of a run, in one line; beside others there is room for a short one only. */
 export function verdictSentence(run: Run, short = false): string {
   if (run.steps.length === 0) return 'No frames yet: nothing could be judged';
-  if (run.judged === null) return `Judging ${plural(run.steps.length, 'frame')} …`;
+  if (run.judged === null) {
+    return run.glance ? 'Reading all frames …' : `Judging ${plural(run.steps.length, 'frame')} …`;
+  }
   const first = run.steps[0] ?? 0;
   const last = run.steps.at(-1) ?? 0;
-  const seen = `${plural(run.variables.length, 'variable')}, ${plural(run.steps.length, 'frame')} over ${plural(last - first + 1, 'step')}`;
+  const frames = run.glance ? 'reading all frames' : plural(run.steps.length, 'frame');
+  const seen = `${plural(run.variables.length, 'variable')}, ${frames} over ${plural(last - first + 1, 'step')}`;
   const found = SEVERITIES.map((severity) => ({
     severity,
     count: run.flags.filter((flag) => flag.severity === severity).length,
@@ -202,6 +207,19 @@ export function verdictOf(run: Run): Verdict | null {
   return SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s)) ?? 'healthy';
 }
 
+/** Smallest and largest usual gradient among the weights, as a sentence. */
+function reachOfGradients(run: Run, matrix: MatrixData | null): string {
+  if (matrix?.run !== run || matrix.statistic !== DEFAULT_VIEW.statistic) return '';
+  const usual = medians(gridOf(matrix));
+  const weights = run.variables.flatMap(({ path, shape, trainable }, i) =>
+    shape.length >= 2 && trainable ? [{ path, value: usual[i] ?? Number.NaN }] : [],
+  );
+  if (weights.length < 2 || !weights.every(({ value }) => value > 0)) return '';
+  weights.sort((a, b) => a.value - b.value);
+  const [least, most] = [weights[0], weights.at(-1)];
+  return `A gradient reaches all weights: its RMS lies between ${formatNumber(least?.value ?? 0)} (${least?.path ?? ''}) and ${formatNumber(most?.value ?? 0)} (${most?.path ?? ''}).`;
+}
+
 /** What speaks for a healthy run, in numbers: a sentence each. */
 export function signsOfHealth(
   run: Run,
@@ -214,11 +232,13 @@ export function signsOfHealth(
   const some = known.slice(0, SOME_FRAMES);
   const [before, after] = [middleOf(some), middleOf(known.slice(-SOME_FRAMES))];
   const steps = (run.steps.at(-1) ?? 0) - (run.steps[0] ?? 0) + 1;
-  const finite = matrix !== null && !matrix.marks.includes(1);
+  const reach = reachOfGradients(run, matrix);
+  const finite = !run.glance && matrix?.marks.every((mark) => mark === 0) === true;
   return [
     ...(known.length >= 2 * SOME_FRAMES && after < before
       ? [`The loss fell from ${formatNumber(before)} to ${formatNumber(after)}.`]
       : []),
+    ...(reach === '' ? [] : [reach]),
     ...(finite ? [`No NaN or Inf in any gradient or weight in ${plural(steps, 'step')}.`] : []),
   ];
 }

@@ -55,7 +55,7 @@ export interface RunData {
 
 export const NO_DATA: RunData = { run: null, matrix: null, context: null, variable: null };
 
-export type RunSlot = keyof RunData | 'verdict';
+export type RunSlot = keyof RunData | 'verdict' | 'whole';
 /** What can be loading or broken on its own; of a run beside the selected one with its name. */
 export type Slot = 'runs' | 'rules' | RunSlot | `${RunSlot} of ${string}`;
 

@@ -7,10 +7,12 @@ import { PALETTES } from '../scale/colour';
 import { formatCount, formatShare, plural } from '../scale/format';
 import {
   histogramAt,
+  nonfiniteMark,
   nonfiniteShare,
   type Histogram,
   type HistogramFrame,
 } from '../scale/histogram';
+import { markWords } from '../scale/nonfinite';
 import { readAll, shownFrame, shownSides } from '../store/selectors';
 import type { State, VariableData } from '../store/state';
 import { FONT } from './layout';
@@ -91,7 +93,9 @@ export function createBars(): Bars {
         `Gradient values at step ${formatCount(main.step)}`,
         `${plural(main.frame.total, 'element')} counted`,
         `${formatShare(main.frame.zero)} exactly zero`,
-        nonfinite > 0 ? `${formatShare(nonfinite)} NaN or Inf` : 'none NaN or Inf',
+        nonfinite > 0
+          ? `${formatShare(nonfinite)} ${markWords(nonfiniteMark(main.frame))}`
+          : 'none NaN or Inf',
         ...(then ? [`dashed outline: step ${formatCount(then.step)}`] : []),
         ...besides.map(({ name, step }) => `outline: ${name} at step ${formatCount(step)}`),
       ].join(', ');

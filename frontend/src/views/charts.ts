@@ -7,8 +7,9 @@ import type { Column, Flag, Run } from '../api/types';
 import { fill, h, onChange, remember } from '../dom';
 import { createDrawing } from '../draw/canvas';
 import { drawHistogramMap, drawRidges, ridgeBase, type Ridge } from '../draw/histogram';
+import { SHAPES } from '../draw/marks';
 import { drawChart, type Chart, type Line } from '../draw/lines';
-import { drawStepLine, intervalX } from '../draw/steps';
+import { drawStepLine, flagX } from '../draw/steps';
 import {
   createStepAxis,
   frameAtX,
@@ -21,6 +22,7 @@ import { PALETTES, type Palette } from '../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../scale/domain';
 import { formatCount, formatTick, formatValue, shortNames } from '../scale/format';
 import { histogramAt, pickHistograms, type Histogram } from '../scale/histogram';
+import { INF, NAN, NONFINITE, markWords } from '../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../scale/reduce';
 import type { Actions } from '../store/actions';
 import {
@@ -43,14 +45,21 @@ interface PanelSpec {
   readonly of: 'variable' | 'run';
   /** Up to two columns; the second is dashed. */
   readonly columns: readonly { readonly name: string; readonly label: string }[];
-  /** Columns that mark a step as non-finite, with the least value that does. */
-  readonly marks: readonly { readonly name: string; readonly least: number }[];
+  readonly marks: readonly Marking[];
   readonly guide: { readonly value: number; readonly label: string } | null;
 }
 
-const GRADIENT_MARKS = [
-  { name: 'gradient_nonfinite_count', least: 1 },
-  { name: 'nonfinite_age', least: 0 },
+/** A column that marks a step as non-finite, and the least value that does. */
+interface Marking {
+  readonly name: string;
+  readonly least: number;
+  readonly mark: number;
+}
+
+const GRADIENT_MARKS: readonly Marking[] = [
+  { name: 'gradient_nan_count', least: 1, mark: NONFINITE | NAN },
+  { name: 'gradient_inf_count', least: 1, mark: NONFINITE | INF },
+  { name: 'nonfinite_age', least: 0, mark: NONFINITE },
 ];
 
 const PANELS: readonly PanelSpec[] = [
@@ -65,7 +74,7 @@ const PANELS: readonly PanelSpec[] = [
     title: 'Update ratio',
     of: 'variable',
     columns: [{ name: 'update_ratio', label: '' }],
-    marks: [{ name: 'weight_nonfinite_count', least: 1 }],
+    marks: [{ name: 'weight_nonfinite_count', least: 1, mark: NONFINITE }],
     guide: { value: 1e-3, label: 'healthy is around 1e-3' },
   },
   {
@@ -92,7 +101,7 @@ const PANELS: readonly PanelSpec[] = [
     title: 'Loss',
     of: 'run',
     columns: [{ name: 'loss', label: '' }],
-    marks: [{ name: 'loss_nonfinite_age', least: 0 }],
+    marks: [{ name: 'loss_nonfinite_age', least: 0, mark: NONFINITE }],
     guide: null,
   },
   {
@@ -228,7 +237,7 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
       const alone = sides.length < 2;
       const short = shortNames(sides.map(({ name }) => name));
       // Beside the names of runs there is no room for units.
-      const own = known[0]?.columns[0]?.column.unit ?? '';
+      const own = known[0]?.columns[0] ? unitOf(known[0].columns[0].column) : '';
       unit.textContent = alone || own === 'share' || own === 'ratio' ? '' : own;
       if (known.length === 0) {
         fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
@@ -252,15 +261,16 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
                       title: alone ? name : run.run,
                       style: `--line-colour: ${colour}`,
                     },
+                    !alone && h('span', { class: `mark mark-${SHAPES[which] ?? 'dot'}` }),
                     h('span', {}, name),
                   ),
               // What is not finite is not "not measured".
               h(
                 'dd',
                 {},
-                Number.isNaN(value) && marks[frame] === 1
-                  ? 'NaN or Inf'
-                  : formatValue(value, alone || column.unit === 'share' ? column.unit : ''),
+                Number.isNaN(value) && (marks[frame] ?? 0) > 0
+                  ? markWords(marks[frame] ?? 0)
+                  : formatValue(value, alone || column.unit === 'share' ? unitOf(column) : ''),
               ),
             ];
           }),
@@ -277,7 +287,16 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
     axis = all[0] ?? null;
     if (!axis) return;
     const linear = state.valueScale === 'linear';
-    const chart = layOut(data, all, sides, palette, height, spec.guide?.value ?? null, linear);
+    const chart = layOut(
+      data,
+      all,
+      sides,
+      palette,
+      height,
+      spec.guide?.value ?? null,
+      linear,
+      state.selectedStep,
+    );
     context.font = FONT;
     // From here on x = 0 is where the cells of the heat-map begin.
     context.translate(CHART_INSET, 0);
@@ -309,6 +328,9 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
   };
 }
 
+/** The loss is in units of itself: no need to say it twice. */
+const unitOf = ({ name, unit }: Column): string => (name === unit ? '' : unit);
+
 function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData | null {
   const all = spec.of === 'variable' ? run.statistics : run.contextColumns;
   const columns = spec.columns.flatMap(({ name, label }) => {
@@ -318,13 +340,13 @@ function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData |
   });
   if (columns.length === 0) return null;
   const marks = new Uint8Array(run.steps.length);
-  for (const { name, least } of spec.marks) {
+  for (const { name, least, mark } of spec.marks) {
     seriesColumn(values, all, name)?.forEach((value, i) => {
-      if (value >= least) marks[i] = 1;
+      if (value >= least) marks[i] = (marks[i] ?? 0) | mark;
     });
   }
   const measured = columns.some(({ values }) => values.some((value) => !Number.isNaN(value)));
-  return measured || marks.includes(1) ? { run, columns, marks } : null;
+  return measured || marks.some((mark) => mark > 0) ? { run, columns, marks } : null;
 }
 
 /** A run's own; of two columns of a run that is alone each has one. */
@@ -335,6 +357,13 @@ const lineColour = (
   palette: Palette,
 ): string => (sides.length < 2 && column > 0 ? palette.second : (sides[which]?.colour ?? ''));
 
+/** The chosen frame, and some others: a line is told from its neighbours all along. */
+function shapeFrames(axis: StepAxis, chosen: number): number[] {
+  const others = SHAPE_PLACES.map((share) => frameAtX(axis, Math.floor(share * axis.width)));
+  return [...new Set([chosen, ...others])];
+}
+const SHAPE_PLACES = [0.2, 0.5, 0.8];
+
 /** One scale for all lines, of the frames that are seen. */
 function layOut(
   data: readonly (PanelData | null)[],
@@ -344,6 +373,7 @@ function layOut(
   height: number,
   guide: number | null,
   linear: boolean,
+  step: number | null,
 ): Chart {
   const first = data.find((part) => part !== null)?.columns[0];
   if (!first) return { domain: { kind: 'linear', low: 0, high: 1 }, lines: [], ticks: [], guide };
@@ -355,6 +385,10 @@ function layOut(
       axis,
       colour: lineColour(which, i, sides, palette),
       dashed: i > 0,
+      shape:
+        sides.length > 1
+          ? { kind: SHAPES[which] ?? 'dot', frames: shapeFrames(axis, shownFrame(part.run, step)) }
+          : null,
     }));
   });
   const seen = lines.flatMap(({ strip }) => [strip.low, strip.high]);
@@ -526,7 +560,7 @@ function drawBackdrop(
     (flag) => flag !== chosen && flag.variables.includes(path),
   );
   const shade = (flag: Flag, colour: string, thick: number): void => {
-    const interval = intervalX(axis, flag.firstStep, flag.lastStep);
+    const interval = flagX(axis, flag);
     if (!interval) return;
     const [from, to] = interval;
     context.fillStyle = colour;

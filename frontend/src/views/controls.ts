@@ -88,7 +88,7 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       fill(
         meaning,
         h('strong', {}, `${title(column.name)}${unit}`),
-        ` ${column.meaning}`,
+        ` ${inWords(column.meaning)}`,
         folded && ` ${WORST[worstOf(column)]}`,
         missing &&
           h(
@@ -123,6 +123,13 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
     },
   };
 }
+
+/** Names of other statistics as the tab writes them. */
+const inWords = (meaning: string): string =>
+  meaning.replace(/`?\b([a-z]+(?:_[a-z]+)+)\b`?/g, (_, name: string) => {
+    const words = title(name);
+    return words.charAt(0).toLowerCase() + words.slice(1);
+  });
 
 function statisticOptions(statistics: readonly Column[]): Child[] {
   const option = ({ name }: Column): HTMLElement => h('option', { value: name }, title(name));

@@ -59,6 +59,8 @@ interface Context {
   readonly selected: string | null;
   readonly variable: string | null;
   readonly rules: RuleBook | null;
+  /** Nothing goes on any more: what ended is all there is to tell. */
+  readonly allEnded: boolean;
   readonly actions: Actions;
 }
 
@@ -91,9 +93,10 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
         return;
       }
       const focus = focusKey(body);
-      const context: Context = { run, others, selected, variable, rules, actions };
       const shown = filterFlags(run.flags, wanted);
       const { open, closed } = splitFlags(shown);
+      const allEnded = run.flags.every((flag) => !flag.open);
+      const context: Context = { run, others, selected, variable, rules, allEnded, actions };
       fill(
         body,
         run.flags.length === 0 &&
@@ -293,7 +296,7 @@ function focusKey(body: HTMLElement): string | null {
 }
 
 function flagCard(flag: Flag, context: Context): HTMLElement {
-  const { run, others, selected, variable, rules, actions } = context;
+  const { run, others, selected, variable, rules, allEnded, actions } = context;
   const open = flag.id === selected;
   const details = `flag-${flag.id}`;
   return h(
@@ -302,6 +305,7 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
       class: 'flag',
       'data-severity': flag.severity,
       'data-ended': !flag.open,
+      'data-full': flag.open || allEnded,
       'data-open': open,
       'data-flag': flag.id,
     },
@@ -329,9 +333,9 @@ function flagCard(flag: Flag, context: Context): HTMLElement {
           formatInterval(flag.firstStep, flag.lastStep, flag.open),
         ),
       ),
-      h('span', { class: 'flag-summary' }, flag.summary),
       !open && variableLine(flag),
-      !open && flag.open && outlook(flag, rules),
+      !open && (flag.open || allEnded) && outlook(flag, rules),
+      h('span', { class: 'flag-summary' }, flag.summary),
       others.length > 0 &&
         h(
           'span',
@@ -376,7 +380,7 @@ function outlook(flag: Flag, rules: RuleBook | null): Child {
         h('b', {}, 'Why: '),
         `${rules?.causes.get(cause.id)?.title ?? title(cause.id)} (${formatShare(cause.confidence)})`,
       ),
-    fix !== '' && h('span', { class: 'flag-outlook' }, h('b', {}, 'Try: '), prose(fix)),
+    fix !== '' && h('span', { class: 'flag-outlook flag-try' }, h('b', {}, 'Try: '), prose(fix)),
   ];
 }
 
@@ -557,7 +561,7 @@ function healthyNote(
       {},
       icon('healthy'),
       h('strong', {}, 'Nothing found. '),
-      `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+      `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${run.glance ? 'all frames' : plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
     ),
     signs.map((sign) => sign !== '' && h('p', { class: 'sign' }, sign)),
     asked.length > 0 && h('h3', {}, 'What they looked for'),

@@ -82,8 +82,8 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
       sides = shownSides(state);
       failures = sides.map(({ which, name }) =>
         which === 'selected'
-          ? (state.failures.run ?? state.failures.runs)
-          : state.failures[`run of ${name}`],
+          ? (state.failures.run ?? state.failures.whole ?? state.failures.runs)
+          : (state.failures[`run of ${name}`] ?? state.failures[`whole of ${name}`]),
       );
       drawHeads(
         sides.map(({ name, position }) => `${position} ${name}`).join('\n'),

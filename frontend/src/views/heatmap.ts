@@ -13,7 +13,7 @@ import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing, type Drawing } from '../draw/canvas';
 import { drawCells, type Cells } from '../draw/heatmap';
 import { drawOnset } from '../draw/marks';
-import { drawStepAxis, drawStepLabel, drawStepLine, intervalX } from '../draw/steps';
+import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../draw/steps';
 import {
   createStepAxis,
   frameAtStep,
@@ -42,6 +42,7 @@ import {
   type Reading,
   type Source,
 } from '../scale/map';
+import { markWords } from '../scale/nonfinite';
 import { matcher } from '../scale/pattern';
 import type { Strip } from '../scale/reduce';
 import { against } from '../scale/relate';
@@ -86,6 +87,8 @@ const NO_ROWS: readonly Variable[] = [];
 const NO_AXIS = createStepAxis([], 0, 'steps');
 /** For whoever measures: the first time that there was something to see. */
 const FIRST_PICTURE = 'gradient-health:first-picture';
+/** The same with all frames: of a large run some are shown first. */
+const WHOLE_PICTURE = 'gradient-health:whole-picture';
 const SHOWN_IN: MainView = 'heatmap';
 
 export function createHeatmap(parent: HTMLElement, actions: Actions): View {
@@ -129,6 +132,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   let flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[] = [];
   let active: string | null = null;
   let seen = false;
+  let seenWhole = false;
 
   // --- What is shown ----------------------------------------------------------------------
 
@@ -312,6 +316,14 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       seen = true;
       performance.mark(FIRST_PICTURE);
     }
+    if (
+      !seenWhole &&
+      cells.length > 0 &&
+      sides.every(({ matrix }) => matrix?.run.glance === false)
+    ) {
+      seenWhole = true;
+      performance.mark(WHOLE_PICTURE);
+    }
   }
 
   /** Rows that only the other run has say so. */
@@ -409,7 +421,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     top: number,
     bottom: number,
   ): void {
-    const interval = intervalX(axis, flag.firstStep, flag.lastStep);
+    const interval = flagX(axis, flag);
     if (!state || !interval) return;
     const palette = PALETTES[state.theme];
     const [from, to] = interval;
@@ -441,7 +453,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       drawOnset(context, palette, palette[flag.severity], Math.round(x) + 1, AXIS - 12, 11);
     }
     const flag = which === 0 ? selectedFlag(state) : null;
-    const interval = flag && intervalX(axis, flag.firstStep, flag.lastStep);
+    const interval = flag && flagX(axis, flag);
     if (interval) {
       context.fillStyle = palette.outline;
       context.fillRect(interval[0], AXIS - 3, interval[1] - interval[0], 3);
@@ -576,7 +588,8 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     return [
       `${prefix}${about}${rangeText(reading, (value) => formatValue(value, unit))}`,
       change !== '' && ` (${change})`,
-      reading.marked && h('span', { class: 'tooltip-nonfinite' }, ' × NaN or Inf here'),
+      reading.marked > 0 &&
+        h('span', { class: 'tooltip-nonfinite' }, ` × ${markWords(reading.marked)} here`),
     ];
   }
 

@@ -1,12 +1,13 @@
 /** The colours of the heat-map and what its marks mean. */
 
 import type { Theme } from '../host';
-import { createDrawing } from '../draw/canvas';
-import { drawMissing, drawNonfinite, drawZero } from '../draw/marks';
+import { createDrawing, type Drawing } from '../draw/canvas';
+import { drawMissing, drawNonfinite, drawOnset, drawZero } from '../draw/marks';
 import { h, onChange } from '../dom';
-import { PALETTES, ramp, RAMP_SIZE } from '../scale/colour';
+import { PALETTES, ramp, RAMP_SIZE, type Palette } from '../scale/colour';
 import { position, ticks, type Domain } from '../scale/domain';
 import { formatTick } from '../scale/format';
+import { INF, NAN } from '../scale/nonfinite';
 import { FONT } from './layout';
 
 export interface Legend {
@@ -14,14 +15,65 @@ export interface Legend {
   destroy(): void;
 }
 
+type Draw = (
+  context: CanvasRenderingContext2D,
+  palette: Palette,
+  width: number,
+  height: number,
+) => void;
+
+/** Everything in the picture that is no colour, as it is drawn there. */
+const MARKS: readonly (readonly [string, Draw])[] = [
+  [
+    'NaN (or either)',
+    (context, palette, width, height) => {
+      drawNonfinite(context, palette, 0, 0, width, height, NAN);
+    },
+  ],
+  [
+    'Inf',
+    (context, palette, width, height) => {
+      drawNonfinite(context, palette, 0, 0, width, height, INF);
+    },
+  ],
+  [
+    'not measured',
+    (context, palette, width, height) => {
+      drawMissing(context, palette, 0, 0, width, height);
+    },
+  ],
+  [
+    'a finding begins',
+    (context, palette, _, height) => {
+      drawOnset(context, palette, palette.critical, 3, 0, height);
+    },
+  ],
+];
+
 export function createLegend(parent: HTMLElement): Legend {
   let domain: Domain | null = null;
   let theme: Theme = 'light';
   const scale = createDrawing('legend', (context, width) => {
-    if (domain) drawLegend(context, domain, theme, width);
+    if (domain) drawScale(context, domain, theme, width);
   });
   scale.element.setAttribute('role', 'img');
-  const element = h('div', { class: 'legend-bar' }, scale.element);
+  const marks = MARKS.map(([name, draw]): { name: string; drawing: Drawing } => {
+    const drawing = createDrawing('legend-mark', (context, width, height) => {
+      draw(context, PALETTES[theme], width, height);
+    });
+    drawing.element.setAttribute('aria-hidden', 'true');
+    return { name, drawing };
+  });
+  const element = h(
+    'div',
+    { class: 'legend-bar' },
+    scale.element,
+    h(
+      'ul',
+      { class: 'legend-key' },
+      marks.map(({ name, drawing }) => h('li', {}, drawing.element, h('span', {}, name))),
+    ),
+  );
   parent.append(element);
 
   const draw = onChange((...[next, shade]: [Domain | null, Theme]) => {
@@ -30,22 +82,24 @@ export function createLegend(parent: HTMLElement): Legend {
     if (next) {
       scale.element.setAttribute(
         'aria-label',
-        `Colours from ${formatTick(next.kind, next.low)} to ${formatTick(next.kind, next.high)}; a cross on black: not finite; hatching: not measured`,
+        `Colours from ${formatTick(next.kind, next.low)} to ${formatTick(next.kind, next.high)}`,
       );
     }
     scale.request();
+    for (const { drawing } of marks) drawing.request();
   });
 
   return {
     update: draw,
     destroy() {
       scale.destroy();
+      for (const { drawing } of marks) drawing.destroy();
       element.remove();
     },
   };
 }
 
-function drawLegend(
+function drawScale(
   context: CanvasRenderingContext2D,
   domain: Domain,
   theme: Theme,
@@ -53,9 +107,9 @@ function drawLegend(
 ): void {
   const palette = PALETTES[theme];
   const colours = ramp(theme, domain.kind);
-  const [bar, y, height] = [width - 204, 3, 11];
   const docked = domain.kind === 'log' || domain.kind === 'ratio';
   const left = docked ? 22 : 4;
+  const [bar, y, height] = [width - left - 12, 3, 11];
   for (let x = 0; x < bar; x++) {
     const c = 3 * Math.round((x / (bar - 1)) * (RAMP_SIZE - 1));
     context.fillStyle = `rgb(${colours[c]} ${colours[c + 1]} ${colours[c + 2]})`;
@@ -70,25 +124,15 @@ function drawLegend(
     const label = formatTick(domain.kind, value, share);
     const half = context.measureText(label).width / 2;
     const place = left + position(domain, value) * (bar - 1);
-    const x = Math.min(left + bar + 8 - half, Math.max(left + half - 3, place));
+    const x = Math.min(width - half, Math.max(left + half - 3, place));
     if (x - half < taken + 6) continue;
     context.textAlign = 'center';
     context.fillText(label, x, y + height + 3);
     taken = x + half;
   }
-  if (docked) {
-    drawZero(context, palette, 4, y, 12, height);
-    context.fillStyle = palette.quiet;
-    if (taken > -Infinity) {
-      context.textAlign = 'center';
-      context.fillText('0', 10, y + height + 3);
-    }
-  }
-  const marks = left + bar + 14;
-  drawNonfinite(context, palette, marks, y, 12, height);
-  drawMissing(context, palette, marks + 78, y, 14, height);
+  if (!docked) return;
+  drawZero(context, palette, 4, y, 12, height);
   context.fillStyle = palette.quiet;
-  context.textAlign = 'left';
-  context.fillText('NaN / Inf', marks + 16, y);
-  context.fillText('not measured', marks + 96, y);
+  context.textAlign = 'center';
+  context.fillText('0', 10, y + height + 3);
 }

@@ -6,11 +6,13 @@
 import type { Flag, Variable } from '../api/types';
 import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing } from '../draw/canvas';
+import { SHAPES } from '../draw/marks';
 import { drawProfile, profileHeights, type Layer } from '../draw/profile';
 import { frameAtStep } from '../scale/axis';
 import { PALETTES } from '../scale/colour';
 import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
 import { formatCount, formatRelation, formatValue, title } from '../scale/format';
+import { markWords } from '../scale/nonfinite';
 import { matcher } from '../scale/pattern';
 import {
   createDepthAxis,
@@ -40,8 +42,6 @@ import type { View } from './view';
 /** Healthy values of statistics that have one. */
 const GUIDES: Readonly<Record<string, number>> = { update_ratio: 1e-3 };
 const RIGHT = 12;
-/** Of the runs side by side. */
-const SHAPES: readonly Layer['shape'][] = ['dot', 'diamond', 'square', 'triangle'];
 const NO_ROWS: readonly Variable[] = [];
 
 interface Shown extends Layer {
@@ -248,11 +248,11 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
               : low === high
                 ? formatValue(low, column.unit)
                 : `${formatValue(low, column.unit)} to ${formatValue(high, column.unit)}`;
-        const marked = own.some((i) => profile.marked[i] === 1);
+        const marked = own.reduce((mark, i) => mark | (profile.marked[i] ?? 0), 0);
         return h(
           'span',
           {},
-          `${name}, step ${formatCount(step)}: ${text}${marked ? ' × NaN or Inf' : ''}`,
+          `${name}, step ${formatCount(step)}: ${text}${marked > 0 ? ` × ${markWords(marked)}` : ''}`,
         );
       }),
     ];

@@ -56,9 +56,11 @@ export function createTimebar(parent: HTMLElement, actions: Actions): View {
       const [from, to] = [run.steps[0] ?? 0, run.steps.at(-1) ?? 0];
       const count = shown.to - shown.from;
       frames.textContent = [
-        count < run.steps.length
-          ? `${formatCount(count)} of ${plural(run.steps.length, 'frame')} shown`
-          : plural(run.steps.length, 'frame'),
+        run.glance
+          ? `first look at ${plural(run.steps.length, 'frame')}, reading the rest …`
+          : count < run.steps.length
+            ? `${formatCount(count)} of ${plural(run.steps.length, 'frame')} shown`
+            : plural(run.steps.length, 'frame'),
         `${plural(to - from + 1, 'step')} trained`,
       ].join(' · ');
       zoom.hidden = range === null;
