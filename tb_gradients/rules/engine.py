@@ -130,6 +130,7 @@ class Engine:
         chosen = make_rules(rules)
         self._history = History(table, {name for rule in chosen for name in rule.needs})
         self._tracks = [_Track(rule, self._history, len(table.variables)) for rule in chosen]
+        self._cadences = {rule.every for rule in chosen}
         self._errors: dict[str, RuleError] = {}
         self._opened = 0
 
@@ -200,16 +201,17 @@ class Engine:
         """
         self._history.push(frame)
         news: list[_Case] = []
-        for track in self._tracks:
-            if track.rule.id in self._errors or not self._history.due(track.rule.every):
-                continue
-            try:
-                # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
-                with np.errstate(all="ignore"):
+        due = {every: self._history.due(every) for every in self._cadences}
+        # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
+        with np.errstate(all="ignore"):
+            for track in self._tracks:
+                if not due[track.rule.every] or track.rule.id in self._errors:
+                    continue
+                try:
                     news += self._apply(track)
-            except Exception as error:
-                message = f"{type(error).__name__}: {error}"
-                self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
+                except Exception as error:
+                    message = f"{type(error).__name__}: {error}"
+                    self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
         self._relent()
         if not news:
             return []

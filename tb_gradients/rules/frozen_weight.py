@@ -62,7 +62,7 @@ class FrozenWeight(Rule):
 
     def detect(self, window: Window) -> Detection | None:
         left_out = self._left_out(window)
-        if left_out.any():
+        if left_out is not None and left_out.any():
             converged = window.learning.converged
             severity = Severity.INFO if converged else Severity.WARNING
             return Detection.of(left_out, window.first_step, severity)
@@ -95,12 +95,13 @@ class FrozenWeight(Rule):
 
         return Detection.of(sick, since, self.severity)
 
-    def _left_out(self, window: Window) -> BoolArray:
+    def _left_out(self, window: Window) -> BoolArray | None:
         """Variables that were in no update, and whose weights nobody else changes."""
         seen = window.statistic("none_step_share")
-        out: BoolArray = window.rows.judged & np.isnan(seen[-1])
-        if not out.any() or np.isnan(seen[-1]).all():
-            return np.zeros_like(out)
+        unseen = np.isnan(seen[-1])
+        out: BoolArray = window.rows.judged & unseen
+        if not out.any() or unseen.all():
+            return None
         weight = window.statistic("weight_norm")
         out &= np.isnan(seen).all(axis=0) & ~np.isnan(weight).any(axis=0)
         out &= (weight == weight[0]).all(axis=0)

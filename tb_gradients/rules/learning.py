@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -175,8 +175,12 @@ class LossTrace:
         self._points: list[_Point] = []
         self._pending: list[_Point] = []
         self._merge = 1
+        self._columns = np.zeros((2, TRACE_POINTS + 1))
+        """Loss and steps of the points, as arrays; one place for those that are pending."""
         self._head: list[_Point] = []
-        self._targets = np.zeros((3, 2))
+        self._head_steps = 0
+        self._targets = [[0, 0.0], [0, 0.0], [0, 0.0]]
+        """How many, and their sum: of the targets' mean, deviation and majority share."""
         self._mean_squares = 0.0
         self.count = 0
 
@@ -196,36 +200,48 @@ class LossTrace:
             self._targets, (targets.mean, targets.std, targets.majority), strict=True
         ):
             if math.isfinite(value):
-                sums += (1.0, value)
+                sums[0] += 1
+                sums[1] += value
         if math.isfinite(targets.mean):
             self._mean_squares += targets.mean**2
         if not math.isfinite(loss):
             return
         paired = math.isfinite(own_loss) and math.isfinite(targets.mean)
         point = _Point(loss, steps, (own_loss, targets.mean) if paired else None)
-        if sum(p.steps for p in self._head) < HEAD_STEPS or len(self._head) < 3:
+        if self._head_steps < HEAD_STEPS or len(self._head) < 3:
             self._head.append(point)
+            self._head_steps += steps
         self._pending.append(point)
-        if len(self._pending) == self._merge:
-            self._points.append(_mean(self._pending))
-            self._pending = []
+        if len(self._pending) < self._merge:
+            return
+        point = point if self._merge == 1 else _mean(self._pending)
+        self._columns[:, len(self._points)] = point.loss, point.steps
+        self._points.append(point)
+        self._pending = []
         if len(self._points) == TRACE_POINTS:
             self._points = [_mean(self._points[i : i + 2]) for i in range(0, len(self._points), 2)]
+            self._columns[:, : len(self._points)] = np.array(
+                [(point.loss, point.steps) for point in self._points]
+            ).T
             self._merge *= 2
 
     def judge(self, table: VariableTable) -> Learning:
         """Whether the run learns, as far as its loss tells."""
-        points = self._points + ([_mean(self._pending)] if self._pending else [])
-        if not points:
+        count, pending = len(self._points), self._pending
+        if pending:
+            last = _mean(pending)
+            self._columns[:, count] = last.loss, last.steps
+            count += 1
+        if not count:
             return Learning("unseen")
-        loss = np.array([point.loss for point in points])
-        seen = np.cumsum([point.steps for point in points])
+        loss = self._columns[0, :count]
+        seen = np.cumsum(self._columns[1, :count])
         total = int(seen[-1])
         share = seen / total
         head = np.array([point.loss for point in self._head])
         late = share > 1 - TAIL_SHARE
         tail = loss[late]
-        start, now = float(np.median(head)), float(np.median(tail))
+        start, now = _median(head), _median(tail)
         guess, majority = self._guess(table), self._majority(table)
         if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
             start = max(float(head[0]), guess)
@@ -233,7 +249,8 @@ class LossTrace:
             return Learning("unseen")  # a batch's loss tells how many of the rare class it has
         rare = None
         if _loss_kind(table) == "binary":
-            rare = self._rare([point.pair for point in points])
+            pairs = [point.pair for point in self._points]
+            rare = self._rare([*pairs, last.pair] if pending else pairs)
         if rare is not None:  # more or fewer of the rare class are no progress
             here, known = rare[1], late & np.isfinite(rare).all(axis=0)
             if known.any():
@@ -261,9 +278,10 @@ class LossTrace:
 
     def _mean_targets(self) -> tuple[float, float, float]:
         """Mean, standard deviation and majority share of the targets so far."""
-        counts, sums = self._targets.T
-        mean, std, majority = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-        return float(mean), float(std), float(majority)
+        mean, std, majority = (
+            total / count if count else math.nan for count, total in self._targets
+        )
+        return mean, std, majority
 
     def _rare(self, pairs: Sequence[tuple[float, float] | None]) -> FloatArray | None:
         """Where one class is rare: the loss of each point, and of guessing on the same batches."""
@@ -290,7 +308,7 @@ class LossTrace:
         kind = _loss_kind(table)
         mean, std, majority = self._mean_targets()
         if kind == "squared":
-            between = self._mean_squares / max(self._targets[0, 0], 1) - mean**2  # the batches
+            between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
             return float(std**2 + max(between, 0.0)) or math.nan
         if kind == "absolute":
             return 0.8 * std or math.nan  # sqrt(2 / pi) of a normal distribution
@@ -342,16 +360,31 @@ def _trend(loss: npt.NDArray[np.float64]) -> tuple[float, bool]:
         return math.nan, False
     if not np.ptp(loss):
         return 0.0, False
-    ranks = np.argsort(np.argsort(loss, kind="stable"), kind="stable")
-    correlation = float(np.corrcoef(ranks, np.arange(len(loss)))[0, 1])
-    third = len(loss) // 3
-    old, new = float(np.median(loss[:third])), float(np.median(loss[-third:]))
-    return correlation * math.sqrt(len(loss) - 1), old - new > SMALL_DROP / 2 * abs(old)
+    count = len(loss)
+    third = count // 3
+    old, new = _median(loss[:third]), _median(loss[-third:])
+    return rank_correlation(loss) * math.sqrt(count - 1), old - new > SMALL_DROP / 2 * abs(old)
 
 
 def _fell(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], share: float) -> bool:
     """Whether the median fell by that share, and by more than its noise."""
-    old, new = np.median(before), np.median(after)
-    deviation = 1.4826 * float(np.median(np.abs(after - new)))  # of a normal distribution
+    old, new = _median(before), _median(after)
+    deviation = 1.4826 * _median(np.abs(after - new))  # of a normal distribution
     noise = 1.2533 * deviation * math.sqrt(1 / len(before) + 1 / len(after))
     return bool(old - new > max(share * abs(old), NOISE_MULTIPLE * noise))
+
+
+def _median(values: npt.NDArray[np.float64]) -> float:
+    """The median of finite numbers. (NumPy's own takes ten times as long for a few dozen.)"""
+    ordered = np.sort(values)
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return float(ordered[middle])
+    return (float(ordered[middle - 1]) + float(ordered[middle])) / 2
+
+
+def rank_correlation(values: npt.NDArray[Any]) -> float:
+    """Spearman's correlation of values with their position; ties count by position."""
+    count = len(values)
+    away = (np.argsort(values, kind="stable") - np.arange(count)).astype(np.float64)
+    return float(1 - 6 * np.dot(away, away) / (count * (count * count - 1)))

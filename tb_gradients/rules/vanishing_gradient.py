@@ -16,6 +16,7 @@ from tb_gradients.rules.diagnosis import (
     layer,
     names,
 )
+from tb_gradients.rules.learning import rank_correlation
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
@@ -179,8 +180,7 @@ class VanishingGradient(Rule):
         known = profile[~np.isnan(profile)]
         if len(known) < 3:
             return 0.0
-        ranks = np.argsort(np.argsort(known, kind="stable"), kind="stable")
-        return float(np.corrcoef(ranks, np.arange(len(known)))[0, 1])
+        return rank_correlation(known)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         recurrent = np.flatnonzero(self._through_time(window))
