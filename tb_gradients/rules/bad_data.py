@@ -12,6 +12,8 @@ from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    CLIP_INPUTS,
+    FAR_OUT,
     INPUT_NEEDS,
     SCALE_INPUTS,
     head_rows,
@@ -102,7 +104,7 @@ class BadData(Rule):
     )
     patience = Threshold(60, "half as much again as the loss needs to be judged")
     frames = Threshold(5, "equal by chance is less likely the more frames are seen")
-    outlier = Threshold(100.0, "twice the extreme of 100,000 log-normal values (sigma 1)")
+    outlier = Threshold(FAR_OUT, "twice the extreme of 100,000 log-normal values (sigma 1)")
     jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
     beyond = Threshold(0.5, "of the output's range: rounding and label smoothing stay far within")
 
@@ -186,9 +188,11 @@ class BadData(Rule):
             return None
         flat = window.context("predictions_spread")
         flat = flat[np.isfinite(flat)]
-        # A network that is trained against another one may have constant targets by design:
-        # its loss goes neither to nothing, nor do its predictions become all the same.
-        empty = learning.stuck or learning.now <= 0.2 * learning.start
+        # Constant targets may be by design: of a network that is trained against another one, or
+        # of a contrastive loss, where what is right is always at the same place. The loss of the
+        # one does not go to nothing; the other has no last layer that could learn the place.
+        has_head = bool(window.table.run.facts.get("head"))
+        empty = learning.stuck or (has_head and learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
         if whole == round(whole):  # classes: the other one may be rare
             empty &= len(window) >= self.rare_frames
@@ -275,7 +279,7 @@ class BadData(Rule):
         most = float(np.nanmax(distance))
         told = (
             f"Single inputs are {most:.3g} interquartile ranges from the median of their "
-            f"feature (largest magnitude {window.latest('inputs_max_abs'):.3g})"
+            f"feature (largest magnitude {np.nanmax(window.context('inputs_max_abs')):.3g})"
         )
         effect = (
             f"; the gradient of {plural(int(moved.sum()), 'such batch')} was over "
@@ -288,8 +292,7 @@ class BadData(Rule):
             int(window.steps[np.argmax(far)]),
             told + effect,
             Evidence("inputs_outlier", most, self.outlier),
-            "Clip the inputs per feature: `low, high = np.percentile(x, (1, 99), axis=0); "
-            "x = np.clip(x, low, high)`, or use sklearn.preprocessing.RobustScaler.",
+            CLIP_INPUTS,
             (cause("input_outliers", 0.85, f"{told}."),),
         )
 

@@ -155,11 +155,11 @@ class Engine:
             roots[case.opened] = case  # where two rules follow each other, the first one leads
             for parent in case.follows:
                 for reason in by_rule.get(parent, ()):
-                    if reason.severity >= min(case.severity, Severity.WARNING) and reason.overlaps(
-                        case
-                    ):
-                        roots[case.opened] = root(reason)
-                        return roots[case.opened]
+                    if reason.severity < min(case.severity, Severity.WARNING):
+                        continue
+                    if reason.overlaps(case) and (leading := root(reason)) is not case:
+                        roots[case.opened] = leading
+                        return leading
             return case
 
         everyone = sorted(

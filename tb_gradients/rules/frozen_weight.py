@@ -26,8 +26,8 @@ class FrozenWeight(Rule):
     gradient is not zero and the step that the learning rate would give is large enough not
     to be rounded away (otherwise update_too_small speaks); or no update at all was applied
     for 30 steps or four rounds of gradient accumulation (two epochs, where a round is longer
-    than four). Or a variable of the model was given to the optimizer at none of 30 steps, and
-    nothing else changed it.
+    than four). Or a variable of the model, or all of them, was given to the optimizer at none of
+    30 steps, and nothing else changed it.
 
     Try:
     * In a train_step of your own, call `optimizer.apply(gradients, variables)`.
@@ -63,8 +63,10 @@ class FrozenWeight(Rule):
     def detect(self, window: Window) -> Detection | None:
         left_out = self._left_out(window)
         if left_out is not None and left_out.any():
-            converged = window.learning.converged
-            severity = Severity.INFO if converged else Severity.WARNING
+            everything = bool(left_out[window.rows.judged].all())
+            severity = Severity.CRITICAL if everything else Severity.WARNING
+            if window.learning.converged:
+                severity = Severity.INFO
             return Detection.of(left_out, window.first_step, severity)
         rows = window.rows
         update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
@@ -100,8 +102,10 @@ class FrozenWeight(Rule):
         seen = window.statistic("none_step_share")
         unseen = np.isnan(seen[-1])
         out: BoolArray = window.rows.judged & unseen
-        if not out.any() or unseen.all():
+        if not out.any():
             return None
+        if unseen.all() and not (window.context("applied_steps") == 0).all():
+            return None  # updates are made, but nothing is known of them
         weight = window.statistic("weight_norm")
         out &= np.isnan(seen).all(axis=0) & ~np.isnan(weight).any(axis=0)
         out &= (weight == weight[0]).all(axis=0)
@@ -174,6 +178,8 @@ class FrozenWeight(Rule):
     @staticmethod
     def _explain_left_out(window: Window, rows: IntArray) -> Finding:
         given = int((~np.isnan(window.statistic("none_step_share")[-1])).sum())
+        if not given:
+            return FrozenWeight._explain_no_update(window, rows)
         told = (
             f"{optimizer_name(window.table)} gets {plural(given, 'other variable')} of the model "
             "at every step, never these, and nothing else changes them"
@@ -189,5 +195,26 @@ class FrozenWeight(Rule):
             fixes=(
                 EVERYTHING.format(optimizer=optimizer_name(window.table)),
                 "If they are not to be trained, say so: `layer.trainable = False`.",
+            ),
+        )
+
+    @staticmethod
+    def _explain_no_update(window: Window, rows: IntArray) -> Finding:
+        told = (
+            f"no update was made in {plural(int(window.spans.sum()), 'step')}: "
+            f"{optimizer_name(window.table)} was not called, or for other variables"
+        )
+        return Finding(
+            summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
+            f"update since step {window.first_step}, and no weight of the model has changed: "
+            f"{told}.",
+            evidence=(
+                Evidence("variables_left_out", len(rows)),
+                Evidence("variables_in_updates", 0),
+            ),
+            causes=(cause("update_not_applied", 0.9, f"{told}."),),
+            fixes=(
+                "Call `optimizer.apply(tape.gradient(loss, model.trainable_variables), "
+                "model.trainable_variables)` in every train step.",
             ),
         )

@@ -61,6 +61,8 @@ RARE_CLASS = 0.1
 """From here on most batches of a binary classifier hold next to none of the rarer class: the
 median batch says nothing, and the mean depends on how many of them it met. So the loss is held
 against that of a constant prediction on the same batches."""
+FEW_BATCHES = 8
+"""Of fewer batches the number of positives is an accident."""
 CLEAR_MAJORITY = 0.7
 """A batch of 32 of ten equal classes has a majority of 0.2 by chance, of two 0.6."""
 WORSE = 1.5
@@ -247,23 +249,30 @@ class LossTrace:
             start = max(float(head[0]), guess)
         if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
             return Learning("unseen")  # a batch's loss tells how many of the rare class it has
-        rare = None
+        rare, band = None, GUESS_BAND
         if _loss_kind(table) == "binary":
             pairs = [point.pair for point in self._points]
             rare = self._rare([*pairs, last.pair] if pending else pairs)
         if rare is not None:  # more or fewer of the rare class are no progress
-            here, known = rare[1], late & np.isfinite(rare).all(axis=0)
-            if known.any():
+            here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
+            if known.sum() >= FEW_BATCHES:
                 now, guess = (float(values[known].mean()) for values in rare)
-            loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
-            tail = loss[late]
+                loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
+                tail = loss[late]
+            else:  # sparse frames: their windows hold more of the rare class than their own steps
+                now = float(np.average(tail, weights=self._columns[1, :count][late]))
+                band = 1.0  # neither number is sure: in doubt it does better than guessing
         if total < MINIMUM_STEPS or len(loss) < 4:
             return Learning("early", total, start, now, guess, majority)
         middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         trend, dropped = _trend(loss[share > MIDDLE[1]])
         still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
-        band = GUESS_BAND if rare is None else SUCCESS
+        # Of few points each is the mean of many steps, and a drop is not judged by their noise.
+        before = loss[(share > MIDDLE[1]) & ~late]
+        drops = not len(before) or _dropped(_median(before), _median(tail))
+        if rare is not None:  # of few positives even half a run is noise: is it falling *still*?
+            still_falls = still_falls and drops
         if now >= band * guess:  # never so when the level of guessing is not known
             # Close above it, a loss that falls is on its way to guessing; and one that comes
             # down to where it was has not learnt.
@@ -273,7 +282,9 @@ class LossTrace:
         else:
             learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
         state: State = "learning" if learns else "stuck"
-        hopeful = not trend >= -HOPE_DEVIATIONS  # of too few points, too
+        hopeful = not trend >= -HOPE_DEVIATIONS
+        if math.isnan(trend):  # too few points for one
+            hopeful = drops
         return Learning(state, total, start, now, guess, majority, hopeful, band)
 
     def _mean_targets(self) -> tuple[float, float, float]:
@@ -372,6 +383,10 @@ def _fell(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], share
     deviation = 1.4826 * _median(np.abs(after - new))  # of a normal distribution
     noise = 1.2533 * deviation * math.sqrt(1 / len(before) + 1 / len(after))
     return bool(old - new > max(share * abs(old), NOISE_MULTIPLE * noise))
+
+
+def _dropped(old: float, new: float) -> bool:
+    return old - new > SMALL_DROP * abs(old)
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

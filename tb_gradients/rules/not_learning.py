@@ -12,6 +12,7 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    deep_narrow_cause,
     head_mismatch,
     large_rate_cause,
     optimizer_code,
@@ -172,7 +173,8 @@ class NotLearning(Rule):
             observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
             found.append(large_rate_cause(window, observed, 0.55))
         data = unscaled_inputs_cause(window, 0.55)
-        return (*found, data) if data else tuple(found)
+        deep = deep_narrow_cause(window, 0.7)
+        return (*found, *(reason for reason in (data, deep) if reason is not None))
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
@@ -193,4 +195,9 @@ class NotLearning(Rule):
             )
         if reason.id == "learning_rate_too_large":
             return slower(window)
+        if reason.id == "deep_narrow_network":
+            return (
+                "Use fewer and wider layers, or a shortcut round every two of them "
+                "(`x = keras.layers.add([x, block(x)])`)."
+            )
         return SCALE_INPUTS

@@ -13,6 +13,7 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     UNSCALED_INPUT,
     activation,
+    deep_narrow_cause,
     layer,
     names,
 )
@@ -246,15 +247,8 @@ class VanishingGradient(Rule):
         recurrent = [v for v in path if v.layer_class in SIMPLE_CELLS]
         if recurrent:
             found.append(cause("long_recurrence", 0.7, f"{layer(recurrent[0])} is a SimpleRNN."))
-        width = float(np.median([v.units for v in path])) if path else 0.0
-        if len(path) >= 8 and 0 < width <= 8:
-            found.append(
-                cause(
-                    "deep_narrow_network",
-                    0.6 if saturating else 0.85,
-                    f"{len(path)} layers in a row with a median of {width:.0f} units.",
-                )
-            )
+        narrow = deep_narrow_cause(window, 0.6 if saturating else 0.85, path)
+        found += [narrow] if narrow else []
         small = [v for v in path[:-1] if _gain(v) < 0.5 and v.initial_rms > 0]
         if len(small) >= 2 and not saturating:
             found.append(
