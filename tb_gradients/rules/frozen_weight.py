@@ -16,6 +16,11 @@ EVERYTHING = (
     "`optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)`."
 )
 
+APPLY = (
+    "Call `optimizer.apply(tape.gradient(loss, model.trainable_variables), "
+    "model.trainable_variables)` in every train step."
+)
+
 
 class FrozenWeight(Rule):
     """The variable has a gradient, but no step changes it.
@@ -213,8 +218,5 @@ class FrozenWeight(Rule):
                 Evidence("variables_in_updates", 0),
             ),
             causes=(cause("update_not_applied", 0.9, f"{told}."),),
-            fixes=(
-                "Call `optimizer.apply(tape.gradient(loss, model.trainable_variables), "
-                "model.trainable_variables)` in every train step.",
-            ),
+            fixes=(APPLY,),
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from tb_gradients.frames import VariableTable
 
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 State = Literal["unseen", "early", "learning", "stuck"]
 
@@ -61,6 +61,9 @@ RARE_CLASS = 0.1
 """From here on most batches of a binary classifier hold next to none of the rarer class: the
 median batch says nothing, and the mean depends on how many of them it met. So the loss is held
 against that of a constant prediction on the same batches."""
+NO_PAIR = (math.nan, math.nan, math.nan)
+MANY_BATCHES = 20
+"""From so many on the mean of their losses, and its error, can be told."""
 FEW_BATCHES = 8
 """Of fewer batches the number of positives is an accident."""
 CLEAR_MAJORITY = 0.7
@@ -163,11 +166,12 @@ class Targets:
 
 @dataclasses.dataclass(frozen=True)
 class _Point:
-    """The loss of some consecutive steps; ``pair``: loss and targets' mean of the same batches."""
+    """The loss of some consecutive steps; ``pair``: loss, and the targets' mean and standard
+    deviation, of the same batches."""
 
     loss: float
     steps: int
-    pair: tuple[float, float] | None = None
+    pair: tuple[float, float, float] | None = None
 
 
 class LossTrace:
@@ -209,7 +213,7 @@ class LossTrace:
         if not math.isfinite(loss):
             return
         paired = math.isfinite(own_loss) and math.isfinite(targets.mean)
-        point = _Point(loss, steps, (own_loss, targets.mean) if paired else None)
+        point = _Point(loss, steps, (own_loss, targets.mean, targets.std) if paired else None)
         if self._head_steps < HEAD_STEPS or len(self._head) < 3:
             self._head.append(point)
             self._head_steps += steps
@@ -250,9 +254,12 @@ class LossTrace:
         if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
             return Learning("unseen")  # a batch's loss tells how many of the rare class it has
         rare, band = None, GUESS_BAND
-        if _loss_kind(table) == "binary":
-            pairs = [point.pair for point in self._points]
-            rare = self._rare([*pairs, last.pair] if pending else pairs)
+        kind, better = _loss_kind(table), False
+        if kind in ("binary", "squared") and now > LOW_SHARE * guess:
+            pairs = [point.pair or NO_PAIR for point in self._points]
+            known_pairs = np.array([*pairs, last.pair or NO_PAIR] if pending else pairs).T
+            rare = self._rare(known_pairs) if kind == "binary" else None
+            better = self._better(kind, loss, self._columns[1, :count], late, known_pairs)
         if rare is not None:  # more or fewer of the rare class are no progress
             here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
             if known.sum() >= FEW_BATCHES:
@@ -273,11 +280,11 @@ class LossTrace:
         drops = not len(before) or _dropped(_median(before), _median(tail))
         if rare is not None:  # of few positives even half a run is noise: is it falling *still*?
             still_falls = still_falls and drops
-        if now >= band * guess:  # never so when the level of guessing is not known
+        if now >= band * guess and not better:  # never so when the level of guessing is not known
             # Close above it, a loss that falls is on its way to guessing; and one that comes
             # down to where it was has not learnt.
             learns = still_falls and now > (2 - GUESS_BAND) * guess and now < WORSE * start
-        elif now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
+        elif better or now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
             learns = True
         else:
             learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
@@ -294,12 +301,49 @@ class LossTrace:
         )
         return mean, std, majority
 
-    def _rare(self, pairs: Sequence[tuple[float, float] | None]) -> FloatArray | None:
+    def _better(
+        self, kind: str, loss: FloatArray, steps: FloatArray, late: BoolArray, pairs: FloatArray
+    ) -> bool:
+        """Whether the loss is beyond doubt below that of a constant prediction: where the signal
+        is weak, that may be by one per cent only.
+
+        Held against guessing on the same batches, or, where frames are sparse, the mean of all
+        steps of the last part against that of guessing on all batches that were looked at.
+        """
+        own, here, std = pairs
+        mean = self._mean_targets()[0]
+        if kind == "squared":
+            level = std**2 + (here - mean) ** 2
+        elif 0 < mean < 1:
+            level = -here * math.log(mean) - (1 - here) * math.log(1 - mean)
+        else:
+            return False
+        known = np.isfinite(level)
+        if known.sum() < MANY_BATCHES:
+            return False
+        usual, spread = float(level[known].mean()), float(level[known].std())
+        gain = (level - own)[late & known]
+        rarer = here[late & known] > 0 if mean < 0.5 else here[late & known] < 1
+        if len(gain) >= MANY_BATCHES and (kind == "squared" or rarer.sum() >= MANY_BATCHES):
+            better, error = float(gain.mean()), float(gain.std()) / math.sqrt(len(gain))
+        else:
+            single = loss[steps == 1]
+            if len(single) < MANY_BATCHES:
+                return False
+            noise = float(np.median(np.abs(np.diff(single)))) * 1.4826 / math.sqrt(2)
+            better = usual - float(np.average(loss[late], weights=steps[late]))
+            error = math.hypot(
+                spread / math.sqrt(known.sum()),
+                max(noise, spread) / math.sqrt(float(steps[late].sum())),
+            )
+        return better > max(TREND_DEVIATIONS * error, SMALL_DROP / 2 * usual)
+
+    def _rare(self, pairs: FloatArray) -> FloatArray | None:
         """Where one class is rare: the loss of each point, and of guessing on the same batches."""
         mean = self._mean_targets()[0]
         if not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
             return None
-        loss, here = np.array([pair or (math.nan, math.nan) for pair in pairs]).T
+        loss, here, _ = pairs
         if not np.isfinite(here).any():
             return None
         return np.array([loss, -here * math.log(mean) - (1 - here) * math.log(1 - mean)])
@@ -357,11 +401,10 @@ def _named_loss(table: VariableTable) -> str:
 def _mean(points: list[_Point]) -> _Point:
     steps = sum(point.steps for point in points)
     pairs = [point.pair for point in points if point.pair is not None]
-    pair = (
-        (sum(p[0] for p in pairs) / len(pairs), sum(p[1] for p in pairs) / len(pairs))
-        if pairs
-        else None
-    )
+    pair = None
+    if pairs:
+        loss, mean, std = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+        pair = (loss, mean, std)
     return _Point(sum(point.loss * point.steps for point in points) / steps, steps, pair)
 
 

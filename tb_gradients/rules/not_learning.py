@@ -115,7 +115,9 @@ class NotLearning(Rule):
         near = near and self._had_its_chance(window)
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
-        if learning.worse or (learning.guessing and slow) or near:
+        # Where guessing is not known a loss may rise by design: of an agent, of two networks.
+        worse = learning.worse and not math.isnan(learning.guess)
+        if worse or (learning.guessing and slow) or near:
             severity = Severity.WARNING
         return Detection.of_run(window.first_step, severity)
 
