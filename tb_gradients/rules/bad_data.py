@@ -144,8 +144,11 @@ class BadData(Rule):
     def _nonfinite(window: Window) -> _Fault | None:
         for side in ("inputs", "targets"):
             count = window.context(f"{side}_nonfinite")
-            bad = np.flatnonzero(count > 0)
-            if bad.size and len(window) - bad[-1] <= 5:
+            hit = count > 0
+            if not hit.any():  # cheap, and nearly always so
+                continue
+            bad = np.flatnonzero(hit)
+            if len(window) - bad[-1] <= 5:
                 most = float(count[bad].max())
                 told = f"{plural(int(most), 'element')} of the {side} in one batch are NaN or Inf"
                 data = "x" if side == "inputs" else "y"
@@ -164,6 +167,8 @@ class BadData(Rule):
     def _constant(self, window: Window, mean: str, spread: FloatArray) -> bool:
         """Whether nothing varied within the batches, nor from batch to batch, from the start."""
         level = window.context(mean)
+        if (spread > 1e-6 * np.fmax.reduce(np.abs(level))).any():  # cheap, and nearly always so
+            return False
         known = np.isfinite(level) & np.isfinite(spread)
         if known.sum() < self.frames or window.spans.sum() < self.steps:
             return False
@@ -173,15 +178,17 @@ class BadData(Rule):
 
     def _constant_targets(self, window: Window) -> _Fault | None:
         spread = window.context("targets_spread")  # of each output; not measured by old runs
-        spread = np.where(np.isfinite(spread), spread, window.context("targets_std"))
+        spread = np.where(np.isnan(spread), window.context("targets_std"), spread)
         if not self._constant(window, "targets_mean", spread):
             majority = window.context("targets_majority_share")
+            if (majority < 1).any():  # cheap, and nearly always so
+                return None
             known = np.isfinite(majority)
             if known.sum() < self.frames or window.spans.sum() < self.steps:
                 return None
             same = window.context("targets_mean")
             same = same[np.isfinite(same)]
-            if (majority[known] < 1).any() or not same.size or np.ptp(same) > 0:
+            if not same.size or np.ptp(same) > 0:
                 return None
         learning = window.learning
         if learning.state == "early":
@@ -236,6 +243,8 @@ class BadData(Rule):
         smallest, largest = window.context("targets_min"), window.context("targets_max")
         width = high - low if math.isfinite(high) else window.latest("targets_std")
         off = np.fmax(low - smallest, largest - high)
+        if not (off > 0).any():  # cheap, and nearly always so
+            return None
         known = np.isfinite(off)
         if known.sum() < 3 or not width > 0:
             return None

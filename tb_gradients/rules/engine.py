@@ -59,6 +59,8 @@ class _Case:
     finding: Finding
     reading: tuple[str, ...]
     opened: int
+    learning: str
+    """State of the run when the text was written: it tells how the loss moves."""
     open: bool = True
     clean: int = 0
     frames: int = 1
@@ -295,7 +297,15 @@ class Engine:
         reading = self._reading(finding, paths)
         self._opened += 1
         case = _Case(
-            track.rule, paths, since, window.step, severity, finding, reading, self._opened
+            track.rule,
+            paths,
+            since,
+            window.step,
+            severity,
+            finding,
+            reading,
+            self._opened,
+            window.learning.state,
         )
         case.judge(severity)
         track.owner[rows] = len(track.cases)
@@ -318,7 +328,9 @@ class Engine:
             gone = [path for path in case.paths if path not in self._table.paths]
             now = np.flatnonzero(track.owner == index)
             case.paths = (*(self._table.paths[row] for row in now), *gone)
-        if (joined.size or case.severity != before or due) and not track.rule.about_onset:
+        due = due or case.severity != before or case.learning != window.learning.state
+        if (joined.size or due) and not track.rule.about_onset:
+            case.learning = window.learning.state
             case.finding = track.rule.explain(window, rows, case.first_step)
             case.reading = self._reading(case.finding, case.paths)
         return case.severity > before
