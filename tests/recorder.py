@@ -190,7 +190,8 @@ def _facts_of(name: str, data: Any) -> dict[str, float]:
             facts["outlier"] = float(np.nanmax(distance[span > 0] / span[span > 0]))
         return facts
     facts = {"min": float(finite.min()), "max": float(finite.max())}
-    facts["spread"] = float(np.sqrt(np.nanmean(np.nanvar(data.astype(np.float64), axis=0))))
+    if not np.isinf(data).any():
+        facts["spread"] = float(np.sqrt(np.nanmean(np.nanvar(data.astype(np.float64), axis=0))))
     if name == "predictions":
         return facts
     if data.dtype.kind in "iu" or np.isin(finite, (0, 1)).all():

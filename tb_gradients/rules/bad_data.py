@@ -100,7 +100,9 @@ class BadData(Rule):
 
     steps = Threshold(30, "unshuffled data may hold one class for some batches")
     rare_frames = Threshold(
-        60, "with a positive in every tenth batch one run in 500 has seen none so far"
+        60,
+        "with a positive in every tenth batch one run in 500 has seen none so far; half as many "
+        "where there are more than two classes, which are not all as rare",
     )
     patience = Threshold(60, "half as much again as the loss needs to be judged")
     frames = Threshold(5, "equal by chance is less likely the more frames are seen")
@@ -201,8 +203,9 @@ class BadData(Rule):
         has_head = bool(window.table.run.facts.get("head"))
         empty = learning.stuck or (has_head and learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
-        if whole == round(whole):  # classes: the other one may be rare
-            empty &= len(window) >= self.rare_frames
+        if whole == round(whole):  # classes: the other ones may be rare
+            several = window.table.run.facts.get("head_units", "") not in ("", "1", "2")
+            empty &= len(window) >= self.rare_frames / (2 if several else 1)
         empty |= bool(flat.size and np.median(flat) < 1e-3)
         value = window.latest("targets_mean")
         told = f"The targets are the same in every sample of every batch (mean {value:.3g})"

@@ -64,8 +64,8 @@ against that of a constant prediction on the same batches."""
 NO_PAIR = (math.nan, math.nan, math.nan)
 MANY_BATCHES = 20
 """From so many on the mean of their losses, and its error, can be told."""
-FEW_BATCHES = 8
-"""Of fewer batches the number of positives is an accident."""
+FEW_BATCHES = 3
+"""Of fewer batches that held one of the rare class, its share is an accident."""
 CLEAR_MAJORITY = 0.7
 """A batch of 32 of ten equal classes has a majority of 0.2 by chance, of two 0.6."""
 WORSE = 1.5
@@ -262,7 +262,8 @@ class LossTrace:
             better = self._better(kind, loss, self._columns[1, :count], late, known_pairs)
         if rare is not None:  # more or fewer of the rare class are no progress
             here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
-            if known.sum() >= FEW_BATCHES:
+            met = known_pairs[1] > 0 if self._mean_targets()[0] < 0.5 else known_pairs[1] < 1
+            if (known & met).sum() >= FEW_BATCHES:
                 now, guess = (float(values[known].mean()) for values in rare)
                 loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
                 tail = loss[late]

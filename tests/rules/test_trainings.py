@@ -369,7 +369,7 @@ CASES |= {
     ),
     "ReLUs dead by a large step": Case(
         classifier(softmax, optimizer=lambda: optimizers.SGD(30.0), **SHORT),
-        "dead_units|update_too_large|zero_gradient",
+        "dead_units|update_too_large|exploding_gradient|zero_gradient",
         "dying_relu|learning_rate_too_large",
         classifier(softmax, optimizer=lambda: optimizers.SGD(0.05), **SHORT),
     ),
