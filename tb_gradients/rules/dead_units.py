@@ -15,8 +15,10 @@ from tb_gradients.rules.diagnosis import (
     RELU,
     SATURATING,
     SCALE_INPUTS,
+    SHORTCUTS,
     WIDER,
     activation,
+    deep_narrow_cause,
     initialization_cause,
     layer,
     optimizer_code,
@@ -88,6 +90,7 @@ class DeadUnits(Rule):
         "of a binomial: inputs of one sign leave half of the units dead from the start, and one "
         "layer in 700 this much more",
     )
+    early_steps = Threshold(20, "what is dead by then was dead at birth, or nearly so")
     nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
 
     def detect(self, window: Window) -> Detection | None:
@@ -120,7 +123,10 @@ class DeadUnits(Rule):
             horizon = window.latest("unit_window")
             if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
                 onset = np.maximum(onset - int(horizon) + 1, window.first_step)
-            return onset
+            # Where all units are dead, the whole gradient is zero, which every step tells.
+            zero = window.statistic("zero_step_share")
+            exact = window.onset(zero >= 1, ~np.isnan(zero), per_step=False)
+            return np.where(dead >= 1, np.minimum(onset, exact), onset)
 
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
@@ -136,14 +142,15 @@ class DeadUnits(Rule):
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         dead = window.statistic("dead_unit_share")[-1][rows]
-        worst = int(rows[np.nanargmax(dead)])
+        worst = int(rows[::-1][np.nanargmax(dead[::-1])])  # nearest the loss: others starve by it
         value = float(np.nanmax(dead))
         variable = window.table.variables[worst]
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         horizon = window.latest("unit_window")
         over = f"{horizon:.0f}" if math.isfinite(horizon) else "last"
         from_start = since <= window.first_step + 1
-        causes = self._causes(window, worst, from_start)
+        early = since <= window.first_step + self.early_steps
+        causes = self._causes(window, worst, from_start, early)
         return Finding(
             summary=f"{round(value * variable.units)} of {variable.units} units of "
             f"{variable.path}{others} received no gradient from any of the {over} batches "
@@ -160,7 +167,7 @@ class DeadUnits(Rule):
             else self.follows,
         )
 
-    def _causes(self, window: Window, row: int, from_start: bool) -> tuple[Cause, ...]:
+    def _causes(self, window: Window, row: int, from_start: bool, early: bool) -> tuple[Cause, ...]:
         variable = window.table.variables[row]
         found: list[Cause] = []
         low = underflow_cause(window)
@@ -177,7 +184,10 @@ class DeadUnits(Rule):
             bias = int(window.rows.bias_of[row])
             if from_start and bias >= 0 and window.rows.initial_rms[bias] > 0:
                 told += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
-            found.append(cause("dying_relu", 0.5 if low else 0.9, f"{told}."))
+            # Of many narrow layers one is likely to be dead at birth (Lu et al. 2019).
+            narrow = deep_narrow_cause(window, 0.85) if early else None
+            found.append(cause("dying_relu", 0.5 if low else 0.7 if narrow else 0.9, f"{told}."))
+            found += [narrow] if narrow else []
         # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
         # for one sign of them only.
         data = unscaled_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
@@ -211,6 +221,8 @@ class DeadUnits(Rule):
         variable = window.table.variables[row]
         rate = window.latest("learning_rate")
         fixes = []
+        if any(c.id == "deep_narrow_network" for c in causes):
+            fixes.append(SHORTCUTS)
         if activation(variable) in SATURATING:
             if any(c.id == "unscaled_inputs" for c in causes):
                 fixes.append(SCALE_INPUTS)

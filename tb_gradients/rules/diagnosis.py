@@ -247,6 +247,12 @@ def deep_narrow_cause(
     return cause("deep_narrow_network", confidence, f"{told}.")
 
 
+SHORTCUTS = (
+    "Use fewer and wider layers, or a shortcut round every two of them "
+    "(`x = keras.layers.add([x, block(x)])`)."
+)
+
+
 def outliers_cause(window: Window, confidence: float, frames: slice = slice(None)) -> Cause | None:
     """input_outliers, if a batch held values far outside of their feature's range."""
     distance = window.context("inputs_outlier")[frames]

@@ -325,6 +325,7 @@ class Engine:
         track.owner[joined] = index
         due = case.frames % EXPLAIN_EVERY == 0 or case.frames & (case.frames - 1) == 0
         if joined.size:
+            case.first_step = min(case.first_step, int(detection.since[joined].min()))
             gone = [path for path in case.paths if path not in self._table.paths]
             now = np.flatnonzero(track.owner == index)
             case.paths = (*(self._table.paths[row] for row in now), *gone)

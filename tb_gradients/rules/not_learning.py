@@ -12,6 +12,7 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SHORTCUTS,
     deep_narrow_cause,
     head_mismatch,
     large_rate_cause,
@@ -198,8 +199,5 @@ class NotLearning(Rule):
         if reason.id == "learning_rate_too_large":
             return slower(window)
         if reason.id == "deep_narrow_network":
-            return (
-                "Use fewer and wider layers, or a shortcut round every two of them "
-                "(`x = keras.layers.add([x, block(x)])`)."
-            )
+            return SHORTCUTS
         return SCALE_INPUTS
