@@ -151,15 +151,21 @@ class Engine:
         by_rule = {track.rule.id: track.cases for track in self._tracks if track.cases}
         roots: dict[int, _Case] = {}
 
+        def last(case: _Case) -> _Case:
+            while roots[case.opened] is not case:
+                case = roots[case.opened]
+            return case
+
         def root(case: _Case) -> _Case:
             if case.opened in roots:
-                return roots[case.opened]
+                return last(case)
             roots[case.opened] = case  # where two rules follow each other, the first one leads
             for parent in case.follows:
                 for reason in by_rule.get(parent, ()):
                     if reason.severity < min(case.severity, Severity.WARNING):
                         continue
-                    if reason.overlaps(case) and (leading := root(reason)) is not case:
+                    # Only what does not lead back here: chains of symptoms must have an end.
+                    if reason.overlaps(case) and (leading := last(root(reason))) is not case:
                         roots[case.opened] = leading
                         return leading
             return case
@@ -169,9 +175,7 @@ class Engine:
         )
         found: dict[int, tuple[_Case, list[_Case]]] = {}
         for case in everyone:
-            leading = root(case)
-            while roots[leading.opened] is not leading:
-                leading = roots[leading.opened]
+            leading = last(root(case))
             _, symptoms = found.setdefault(leading.opened, (leading, []))
             if leading is not case:
                 symptoms.append(case)
