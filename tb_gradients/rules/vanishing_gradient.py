@@ -116,7 +116,8 @@ class VanishingGradient(Rule):
 
         def since() -> IntArray:
             onset = np.full(len(sick), window.step)
-            onset[rows] = window.onset(profiles < self.ratio, np.isfinite(profiles), per_step=True)
+            smooth = _median_of_three(profiles)  # one batch beyond the limit breaks no fading
+            onset[rows] = window.onset(smooth < self.ratio, np.isfinite(smooth), per_step=True)
             return onset
 
         return Detection.of(sick, since, severity, together=True)
@@ -304,6 +305,15 @@ def _to_last(values: FloatArray) -> FloatArray:
     level = _lower_median(values[:, -_late_count(values.shape[1]) :].T)
     scaled = values / np.where(level > 0, level, np.inf)[:, np.newaxis]
     return scaled.astype(np.float32)
+
+
+def _median_of_three(values: FloatArray) -> FloatArray:
+    """[frames, layers]: of each frame and its neighbours; the ends as the frames next to them."""
+    if len(values) < 3:
+        return values
+    inner = np.sort(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0)[1]
+    smooth: FloatArray = np.concatenate([inner[:1], inner, inner[-1:]])
+    return smooth
 
 
 def _lower_median(values: FloatArray) -> FloatArray:
