@@ -6,7 +6,7 @@ verdicts are held against what each program is known to be.
 
     python benchmarks/detection.py --recordings DIR                # train what is missing, judge
     python benchmarks/detection.py --recordings DIR --judge-only   # judge again, in seconds
-    python benchmarks/detection.py --recordings DIR --judge-only --cadence auto
+    python benchmarks/detection.py --recordings DIR --judge-only --cadence auto  # or busy, or 10
     python benchmarks/detection.py --recordings DIR --programs "*!rate-*" --again
 
 The zoo has two halves, by the hash of a program's name. Thresholds may be looked at on
@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--programs", nargs="*", default=["*"], help="patterns of names")
     parser.add_argument("--again", action="store_true", help="train them again")
     parser.add_argument("--judge-only", action="store_true", help="train nothing")
-    parser.add_argument("--cadence", default="1", help='frames every N steps, or "auto"')
+    parser.add_argument("--cadence", default="1", help='frames every N steps, "auto", or "busy"')
     parser.add_argument("--rules", help="JSON file of thresholds, as for tb-gradients check")
     parser.add_argument("--reveal", action="store_true", help="details of the held-back half too")
     parser.add_argument("--json", help="write all of it to this file")
@@ -249,7 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     counted = [pair for pair in counted if pair[0].name in names]
     dropped = [pair for pair in dropped if pair[0].name in names]
     rules = json.loads(Path(options.rules).read_text()) if options.rules else None
-    cadence = options.cadence if options.cadence == "auto" else int(options.cadence)
+    named = options.cadence in ("auto", judging.BUSY)
+    cadence = options.cadence if named else int(options.cadence)
     cases, errors = judge_all(counted, cadence, rules, options.workers)
     scores = {
         half: scoring.score([case for case in cases if case.program.half == half])

@@ -190,7 +190,8 @@ def _facts_of(name: str, data: Any) -> dict[str, float]:
             facts["outlier"] = float(np.nanmax(distance[span > 0] / span[span > 0]))
         return facts
     facts = {"min": float(finite.min()), "max": float(finite.max())}
-    facts["spread"] = float(np.sqrt(np.nanmean(np.nanvar(data.astype(np.float64), axis=0))))
+    if not np.isinf(data).any():
+        facts["spread"] = float(np.sqrt(np.nanmean(np.nanvar(data.astype(np.float64), axis=0))))
     if name == "predictions":
         return facts
     if data.dtype.kind in "iu" or np.isin(finite, (0, 1)).all():
@@ -235,6 +236,7 @@ def record(
     objective: Callable[[Any], Any] = lambda loss: loss,
     apply: Callable[[int], bool] = lambda step: True,
     apply_to: Callable[[Any], bool] = lambda variable: True,
+    by_hand: float | None = None,
 ) -> Training:
     """Train for some steps and record them.
 
@@ -245,6 +247,7 @@ def record(
         objective: what is differentiated, from the loss.
         apply: step -> whether the gradients are applied in it.
         apply_to: variable -> whether the optimizer knows it.
+        by_hand: no optimizer; weights lose so many times their gradient.
     """
     optimizer = optimizer or keras.optimizers.Adam(1e-3)
     loss_object = keras.losses.get(loss)
@@ -254,7 +257,7 @@ def record(
     variables = list(model.trainable_variables)
     chosen = [i for i, variable in enumerate(variables) if apply_to(variable)]
     optimizer.build([variables[i] for i in chosen])
-    table = make_table(variables, model, optimizer)
+    table = make_table(variables, model, optimizer if by_hand is None else None)
 
     @tf.function
     def train_step(inputs: Any, targets: Any, use: Any) -> Any:
@@ -270,7 +273,10 @@ def record(
         befores = [tf.identity(v) for v in native]
         if use:
             pairs = [(gradients[i], variables[i]) for i in chosen if gradients[i] is not None]
-            if pairs:
+            if by_hand is not None:
+                for gradient, variable in pairs:
+                    variable.assign_sub(by_hand * gradient)
+            elif pairs:
                 optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         afters = [tf.identity(v) for v in native]
         present = [g for g in dense if g is not None]
@@ -282,7 +288,9 @@ def record(
     losses, connected = [], None
     for step in range(steps):
         index = rng.permutation(len(x))[:batch] if batch < len(x) else np.arange(len(x))
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        rate = math.nan
+        if by_hand is None:
+            rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         use = apply(step)
         value, predictions, present, clipped, befores, afters = train_step(
             tf.constant(x[index]), tf.constant(y[index]), use

@@ -27,6 +27,9 @@ OUTCOME = "outcome.json"
 """Beside the recorded runs: how the training ended."""
 
 Cadence = int | str
+BUSY = "busy"
+BUSY_SECONDS = 0.01
+"""What a step takes on a busy machine, and a frame."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +73,23 @@ def thinned(recording: Recording, cadence: Cadence) -> Recording:
 
     Statistics of a window are put together from those of its steps; a first non-finite
     gradient is kept, as the monitor forces a frame for it. ``"auto"`` is that of a run
-    whose frames cost nothing.
+    whose frames cost nothing; ``"busy"`` that of one whose frames cost as much as its steps:
+    after half a second of them they are as rare as the schedule lets them be.
     """
-    schedule, kept, due, sick = make_schedule(cadence), [], 0, False  # type: ignore[arg-type]
+    busy = cadence == BUSY
+    schedule = make_schedule("auto" if busy else cadence)  # type: ignore[arg-type]
+    kept, due, sick = list[int](), 0, False
     ages = recording.statistic("nonfinite_age")
     for row, step in enumerate(recording.steps):
         forced = not sick and bool((ages[row] == 0).any())
         sick = forced or (sick and bool((ages[row] >= 0).any()))
         if step >= due or forced:
             kept.append(row)
-            due = schedule.next_due(int(step), 1e9, 0.0)
+            due = schedule.next_due(
+                int(step),
+                BUSY_SECONDS * (row + len(kept)) if busy else 1e9,
+                BUSY_SECONDS * len(kept) if busy else 0.0,
+            )
     rows = np.array(kept, int)
     if len(rows) == len(recording):
         return recording

@@ -12,6 +12,8 @@ from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    CLIP_INPUTS,
+    FAR_OUT,
     INPUT_NEEDS,
     SCALE_INPUTS,
     head_rows,
@@ -98,11 +100,13 @@ class BadData(Rule):
 
     steps = Threshold(30, "unshuffled data may hold one class for some batches")
     rare_frames = Threshold(
-        60, "with a positive in every tenth batch one run in 500 has seen none so far"
+        60,
+        "with a positive in every tenth batch one run in 500 has seen none so far; half as many "
+        "where there are more than two classes, which are not all as rare",
     )
     patience = Threshold(60, "half as much again as the loss needs to be judged")
     frames = Threshold(5, "equal by chance is less likely the more frames are seen")
-    outlier = Threshold(100.0, "twice the extreme of 100,000 log-normal values (sigma 1)")
+    outlier = Threshold(FAR_OUT, "twice the extreme of 100,000 log-normal values (sigma 1)")
     jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
     beyond = Threshold(0.5, "of the output's range: rounding and label smoothing stay far within")
 
@@ -142,8 +146,11 @@ class BadData(Rule):
     def _nonfinite(window: Window) -> _Fault | None:
         for side in ("inputs", "targets"):
             count = window.context(f"{side}_nonfinite")
-            bad = np.flatnonzero(count > 0)
-            if bad.size and len(window) - bad[-1] <= 5:
+            hit = count > 0
+            if not hit.any():  # cheap, and nearly always so
+                continue
+            bad = np.flatnonzero(hit)
+            if len(window) - bad[-1] <= 5:
                 most = float(count[bad].max())
                 told = f"{plural(int(most), 'element')} of the {side} in one batch are NaN or Inf"
                 data = "x" if side == "inputs" else "y"
@@ -162,6 +169,8 @@ class BadData(Rule):
     def _constant(self, window: Window, mean: str, spread: FloatArray) -> bool:
         """Whether nothing varied within the batches, nor from batch to batch, from the start."""
         level = window.context(mean)
+        if (spread > 1e-6 * np.fmax.reduce(np.abs(level))).any():  # cheap, and nearly always so
+            return False
         known = np.isfinite(level) & np.isfinite(spread)
         if known.sum() < self.frames or window.spans.sum() < self.steps:
             return False
@@ -171,27 +180,32 @@ class BadData(Rule):
 
     def _constant_targets(self, window: Window) -> _Fault | None:
         spread = window.context("targets_spread")  # of each output; not measured by old runs
-        spread = np.where(np.isfinite(spread), spread, window.context("targets_std"))
+        spread = np.where(np.isnan(spread), window.context("targets_std"), spread)
         if not self._constant(window, "targets_mean", spread):
             majority = window.context("targets_majority_share")
+            if (majority < 1).any():  # cheap, and nearly always so
+                return None
             known = np.isfinite(majority)
             if known.sum() < self.frames or window.spans.sum() < self.steps:
                 return None
             same = window.context("targets_mean")
             same = same[np.isfinite(same)]
-            if (majority[known] < 1).any() or not same.size or np.ptp(same) > 0:
+            if not same.size or np.ptp(same) > 0:
                 return None
         learning = window.learning
         if learning.state == "early":
             return None
         flat = window.context("predictions_spread")
         flat = flat[np.isfinite(flat)]
-        # A network that is trained against another one may have constant targets by design:
-        # its loss goes neither to nothing, nor do its predictions become all the same.
-        empty = learning.stuck or learning.now <= 0.2 * learning.start
+        # Constant targets may be by design: of a network that is trained against another one, or
+        # of a contrastive loss, where what is right is always at the same place. The loss of the
+        # one does not go to nothing; the other has no last layer that could learn the place.
+        has_head = bool(window.table.run.facts.get("head"))
+        empty = learning.stuck or (has_head and learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
-        if whole == round(whole):  # classes: the other one may be rare
-            empty &= len(window) >= self.rare_frames
+        if whole == round(whole):  # classes: the other ones may be rare
+            several = window.table.run.facts.get("head_units", "") not in ("", "1", "2")
+            empty &= len(window) >= self.rare_frames / (2 if several else 1)
         empty |= bool(flat.size and np.median(flat) < 1e-3)
         value = window.latest("targets_mean")
         told = f"The targets are the same in every sample of every batch (mean {value:.3g})"
@@ -232,6 +246,8 @@ class BadData(Rule):
         smallest, largest = window.context("targets_min"), window.context("targets_max")
         width = high - low if math.isfinite(high) else window.latest("targets_std")
         off = np.fmax(low - smallest, largest - high)
+        if not (off > 0).any():  # cheap, and nearly always so
+            return None
         known = np.isfinite(off)
         if known.sum() < 3 or not width > 0:
             return None
@@ -275,7 +291,7 @@ class BadData(Rule):
         most = float(np.nanmax(distance))
         told = (
             f"Single inputs are {most:.3g} interquartile ranges from the median of their "
-            f"feature (largest magnitude {window.latest('inputs_max_abs'):.3g})"
+            f"feature (largest magnitude {np.nanmax(window.context('inputs_max_abs')):.3g})"
         )
         effect = (
             f"; the gradient of {plural(int(moved.sum()), 'such batch')} was over "
@@ -288,8 +304,7 @@ class BadData(Rule):
             int(window.steps[np.argmax(far)]),
             told + effect,
             Evidence("inputs_outlier", most, self.outlier),
-            "Clip the inputs per feature: `low, high = np.percentile(x, (1, 99), axis=0); "
-            "x = np.clip(x, low, high)`, or use sklearn.preprocessing.RobustScaler.",
+            CLIP_INPUTS,
             (cause("input_outliers", 0.85, f"{told}."),),
         )
 

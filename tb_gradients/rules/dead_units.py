@@ -11,18 +11,21 @@ from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
     RELU,
     SATURATING,
     SCALE_INPUTS,
-    UNSCALED_INPUT,
+    SHORTCUTS,
     WIDER,
     activation,
+    deep_narrow_cause,
     initialization_cause,
     layer,
     optimizer_code,
     optimizer_name,
     starts_constant,
     underflow_cause,
+    unscaled_inputs_cause,
     usual_learning_rate,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
@@ -65,8 +68,8 @@ class DeadUnits(Rule):
         "loss_scale",
         "weight_norm",
         "learning_rate",
-        "inputs_max_abs",
         "unit_window",
+        *INPUT_NEEDS,
     )
     follows = (
         "disconnected_gradient",
@@ -87,6 +90,7 @@ class DeadUnits(Rule):
         "of a binomial: inputs of one sign leave half of the units dead from the start, and one "
         "layer in 700 this much more",
     )
+    early_steps = Threshold(20, "what is dead by then was dead at birth, or nearly so")
     nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
 
     def detect(self, window: Window) -> Detection | None:
@@ -119,7 +123,10 @@ class DeadUnits(Rule):
             horizon = window.latest("unit_window")
             if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
                 onset = np.maximum(onset - int(horizon) + 1, window.first_step)
-            return onset
+            # Where all units are dead, the whole gradient is zero, which every step tells.
+            zero = window.statistic("zero_step_share")
+            exact = window.onset(zero >= 1, ~np.isnan(zero), per_step=False)
+            return np.where(dead >= 1, np.minimum(onset, exact), onset)
 
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
@@ -135,13 +142,15 @@ class DeadUnits(Rule):
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         dead = window.statistic("dead_unit_share")[-1][rows]
-        worst = int(rows[np.nanargmax(dead)])
+        worst = int(rows[::-1][np.nanargmax(dead[::-1])])  # nearest the loss: others starve by it
         value = float(np.nanmax(dead))
         variable = window.table.variables[worst]
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         horizon = window.latest("unit_window")
         over = f"{horizon:.0f}" if math.isfinite(horizon) else "last"
-        causes = self._causes(window, worst)
+        from_start = since <= window.first_step + 1
+        early = since <= window.first_step + self.early_steps
+        causes = self._causes(window, worst, from_start, early)
         return Finding(
             summary=f"{round(value * variable.units)} of {variable.units} units of "
             f"{variable.path}{others} received no gradient from any of the {over} batches "
@@ -151,10 +160,14 @@ class DeadUnits(Rule):
                 Evidence("units", variable.units),
             ),
             causes=causes,
-            fixes=self._fixes(window, worst, causes),
+            fixes=self._fixes(window, worst, causes, from_start),
+            # A tanh does not die: it sits so far out that its slope rounds to zero.
+            follows=(*self.follows, "saturated_units")
+            if activation(variable) in SATURATING
+            else self.follows,
         )
 
-    def _causes(self, window: Window, row: int) -> tuple[Cause, ...]:
+    def _causes(self, window: Window, row: int, from_start: bool, early: bool) -> tuple[Cause, ...]:
         variable = window.table.variables[row]
         found: list[Cause] = []
         low = underflow_cause(window)
@@ -164,19 +177,25 @@ class DeadUnits(Rule):
         rate = window.latest("learning_rate")
         usual = usual_learning_rate(window.table)
         if name in RELU:
-            found.append(
-                cause(
-                    "dying_relu",
-                    0.5 if low else 0.9,
-                    f"{layer(variable)} has activation {variable.activation}, whose slope is zero "
-                    "for negative inputs.",
-                )
+            told = (
+                f"{layer(variable)} has activation {variable.activation}, whose slope is zero for "
+                "negative inputs"
             )
-        elif name in SATURATING:
+            bias = int(window.rows.bias_of[row])
+            if from_start and bias >= 0 and window.rows.initial_rms[bias] > 0:
+                told += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
+            # Of many narrow layers one is likely to be dead at birth (Lu et al. 2019).
+            narrow = deep_narrow_cause(window, 0.85) if early else None
+            found.append(cause("dying_relu", 0.5 if low else 0.7 if narrow else 0.9, f"{told}."))
+            found += [narrow] if narrow else []
+        # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
+        # for one sign of them only.
+        data = unscaled_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
+        if name in SATURATING:
             found.append(
                 cause(
                     "saturating_activation",
-                    0.7,
+                    0.6 if data else 0.7,
                     f"{layer(variable)} has activation {variable.activation}; its slope rounds to "
                     "zero far from the middle.",
                 )
@@ -190,25 +209,35 @@ class DeadUnits(Rule):
                     f"used around {usual:g}.",
                 )
             )
-        extreme = window.latest("inputs_max_abs")
-        if extreme > UNSCALED_INPUT:
-            found.append(
-                cause("unscaled_inputs", 0.5, f"the inputs reach magnitudes of {extreme:.3g}.")
-            )
+        if data is not None:
+            found.append(data)
         start = initialization_cause(window.table, [row])
         return (*found, start) if start else tuple(found)
 
-    def _fixes(self, window: Window, row: int, causes: tuple[Cause, ...]) -> tuple[str, ...]:
+    @staticmethod
+    def _fixes(
+        window: Window, row: int, causes: tuple[Cause, ...], from_start: bool
+    ) -> tuple[str, ...]:
         variable = window.table.variables[row]
         rate = window.latest("learning_rate")
         fixes = []
+        if any(c.id == "deep_narrow_network" for c in causes):
+            fixes.append(SHORTCUTS)
+        if activation(variable) in SATURATING:
+            if any(c.id == "unscaled_inputs" for c in causes):
+                fixes.append(SCALE_INPUTS)
+            fixes.append(
+                f'In {layer(variable)} use `activation="relu", kernel_initializer="he_normal"`, '
+                "or put `keras.layers.BatchNormalization()` before the activation."
+            )
+            return tuple(fixes)
         if any(c.id == "learning_rate_too_large" for c in causes):
             usual = usual_learning_rate(window.table)
             code = optimizer_code(window.table, learning_rate=usual)
             fixes.append(f"Lower the learning rate: `{code}`.")
         elif causes and causes[0].id == "low_precision":
             fixes.append(WIDER)
-        elif math.isfinite(rate):
+        elif math.isfinite(rate) and not from_start:  # what no step has done, no rate undoes
             code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
             fixes.append(f"Lower the learning rate tenfold: `{code}`.")
         if any(c.id == "unscaled_inputs" for c in causes):

@@ -78,7 +78,9 @@ def layer(variable: Variable) -> str:
 
 def plural(count: int, noun: str) -> str:
     """``1 variable``, ``2 variables``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}{'es' if noun.endswith(('ch', 's', 'x')) else 's'}"
 
 
 def activation(variable: Variable) -> str:
@@ -131,9 +133,21 @@ def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | N
     )
 
 
+def start_at_random(variables: Iterable[Variable]) -> str:
+    """What to change where weights start at one value: each of the layers with its initializer."""
+    suspects = [v for v in variables if v.role != "bias" and starts_constant(v)]
+    chosen = {layer(v): initializer_for(v) for v in suspects}
+    listed = [
+        f'{name} at random: `kernel_initializer="{how}"`' for name, how in list(chosen.items())[:3]
+    ]
+    return f"Start {', '.join(listed)}." if listed else "Start the weights at random."
+
+
 # --- Causes that several rules give ---------------------------------------------------------
 
 INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
+FAR_OUT = 100.0
+"""Interquartile ranges: twice the extreme of 100,000 log-normal values (sigma 1)."""
 UNEVEN_INPUTS = 1e3
 """Features whose scales differ so much: the small ones are lost in the sums of the large ones.
 Standardised features differ by 3 within a batch, counts beside ratios by a few hundred."""
@@ -213,6 +227,47 @@ def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 
+MANY_LAYERS, NARROW = 8, 8
+"""Layers in a row, and their median units, from which on a network counts as deep and narrow."""
+
+
+def deep_narrow_cause(
+    window: Window, confidence: float, variables: Sequence[Variable] | None = None
+) -> Cause | None:
+    """deep_narrow_network, if the kernels are many and of few units; of all layers, or of some."""
+    if variables is None:
+        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        variables = [window.table.variables[int(row)] for row in kernels]
+    if len(variables) < MANY_LAYERS:
+        return None
+    width = float(np.median([v.units for v in variables]))
+    if not 0 < width <= NARROW:
+        return None
+    told = f"{len(variables)} layers in a row with a median of {width:.0f} units"
+    return cause("deep_narrow_network", confidence, f"{told}.")
+
+
+SHORTCUTS = (
+    "Use fewer and wider layers, or a shortcut round every two of them "
+    "(`x = keras.layers.add([x, block(x)])`)."
+)
+
+
+def outliers_cause(window: Window, confidence: float, frames: slice = slice(None)) -> Cause | None:
+    """input_outliers, if a batch held values far outside of their feature's range."""
+    distance = window.context("inputs_outlier")[frames]
+    far = distance[distance > FAR_OUT]
+    if not far.size:
+        return None
+    told = f"single inputs are up to {far.max():.3g} interquartile ranges from the median"
+    return cause("input_outliers", confidence, f"{told} of their feature.")
+
+
+CLIP_INPUTS = (
+    "Clip the inputs per feature: `low, high = np.percentile(x, (1, 99), axis=0); "
+    "x = np.clip(x, low, high)`, or use sklearn.preprocessing.RobustScaler."
+)
+
 SCALE_INPUTS = (
     "Scale the inputs: `scaler = keras.layers.Normalization(); scaler.adapt(x)` as the first "
     "layer, or `x = (x - x.mean(0)) / (x.std(0) + 1e-7)`; for images "
@@ -287,21 +342,23 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     """
     facts, loss = table.run.facts, table.run.loss
     name = loss.lower().replace("_", "").replace(" ", "")
-    head, last = facts.get("head", "the last layer"), facts.get("head_activation", "")
+    head, last = facts.get("head", ""), facts.get("head_activation", "")
     if not last or not name or "," in name:
         return None
+    the_head = f"the last layer {head}".strip()
+    named = f', name="{head}"' if head else ""
     units = facts.get("head_units", "")
     chain = [part for part in facts.get("head_activations", "").split(",") if part]
     logits = "fromlogits=true" in name
     if last == "softmax" and units == "1":
         return (
-            f"{head} applies softmax to a single unit: its output is 1 for every input",
-            f'`keras.layers.Dense(1, activation="sigmoid", name="{head}")`',
+            f"{the_head} applies softmax to a single unit: its output is 1 for every input",
+            f'`keras.layers.Dense(1, activation="sigmoid"{named})`',
             True,
         )
     if chain.count("softmax") > 1:
         return (
-            f"softmax is applied {chain.count('softmax')} times behind {head}",
+            f"softmax is applied {chain.count('softmax')} times behind {the_head}",
             "Apply softmax once: remove the last softmax layer.",
             True,
         )
@@ -310,27 +367,35 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     if not binary and not categorical:
         return None
     wanted = "sigmoid" if binary else "softmax"
-    right = f'`keras.layers.Dense({units or "units"}, activation="{wanted}", name="{head}")`'
+    right = f'`keras.layers.Dense({units or "units"}, activation="{wanted}"{named})`'
     plain_loss = loss.partition("(")[0]
     camel = "".join(part[:1].upper() + part[1:] for part in plain_loss.split("_"))
     if logits:
         if last in ("softmax", "sigmoid"):
             return (
-                f"{head} applies {last} before a loss from logits",
-                f"`keras.losses.{camel}(from_logits=False)`, or no activation in {head}",
+                f"{the_head} applies {last} before a loss from logits",
+                f"`keras.losses.{camel}(from_logits=False)`, or no activation in {the_head}",
                 False,
             )
         if last in RELU:
-            return f"{head} cuts its logits at zero ({last})", "No activation in " + head, False
+            return (
+                f"{the_head} cuts its logits at zero ({last})",
+                f"No activation in {the_head}.",
+                False,
+            )
         return None
     if last == "linear":
         return (
-            f"{head} has no activation, and {plain_loss} expects probabilities",
+            f"{the_head} has no activation, and {plain_loss} expects probabilities",
             f"`keras.losses.{camel}(from_logits=True)`, or {right}",
             False,
         )
     if last in RELU or last in ("tanh", "elu", "selu", "gelu", "softsign", "leaky_relu"):
-        return f"{head} has activation {last}, and {plain_loss} expects probabilities", right, False
+        return (
+            f"{the_head} has activation {last}, and {plain_loss} expects probabilities",
+            right,
+            False,
+        )
     if binary and last == "softmax" and units not in ("", "1"):
         return None  # one-hot pairs with a binary loss: unusual, but it learns
     return None
@@ -361,6 +426,7 @@ NONFINITE_NEEDS = (
     "inputs_nonfinite",
     "targets_nonfinite",
     "inputs_max_abs",
+    "inputs_outlier",
     "targets_max_abs",
     "learning_rate",
     "loss_scale",
@@ -391,6 +457,10 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                 )
             )
     growth, what = _growth(window, first)
+    outliers = None
+    if growth >= GROWTH and not found:
+        outliers = outliers_cause(window, 0.85, slice(0, first + 1))
+        found += [outliers] if outliers else []
     rate = window.latest("learning_rate")
     usual = usual_learning_rate(window.table)
     if growth >= GROWTH:
@@ -399,7 +469,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
         found.append(
             cause(
                 "learning_rate_too_large",
-                confidence if not found else 0.2,
+                confidence if not found else 0.5 if outliers else 0.2,
                 f"the {what} had grown {growth:.3g}-fold before{told}.",
             )
         )
@@ -470,6 +540,7 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "`keep = np.isfinite(y); x, y = x[keep], y[keep]`.",
         "learning_rate_too_large": f"{slower[0].upper()}{slower[1:]}, "
         "or clip the gradients (`global_clipnorm=1.0`).",
+        "input_outliers": CLIP_INPUTS,
         "low_precision": WIDER,
         "numeric_overflow": "Guard the operation: `tf.math.log(x + 1e-7)`, "
         "`tf.math.divide_no_nan`, `from_logits=True` instead of softmax followed by a logarithm. "
@@ -486,7 +557,11 @@ def _last_maximum(values: FloatArray) -> float:
 
 
 def _growth(window: Window, first: int) -> tuple[float, str]:
-    """By how much the loss or the gradient had grown before frame ``first``, and which."""
+    """By how much the loss or the gradient had grown before frame ``first``, and which.
+
+    Held against the run's first steps too: once a run has converged, both vary by far more than
+    tenfold from batch to batch, far below where they started.
+    """
     best, what = 1.0, ""
     for name, label in (("global_norm", "gradient norm"), ("loss_mean", "loss")):
         before = np.abs(window.context(name)[max(0, first - 20) : first])
@@ -495,7 +570,8 @@ def _growth(window: Window, first: int) -> tuple[float, str]:
             late = np.abs(window.context("loss_max")[first : first + 1])
             before = np.concatenate([before, late[np.isfinite(late) & (late > 0)]])
         if before.size >= 2:
-            grown = float(before[-2:].max()) / float(before.min())
+            start = abs(window.context_at_start(name))
+            grown = float(before[-2:].max()) / max(float(before.min()), np.nan_to_num(start))
             if grown > best:
                 best, what = grown, label
     return best, what

@@ -59,6 +59,8 @@ class _Case:
     finding: Finding
     reading: tuple[str, ...]
     opened: int
+    learning: str
+    """State of the run when the text was written: it tells how the loss moves."""
     open: bool = True
     clean: int = 0
     frames: int = 1
@@ -130,6 +132,7 @@ class Engine:
         chosen = make_rules(rules)
         self._history = History(table, {name for rule in chosen for name in rule.needs})
         self._tracks = [_Track(rule, self._history, len(table.variables)) for rule in chosen]
+        self._cadences = {rule.every for rule in chosen}
         self._errors: dict[str, RuleError] = {}
         self._opened = 0
 
@@ -148,17 +151,23 @@ class Engine:
         by_rule = {track.rule.id: track.cases for track in self._tracks if track.cases}
         roots: dict[int, _Case] = {}
 
+        def last(case: _Case) -> _Case:
+            while roots[case.opened] is not case:
+                case = roots[case.opened]
+            return case
+
         def root(case: _Case) -> _Case:
             if case.opened in roots:
-                return roots[case.opened]
+                return last(case)
             roots[case.opened] = case  # where two rules follow each other, the first one leads
             for parent in case.follows:
                 for reason in by_rule.get(parent, ()):
-                    if reason.severity >= min(case.severity, Severity.WARNING) and reason.overlaps(
-                        case
-                    ):
-                        roots[case.opened] = root(reason)
-                        return roots[case.opened]
+                    if reason.severity < min(case.severity, Severity.WARNING):
+                        continue
+                    # Only what does not lead back here: chains of symptoms must have an end.
+                    if reason.overlaps(case) and (leading := last(root(reason))) is not case:
+                        roots[case.opened] = leading
+                        return leading
             return case
 
         everyone = sorted(
@@ -166,9 +175,7 @@ class Engine:
         )
         found: dict[int, tuple[_Case, list[_Case]]] = {}
         for case in everyone:
-            leading = root(case)
-            while roots[leading.opened] is not leading:
-                leading = roots[leading.opened]
+            leading = last(root(case))
             _, symptoms = found.setdefault(leading.opened, (leading, []))
             if leading is not case:
                 symptoms.append(case)
@@ -200,16 +207,17 @@ class Engine:
         """
         self._history.push(frame)
         news: list[_Case] = []
-        for track in self._tracks:
-            if track.rule.id in self._errors or not self._history.due(track.rule.every):
-                continue
-            try:
-                # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
-                with np.errstate(all="ignore"):
+        due = {every: self._history.due(every) for every in self._cadences}
+        # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
+        with np.errstate(all="ignore"):
+            for track in self._tracks:
+                if not due[track.rule.every] or track.rule.id in self._errors:
+                    continue
+                try:
                     news += self._apply(track)
-            except Exception as error:
-                message = f"{type(error).__name__}: {error}"
-                self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
+                except Exception as error:
+                    message = f"{type(error).__name__}: {error}"
+                    self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
         self._relent()
         if not news:
             return []
@@ -293,7 +301,15 @@ class Engine:
         reading = self._reading(finding, paths)
         self._opened += 1
         case = _Case(
-            track.rule, paths, since, window.step, severity, finding, reading, self._opened
+            track.rule,
+            paths,
+            since,
+            window.step,
+            severity,
+            finding,
+            reading,
+            self._opened,
+            window.learning.state,
         )
         case.judge(severity)
         track.owner[rows] = len(track.cases)
@@ -313,10 +329,13 @@ class Engine:
         track.owner[joined] = index
         due = case.frames % EXPLAIN_EVERY == 0 or case.frames & (case.frames - 1) == 0
         if joined.size:
+            case.first_step = min(case.first_step, int(detection.since[joined].min()))
             gone = [path for path in case.paths if path not in self._table.paths]
             now = np.flatnonzero(track.owner == index)
             case.paths = (*(self._table.paths[row] for row in now), *gone)
-        if (joined.size or case.severity != before or due) and not track.rule.about_onset:
+        due = due or case.severity != before or case.learning != window.learning.state
+        if (joined.size or due) and not track.rule.about_onset:
+            case.learning = window.learning.state
             case.finding = track.rule.explain(window, rows, case.first_step)
             case.reading = self._reading(case.finding, case.paths)
         return case.severity > before

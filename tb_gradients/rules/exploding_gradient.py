@@ -9,12 +9,14 @@ from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    CLIP_INPUTS,
     INPUT_NEEDS,
     SCALE_INPUTS,
     large_rate_cause,
     layer,
     names,
     optimizer_code,
+    outliers_cause,
     scale_gain,
     slower,
     unscaled_inputs_cause,
@@ -59,6 +61,7 @@ class ExplodingGradient(Rule):
         "loss_nonfinite_age",
         "learning_rate",
         "nonfinite_age",
+        "inputs_outlier",
         *INPUT_NEEDS,
     )
     follows = ("update_too_large", "bad_data", "poor_initialization")
@@ -158,9 +161,8 @@ class ExplodingGradient(Rule):
         table = window.table
         found: list[Cause] = []
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
-        data = unscaled_inputs_cause(window, 0.8)
-        if data is not None:
-            found.append(data)
+        data = (unscaled_inputs_cause(window, 0.8), outliers_cause(window, 0.85))
+        found += [reason for reason in data if reason is not None]
         ratios = window.largest("update_ratio")[kernels]
         ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
         observed = f"single steps changed the weights by up to {ratio:.2g} of their size"
@@ -191,6 +193,8 @@ class ExplodingGradient(Rule):
         for reason in sorted(causes, key=lambda c: -c.confidence):
             if reason.id == "unscaled_inputs":
                 fixes.append(SCALE_INPUTS)
+            elif reason.id == "input_outliers":
+                fixes.append(CLIP_INPUTS)
             elif reason.id == "learning_rate_too_large":
                 fixes.append(slower(window))
             elif reason.id == "initialization_scale":

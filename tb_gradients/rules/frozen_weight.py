@@ -16,6 +16,11 @@ EVERYTHING = (
     "`optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)`."
 )
 
+APPLY = (
+    "Call `optimizer.apply(tape.gradient(loss, model.trainable_variables), "
+    "model.trainable_variables)` in every train step."
+)
+
 
 class FrozenWeight(Rule):
     """The variable has a gradient, but no step changes it.
@@ -26,8 +31,8 @@ class FrozenWeight(Rule):
     gradient is not zero and the step that the learning rate would give is large enough not
     to be rounded away (otherwise update_too_small speaks); or no update at all was applied
     for 30 steps or four rounds of gradient accumulation (two epochs, where a round is longer
-    than four). Or a variable of the model was given to the optimizer at none of 30 steps, and
-    nothing else changed it.
+    than four). Or a variable of the model, or all of them, was given to the optimizer at none of
+    30 steps, and nothing else changed it.
 
     Try:
     * In a train_step of your own, call `optimizer.apply(gradients, variables)`.
@@ -62,9 +67,11 @@ class FrozenWeight(Rule):
 
     def detect(self, window: Window) -> Detection | None:
         left_out = self._left_out(window)
-        if left_out.any():
-            converged = window.learning.converged
-            severity = Severity.INFO if converged else Severity.WARNING
+        if left_out is not None and left_out.any():
+            everything = bool(left_out[window.rows.judged].all())
+            severity = Severity.CRITICAL if everything else Severity.WARNING
+            if window.learning.converged:
+                severity = Severity.INFO
             return Detection.of(left_out, window.first_step, severity)
         rows = window.rows
         update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
@@ -95,12 +102,15 @@ class FrozenWeight(Rule):
 
         return Detection.of(sick, since, self.severity)
 
-    def _left_out(self, window: Window) -> BoolArray:
+    def _left_out(self, window: Window) -> BoolArray | None:
         """Variables that were in no update, and whose weights nobody else changes."""
         seen = window.statistic("none_step_share")
-        out: BoolArray = window.rows.judged & np.isnan(seen[-1])
-        if not out.any() or np.isnan(seen[-1]).all():
-            return np.zeros_like(out)
+        unseen = np.isnan(seen[-1])
+        out: BoolArray = window.rows.judged & unseen
+        if not out.any():
+            return None
+        if unseen.all() and not (window.context("applied_steps") == 0).all():
+            return None  # updates are made, but nothing is known of them
         weight = window.statistic("weight_norm")
         out &= np.isnan(seen).all(axis=0) & ~np.isnan(weight).any(axis=0)
         out &= (weight == weight[0]).all(axis=0)
@@ -173,6 +183,8 @@ class FrozenWeight(Rule):
     @staticmethod
     def _explain_left_out(window: Window, rows: IntArray) -> Finding:
         given = int((~np.isnan(window.statistic("none_step_share")[-1])).sum())
+        if not given:
+            return FrozenWeight._explain_no_update(window, rows)
         told = (
             f"{optimizer_name(window.table)} gets {plural(given, 'other variable')} of the model "
             "at every step, never these, and nothing else changes them"
@@ -189,4 +201,22 @@ class FrozenWeight(Rule):
                 EVERYTHING.format(optimizer=optimizer_name(window.table)),
                 "If they are not to be trained, say so: `layer.trainable = False`.",
             ),
+        )
+
+    @staticmethod
+    def _explain_no_update(window: Window, rows: IntArray) -> Finding:
+        told = (
+            f"no update was made in {plural(int(window.spans.sum()), 'step')}: "
+            f"{optimizer_name(window.table)} was not called, or for other variables"
+        )
+        return Finding(
+            summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
+            f"update since step {window.first_step}, and no weight of the model has changed: "
+            f"{told}.",
+            evidence=(
+                Evidence("variables_left_out", len(rows)),
+                Evidence("variables_in_updates", 0),
+            ),
+            causes=(cause("update_not_applied", 0.9, f"{told}."),),
+            fixes=(APPLY,),
         )

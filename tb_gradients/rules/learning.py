@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.frames import VariableTable
 
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 State = Literal["unseen", "early", "learning", "stuck"]
 
@@ -61,6 +61,11 @@ RARE_CLASS = 0.1
 """From here on most batches of a binary classifier hold next to none of the rarer class: the
 median batch says nothing, and the mean depends on how many of them it met. So the loss is held
 against that of a constant prediction on the same batches."""
+NO_PAIR = (math.nan, math.nan, math.nan)
+MANY_BATCHES = 20
+"""From so many on the mean of their losses, and its error, can be told."""
+FEW_BATCHES = 3
+"""Of fewer batches that held one of the rare class, its share is an accident."""
 CLEAR_MAJORITY = 0.7
 """A batch of 32 of ten equal classes has a majority of 0.2 by chance, of two 0.6."""
 WORSE = 1.5
@@ -161,11 +166,12 @@ class Targets:
 
 @dataclasses.dataclass(frozen=True)
 class _Point:
-    """The loss of some consecutive steps; ``pair``: loss and targets' mean of the same batches."""
+    """The loss of some consecutive steps; ``pair``: loss, and the targets' mean and standard
+    deviation, of the same batches."""
 
     loss: float
     steps: int
-    pair: tuple[float, float] | None = None
+    pair: tuple[float, float, float] | None = None
 
 
 class LossTrace:
@@ -175,8 +181,12 @@ class LossTrace:
         self._points: list[_Point] = []
         self._pending: list[_Point] = []
         self._merge = 1
+        self._columns = np.zeros((2, TRACE_POINTS + 1))
+        """Loss and steps of the points, as arrays; one place for those that are pending."""
         self._head: list[_Point] = []
-        self._targets = np.zeros((3, 2))
+        self._head_steps = 0
+        self._targets = [[0, 0.0], [0, 0.0], [0, 0.0]]
+        """How many, and their sum: of the targets' mean, deviation and majority share."""
         self._mean_squares = 0.0
         self.count = 0
 
@@ -196,81 +206,145 @@ class LossTrace:
             self._targets, (targets.mean, targets.std, targets.majority), strict=True
         ):
             if math.isfinite(value):
-                sums += (1.0, value)
+                sums[0] += 1
+                sums[1] += value
         if math.isfinite(targets.mean):
             self._mean_squares += targets.mean**2
         if not math.isfinite(loss):
             return
         paired = math.isfinite(own_loss) and math.isfinite(targets.mean)
-        point = _Point(loss, steps, (own_loss, targets.mean) if paired else None)
-        if sum(p.steps for p in self._head) < HEAD_STEPS or len(self._head) < 3:
+        point = _Point(loss, steps, (own_loss, targets.mean, targets.std) if paired else None)
+        if self._head_steps < HEAD_STEPS or len(self._head) < 3:
             self._head.append(point)
+            self._head_steps += steps
         self._pending.append(point)
-        if len(self._pending) == self._merge:
-            self._points.append(_mean(self._pending))
-            self._pending = []
+        if len(self._pending) < self._merge:
+            return
+        point = point if self._merge == 1 else _mean(self._pending)
+        self._columns[:, len(self._points)] = point.loss, point.steps
+        self._points.append(point)
+        self._pending = []
         if len(self._points) == TRACE_POINTS:
             self._points = [_mean(self._points[i : i + 2]) for i in range(0, len(self._points), 2)]
+            self._columns[:, : len(self._points)] = np.array(
+                [(point.loss, point.steps) for point in self._points]
+            ).T
             self._merge *= 2
 
     def judge(self, table: VariableTable) -> Learning:
         """Whether the run learns, as far as its loss tells."""
-        points = self._points + ([_mean(self._pending)] if self._pending else [])
-        if not points:
+        count, pending = len(self._points), self._pending
+        if pending:
+            last = _mean(pending)
+            self._columns[:, count] = last.loss, last.steps
+            count += 1
+        if not count:
             return Learning("unseen")
-        loss = np.array([point.loss for point in points])
-        seen = np.cumsum([point.steps for point in points])
+        loss = self._columns[0, :count]
+        seen = np.cumsum(self._columns[1, :count])
         total = int(seen[-1])
         share = seen / total
         head = np.array([point.loss for point in self._head])
         late = share > 1 - TAIL_SHARE
         tail = loss[late]
-        start, now = float(np.median(head)), float(np.median(tail))
+        start, now = _median(head), _median(tail)
         guess, majority = self._guess(table), self._majority(table)
         if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
             start = max(float(head[0]), guess)
         if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
             return Learning("unseen")  # a batch's loss tells how many of the rare class it has
-        rare = None
-        if _loss_kind(table) == "binary":
-            rare = self._rare([point.pair for point in points])
+        rare, band = None, GUESS_BAND
+        kind, better = _loss_kind(table), False
+        if kind in ("binary", "squared") and now > LOW_SHARE * guess:
+            pairs = [point.pair or NO_PAIR for point in self._points]
+            known_pairs = np.array([*pairs, last.pair or NO_PAIR] if pending else pairs).T
+            rare = self._rare(known_pairs) if kind == "binary" else None
+            better = self._better(kind, loss, self._columns[1, :count], late, known_pairs)
         if rare is not None:  # more or fewer of the rare class are no progress
-            here, known = rare[1], late & np.isfinite(rare).all(axis=0)
-            if known.any():
+            here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
+            met = known_pairs[1] > 0 if self._mean_targets()[0] < 0.5 else known_pairs[1] < 1
+            if (known & met).sum() >= FEW_BATCHES:
                 now, guess = (float(values[known].mean()) for values in rare)
-            loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
-            tail = loss[late]
+                loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
+                tail = loss[late]
+            else:  # sparse frames: their windows hold more of the rare class than their own steps
+                now = float(np.average(tail, weights=self._columns[1, :count][late]))
+                band = 1.0  # neither number is sure: in doubt it does better than guessing
         if total < MINIMUM_STEPS or len(loss) < 4:
             return Learning("early", total, start, now, guess, majority)
         middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         trend, dropped = _trend(loss[share > MIDDLE[1]])
         still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
-        band = GUESS_BAND if rare is None else SUCCESS
-        if now >= band * guess:  # never so when the level of guessing is not known
+        # Of few points each is the mean of many steps, and a drop is not judged by their noise.
+        before = loss[(share > MIDDLE[1]) & ~late]
+        drops = not len(before) or _dropped(_median(before), _median(tail))
+        if rare is not None:  # of few positives even half a run is noise: is it falling *still*?
+            still_falls = still_falls and drops
+        if now >= band * guess and not better:  # never so when the level of guessing is not known
             # Close above it, a loss that falls is on its way to guessing; and one that comes
             # down to where it was has not learnt.
             learns = still_falls and now > (2 - GUESS_BAND) * guess and now < WORSE * start
-        elif now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
+        elif better or now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
             learns = True
         else:
             learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
         state: State = "learning" if learns else "stuck"
-        hopeful = not trend >= -HOPE_DEVIATIONS  # of too few points, too
+        hopeful = not trend >= -HOPE_DEVIATIONS
+        if math.isnan(trend):  # too few points for one
+            hopeful = drops
         return Learning(state, total, start, now, guess, majority, hopeful, band)
 
     def _mean_targets(self) -> tuple[float, float, float]:
         """Mean, standard deviation and majority share of the targets so far."""
-        counts, sums = self._targets.T
-        mean, std, majority = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-        return float(mean), float(std), float(majority)
+        mean, std, majority = (
+            total / count if count else math.nan for count, total in self._targets
+        )
+        return mean, std, majority
 
-    def _rare(self, pairs: Sequence[tuple[float, float] | None]) -> FloatArray | None:
+    def _better(
+        self, kind: str, loss: FloatArray, steps: FloatArray, late: BoolArray, pairs: FloatArray
+    ) -> bool:
+        """Whether the loss is beyond doubt below that of a constant prediction: where the signal
+        is weak, that may be by one per cent only.
+
+        Held against guessing on the same batches, or, where frames are sparse, the mean of all
+        steps of the last part against that of guessing on all batches that were looked at.
+        """
+        own, here, std = pairs
+        mean = self._mean_targets()[0]
+        if kind == "squared":
+            level = std**2 + (here - mean) ** 2
+        elif 0 < mean < 1:
+            level = -here * math.log(mean) - (1 - here) * math.log(1 - mean)
+        else:
+            return False
+        known = np.isfinite(level)
+        if known.sum() < MANY_BATCHES:
+            return False
+        usual, spread = float(level[known].mean()), float(level[known].std())
+        gain = (level - own)[late & known]
+        rarer = here[late & known] > 0 if mean < 0.5 else here[late & known] < 1
+        if len(gain) >= MANY_BATCHES and (kind == "squared" or rarer.sum() >= MANY_BATCHES):
+            better, error = float(gain.mean()), float(gain.std()) / math.sqrt(len(gain))
+        else:
+            single = loss[steps == 1]
+            if len(single) < MANY_BATCHES:
+                return False
+            noise = float(np.median(np.abs(np.diff(single)))) * 1.4826 / math.sqrt(2)
+            better = usual - float(np.average(loss[late], weights=steps[late]))
+            error = math.hypot(
+                spread / math.sqrt(known.sum()),
+                max(noise, spread) / math.sqrt(float(steps[late].sum())),
+            )
+        return better > max(TREND_DEVIATIONS * error, SMALL_DROP / 2 * usual)
+
+    def _rare(self, pairs: FloatArray) -> FloatArray | None:
         """Where one class is rare: the loss of each point, and of guessing on the same batches."""
         mean = self._mean_targets()[0]
         if not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
             return None
-        loss, here = np.array([pair or (math.nan, math.nan) for pair in pairs]).T
+        loss, here, _ = pairs
         if not np.isfinite(here).any():
             return None
         return np.array([loss, -here * math.log(mean) - (1 - here) * math.log(1 - mean)])
@@ -290,7 +364,7 @@ class LossTrace:
         kind = _loss_kind(table)
         mean, std, majority = self._mean_targets()
         if kind == "squared":
-            between = self._mean_squares / max(self._targets[0, 0], 1) - mean**2  # the batches
+            between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
             return float(std**2 + max(between, 0.0)) or math.nan
         if kind == "absolute":
             return 0.8 * std or math.nan  # sqrt(2 / pi) of a normal distribution
@@ -328,11 +402,10 @@ def _named_loss(table: VariableTable) -> str:
 def _mean(points: list[_Point]) -> _Point:
     steps = sum(point.steps for point in points)
     pairs = [point.pair for point in points if point.pair is not None]
-    pair = (
-        (sum(p[0] for p in pairs) / len(pairs), sum(p[1] for p in pairs) / len(pairs))
-        if pairs
-        else None
-    )
+    pair = None
+    if pairs:
+        loss, mean, std = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+        pair = (loss, mean, std)
     return _Point(sum(point.loss * point.steps for point in points) / steps, steps, pair)
 
 
@@ -342,16 +415,35 @@ def _trend(loss: npt.NDArray[np.float64]) -> tuple[float, bool]:
         return math.nan, False
     if not np.ptp(loss):
         return 0.0, False
-    ranks = np.argsort(np.argsort(loss, kind="stable"), kind="stable")
-    correlation = float(np.corrcoef(ranks, np.arange(len(loss)))[0, 1])
-    third = len(loss) // 3
-    old, new = float(np.median(loss[:third])), float(np.median(loss[-third:]))
-    return correlation * math.sqrt(len(loss) - 1), old - new > SMALL_DROP / 2 * abs(old)
+    count = len(loss)
+    third = count // 3
+    old, new = _median(loss[:third]), _median(loss[-third:])
+    return rank_correlation(loss) * math.sqrt(count - 1), old - new > SMALL_DROP / 2 * abs(old)
 
 
 def _fell(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], share: float) -> bool:
     """Whether the median fell by that share, and by more than its noise."""
-    old, new = np.median(before), np.median(after)
-    deviation = 1.4826 * float(np.median(np.abs(after - new)))  # of a normal distribution
+    old, new = _median(before), _median(after)
+    deviation = 1.4826 * _median(np.abs(after - new))  # of a normal distribution
     noise = 1.2533 * deviation * math.sqrt(1 / len(before) + 1 / len(after))
     return bool(old - new > max(share * abs(old), NOISE_MULTIPLE * noise))
+
+
+def _dropped(old: float, new: float) -> bool:
+    return old - new > SMALL_DROP * abs(old)
+
+
+def _median(values: npt.NDArray[np.float64]) -> float:
+    """The median of finite numbers. (NumPy's own takes ten times as long for a few dozen.)"""
+    ordered = np.sort(values)
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return float(ordered[middle])
+    return (float(ordered[middle - 1]) + float(ordered[middle])) / 2
+
+
+def rank_correlation(values: npt.NDArray[Any]) -> float:
+    """Spearman's correlation of values with their position; ties count by position."""
+    count = len(values)
+    away = (np.argsort(values, kind="stable") - np.arange(count)).astype(np.float64)
+    return float(1 - 6 * np.dot(away, away) / (count * (count * count - 1)))

@@ -52,9 +52,10 @@ class LossScaleCollapse(Rule):
     steps = Threshold(50, "from 2^15 down to 1 it takes 15 skipped steps, and this is a multiple")
 
     def detect(self, window: Window) -> Detection | None:
-        skips = np.nan_to_num(window.context("skipped_steps"))
-        if not skips.any():  # cheap, and nearly always so
+        skips = window.context("skipped_steps")
+        if not (skips > 0).any():  # cheap, and nearly always so
             return HEALTHY
+        skips = np.nan_to_num(skips)
         scale = window.context("loss_scale")
         if not (np.nanmax(np.append(scale, 0.0)) > 0):
             return HEALTHY

@@ -12,6 +12,8 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SHORTCUTS,
+    deep_narrow_cause,
     head_mismatch,
     large_rate_cause,
     optimizer_code,
@@ -114,7 +116,9 @@ class NotLearning(Rule):
         near = near and self._had_its_chance(window)
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
-        if learning.worse or (learning.guessing and slow) or near:
+        # Where guessing is not known a loss may rise by design: of an agent, of two networks.
+        worse = learning.worse and not math.isnan(learning.guess)
+        if worse or (learning.guessing and slow) or near:
             severity = Severity.WARNING
         return Detection.of_run(window.first_step, severity)
 
@@ -172,7 +176,8 @@ class NotLearning(Rule):
             observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
             found.append(large_rate_cause(window, observed, 0.55))
         data = unscaled_inputs_cause(window, 0.55)
-        return (*found, data) if data else tuple(found)
+        deep = deep_narrow_cause(window, 0.7)
+        return (*found, *(reason for reason in (data, deep) if reason is not None))
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
@@ -193,4 +198,6 @@ class NotLearning(Rule):
             )
         if reason.id == "learning_rate_too_large":
             return slower(window)
+        if reason.id == "deep_narrow_network":
+            return SHORTCUTS
         return SCALE_INPUTS

@@ -66,7 +66,7 @@ class SaturatedUnits(Rule):
         *INPUT_NEEDS,
     )
     every = 4
-    follows = ("dead_units", "zero_gradient", "exploding_gradient")
+    follows = ("zero_gradient", "exploding_gradient")
     provisional = True
 
     share = Threshold(0.5, "the layer's majority; single saturated units are how features look")

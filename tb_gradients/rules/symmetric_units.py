@@ -8,10 +8,9 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
     initialization_cause,
-    initializer_for,
-    layer,
     names,
     plural,
+    start_at_random,
     starts_random,
 )
 from tb_gradients.rules.window import IntArray, Window
@@ -85,8 +84,5 @@ class SymmetricUnits(Rule):
                 Evidence("units", variables[0].units),
             ),
             causes=(start,) if start else (),
-            fixes=tuple(
-                f'Start {layer(v)} at random: `kernel_initializer="{initializer_for(v)}"`.'
-                for v in variables[:3]
-            ),
+            fixes=(start_at_random(variables),),
         )

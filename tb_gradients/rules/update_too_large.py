@@ -69,7 +69,7 @@ class UpdateTooLarge(Rule):
         if not kernels.any():
             return None
         peak = window.largest("update_ratio")[kernels]
-        if not np.isfinite(peak).any() or np.nanmedian(peak) <= self.ratio:
+        if not (peak > self.ratio).any() or np.nanmedian(peak) <= self.ratio:
             return HEALTHY  # cheap, and where healthy runs end
         learning = window.learning
         broken = self._broken(window)

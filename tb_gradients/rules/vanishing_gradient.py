@@ -13,9 +13,11 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     UNSCALED_INPUT,
     activation,
+    deep_narrow_cause,
     layer,
     names,
 )
+from tb_gradients.rules.learning import rank_correlation
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
@@ -114,7 +116,8 @@ class VanishingGradient(Rule):
 
         def since() -> IntArray:
             onset = np.full(len(sick), window.step)
-            onset[rows] = window.onset(profiles < self.ratio, np.isfinite(profiles), per_step=True)
+            smooth = _median_of_three(profiles)  # one batch beyond the limit breaks no fading
+            onset[rows] = window.onset(smooth < self.ratio, np.isfinite(smooth), per_step=True)
             return onset
 
         return Detection.of(sick, since, severity, together=True)
@@ -179,8 +182,7 @@ class VanishingGradient(Rule):
         known = profile[~np.isnan(profile)]
         if len(known) < 3:
             return 0.0
-        ranks = np.argsort(np.argsort(known, kind="stable"), kind="stable")
-        return float(np.corrcoef(ranks, np.arange(len(known)))[0, 1])
+        return rank_correlation(known)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         recurrent = np.flatnonzero(self._through_time(window))
@@ -246,15 +248,8 @@ class VanishingGradient(Rule):
         recurrent = [v for v in path if v.layer_class in SIMPLE_CELLS]
         if recurrent:
             found.append(cause("long_recurrence", 0.7, f"{layer(recurrent[0])} is a SimpleRNN."))
-        width = float(np.median([v.units for v in path])) if path else 0.0
-        if len(path) >= 8 and 0 < width <= 8:
-            found.append(
-                cause(
-                    "deep_narrow_network",
-                    0.6 if saturating else 0.85,
-                    f"{len(path)} layers in a row with a median of {width:.0f} units.",
-                )
-            )
+        narrow = deep_narrow_cause(window, 0.6 if saturating else 0.85, path)
+        found += [narrow] if narrow else []
         small = [v for v in path[:-1] if _gain(v) < 0.5 and v.initial_rms > 0]
         if len(small) >= 2 and not saturating:
             found.append(
@@ -310,6 +305,15 @@ def _to_last(values: FloatArray) -> FloatArray:
     level = _lower_median(values[:, -_late_count(values.shape[1]) :].T)
     scaled = values / np.where(level > 0, level, np.inf)[:, np.newaxis]
     return scaled.astype(np.float32)
+
+
+def _median_of_three(values: FloatArray) -> FloatArray:
+    """[frames, layers]: of each frame and its neighbours; the ends as the frames next to them."""
+    if len(values) < 3:
+        return values
+    inner = np.sort(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0)[1]
+    smooth: FloatArray = np.concatenate([inner[:1], inner, inner[-1:]])
+    return smooth
 
 
 def _lower_median(values: FloatArray) -> FloatArray:

@@ -50,6 +50,14 @@ FACTS_OF_NONFINITE = frozenset(
 finite steps before). The others are those of the finite remainder, down to the norm of
 nothing, and would accuse wrongly."""
 
+_CONTEXT = {name: row for row, name in enumerate(schema.context_names())}
+"""Row of each context column in the history."""
+
+_OF_LOSS = [
+    _CONTEXT[name]
+    for name in ("loss_mean", "loss", "targets_mean", "targets_std", "targets_majority_share")
+]
+
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -138,16 +146,15 @@ class History:
         self._peaks: FloatArray = np.zeros((0, 0), np.float32)
         self._starts: FloatArray = self._peaks
         self._previous_index: dict[str, int] = {}
-        self._context_starts: dict[str, float] = {}
+        self._context_starts = np.full(len(_CONTEXT), np.nan, np.float32)
         self._begun = 0
         self.first_step: int | None = None
         self.table = table
         self.set_table(table)
         self.losses = LossTrace()
         self._judged_at, self._learning = 0, Learning("unseen")
-        self.context: dict[str, FloatArray] = {
-            name: np.full(2 * CAPACITY, np.nan, np.float32) for name in schema.context_names()
-        }
+        self._context = np.full((len(_CONTEXT), 2 * CAPACITY), np.nan, np.float32)
+        self.context: dict[str, FloatArray] = dict(zip(_CONTEXT, self._context, strict=True))
 
     def set_table(self, table: VariableTable) -> None:
         """Start a new window; running facts of variables that stay are kept."""
@@ -162,12 +169,14 @@ class History:
         self._derived = derived
         self._index = {name: i for i, name in enumerate((*stored, *derived))}
         self._hidden = np.array([name not in FACTS_OF_NONFINITE for name in self._index], bool)
+        counted = ("gradient_nan_count", "gradient_inf_count", "weight_nonfinite_count")
         self._nonfinite_columns = [
-            table.statistics.index(name) if name in table.statistics else None
-            for name in ("gradient_nan_count", "gradient_inf_count", "weight_nonfinite_count")
+            table.statistics.index(name) for name in counted if name in table.statistics
         ]
-        known = set(schema.context_names())
-        self._context_columns = [(i, name) for i, name in enumerate(table.context) if name in known]
+        self._weight_counts = counted[-1] in table.statistics
+        known = [(i, _CONTEXT[name]) for i, name in enumerate(table.context) if name in _CONTEXT]
+        self._context_source = np.array([i for i, _ in known], np.intp)
+        self._context_target = np.array([row for _, row in known], np.intp)
         count = len(table.variables)
         self._blocks = np.full((len(names), 2 * CAPACITY, count), np.nan, np.float32)
         self._peaks = np.full((len(names), count), np.nan, np.float32)
@@ -204,28 +213,24 @@ class History:
         if self._stop == 2 * CAPACITY:
             self._wrap()
         at = self._stop
-        now = dict.fromkeys(self.context, math.nan)
-        now.update((name, float(frame.context[i])) for i, name in self._context_columns)
-        for name, column in self.context.items():
-            column[at] = now[name]
+        context = self._context[:, at]
+        context[:] = np.nan
+        context[self._context_target] = frame.context[self._context_source]
         self.steps[at] = frame.step
+        span = self._span(at)
         if self.first_step is None:
-            self.first_step = max(frame.step - self._span(at) + 1, 0)
-        self._spans[at] = self._span(at)
-        self._blocks[:, at] = self._columns(frame)
-        np.fmax(self._peaks, self._blocks[:, at], out=self._peaks)
+            self.first_step = max(frame.step - span + 1, 0)
+        self._spans[at] = span
+        now = self._blocks[:, at]
+        now[:] = self._columns(frame)
+        np.fmax(self._peaks, now, out=self._peaks)
         if self._begun < START_STEPS:
-            np.fmin(self._starts, self._blocks[:, at], out=self._starts)
-            for name, value in now.items():
-                self._context_starts[name] = _lower(self._context_starts.get(name), value)
-        self._begun += int(self._spans[at])
+            np.fmin(self._starts, now, out=self._starts)
+            np.fmin(self._context_starts, context, out=self._context_starts)
+        self._begun += span
         self._stop += 1
-        self.losses.add(
-            now["loss_mean"],
-            int(self._spans[at]),
-            Targets(now["targets_mean"], now["targets_std"], now["targets_majority_share"]),
-            now["loss"],
-        )
+        loss_mean, loss, *targets = context[_OF_LOSS].tolist()
+        self.losses.add(loss_mean, span, Targets(*targets), loss)
         self._look()
 
     def _look(self) -> None:
@@ -245,8 +250,9 @@ class History:
 
     def _columns(self, frame: Frame) -> FloatArray:
         """float32 [columns, variables] of a frame; what NaN and Inf made meaningless is NaN."""
-        columns = np.ascontiguousarray(frame.values.T)
-        chosen = columns[self._stored]
+        columns = frame.values.T
+        chosen = np.empty((len(self._index), columns.shape[1]), np.float32)
+        chosen[: len(self._stored)] = columns[self._stored]
         if self._derived:
             one = Recording(
                 self.table,
@@ -254,30 +260,27 @@ class History:
                 frame.values[np.newaxis],
                 frame.context[np.newaxis],
             )
-            chosen = np.concatenate([chosen, [one.statistic(name)[0] for name in self._derived]])
-        gradient_nan, gradient_inf, weight = (
-            np.zeros(columns.shape[1], bool) if i is None else columns[i] > 0
-            for i in self._nonfinite_columns
-        )
-        nonfinite = gradient_nan | gradient_inf | weight
-        if nonfinite.any():
-            if weight.any():
+            for row, name in enumerate(self._derived, len(self._stored)):
+                chosen[row] = one.statistic(name)[0]
+        counts = columns[self._nonfinite_columns]
+        if (counts > 0).any():
+            nonfinite = (counts > 0).any(axis=0)
+            if self._weight_counts and (counts[-1] > 0).any():
                 nonfinite[:] = True  # the whole model computes with it, finite or not
             chosen[np.ix_(self._hidden, nonfinite)] = np.nan
         return chosen
 
     def _wrap(self) -> None:
         self._blocks[:, :CAPACITY] = self._blocks[:, CAPACITY:]
-        for block in self.context.values():
-            block[:CAPACITY] = block[CAPACITY:]
+        self._context[:, :CAPACITY] = self._context[:, CAPACITY:]
         self.steps[:CAPACITY] = self.steps[CAPACITY:]
         self._spans[:CAPACITY] = self._spans[CAPACITY:]
         self._stop = CAPACITY
 
     def _span(self, at: int) -> int:
         """Steps the frame stands for; without the column, those since the previous frame."""
-        written = self.context["window_steps"][at]
-        if np.isfinite(written):
+        written = float(self.context["window_steps"][at])
+        if math.isfinite(written):
             return max(int(written), 1)
         return int(self.steps[at] - self.steps[at - 1]) if at else 1
 
@@ -298,14 +301,15 @@ class History:
         return start
 
     def context_start(self, name: str) -> float:
-        return self._context_starts.get(name, float("nan"))
+        return float(self._context_starts[_CONTEXT[name]])
 
     def due(self, every: int) -> bool:
         """Whether something that is not asked at every frame is asked at this one.
 
         In the first ``CAPACITY`` frames all is; later one in ``every``.
         """
-        return self.losses.count <= CAPACITY or self.losses.count % every == 0
+        count = self.losses.count
+        return count <= CAPACITY or count % every == 0
 
     def window(self, rule: Rule) -> Window:
         """The view of one rule, which moves on with every frame: the columns it declared."""
@@ -317,13 +321,6 @@ class History:
             self._learning = self.losses.judge(self.table)
             self._judged_at = self.losses.count
         return self._learning
-
-
-def _lower(before: float | None, value: float) -> float:
-    """The lower of two numbers; NaN only if there is no other."""
-    if before is None or math.isnan(before):
-        return value
-    return before if math.isnan(value) else min(before, value)
 
 
 class Window:
@@ -423,7 +420,9 @@ class Window:
             seen, many = np.cumsum(backwards), np.cumsum(backwards > 0)
         if not len(seen) or seen[-1] < steps or many[-1] < frames:
             return None
-        back = max(int(np.searchsorted(seen, steps)), int(np.searchsorted(many, frames)))
+        back = int(seen.searchsorted(steps))
+        if frames > 1:
+            back = max(back, int(many.searchsorted(frames)))
         return slice(len(seen) - 1 - back, len(seen))
 
     def onset(self, bad: BoolArray, known: BoolArray, *, per_step: bool) -> IntArray:

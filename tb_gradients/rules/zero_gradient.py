@@ -16,9 +16,9 @@ from tb_gradients.rules.diagnosis import (
     WIDER,
     activation,
     initialization_cause,
-    initializer_for,
     layer,
     names,
+    start_at_random,
     underflow_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -128,7 +128,8 @@ class ZeroGradient(Rule):
         start = initialization_cause(table, [*rows, *border])
         if start is not None:
             found.append(start)
-        kernels = [int(row) for row in rows if window.rows.kernel[row]]
+        # Zeros at the start explain it all; what else could be, only where nothing does.
+        kernels = [int(row) for row in rows if window.rows.kernel[row] and start is None]
         for kind, family, told in (
             ("dying_relu", RELU, "units that are off for every input pass nothing on"),
             ("saturating_activation", SATURATING, "on its flat part its slope rounds to zero"),
@@ -179,7 +180,7 @@ class ZeroGradient(Rule):
                 "or targets compared with themselves instead of with model(x)."
             )
         if reason.id in ("zero_initialization", "constant_initialization"):
-            return f'Start {layer(last)} at random: `kernel_initializer="{initializer_for(last)}"`.'
+            return start_at_random(variables)
         if reason.id == "dying_relu":
             return (
                 f'In {layer(last_with(RELU))} use `activation="leaky_relu", '

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recordings import make_frames, make_table, turn_missing, turn_nonfinite, turn_zero, with_value
 
@@ -139,6 +139,34 @@ def test_a_flag_that_becomes_worse_is_reported_again() -> None:
     ]
 
     assert told == [(5, "info"), (10, "warning"), (20, "critical")]
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 5), st.lists(st.integers(0, 5), unique=True, max_size=5), max_size=6
+    )
+)
+@example({0: [1, 3], 1: [2, 0], 2: [1], 3: [2]})
+@settings(max_examples=100, deadline=None)
+def test_whatever_follows_what_each_symptom_is_told_once(follows: dict[int, list[int]]) -> None:
+    """Also where rules follow one another in circles."""
+
+    def rule(number: int) -> Rule:
+        told = f"It is loud {number}."
+
+        class Numbered(Loud):
+            def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+                return Finding(told)
+
+        Numbered.id = f"loud_{number}"
+        Numbered.follows = tuple(f"loud_{i}" for i in follows.get(number, ()))
+        return Numbered()
+
+    engine = run(loud(make_frames(TABLE, range(2)), range(2), [0]), [rule(i) for i in range(6)])
+
+    told = [flag.summary for flag in engine.flags]
+    told += [up.partition(": ")[2] for flag in engine.flags for up in flag.follow_ups]
+    assert sorted(told) == [f"It is loud {i}." for i in range(6)]
 
 
 def test_a_rule_that_raises_is_one_error_and_the_others_go_on() -> None:

@@ -102,3 +102,26 @@ def test_a_long_run_is_kept_in_bounded_memory() -> None:
     assert learning.steps == 20_000
     assert learning.start == pytest.approx(2.0, abs=0.01)
     assert learning.now == pytest.approx(1.15, abs=0.02)
+
+
+def pairs(gain: float, kind: str, frames: int, span: int = 1) -> Learning:
+    """A run whose loss stays at guessing less a share of it; the batches differ."""
+    random = np.random.default_rng(0)
+    trace = LossTrace()
+    for i in range(frames):
+        window = 1 if i < 60 else span
+        mean, std = 0.5 + 0.06 * random.standard_normal(), 1 + 0.05 * random.standard_normal()
+        guess = std**2 if kind == "mse" else np.log(2)
+        own = (1 - gain) * guess + 0.02 * random.standard_normal()
+        usual = 1 + 0.05**2 + 0.06**2 if kind == "mse" else guess
+        whole = (1 - gain) * usual + 0.05 * random.standard_normal() / np.sqrt(window)
+        trace.add(own if window == 1 else whole, window, Targets(mean, std), own)
+    return trace.judge(dataclasses.replace(make_table(), run=RunContext(loss=kind)))
+
+
+@pytest.mark.parametrize(("frames", "span"), [(400, 1), (70, 100)])
+@pytest.mark.parametrize("kind", ["mse", "binary_crossentropy"])
+def test_a_weak_signal_is_one_all_the_same(kind: str, frames: int, span: int) -> None:
+    assert pairs(0.05 if kind == "mse" else 0.03, kind, frames, span).learning
+    assert pairs(0.0, kind, frames, span).stuck
+    assert pairs(-0.03, kind, frames, span).stuck

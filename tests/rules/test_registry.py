@@ -93,7 +93,7 @@ def test_a_rule_can_be_switched_off() -> None:
     ("settings", "told"),
     [
         ({"dead_unit": False}, "known: .*dead_units"),
-        ({"dead_units": {"shaer": 0.8}}, "known: share, deviations, nearly_all"),
+        ({"dead_units": {"shaer": 0.8}}, "known: share, deviations, early_steps, nearly_all"),
         ({"dead_units": {"share": "0.8"}}, "must be a number"),
         ({"dead_units": {"share": True}}, "must be a number"),
         ({"dead_units": {"share": float("nan")}}, "must be a number"),

@@ -171,6 +171,15 @@ def left_out(weight: Sequence[float]) -> Run:
     return run
 
 
+def never_applied(weight: Sequence[float]) -> Run:
+    """The gradients are not handed to the optimizer at all."""
+    run = Run()
+    run.set(**dict.fromkeys(TABLE.statistics, np.nan))
+    for i, frame in enumerate(run.frames):
+        run.frames[i] = with_value(frame, TABLE, "weight_norm", weight[i])
+    return run.say(applied_steps=0, global_norm=np.nan).stuck()
+
+
 def ignored() -> Run:
     """A branch of its own, with layers before and behind it that learn."""
     run = Run(table({"activation": "sigmoid"}))
@@ -182,6 +191,9 @@ RISING = np.linspace(2.77, 60, STEPS)
 FALLING = np.linspace(2.77, 0.1, STEPS)
 
 SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
+    "no update at all, and weights that stay": (
+        lambda: never_applied(np.ones(STEPS)), "frozen_weight", "update_not_applied"
+    ),
     "norm and loss grow a hundredfold": (
         lambda: grown(1e3, 1e2), "exploding_gradient", "learning_rate_too_large"
     ),
@@ -247,6 +259,7 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a large start before ReLU that learns": lambda: scaled(8.0, "relu"),
     "large steps of a run that learns": lambda: thrown(0.5, FALLING),
     "accumulation over an epoch": lambda: accumulated(100, 100),
+    "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
     "a loss scale that is never used up": lambda: collapsing(0),
 }

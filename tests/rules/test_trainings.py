@@ -59,6 +59,7 @@ PIXELS = 255 * np.clip(
 ).astype("float32")
 OUTLIERS = X.copy()
 OUTLIERS[::100, 3] = 1000.0
+COLUMNS = (X * np.logspace(0, 3, 8) + 500).astype("float32")
 LONG = RANDOM.standard_normal((2000, 150, 1)).astype("float32")
 
 Program = Callable[[], dict[int, Recording]]
@@ -133,9 +134,48 @@ class ZeroByZero(keras.losses.Loss):
         return tf.abs(y_true * (y_pred - y_true)) / tf.abs(y_true)
 
 
+class LogOfProduct(keras.losses.Loss):
+    """Large times small: the product of the factors leaves the range, their sum would not."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        likelihood = 1e-30 * tf.nn.sigmoid(y_pred) * 1e-20
+        return -tf.math.log(1e10 * likelihood)
+
+
+class SumOfLogs(keras.losses.Loss):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return -tf.math.log_sigmoid(y_pred) + 115.0 - 23.0
+
+
 class LogOfPositive(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return -y_true * tf.math.log(tf.nn.sigmoid(y_pred) + 1e-6)
+
+
+class Argmax(L.Layer):
+    def call(self, x: Any) -> Any:
+        return tf.one_hot(tf.argmax(x, -1), x.shape[-1])
+
+
+class Stop(L.Layer):
+    def call(self, x: Any) -> Any:
+        return tf.stop_gradient(x)
+
+
+def residual(blocks: int, width: int) -> Any:
+    """As deep and as narrow, with a way round every two layers."""
+    inputs = L.Input((8,))
+    x = L.Dense(width)(inputs)
+    for _ in range(blocks):
+        inner = L.Dense(width, "leaky_relu", kernel_initializer="he_normal")(x)
+        x = L.add([x, L.Dense(width, kernel_initializer="zeros")(inner)])
+    return keras.Model(inputs, L.Dense(1)(x))
+
+
+def frozen(model: Any, layers: int) -> Any:
+    for layer in model.layers[:layers]:
+        layer.trainable = False
+    return model
 
 
 def with_nan(data: Any) -> Any:
@@ -225,7 +265,7 @@ CASES = {
         regression(lambda: mlp("leaky_relu", 24, 3, 1, kernel_initializer="glorot_uniform")),
         "vanishing_gradient",
         "deep_narrow_network",
-        regression(lambda: mlp("leaky_relu", 4, 32, 1, kernel_initializer="he_normal")),
+        regression(lambda: residual(12, 3)),
         "dense/kernel",
     ),
     "ReLUs dead by their bias": Case(
@@ -329,7 +369,7 @@ CASES |= {
     ),
     "ReLUs dead by a large step": Case(
         classifier(softmax, optimizer=lambda: optimizers.SGD(30.0), **SHORT),
-        "dead_units|update_too_large|zero_gradient",
+        "dead_units|update_too_large|exploding_gradient|zero_gradient",
         "dying_relu|learning_rate_too_large",
         classifier(softmax, optimizer=lambda: optimizers.SGD(0.05), **SHORT),
     ),
@@ -513,6 +553,110 @@ CASES |= {
     ),
 }
 
+CASES |= {
+    "deep tanh stack": Case(
+        classifier(
+            lambda: mlp(
+                "tanh",
+                12,
+                16,
+                4,
+                "softmax",
+                kernel_initializer=keras.initializers.RandomNormal(0, 0.1),
+            ),
+            optimizer=lambda: optimizers.SGD(0.1),
+        ),
+        "vanishing_gradient",
+        "saturating_activation",
+        classifier(
+            lambda: mlp("relu", 12, 32, 4, "softmax", kernel_initializer="he_normal"),
+        ),
+        "dense/kernel",
+    ),
+    "columns as measured into sigmoid, squared error": Case(
+        binary(
+            lambda: mlp("sigmoid", 2, 32, 1, "sigmoid"),
+            x=COLUMNS,
+            loss="mse",
+            steps=150,
+            optimizer=lambda: optimizers.SGD(0.1),
+        ),
+        "saturated_units|vanishing_gradient",
+        "unscaled_inputs",
+        binary(
+            lambda: mlp("sigmoid", 2, 32, 1, "sigmoid"),
+            x=X,
+            loss="mse",
+            steps=150,
+            optimizer=lambda: optimizers.Adam(0.02),
+        ),
+        "dense/kernel",
+    ),
+    "1e10 against 1e-30 in one product": Case(
+        regression(relu, loss=LogOfProduct(), **SHORT),
+        "nonfinite_gradient",
+        "numeric_overflow|numeric_underflow",
+        regression(relu, loss=SumOfLogs(), **SHORT),
+    ),
+    "a strong L1 penalty": Case(
+        classifier(
+            lambda: mlp("relu", 2, 32, 4, "softmax", kernel_regularizer=keras.regularizers.L1(0.5)),
+            optimizer=lambda: optimizers.Adam(0.005),
+            steps=200,
+        ),
+        "regularizer_dominates",
+        "strong_regularization",
+        classifier(
+            lambda: mlp(
+                "relu", 2, 32, 4, "softmax", kernel_regularizer=keras.regularizers.L1(1e-5)
+            ),
+            optimizer=lambda: optimizers.Adam(0.005),
+            steps=200,
+        ),
+        "dense/kernel",
+    ),
+    "argmax on the way": Case(
+        regression(
+            lambda: keras.Sequential([L.Dense(16), L.Dense(16), Argmax(), L.Dense(1)]), **SHORT
+        ),
+        "disconnected_gradient",
+        "non_differentiable_operation",
+        regression(lambda: keras.Sequential([L.Dense(16), L.Dense(16), L.Dense(1)]), **SHORT),
+        "dense_1/kernel",
+    ),
+    "stop_gradient on the way": Case(
+        regression(
+            lambda: keras.Sequential([L.Dense(16), L.Dense(16), Stop(), L.Dense(1)]), **SHORT
+        ),
+        "disconnected_gradient",
+        "non_differentiable_operation",
+        regression(lambda: keras.Sequential([L.Dense(16), L.Dense(16), L.Dense(1)]), **SHORT),
+        "dense_1/kernel",
+    ),
+    "float16 variables": Case(
+        classifier(
+            lambda: mlp("relu", 2, 32, 4, "softmax", dtype="float16"),
+            optimizer=lambda: optimizers.SGD(1e-4),
+            **SHORT,
+        ),
+        "update_lost",
+        "low_precision",
+        classifier(
+            lambda: mlp("relu", 2, 32, 4, "softmax", dtype="mixed_float16"),
+            optimizer=lambda: optimizers.SGD(1e-2),
+            **SHORT,
+        ),
+        "dense/kernel",
+    ),
+    "an update by hand at 1e-10": Case(
+        classifier(softmax, by_hand=1e-10, **SHORT),
+        "update_too_small",
+        "learning_rate_too_small",
+        classifier(softmax, by_hand=0.05, **SHORT),
+        "dense/kernel",
+    ),
+}
+
 HEALTHY = {
     "two sigmoid layers that learn": binary(
         lambda: mlp("sigmoid", 2, 32, 1, "sigmoid"), optimizer=lambda: optimizers.Adam(0.01)
@@ -580,6 +724,21 @@ HEALTHY = {
     ),
     "unscaled targets": regression(relu, y=LINEAR * 1000 + 5000),
     "batches of one": regression(relu, batch=1),
+    "a frozen base": classifier(
+        lambda: frozen(softmax(), 2), optimizer=lambda: optimizers.Adam(0.01)
+    ),
+    "convolutions": classifier(
+        lambda: keras.Sequential(
+            [
+                L.Reshape((8, 8, 1)),
+                L.Conv2D(8, 3, activation="relu"),
+                L.Flatten(),
+                L.Dense(4, "softmax"),
+            ]
+        ),
+        x=PIXELS / 255,
+        y=BLOBS,
+    ),
 }
 
 
@@ -624,6 +783,16 @@ def test_the_sick_program_gets_its_rule_and_its_cause(name: str, seed: int, cade
 @pytest.mark.parametrize("name", CASES)
 def test_the_repaired_program_is_silent(name: str, seed: int, cadence: int) -> None:
     assert alarms(judged(CASES[name].repaired, cadence, seed)) == []
+
+
+@pytest.mark.parametrize("name", ["learning rate far too large", "Adam at 10"])
+def test_steps_that_are_too_large_are_told_before_the_nan_that_they_end_in(name: str) -> None:
+    flags = judged(CASES[name].sick)
+    steps = {flag.rule: flag.first_step for flag in flags}
+
+    nan = [step for rule, step in steps.items() if rule.startswith("nonfinite")]
+    large = [steps[rule] for rule in ("update_too_large", "exploding_gradient") if rule in steps]
+    assert min(large) <= min(nan, default=10**9)
 
 
 @pytest.mark.parametrize("cadence", CADENCES)
