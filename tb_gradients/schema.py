@@ -102,7 +102,9 @@ STATISTICS: tuple[Column, ...] = (
         "weight",
         "step",
         "log",
-        "L2 norm of the update, that is of the weights after minus before the step.",
+        "L2 norm of the update, that is of the weights after minus before the step. Of a variable "
+        "of more than a million elements it follows from a sample of the rows. Not measured at a "
+        "frame that a non-finite gradient has forced.",
     ),
     Column(
         "unchanged_share",

@@ -6,7 +6,7 @@ Does not know what is computed from them.
 
 Statistics inside a compiled step multiply its compilation, four- to tenfold for small models.
 So a compiled step that is to be sampled only copies what they are computed from into variables,
-and the statistics run afterwards as an ordinary graph.
+and is measured afterwards, by an ordinary graph.
 
 Nothing may be handed over as it is: a gradient would become a value of its own, and an update
 that XLA contracts with the product before it (the gradient of a normalisation's scale, a clipped

@@ -147,7 +147,7 @@ def take(tensor: Tensor, sample: Sample, *, xla: bool = False) -> Tensor:
 def coarse_rows(variable: Any, sample: Sample) -> Tensor:
     """[rows, units] of a huge variable: the rows that the norm of its update is taken of."""
     table = tf.reshape(variable, [sample.rows, sample.units])
-    return tf.gather(table, np.arange(0, sample.rows, sample.coarse))
+    return tf.gather(table, sample.coarse_rows)
 
 
 def take_coarse(rows: Tensor, sample: Sample) -> Tensor:

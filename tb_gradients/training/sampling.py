@@ -66,7 +66,7 @@ class Sample:
         row: of the table.
         dtype: of the variable.
         strides: over rows and units; whole rows where there are enough of them.
-        coarse: stride over the rows that the norm of the update is taken of; 1: of all.
+        coarse: of how many rows the norm of the update is taken of one; 1: of all.
     """
 
     row: int
@@ -102,6 +102,14 @@ class Sample:
         """Rows and units of the sample."""
         down, across = self.strides
         return -(-self.rows // down), -(-self.units // across)
+
+    @functools.cached_property
+    def coarse_rows(self) -> IntArray:
+        """Rows that the norm of the update is taken of: one of each run, so that no period fits."""
+        starts = np.arange(0, self.rows, self.coarse)
+        places = np.random.default_rng(0).integers(0, self.coarse, len(starts))
+        rows: IntArray = np.minimum(starts + places, self.rows - 1)
+        return rows
 
     @property
     def size(self) -> int:

@@ -19,6 +19,9 @@ LAYOUT, APPLIED, LOSS = range(3)
 HEADER = 3
 """A row of a step: number of its layout, 1 if weights were changed, loss, and sums of squares."""
 
+UNKNOWN = -1
+"""Number of the layout of steps whose rows are lost."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -47,14 +50,16 @@ class Window:
         self._loss_broken_at = -1
 
     def add(self, first: int, rows: npt.NDArray[np.float32]) -> None:
-        """The steps from ``first`` on, one per row."""
+        """The steps from ``first`` on, one per row; those of ``UNKNOWN`` are only counted."""
         numbers = rows[:, LAYOUT].astype(int)
-        if (numbers == numbers[0]).all():
+        if numbers[0] == UNKNOWN:
+            self._steps += len(rows)
+        elif (numbers == numbers[0]).all():
             self._add(np.arange(first, first + len(rows)), rows, self._layouts[int(numbers[0])])
-            return
-        for number in np.unique(numbers):
-            chosen = numbers == number
-            self._add(first + np.flatnonzero(chosen), rows[chosen], self._layouts[int(number)])
+        else:
+            for number in np.unique(numbers):
+                chosen = numbers == number
+                self._add(first + np.flatnonzero(chosen), rows[chosen], self._layouts[int(number)])
 
     def _add(self, steps: Any, rows: npt.NDArray[np.float32], layout: Layout) -> None:
         order = list(layout.order)
@@ -88,10 +93,6 @@ class Window:
             if self._loss_broken_at < 0 or at < self._loss_broken_at:
                 self._loss_broken_at = at
         self._losses.append(losses[finite])
-
-    def skip(self, steps: int) -> None:
-        """So many steps of which nothing else is known."""
-        self._steps += steps
 
     def broken_at(self, step: int) -> bool:
         """Whether some gradient was not finite at the last step that was added."""

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from probing import MODES, ProbedVariables
-from reference import norm, reference_row
+from reference import norm, reference_row, unit_spread
 
 from tb_gradients import schema
 from tb_gradients.frames import Variable
 from tb_gradients.training.probe import OptimizerView
-from tb_gradients.training.sampling import SAMPLE_ELEMENTS
+from tb_gradients.training.sampling import HUGE_ELEMENTS, SAMPLE_ELEMENTS
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 RELATIVE = 2e-5
@@ -328,3 +328,55 @@ def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:
     assert named["weight_norm"] == pytest.approx(np.linalg.norm(table.numpy()), rel=0.01)
     (variable,) = make_table([table]).variables
     assert variable.initial_rms == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_the_update_of_a_huge_variable_follows_from_a_sample_of_its_rows(mode: str) -> None:
+    """In a graph; a step that XLA compiles reduces it without a copy."""
+    generator = np.random.default_rng(9)
+    weight = np.ones((9000, 160), np.float32)
+    update = (generator.normal(size=weight.shape) * 1e-3).astype(np.float32)
+    update[::2] *= 3
+    probed = ProbedVariables([weight], mode)
+    probed.step([np.full_like(weight, 1e-2)], [update])
+    (frame,) = probed.frames()
+    assert weight.size > HUGE_ELEMENTS
+    assert frame.rows[0]["update_norm"] == pytest.approx(norm(update), rel=0.02)
+    assert frame.rows[0]["gradient_norm"] == pytest.approx(12.0, rel=1e-4)
+    assert frame.rows[0]["unchanged_share"] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_of_complex_variables_the_magnitudes_are_measured(mode: str) -> None:
+    weight = np.array([3 + 4j, 1j, 2.0], np.complex64)
+    gradient = np.array([1j, 0.0, -1.0], np.complex64)
+    update = np.array([0.3 - 0.4j, 0.0, 0.0], np.complex64)
+    probed = ProbedVariables([np.ones((2, 2), np.float32), weight], mode)
+    probed.step([np.ones((2, 2), np.float32), gradient], [None, update])
+    (frame,) = probed.frames()
+    row = frame.rows[1]
+    assert row["gradient_norm"] == pytest.approx(math.sqrt(2))
+    assert row["weight_norm"] == pytest.approx(norm(np.abs(weight + update)))
+    assert row["update_norm"] == pytest.approx(0.5)
+    assert row["unchanged_share"] == pytest.approx(2 / 3)
+    assert frame.rows[0]["gradient_norm"] == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_unit_axis_that_is_not_the_last_is_heeded(mode: str) -> None:
+    """As that of a transposed convolution's kernel, of a small and of a large variable."""
+    generator = np.random.default_rng(10)
+    shapes = [(3, 5, 4), (3, 5, 4), (40, 60, 30)]
+    described = [
+        Variable(f"v{i}", shape, role="kernel", unit_axis=1, units=shape[1])
+        for i, shape in enumerate(shapes)
+    ]
+    gradients = [np.repeat(generator.normal(size=(s[0], 1, s[2])), s[1], 1) for s in shapes]
+    gradients[1] = generator.normal(size=shapes[1])
+    gradients = [gradient.astype(np.float32) for gradient in gradients]
+    probed = ProbedVariables([np.ones(s, np.float32) for s in shapes], mode, described=described)
+    probed.step(gradients)
+    (frame,) = probed.frames()
+    expected = [unit_spread(gradient, 1) for gradient in gradients]
+    assert expected[1] > 0.5
+    assert [row["unit_spread"] for row in frame.rows] == pytest.approx(expected, abs=1e-6)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from probing import ProbedVariables
 
 from tb_gradients.frames import Variable
-from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.probe import RING_STEPS, OptimizerView
 
 COMPILED = ("graph", "xla")
 
@@ -155,3 +155,44 @@ def test_frames_that_are_not_fetched_in_time_give_way_to_the_newest() -> None:
     for _ in range(6):
         probed.step([constant(1)])
     assert [frame.step for frame in probed.frames()] == [0, 1, 5]
+
+
+@pytest.mark.parametrize("mode", COMPILED)
+def test_a_window_may_be_longer_than_the_ring_of_the_device(mode: str) -> None:
+    """As long as the host follows, every step is in it: a large one, a zero one, and all losses."""
+    probed = ProbedVariables([constant(1)], mode, every=2 * RING_STEPS)
+    for step in range(2 * RING_STEPS + 1):
+        value = {10: 50, 20: 0}.get(step, 1)
+        probed.step([constant(value)], loss=float(step))
+        probed.probe.follow(1)
+    frame = probed.frames()[-1]
+    assert frame.step == 2 * RING_STEPS
+    assert frame.context["window_steps"] == 2 * RING_STEPS
+    assert frame.rows[0]["gradient_norm_max"] == 100
+    assert frame.rows[0]["zero_step_share"] == 1 / (2 * RING_STEPS)
+    assert frame.context["loss_min"] == 1
+
+
+def test_steps_that_nobody_followed_are_counted_at_least() -> None:
+    probed = ProbedVariables([constant(1)], "graph", every=2 * RING_STEPS)
+    for _ in range(2 * RING_STEPS + 1):
+        probed.step([constant(1)])
+    first, second = probed.frames()
+    assert (first.context["window_steps"], second.context["window_steps"]) == (1, 2 * RING_STEPS)
+    assert second.rows[0]["gradient_norm_max"] == 2
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_of_a_frame_that_nobody_foresaw_the_update_is_not_measured(mode: str) -> None:
+    large = np.ones((100, 100), np.float32)
+    probed = ProbedVariables([constant(1), large], mode, every=100, slots=4)
+    for step in range(3):
+        broken = constant(math.nan if step == 2 else 1)
+        probed.step([broken, large], [constant(0.5), 0.5 * large])
+    first, forced = probed.frames()
+    assert forced.step == 2
+    assert [row["update_norm"] for row in first.rows] == [1, 50]
+    for row in forced.rows:
+        assert all(math.isnan(row[n]) for n in ("update_norm", "unchanged_share", "lost_share"))
+    assert forced.rows[1]["gradient_norm"] == 100
+    assert forced.rows[1]["weight_norm"] == pytest.approx(250)

@@ -1,0 +1,61 @@
+"""Which elements are looked at: all of small variables, an even sample of large ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tb_gradients.frames import Variable
+from tb_gradients.training.sampling import (
+    COARSE_ELEMENTS,
+    FEWEST_ELEMENTS,
+    HUGE_ELEMENTS,
+    MODEL_ELEMENTS,
+    SAMPLE_ELEMENTS,
+    Sample,
+    in_order,
+    sample_limit,
+    sample_of,
+)
+
+
+def variable(*shape: int) -> Variable:
+    return Variable("v", shape, unit_axis=len(shape) - 1, units=shape[-1] if shape else 0)
+
+
+@given(st.lists(st.integers(1, 300), max_size=4))
+def test_a_sample_is_of_its_size_and_whole_where_that_is_all(shape: list[int]) -> None:
+    sample = sample_of(0, variable(*shape))
+    elements = int(np.prod(shape, dtype=np.int64))
+    down, across = sample.strides
+    taken = len(range(0, sample.rows, down)), len(range(0, sample.units, across))
+    assert taken == sample.sampled_shape
+    assert sample.size == taken[0] * taken[1]
+    assert sample.whole == (elements <= SAMPLE_ELEMENTS)
+    # At most twice as many where a row is longer than the sample.
+    assert sample.size <= 2 * SAMPLE_ELEMENTS
+
+
+@pytest.mark.parametrize("shape", [(9000, 160), (2**21,), (3, 3, 512, 512), (2**20 + 1, 2)])
+def test_the_sample_of_a_huge_variable_is_a_part_of_its_coarse_rows(shape: tuple[int, ...]) -> None:
+    sample = sample_of(0, variable(*shape))
+    assert sample.elements > HUGE_ELEMENTS
+    if sample.coarse > 1:
+        assert sample.strides[0] % sample.coarse == 0
+        assert -(-sample.rows // sample.coarse) * sample.units <= COARSE_ELEMENTS
+    assert sample.size <= SAMPLE_ELEMENTS
+
+
+def test_many_variables_have_smaller_samples() -> None:
+    few, many = [variable(256, 256)] * 10, [variable(256, 256)] * 100
+    assert sample_limit(few) == SAMPLE_ELEMENTS
+    assert sample_limit(many) * 100 <= MODEL_ELEMENTS
+    assert sample_limit(many * 100) == FEWEST_ELEMENTS
+
+
+def test_small_ones_of_one_shape_stand_together_and_complex_ones_last() -> None:
+    small, other, large = Sample(5, (3,), 0), Sample(1, (4,), 0), sample_of(2, variable(300, 300))
+    twin, strange = Sample(3, (3,), 0), Sample(0, (3,), 0, "complex64")
+    assert in_order([strange, small, large, other, twin]) == (twin, small, other, large, strange)
