@@ -124,7 +124,7 @@ def clipped_by_value() -> Run:
 
 def shrunk(share: float) -> Run:
     """The loss falls with the penalty, and that of guessing is not known."""
-    run = Run(table({"facts": {"l2": "5.0"}, "regularizer": "L2"}))
+    run = Run(table({"facts": {"l2": "5.0"}, "regularizer": "L2"}, loss="my_own"))
     for row in KERNELS:
         v = run.table.variables[row]
         norm = share * v.initial_rms * np.sqrt(v.elements)
