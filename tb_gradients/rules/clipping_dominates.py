@@ -75,7 +75,7 @@ class ClippingDominates(Rule):
             ratio = window.statistic("update_ratio")[reach][:, judged & window.rows.kernel]
             if np.isfinite(ratio).any() and np.nanmedian(ratio) < self.slow:
                 severity = Severity.WARNING
-        own = window.statistic("applied_norm")[-1] / window.statistic("gradient_norm")[-1]
+        own = self._applied(window)[-1] / window.statistic("gradient_norm")[-1]
         sick = judged & (own < self.left)
         sick = sick if sick.any() else judged & (window.statistic("gradient_norm")[-1] > 0)
         first = int(np.argmax(cut))
@@ -86,14 +86,26 @@ class ClippingDominates(Rule):
         settings = settings_of(window.table)
         return {name: settings[name] for name in LIMITS if name in settings}
 
-    @staticmethod
-    def _left(window: Window) -> FloatArray:
+    @classmethod
+    def _applied(cls, window: Window) -> FloatArray:
+        """[frames, variables]: the norm after clipping; where not measured, the most it can be."""
+        applied = window.statistic("applied_norm")
+        limit = cls._limits(window).get("clipvalue")
+        if limit is None or not np.isnan(applied[-1]).all():
+            return applied
+        most = limit * np.sqrt(window.rows.elements)
+        bound: FloatArray = np.minimum(window.statistic("gradient_norm"), most).astype(np.float32)
+        return bound
+
+    @classmethod
+    def _left(cls, window: Window) -> FloatArray:
         """float [frames]: what is left of the norm of all gradients after clipping."""
+        applied = cls._applied(window)
         before, after = (
-            np.sqrt(np.nansum(np.square(window.statistic(name), dtype=np.float64), axis=1))
-            for name in ("gradient_norm", "applied_norm")
+            np.sqrt(np.nansum(np.square(norms, dtype=np.float64), axis=1))
+            for norms in (window.statistic("gradient_norm"), applied)
         )
-        measured = np.isfinite(window.statistic("applied_norm")).any(axis=1)
+        measured = np.isfinite(applied).any(axis=1)
         return np.where(measured & (before > 0), after / before, np.nan).astype(np.float32)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:

@@ -229,7 +229,7 @@ class Engine:
         suspected = [
             case
             for track in self._tracks
-            if track.rule.provisional
+            if track.rule.provisional and self._history.due(track.rule.every)
             for case in track.cases
             if case.severity > Severity.INFO and case.last_step < self._history.last_step
         ]

@@ -6,10 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import layer, names, optimizer_code, settings_of, strength
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
+
+
+def normalised(table: VariableTable, _: Rows) -> BoolArray:
+    """Kernels whose scale does not matter, as a normalisation follows."""
+    return np.array(
+        [v.facts.get("followed_by", "").endswith("Normalization") for v in table.variables], bool
+    )
 
 
 class RegularizerDominates(Rule):
@@ -29,7 +37,8 @@ class RegularizerDominates(Rule):
 
     Silent when: the run learns: a loss above that of guessing that only falls as the penalty
     does is no learning; near the optimum the two gradients balance, whatever their size. `info`
-    where no loss is seen, and before it can be judged.
+    where no loss is seen, and before it can be judged. Where the level of guessing is not known, a
+    kernel must have fallen to a twentieth.
     """
 
     id = "regularizer_dominates"
@@ -41,6 +50,9 @@ class RegularizerDominates(Rule):
     provisional = True
 
     shrunk = Threshold(0.5, "healthy kernels grow, or lose a few per cent to a usual penalty")
+    collapsed = Threshold(
+        0.05, "a twentieth of what keeps a signal's size: where it is not known whether it learns"
+    )
     outweighs = Threshold(0.9, "penalty over total gradient; see the definition")
     steps = Threshold(20, "the first steps settle scales")
 
@@ -52,12 +64,19 @@ class RegularizerDominates(Rule):
         shrunk = rows.judged & rows.kernel & (norm < self.shrunk * rows.initial_norm)
         shrunk &= rows.initial_rms > 0
         learning = window.learning
-        if not shrunk.any() or learning.succeeds:
+        if not shrunk.any():
+            return HEALTHY
+        # Where guessing is not known, a loss that falls may be the penalty that does.
+        blind = learning.learning and not learning.guess > 0
+        if blind:
+            shrunk &= norm < self.collapsed * rows.initial_norm
+            shrunk &= ~rows.once(normalised)
+        if (learning.succeeds and not blind) or not shrunk.any():
             return HEALTHY
         sick = shrunk & (self._weight(window) >= self.outweighs)
         if not sick.any():
             return HEALTHY
-        severity = Severity.INFO
+        severity = Severity.WARNING if blind else Severity.INFO
         if learning.failing:
             severity = Severity.CRITICAL if learning.guessing else Severity.WARNING
         return Detection.of(sick, window.first_step, severity, together=True)

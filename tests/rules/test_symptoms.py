@@ -116,6 +116,22 @@ def clipped(left: float) -> Run:
     return run
 
 
+def clipped_by_value() -> Run:
+    """What is left was not measured; it cannot be more than the limit in every element."""
+    run = Run(table(optimizer="SGD", optimizer_config={"clipvalue": "1e-06"})).stuck()
+    return run.set(applied_norm=np.nan)
+
+
+def shrunk(share: float) -> Run:
+    """The loss falls with the penalty, and that of guessing is not known."""
+    run = Run(table({"facts": {"l2": "5.0"}, "regularizer": "L2"}, loss="my_own"))
+    for row in KERNELS:
+        v = run.table.variables[row]
+        norm = share * v.initial_rms * np.sqrt(v.elements)
+        run.set([row], weight_norm=norm, gradient_norm=10 * norm, update_norm=1e-3 * norm)
+    return run.loss(np.linspace(200, 2.3, STEPS))
+
+
 def head(activation: str, dead: float = 0.0) -> Run:
     facts = {"head": "dense_3", "head_activation": activation, "head_units": "16"}
     loss = "SparseCategoricalCrossentropy(from_logits=True)"
@@ -206,6 +222,12 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "a penalty shrinks the weights": (
         lambda: penalised(1.0), "regularizer_dominates", "strong_regularization"
     ),
+    "a penalty shrinks the weights to nothing, unknown how much there is to learn": (
+        lambda: shrunk(0.01), "regularizer_dominates", "strong_regularization"
+    ),
+    "clipping by value": (
+        clipped_by_value, "clipping_dominates", "clipping_too_tight"
+    ),
     "a thousandth is left after clipping": (
         lambda: clipped(1e-3), "clipping_dominates", "clipping_too_tight"
     ),
@@ -259,6 +281,7 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a large start before ReLU that learns": lambda: scaled(8.0, "relu"),
     "large steps of a run that learns": lambda: thrown(0.5, FALLING),
     "accumulation over an epoch": lambda: accumulated(100, 100),
+    "a penalty that leaves a third of the weights, in a run that learns": lambda: shrunk(0.3),
     "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
     "a loss scale that is never used up": lambda: collapsing(0),
