@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_gradients.training.graphs import branch
 from tb_gradients.training.measuring import bounded
 
 Tensor = Any
@@ -203,7 +204,7 @@ def _extent(tensors: Sequence[Tensor], xla: bool) -> tuple[Tensor, Tensor, Tenso
         extent = measure(careful=bool(floating))
     elif floating:
         clean = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(t)) for t in floating]))
-        extent = tf.cond(clean, lambda: measure(careful=False), lambda: measure(careful=True))
+        extent = branch(clean, lambda: measure(careful=False), lambda: measure(careful=True))
     else:
         extent = measure(careful=False)
     nonfinite, low, high = tf.unstack(extent, num=3)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_gradients.training.graphs import branch
 from tb_gradients.training.sampling import Layout, Sample
 
 Tensor = Any  # TensorFlow ships no type information
@@ -313,7 +314,7 @@ def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any)
     def without_update(gradient: Tensor, after: Tensor, square: Tensor, scale: Tensor) -> Tensor:
         half = half_square(after)
         return tf.stack(
-            tf.cond(
+            branch(
                 in_range(square) & in_range(half),
                 lambda: [
                     *gradient_fast(gradient, square, scale),
@@ -334,7 +335,7 @@ def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any)
     ) -> Tensor:
         half, moved = half_square(after), half_square(update)
         return tf.stack(
-            tf.cond(
+            branch(
                 in_range(square) & in_range(half) & in_range(moved),
                 lambda: [
                     *gradient_fast(gradient, square, scale),

@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +68,9 @@ histogram is 60 to 150 bytes, so only every few frames of a larger model carry t
 
 SMALL_MODEL_VARIABLES = 64
 """Up to this many variables every frame carries histograms: size is no question then."""
+
+IDLE_STEPS = 10
+"""After so many steps without an update the weights are looked at, and again after as many."""
 
 Rules = Mapping[str, Any]
 
@@ -160,6 +163,8 @@ class GradientMonitor:
         self._failed = False
         self._closed = False
         self._warned_unseen = False
+        self._updated = False
+        self._still: tuple[int, np.ndarray | None] | None = None
         self._losses: deque[tuple[int, Any]] = deque(maxlen=4096)
         self._loss_numbers: list[tuple[int, float]] = []
         self._batches = RecentBatches(model)
@@ -539,25 +544,18 @@ class GradientMonitor:
         if not drained:
             if self._probes.status()[1]:
                 self._due = self._next
-            if not self._frames:
+            if not self._updated:
                 self._warn_unseen()
+                self._look_at_weights()
             return
+        self._updated = True
         self._next = self._probes.next_step(self._next)
         self._losses_to_numbers()
         broken = False
         for number, values, context, counts in drained:
             broken |= not _all_finite(values)
-            self._add_loss(number, context)
-            self._batches.fill(number, context)
             self._weigh_others(values)
-            frame = Frame(
-                step=number + (self._offset or 0),
-                wall_time=time.time(),
-                values=values[:, self._columns],
-                context=context,
-                histograms=counts if self._wants_histograms() else None,
-            )
-            self._judge_and_write(frame)
+            self._write(number, values, context, counts)
         self._batches.clear()
         if not broken:
             self._probes.rearm()
@@ -567,6 +565,43 @@ class GradientMonitor:
             self._arm(max(following, self._next))
         else:
             self._due = self._schedule.next_due(self._next - 1, 0.0, 0.0)
+
+    def _look_at_weights(self) -> None:
+        """No update was seen so far: where no weight has changed either, frames say so.
+
+        (Where weights do change, the updates are made in a function that was traced before.)
+        """
+        assert self._table is not None
+        since, norms = self._still or (self._next, None)
+        if self._still is None:
+            self._still = self._next, self._weight_norms(range(len(self._watched)))
+        if norms is None or self._next - since < max(IDLE_STEPS, self._next // 50):
+            return
+        now = self._weight_norms(range(len(self._watched)))
+        if not np.array_equal(now, norms, equal_nan=True):
+            self._still = self._next, None
+            return
+        self._still = self._next, norms
+        values = np.full((len(norms), len(schema.statistic_names())), np.nan, np.float32)
+        values[:, schema.statistic_names().index("weight_norm")] = norms
+        known = {"table_id": self._table.table_id, "window_steps": self._next - since}
+        known.update(applied_steps=0, skipped_steps=0)
+        context = np.array([known.get(n, np.nan) for n in schema.context_names()], np.float32)
+        self._losses_to_numbers()
+        self._write(self._next - 1, values, context, None)
+
+    def _write(self, number: int, values: np.ndarray, context: np.ndarray, counts: Any) -> None:
+        """Complete the frame of a step by what the host knows, judge and write it."""
+        self._add_loss(number, context)
+        self._batches.fill(number, context)
+        frame = Frame(
+            step=number + (self._offset or 0),
+            wall_time=time.time(),
+            values=values[:, self._columns],
+            context=context,
+            histograms=counts if self._wants_histograms() else None,
+        )
+        self._judge_and_write(frame)
 
     def _judge_and_write(self, frame: Frame) -> None:
         assert self._engine is not None
@@ -638,16 +673,21 @@ class GradientMonitor:
         names = schema.statistic_names()
         others = np.isnan(values[:, names.index("none_step_share")])
         if others.any() and not others.all():
-            rows = tuple(np.flatnonzero(others).tolist())
-            if rows not in self._norms:
-                left = [replicas.local(native(self._watched[row])) for row in rows]
+            rows = np.flatnonzero(others)
+            values[rows, names.index("weight_norm")] = self._weight_norms(rows.tolist())
 
-                def norms() -> Any:
-                    return tf.stack([tf.norm(tf.cast(variable, tf.float32)) for variable in left])
+    def _weight_norms(self, rows: Iterable[int]) -> np.ndarray:
+        """float32 [rows] of the weights as they are now."""
+        rows = tuple(rows)
+        if rows not in self._norms:
+            left = [replicas.local(native(self._watched[row])) for row in rows]
 
-                # One call of the device, however many they are: a frozen base has hundreds.
-                self._norms[rows] = tf.function(norms, autograph=False)
-            values[list(rows), names.index("weight_norm")] = self._norms[rows]().numpy()
+            def norms() -> Any:
+                return tf.stack([tf.norm(tf.cast(variable, tf.float32)) for variable in left])
+
+            # One call of the device, however many they are: a frozen base has hundreds.
+            self._norms[rows] = tf.function(norms, autograph=False)
+        return np.asarray(self._norms[rows]().numpy())
 
     def _finish(self) -> None:
         if self._probes is not None:

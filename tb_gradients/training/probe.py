@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from tb_gradients.frames import VariableTable
 from tb_gradients.training import activations, measuring, replicas, sparse, statistics
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
+from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
 from tb_gradients.training.sampling import (
     NUMBERS,
@@ -237,7 +238,7 @@ class Probe:
                 continue
             if not _sparse(gradient) and not gradient.shape.is_fully_defined():
                 gradient = tf.reshape(gradient, self.table.variables[row].shape)
-            pending.gradients[row] = _twin(gradient)
+            pending.gradients[row] = twin(gradient)
             pending.variables[row] = replicas.local(native(variable))
         if not pending.gradients and not pending.none_rows:
             return None
@@ -306,7 +307,7 @@ class Probe:
         if tf.executing_eagerly():
             return read() if bool(pending.foreseen) else skip()
 
-        befores: tuple[Tensor, dict[int, Tensor]] = _branch(pending.foreseen, read, skip)
+        befores: tuple[Tensor, dict[int, Tensor]] = branch(pending.foreseen, read, skip)
         return befores
 
     def _together(self, samples: Sequence[Sample], tensors: Mapping[int, Any]) -> Tensor:
@@ -336,7 +337,7 @@ class Probe:
                 self._take(pending, contents, batch)
                 return tf.constant(0)
 
-            _branch(pending.due, take, lambda: tf.constant(0))
+            branch(pending.due, take, lambda: tf.constant(0))
         self.step.assign_add(1)
 
     def _contents_of(self, pending: _Pending, batch: Batch) -> _Contents:
@@ -493,7 +494,7 @@ class Probe:
     ) -> list[Tensor]:
         """Pack, numbers, context columns, layers' outputs, rows and samples of sparse gradients."""
         layout = contents.layout
-        small_before, others = tf.cond(
+        small_before, others = branch(
             foreseen,
             lambda: befores,
             lambda: (
@@ -882,72 +883,6 @@ def _pack_and_numbers(
         for s, update in zip(layout.large, updates, strict=True)
     ]
     return pack, tf.stack(numbers)
-
-
-def in_xla() -> bool:
-    """Whether the function being traced is compiled by XLA (``jit_compile=True``)."""
-    if tf.executing_eagerly():
-        return False
-    try:
-        from tensorflow.python.ops import control_flow_util
-
-        graph = tf.compat.v1.get_default_graph()
-        return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
-    except Exception:  # not public: without it the XLA form is right everywhere, only slower
-        return True
-
-
-_CHAINED = ("Mul", "Add", "AddV2", "AddN", "Sub", "RealDiv", "Neg")
-"""Operations that TensorFlow's graph optimizer regroups where nobody else reads between them."""
-
-
-def _twin(gradient: Any) -> Any:
-    """The same value from operations of our own, where reading the original would change bits.
-
-    The optimizer of graphs turns (a * b) * learning_rate into a * (b * learning_rate) if only
-    the update reads the product, and keeps it if we read it as well: other bits in the
-    weights. So we read a copy of such a chain of element-wise operations, with an attribute
-    that keeps it from being merged with the original. Gradients of kernels come from matrix
-    products and are read as they are.
-    """
-    if tf.executing_eagerly() or _sparse(gradient) or in_xla():
-        return gradient
-    graph = tf.compat.v1.get_default_graph()
-
-    def copy(tensor: Tensor, depth: int) -> Tensor:
-        operation = tensor.op
-        if operation.type not in _CHAINED or operation.graph is not graph or depth == 0:
-            return tensor
-        attributes = dict(operation.node_def.attr)
-        attributes["_tb_gradients_twin"] = tf.compat.v1.AttrValue(b=True)
-        twin = graph.create_op(
-            operation.type,
-            [copy(part, depth - 1) for part in operation.inputs],
-            [tensor.dtype],
-            attrs=attributes,
-        )
-        return twin.outputs[0]
-
-    return copy(gradient, 8)
-
-
-def _branch(predicate: Tensor, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-    """``tf.cond`` in a graph, kept as one operation where there is one device.
-
-    TensorFlow expands it otherwise, so that the parts of a branch can run on several devices, and
-    a graph with expanded branches is run by a slower executor: half of what a plain step of a
-    small dense network paid for being watched.
-    """
-    result = tf.cond(predicate, then, otherwise)
-    if len(tf.config.list_logical_devices()) == 1:
-        operation = tf.nest.flatten(result)[0].op
-        while operation.type == "Identity":
-            operation = operation.inputs[0].op
-        # Not public: without it the branch is expanded, that is right everywhere, only slower.
-        set_attribute = getattr(operation, "_set_attr", None)
-        if operation.type in ("If", "StatelessIf") and set_attribute is not None:
-            set_attribute("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
-    return result
 
 
 def _sparse(gradient: Any) -> bool:

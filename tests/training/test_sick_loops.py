@@ -108,3 +108,99 @@ def test_a_loss_that_overflows_at_every_scale_lets_it_collapse(tmp_path: Path) -
     assert flags["loss_scale_collapse"].severity == Severity.CRITICAL
     assert flags["loss_scale_collapse"].causes[0].id == "numeric_overflow"
     assert flags["loss_scale_collapse"].first_step <= 0.2 * STEPS
+
+
+def test_a_loop_that_never_applies_its_gradients_is_told(tmp_path: Path) -> None:
+    model = two_layers()
+    start = model.get_weights()
+    optimizer = optimizers.Adam(1e-3)
+    monitor = tbg.watch(optimizer, tmp_path, model=model, verbose=0)
+
+    @tf.function
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(X) - Y))
+        tape.gradient(loss, model.trainable_variables)
+        return loss
+
+    for _ in range(STEPS):
+        monitor.step(loss=step())
+    monitor.close()
+
+    (flag,) = monitor.flags
+    assert flag.rule == "frozen_weight"
+    assert flag.severity == Severity.CRITICAL
+    assert flag.causes[0].id == "update_not_applied"
+    assert set(layers_of(flag)) == {"hidden/kernel", "hidden/bias", "head/kernel", "head/bias"}
+    assert flag.first_step < STEPS / 5
+    assert [f.rule for f in tbg.load(tmp_path).runs[0].flags] == ["frozen_weight"]
+    np.testing.assert_equal(model.get_weights(), start)
+
+
+class ForgetsToApply(keras.Model):
+    """A train_step of one's own that computes gradients and leaves it at that."""
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        tape.gradient(loss, self.trainable_variables)
+        return {"loss": loss}
+
+
+def test_a_train_step_that_never_applies_its_gradients_is_told(tmp_path: Path) -> None:
+    inner = two_layers()
+    model = ForgetsToApply(inner.inputs, inner.outputs)
+    model.compile(optimizers.Adam(1e-3), "mse")
+    health = tbg.GradientHealth(tmp_path, verbose=0)
+
+    model.fit(X, Y, batch_size=8, epochs=6, callbacks=[health], verbose=0)
+
+    assert [flag.rule for flag in health.report] == ["frozen_weight"]
+    assert health.report[0].causes[0].id == "update_not_applied"
+
+
+def test_an_optimizer_that_trains_another_model_is_told(tmp_path: Path) -> None:
+    watched, other = two_layers(), two_layers()
+
+    flags = trained_by(watched, other, tmp_path)
+
+    assert set(flags) == {"frozen_weight"}
+    assert flags["frozen_weight"].severity == Severity.CRITICAL
+
+
+def trained_by(watched: Any, other: Any, folder: Path) -> dict[str, Flag]:
+    """Flags of the watched model, while its loss is used to train the other one's variables."""
+    optimizer = optimizers.SGD(1e-2)
+    monitor = tbg.watch(optimizer, folder, model=watched, verbose=0)
+
+    @tf.function
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(other(X) - Y))
+        optimizer.apply(tape.gradient(loss, other.trainable_variables), other.trainable_variables)
+        return tf.reduce_mean(tf.square(watched(X) - Y))
+
+    for _ in range(STEPS):
+        monitor.step(loss=step())
+    monitor.close()
+    return {flag.rule: flag for flag in monitor.flags}
+
+
+def test_updates_that_the_monitor_cannot_see_are_no_fault(tmp_path: Path) -> None:
+    """The step was traced before the monitor came: its updates show in the weights alone."""
+    model, optimizer = two_layers(), optimizers.SGD(1e-2)
+
+    @tf.function
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(X) - Y))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    step()
+    monitor = tbg.watch(optimizer, tmp_path, model=model, verbose=0)
+    for _ in range(STEPS):
+        monitor.step(loss=step())
+    monitor.close()
+    assert (monitor.flags, monitor.frames) == ((), 0)

@@ -1,0 +1,82 @@
+"""What it takes to add to a step's graph without changing or slowing it.
+
+In:  gradients and conditions, while a step is traced.
+Out: tensors and branches that TensorFlow treats as is best for the step.
+Does not know about statistics, frames or optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+
+def in_xla() -> bool:
+    """Whether the function being traced is compiled by XLA (``jit_compile=True``)."""
+    if tf.executing_eagerly():
+        return False
+    try:
+        from tensorflow.python.ops import control_flow_util
+
+        graph = tf.compat.v1.get_default_graph()
+        return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+    except Exception:  # not public: without it the XLA form is right everywhere, only slower
+        return True
+
+
+_CHAINED = ("Mul", "Add", "AddV2", "AddN", "Sub", "RealDiv", "Neg")
+"""Operations that TensorFlow's graph optimizer regroups where nobody else reads between them."""
+
+
+def twin(gradient: Any) -> Any:
+    """The same value from operations of our own, where reading the original would change bits.
+
+    The optimizer of graphs turns (a * b) * learning_rate into a * (b * learning_rate) if only
+    the update reads the product, and keeps it if we read it as well: other bits in the
+    weights. So we read a copy of such a chain of element-wise operations, with an attribute
+    that keeps it from being merged with the original. Gradients of kernels come from matrix
+    products and are read as they are.
+    """
+    if tf.executing_eagerly() or isinstance(gradient, tf.IndexedSlices) or in_xla():
+        return gradient
+    graph = tf.compat.v1.get_default_graph()
+
+    def copy(tensor: Tensor, depth: int) -> Tensor:
+        operation = tensor.op
+        if operation.type not in _CHAINED or operation.graph is not graph or depth == 0:
+            return tensor
+        attributes = dict(operation.node_def.attr)
+        attributes["_tb_gradients_twin"] = tf.compat.v1.AttrValue(b=True)
+        twin = graph.create_op(
+            operation.type,
+            [copy(part, depth - 1) for part in operation.inputs],
+            [tensor.dtype],
+            attrs=attributes,
+        )
+        return twin.outputs[0]
+
+    return copy(gradient, 8)
+
+
+def branch(predicate: Tensor, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """``tf.cond`` in a graph, kept as one operation where there is one device.
+
+    TensorFlow expands it otherwise, so that the parts of a branch can run on several devices, and
+    a graph with expanded branches is run by a slower executor: half of what a plain step of a
+    small dense network paid for being watched. Within a branch that is kept, an expanded one has
+    both of its sides computed, which multiplies time and memory. XLA has branches of its own.
+    """
+    result = tf.cond(predicate, then, otherwise)
+    if not tf.executing_eagerly() and len(tf.config.list_logical_devices()) == 1:
+        operation = tf.nest.flatten(result)[0].op
+        while operation.type == "Identity":
+            operation = operation.inputs[0].op
+        # Not public: without it the branch is expanded, that is right everywhere, only slower.
+        set_attribute = getattr(operation, "_set_attr", None)
+        if operation.type in ("If", "StatelessIf") and set_attribute is not None:
+            set_attribute("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
+    return result
