@@ -46,6 +46,10 @@ class Batch:
     targets: Sequence[Tensor] = ()
     predictions: Sequence[Tensor] = ()
 
+    @property
+    def sides(self) -> tuple[Sequence[Tensor], ...]:
+        return self.inputs, self.targets, self.predictions
+
 
 def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
     """Context column -> float32 scalar; a column that cannot be measured is NaN or absent.

@@ -115,6 +115,9 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batch = 0
+        params = self.params or {}
+        if params.get("steps") and epoch + 1 == params.get("epochs"):
+            self._monitor.ends_after(int(params["steps"]))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # `batch` is the last step of an execution of several.

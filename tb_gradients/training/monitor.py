@@ -172,6 +172,7 @@ class GradientMonitor:
         self._next = 0
         self._ticks = 0
         self._due = 0
+        self._ends: int | None = None
         self._per_tick = 1
         self._columns: list[int] = []
         self._norms: dict[tuple[int, ...], Callable[[], Any]] = {}
@@ -321,6 +322,7 @@ class GradientMonitor:
         """Go on after ``close``: a new event file, the same flags."""
         if self._probes is not None and self._closed:
             self._guarded(self._arm, self._next)
+            self._guarded(self._select)
             if self._outputs is not None:
                 self._guarded(self._outputs.attach)
         self._closed = False
@@ -344,6 +346,17 @@ class GradientMonitor:
         """
         self._weighted |= weighted
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
+
+    def ends_after(self, steps: int) -> None:
+        """So many steps are still to be made: with ``every="auto"`` the last one is a frame."""
+        self._guarded(self._set_end, self._next + steps - 1)
+
+    def _set_end(self, last: int) -> None:
+        self._ends = last
+        sparse = not self._schedule.interval and self._next <= last < self._due
+        if sparse and self._probes is not None:
+            self._arm(last)
+            self._select()
 
     def describe_run(self, **facts: Any) -> None:
         """Facts about the run that the variables do not tell (fields of ``RunContext``)."""
@@ -562,7 +575,10 @@ class GradientMonitor:
         if not self._schedule.interval:
             clock = self._clock
             following = self._schedule.next_due(self._next - 1, clock.elapsed, clock.spent)
-            self._arm(max(following, self._next))
+            following = max(following, self._next)
+            if self._ends is not None and self._next <= self._ends:
+                following = min(following, self._ends)
+            self._arm(following)
         else:
             self._due = self._schedule.next_due(self._next - 1, 0.0, 0.0)
 

@@ -350,6 +350,8 @@ class Probe:
             tuple(sorted(pending.optimizer.clipping.items())),
             tuple(outputs.items()),
             batch.loss is None,
+            *(tuple(str(t.dtype) for t in side) for side in batch.sides),
+            pending.optimizer.learning_rate is None,
             pending.scale is None,
             in_xla(),
         )

@@ -16,6 +16,7 @@ import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.schedule import AutoSchedule
 
 layers = keras.layers
 generator = np.random.default_rng(0)
@@ -262,6 +263,18 @@ def test_a_second_fit_goes_on_where_the_first_ended(tmp_path: pathlib.Path) -> N
     for _ in range(2):
         model.fit(X, Y, batch_size=8, shuffle=False, callbacks=[health], verbose=0)
     assert list(recording(tmp_path).steps) == [0, 5, 10, 15]
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_the_last_step_is_a_frame_however_sparse_they_are(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, xla: bool
+) -> None:
+    monkeypatch.setattr(AutoSchedule, "next_due", lambda self, step, *_: 3 * step + 10)
+    model = make_model(jit_compile=xla)
+    health = fit(model, tmp_path, every="auto", epochs=2)
+    assert list(recording(tmp_path).steps) == [0, 10, 19]
+    model.fit(X, Y, batch_size=8, epochs=3, initial_epoch=2, callbacks=[health], verbose=0)
+    assert list(recording(tmp_path).steps) == [0, 10, 19, 20, 29]
 
 
 def test_a_model_trained_before_is_watched_all_the_same(tmp_path: pathlib.Path) -> None:
