@@ -412,9 +412,8 @@ describe('names and sentences', () => {
       ['resnet-adam-warmup', '-seed-2'],
     ]);
     expect(splitName('seed-10', 3)).toEqual(['seed', '-10']);
-    expect(splitName('sick')).toEqual(['si', 'ck']);
-    expect(splitName('größe 📈📉')).toEqual(['größ', 'e 📈📉']);
-    expect(splitName('a')).toEqual(['', 'a']);
+    expect(splitName('sick')).toEqual(['', 'sick']);
+    expect(splitName('in größe 📈📉', 3)).toEqual(['in größe', ' 📈📉']);
     expect(splitName('')).toEqual(['', '']);
   });
 

@@ -32,6 +32,7 @@ import {
   formatRelation,
   formatValue,
   plural,
+  splitName,
   title,
 } from '../scale/format';
 import {
@@ -189,13 +190,21 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     (theme: State['theme'], difference: boolean, ...names: readonly (string | number)[]) => {
       const count = names.length / 2;
       heads.hidden = count < 2;
-      const name = (which: number): Child => [
-        h('span', {
-          class: 'run-dot',
-          style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
-        }),
-        h('span', { class: 'run-name', title: names[2 * which] }, names[2 * which]),
-      ];
+      const name = (which: number): Child => {
+        const [start, end] = splitName(String(names[2 * which]));
+        return [
+          h('span', {
+            class: 'run-dot',
+            style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
+          }),
+          h(
+            'span',
+            { class: 'run-name', title: names[2 * which] },
+            h('span', { class: 'name-start' }, start),
+            h('span', {}, end),
+          ),
+        ];
+      };
       fill(
         heads,
         Array.from({ length: count }, (_, which) =>
