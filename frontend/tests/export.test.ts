@@ -4,7 +4,7 @@ import { createClient } from '../src/api/client';
 import { decodeRun } from '../src/api/decode';
 import { float32Text, toCsv } from '../src/export/csv';
 import { fileName, report, statisticCsv, variableCsv } from '../src/export/exports';
-import { toSvg } from '../src/export/picture';
+import { broken, toSvg } from '../src/export/picture';
 import { initialState, NO_DATA, type State } from '../src/store/state';
 
 const asked: string[] = [];
@@ -118,6 +118,11 @@ describe('a picture', () => {
     expect(svg).toContain('a &lt; b &amp; c');
     expect(svg).toContain('font-family="&quot;Roboto&quot;, Arial"');
     expect(svg.match(/viewBox="0 0 50 20"/g)).toHaveLength(2);
+  });
+
+  it('says what it is in as many lines as it needs', () => {
+    const lines = broken('one of three words-and-more', 12, (text) => text.length);
+    expect(lines).toEqual(['one of three', 'words-and-more']);
   });
 
   it('gets a file name that every system takes', () => {

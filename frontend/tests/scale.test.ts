@@ -19,6 +19,7 @@ import {
   title,
   sentence,
   shortNames,
+  splitName,
 } from '../src/scale/format';
 import { flagX } from '../src/draw/steps';
 import { binScale, ridgeBase } from '../src/draw/histogram';
@@ -402,6 +403,18 @@ describe('names and sentences', () => {
     expect(shortNames(['lr/1e-3', 'lr/1e-4'])).toEqual(['1e-3', '1e-4']);
     expect(shortNames(['a', 'b'])).toEqual(['a', 'b']);
     expect(shortNames(['alone/run'])).toEqual(['alone/run']);
+  });
+
+  it('are cut off in the middle: what differs at the end is kept', () => {
+    const names = ['resnet-adam-warmup-seed-1', 'resnet-adam-warmup-seed-2'];
+    expect(shortNames(names).map((name) => splitName(name))).toEqual([
+      ['resnet-adam-warmup', '-seed-1'],
+      ['resnet-adam-warmup', '-seed-2'],
+    ]);
+    expect(splitName('seed-10', 3)).toEqual(['seed', '-10']);
+    expect(splitName('sick')).toEqual(['', 'sick']);
+    expect(splitName('in größe 📈📉', 3)).toEqual(['in größe', ' 📈📉']);
+    expect(splitName('')).toEqual(['', '']);
   });
 
   it('begin with a capital unless they begin with code', () => {

@@ -1,6 +1,7 @@
 /** A canvas as large as its box, sharp on any screen, redrawn at most once per animation frame. */
 
 import { h } from '../dom';
+import type { Pen } from './pen';
 
 export interface Drawing {
   readonly element: HTMLCanvasElement;
@@ -9,11 +10,25 @@ export interface Drawing {
   destroy(): void;
 }
 
-export type Draw = (context: CanvasRenderingContext2D, width: number, height: number) => void;
+export type Draw = (context: Pen, width: number, height: number) => void;
+
+const drawings = new WeakMap<HTMLCanvasElement, Draw>();
+
+/** What a canvas shows, drawn once more, with another pen; null for a canvas that is not ours. */
+export function drawnAgain(element: HTMLCanvasElement): ((pen: Pen) => void) | null {
+  const draw = drawings.get(element);
+  const { clientWidth: width, clientHeight: height } = element;
+  return draw
+    ? (pen) => {
+        draw(pen, width, height);
+      }
+    : null;
+}
 
 export function createDrawing(className: string, draw: Draw): Drawing {
   const element = h('canvas', { class: className });
   const context = element.getContext('2d');
+  drawings.set(element, draw);
   let frame = 0;
 
   function redraw(): void {

@@ -3,13 +3,14 @@
  *
  * A cell that stands for several values is split: the largest above, the smallest below.
  * Colours go through one small image, two lines per row, that is stretched to the row
- * height; marks are drawn over it as shapes.
+ * height, and are one image in a vector picture too; marks are drawn over it as shapes.
  */
 
 import { isZero, type Domain } from '../scale/domain';
 import { rampIndex, type Palette, type Ramp } from '../scale/colour';
 import { stretches, type Strip } from '../scale/reduce';
 import { drawMissing, drawNonfiniteStretches, drawZero } from './marks';
+import { drawMany, drawPixels, type Pen } from './pen';
 
 export interface Cells {
   readonly strip: Strip;
@@ -20,7 +21,7 @@ export interface Cells {
 const scratch = { canvas: null as HTMLCanvasElement | null };
 
 export function drawCells(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   rows: readonly Cells[],
   x: number,
   width: number,
@@ -37,10 +38,19 @@ export function drawCells(
     image.data.set(pixelsOf(strip, domain, ramp), 8 * width * row);
   });
   canvas.getContext('2d')?.putImageData(image, 0, 0);
-  context.imageSmoothingEnabled = false;
-  rows.forEach(({ strip, y, height }, row) => {
-    context.drawImage(canvas, 0, 2 * row, width, 2, x, y, width, height);
-    drawMarks(context, strip, x, y, height, width, domain, palette);
+  const top = rows[0]?.y ?? 0;
+  const bottom = Math.max(...rows.map(({ y, height }) => y + height));
+  const box = { x, y: top, width, height: bottom - top };
+  drawPixels(context, box, (pixels) => {
+    pixels.imageSmoothingEnabled = false;
+    rows.forEach(({ y, height }, row) => {
+      pixels.drawImage(canvas, 0, 2 * row, width, 2, x, y, width, height);
+    });
+  });
+  drawMany(context, box, (pen) => {
+    for (const { strip, y, height } of rows) {
+      drawMarks(pen, strip, x, y, height, width, domain, palette);
+    }
   });
 }
 
@@ -76,7 +86,7 @@ function paint(pixels: Uint8ClampedArray, at: number, colour: number, ramp: Ramp
 }
 
 function drawMarks(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   { low, high, marked }: Strip,
   x: number,
   y: number,

@@ -10,6 +10,7 @@ import {
   type HistogramFrame,
 } from '../scale/histogram';
 import { drawMissing, drawNonfinite, drawNonfiniteStretches } from './marks';
+import { drawMany, type Pen } from './pen';
 
 const NONFINITE_BAND = 11;
 
@@ -29,7 +30,7 @@ function decades(first: number, last: number, most: number): { octave: number; l
 const ink = (share: number): number => 0.12 + 0.88 * Math.sqrt(Math.min(1, 3 * share));
 
 export function drawHistogramMap(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   histogram: Histogram,
   histogramSteps: readonly number[],
   axis: StepAxis,
@@ -54,22 +55,24 @@ export function drawHistogramMap(
   const marked = new Uint8Array(axis.width);
   const begin = columns[0]?.from ?? axis.width;
   if (begin > 0) drawMissing(context, palette, x, top, begin, height - top - 4);
-  for (const { frame, from, to } of columns) {
-    if (to <= from) continue;
-    if (!frame) {
-      drawMissing(context, palette, x + from, top, to - from, height - top - 4);
-      continue;
+  drawMany(context, { x, y: top, width: axis.width, height: height - top }, (pen) => {
+    for (const { frame, from, to } of columns) {
+      if (to <= from) continue;
+      if (!frame) {
+        drawMissing(pen, palette, x + from, top, to - from, height - top - 4);
+        continue;
+      }
+      pen.fillStyle = palette.first;
+      signedShares(frame).forEach((share, bin) => {
+        if (share === 0) return;
+        pen.globalAlpha = ink(share);
+        const [y0, y1] = [yOf(bin + 1), yOf(bin)];
+        pen.fillRect(x + from, y0, to - from, y1 - y0);
+      });
+      pen.globalAlpha = 1;
+      marked.fill(nonfiniteMark(frame), from, to);
     }
-    context.fillStyle = palette.first;
-    signedShares(frame).forEach((share, bin) => {
-      if (share === 0) return;
-      context.globalAlpha = ink(share);
-      const [y0, y1] = [yOf(bin + 1), yOf(bin)];
-      context.fillRect(x + from, y0, to - from, y1 - y0);
-    });
-    context.globalAlpha = 1;
-    marked.fill(nonfiniteMark(frame), from, to);
-  }
+  });
   drawNonfiniteStretches(context, palette, marked, x, 0, NONFINITE_BAND);
   context.fillStyle = palette.quiet;
   context.textAlign = 'right';
@@ -114,7 +117,7 @@ export function binScale({ first, last }: Histogram, width: number): BinScale {
 
 /** Powers of ten below the bins. */
 export function drawBinLabels(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   { first, last }: Histogram,
   { octaves, unit, left }: BinScale,
   y: number,
@@ -141,7 +144,7 @@ export interface Overlay {
 }
 
 export function drawHistogramBars(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   histogram: Histogram,
   frame: HistogramFrame,
   overlays: readonly Overlay[],
@@ -186,7 +189,7 @@ export function drawHistogramBars(
 
 /** Steps along the tops of the bins, with a gap around zero. */
 function outline(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   shares: readonly number[],
   bins: BinScale,
   y: (share: number) => number,
@@ -224,7 +227,7 @@ export function ridgeBase(index: number, count: number, height: number): number 
 
 /** Distributions over steps, one behind the other; one height scale for all. */
 export function drawRidges(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   histogram: Histogram,
   ridges: readonly Ridge[],
   width: number,
@@ -258,7 +261,7 @@ export function drawRidges(
 }
 
 function drawRidge(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   { frame, others, label, chosen }: Ridge,
   bins: BinScale,
   base: number,

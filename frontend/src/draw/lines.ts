@@ -8,6 +8,7 @@ import type { StepAxis } from '../scale/axis';
 import type { Palette } from '../scale/colour';
 import { stretches, type Strip } from '../scale/reduce';
 import { drawMissing, drawNonfiniteStretches, traceShape, type Shape } from './marks';
+import type { Pen } from './pen';
 import { frameX } from './steps';
 
 export interface Line {
@@ -41,7 +42,7 @@ function heightOf(domain: Domain, height: number): (value: number) => number {
 }
 
 export function drawChart(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   chart: Chart,
   axis: StepAxis,
   x: number,
@@ -87,7 +88,7 @@ const missing = (lines: readonly Line[], x: number): boolean =>
   );
 
 function drawGuide(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   guide: number,
   x: number,
   width: number,
@@ -105,7 +106,7 @@ function drawGuide(
 
 /** Through the middle of every frame; a pixel of many steps shows their whole range. */
 function drawLine(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   { strip, axis, colour, dashed }: Line,
   x: number,
   y: (value: number) => number,
@@ -144,7 +145,7 @@ function drawLine(
 
 /** Where the numbers beside the chart are read off. */
 function drawShape(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   { strip, axis, colour, shape }: Line,
   x: number,
   y: (value: number) => number,

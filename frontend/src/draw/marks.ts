@@ -3,12 +3,11 @@
 import type { Palette } from '../scale/colour';
 import { MARK_SHAPES, markShape } from '../scale/nonfinite';
 import { stretches } from '../scale/reduce';
-
-type Context = CanvasRenderingContext2D;
+import type { Pen } from './pen';
 
 /** Zero: docked at the bottom, below the lowest value. */
 export function drawZero(
-  context: Context,
+  context: Pen,
   palette: Palette,
   x: number,
   y: number,
@@ -30,7 +29,7 @@ const CROSS = 9;
  * narrower than its shape.
  */
 export function drawNonfinite(
-  context: Context,
+  context: Pen,
   palette: Palette,
   x: number,
   y: number,
@@ -58,7 +57,7 @@ export function drawNonfinite(
   context.stroke();
 }
 
-function cross(context: Context, x: number, y: number, arm: number): void {
+function cross(context: Pen, x: number, y: number, arm: number): void {
   context.moveTo(x - arm, y - arm);
   context.lineTo(x + arm, y + arm);
   context.moveTo(x - arm, y + arm);
@@ -66,7 +65,7 @@ function cross(context: Context, x: number, y: number, arm: number): void {
 }
 
 /** The sign of infinity. */
-function rings(context: Context, x: number, y: number, arm: number): void {
+function rings(context: Pen, x: number, y: number, arm: number): void {
   const radius = Math.max(1, 0.72 * arm);
   for (const centre of [x - radius, x + radius]) {
     context.moveTo(centre + radius, y);
@@ -76,7 +75,7 @@ function rings(context: Context, x: number, y: number, arm: number): void {
 
 /** Every stretch of pixel columns that are marked alike. */
 export function drawNonfiniteStretches(
-  context: Context,
+  context: Pen,
   palette: Palette,
   marked: Uint8Array,
   x: number,
@@ -97,27 +96,24 @@ export function drawNonfiniteStretches(
 
 /** Not measured: hatching on the bare page, no fill. */
 export function drawMissing(
-  context: Context,
+  context: Pen,
   palette: Palette,
   x: number,
   y: number,
   width: number,
   height: number,
 ): void {
-  context.save();
-  context.beginPath();
-  context.rect(x, y, width, height);
-  context.clip();
   context.strokeStyle = palette.hatch;
   context.lineWidth = 1;
   context.beginPath();
   const first = Math.floor((x - height) / 6) * 6;
   for (let at = first; at < x + width; at += 6) {
-    context.moveTo(at, y + height);
-    context.lineTo(at + height, y);
+    const [from, to] = [Math.max(x, at), Math.min(x + width, at + height)];
+    if (to <= from) continue;
+    context.moveTo(from, y + height - (from - at));
+    context.lineTo(to, y + height - (to - at));
   }
   context.stroke();
-  context.restore();
 }
 
 /** Tells runs apart where colour does not. */
@@ -126,13 +122,7 @@ export type Shape = 'dot' | 'diamond' | 'square' | 'triangle';
 export const SHAPES: readonly Shape[] = ['dot', 'diamond', 'square', 'triangle'];
 
 /** The path of a shape around a point; to be filled or stroked. */
-export function traceShape(
-  context: Context,
-  shape: string,
-  x: number,
-  y: number,
-  size: number,
-): void {
+export function traceShape(context: Pen, shape: string, x: number, y: number, size: number): void {
   context.beginPath();
   if (shape === 'diamond') {
     context.moveTo(x, y - size - 1);
@@ -152,7 +142,7 @@ export function traceShape(
 
 /** The first step of a flag: a small flag pole on the cell's left edge. */
 export function drawOnset(
-  context: Context,
+  context: Pen,
   palette: Palette,
   colour: string,
   x: number,

@@ -5,6 +5,7 @@ import { isZero, position, ticks, type Domain } from '../scale/domain';
 import { formatTick } from '../scale/format';
 import type { DepthAxis, Profile } from '../scale/profile';
 import { drawNonfinite, traceShape, type Shape } from './marks';
+import type { Pen } from './pen';
 
 export interface Layer {
   readonly profile: Profile;
@@ -36,7 +37,7 @@ export function profileHeights(domain: Domain, height: number): (value: number) 
 }
 
 export function drawProfile(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   axis: DepthAxis,
   layers: readonly Layer[],
   domain: Domain,
@@ -53,12 +54,7 @@ export function drawProfile(
   for (const layer of layers) drawDots(context, axis, layer, y, palette);
 }
 
-function drawModules(
-  context: CanvasRenderingContext2D,
-  { modules }: DepthAxis,
-  floor: number,
-  palette: Palette,
-): void {
+function drawModules(context: Pen, { modules }: DepthAxis, floor: number, palette: Palette): void {
   context.textBaseline = 'top';
   context.textAlign = 'center';
   let taken = -Infinity;
@@ -95,7 +91,7 @@ export function shortName(path: string, measure: (text: string) => number, room:
 }
 
 function drawValues(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   domain: Domain,
   y: (value: number) => number,
   floor: number,
@@ -145,7 +141,7 @@ function places(
 
 /** The whole range as a thin line, the middle half of the values as a thick one. */
 function drawBands(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   axis: DepthAxis,
   layer: Layer,
   y: (value: number) => number,
@@ -174,7 +170,7 @@ function drawBands(
 
 /** Of thousands of variables several share a pixel: one line for all of them. */
 function drawEnvelope(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   all: readonly { readonly x: number; readonly at: number }[],
   profile: Profile,
   y: (value: number) => number,
@@ -196,7 +192,7 @@ function drawEnvelope(
 }
 
 function drawDots(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   axis: DepthAxis,
   layer: Layer,
   y: (value: number) => number,

@@ -5,16 +5,10 @@ import type { StepAxis } from '../scale/axis';
 import { stepX } from '../scale/axis';
 import type { Palette } from '../scale/colour';
 import { formatCount } from '../scale/format';
-
-type Context = CanvasRenderingContext2D;
+import type { Pen } from './pen';
 
 /** Tick labels at the top, ticks down to `height`. */
-export function drawStepAxis(
-  context: Context,
-  axis: StepAxis,
-  height: number,
-  palette: Palette,
-): void {
+export function drawStepAxis(context: Pen, axis: StepAxis, height: number, palette: Palette): void {
   context.textBaseline = 'middle';
   context.textAlign = 'center';
   context.fillStyle = palette.quiet;
@@ -38,7 +32,7 @@ export function frameX(axis: StepAxis, frame: number): number | null {
 
 /** A line through the chosen step; a second step is dashed. */
 export function drawStepLine(
-  context: Context,
+  context: Pen,
   axis: StepAxis,
   frame: number,
   top: number,
@@ -60,7 +54,7 @@ export function drawStepLine(
 
 /** The number of the chosen step, on the axis. */
 export function drawStepLabel(
-  context: Context,
+  context: Pen,
   axis: StepAxis,
   frame: number,
   palette: Palette,

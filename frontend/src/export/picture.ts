@@ -4,19 +4,18 @@
  * In:  an element of the page, as large and as scrolled as it is.
  * Out: shapes with positions, and from them SVG text or a PNG.
  * Does not know what is shown. A browser gives pages no way to photograph themselves, and the
- * names beside our canvases are elements; so they are read from the page and drawn again.
+ * names beside our canvases are elements; so they are read from the page and drawn again, and
+ * so are the canvases: as vectors, or in more pixels than the page has.
  */
 
-interface Box {
-  readonly x: number;
-  readonly y: number;
-  readonly width: number;
-  readonly height: number;
-}
+import { drawnAgain } from '../draw/canvas';
+import type { Box, Pen } from '../draw/pen';
+import { createRecorder, type Means } from './vectors';
+import { escaped, tag } from './xml';
 
 export type Shape = { readonly clip: Box } & (
   | { readonly kind: 'rectangle'; readonly box: Box; readonly colour: string }
-  | { readonly kind: 'canvas'; readonly box: Box; readonly canvas: HTMLCanvasElement }
+  | { readonly kind: 'drawing'; readonly box: Box; readonly draw: (pen: Pen) => void }
   | { readonly kind: 'icon'; readonly box: Box; readonly path: string; readonly colour: string }
   | {
       readonly kind: 'text';
@@ -41,36 +40,40 @@ export interface Picture {
   readonly shapes: readonly Shape[];
 }
 
-/** Room above the element for a line that says what it is. */
+/** Room above the element for a line that says what it is, and for each further one. */
 const TITLE = 30;
+const LINE = 17;
+const MARGIN = 12;
+/** Width of an ellipsis in font sizes. */
+const DOTS = 0.8;
 /** Icons are drawn on a board of this size. */
 const ICON = 16;
+const NO_COLOUR = /^rgba\(.*, 0\)$|^transparent$/;
 
 /** Read off an element; `title` is written above it. */
 export function takePicture(root: HTMLElement, title: string): Picture {
   const outer = root.getBoundingClientRect();
-  const [width, height] = [Math.ceil(outer.width), Math.ceil(outer.height) + TITLE];
-  const [dx, dy] = [-outer.left, TITLE - outer.top];
-  const whole: Box = { x: 0, y: 0, width, height };
+  const style = getComputedStyle(root);
+  const width = Math.ceil(outer.width);
+  const font: Font = { ...fontOf(style), size: 13, weight: '600' };
+  const lines = broken(title, width - 2 * MARGIN, (text) => measured(text, cssOf(font)));
+  const above = TITLE + LINE * (lines.length - 1);
+  const height = Math.ceil(outer.height) + above;
+  const [dx, dy] = [-outer.left, above - outer.top];
+  const all: Box = { x: 0, y: 0, width, height };
   const moved = (box: DOMRect): Box => ({
     x: box.left + dx,
     y: box.top + dy,
     width: box.width,
     height: box.height,
   });
-  const style = getComputedStyle(root);
   const page = getComputedStyle(document.body);
   const shapes: Shape[] = [
-    { kind: 'rectangle', box: whole, colour: page.backgroundColor, clip: whole },
-    {
-      kind: 'text',
-      x: 12,
-      y: 20,
-      text: title,
-      font: { ...fontOf(style), size: 13, weight: '600' },
-      colour: page.color,
-      clip: whole,
-    },
+    { kind: 'rectangle', box: all, colour: page.backgroundColor, clip: all },
+    ...lines.map((text, i): Shape => {
+      const y = 20 + LINE * i;
+      return { kind: 'text', x: MARGIN, y, text, font, colour: page.color, clip: all };
+    }),
   ];
 
   function visit(element: Element, clip: Box): void {
@@ -81,12 +84,15 @@ export function takePicture(root: HTMLElement, title: string): Picture {
     const inner = computed.overflowX === 'visible' ? clip : intersection(clip, box);
     // A box of height 0 may have visible children; one that is cut off entirely has none.
     if (inner.width <= 0 || inner.height <= 0) return;
-    if (element !== root && !/^rgba\(.*, 0\)$|^transparent$/.test(computed.backgroundColor)) {
+    const outline = outlineOf(computed);
+    if (outline) {
+      shapes.push({ kind: 'icon', box, path: outline, colour: computed.backgroundColor, clip });
+    } else if (element !== root && !NO_COLOUR.test(computed.backgroundColor)) {
       shapes.push({ kind: 'rectangle', box, colour: computed.backgroundColor, clip });
     }
     if (element instanceof HTMLCanvasElement) {
-      if (element.width > 0 && element.height > 0)
-        shapes.push({ kind: 'canvas', box, canvas: element, clip });
+      const draw = drawnAgain(element);
+      if (draw) shapes.push({ kind: 'drawing', box: whole(box), draw, clip });
       return;
     }
     if (element instanceof SVGSVGElement) {
@@ -101,14 +107,17 @@ export function takePicture(root: HTMLElement, title: string): Picture {
           const place = moved(line.box);
           const font = fontOf(computed);
           const y = place.y + place.height / 2 + 0.35 * font.size;
-          const shape = { text: line.text, font, colour: computed.color, clip: inner };
+          const cut =
+            computed.textOverflow === 'ellipsis' && element.scrollWidth > element.clientWidth;
+          const text = cut ? beginning(child, element, font) : line.text;
+          const shape = { text, font, colour: computed.color, clip: inner };
           shapes.push({ kind: 'text', x: place.x, y, ...shape });
         }
       }
     }
   }
 
-  visit(root, whole);
+  visit(root, all);
   return { width, height, shapes: shapes.filter(isSeen) };
 }
 
@@ -120,6 +129,22 @@ function isSeen(shape: Shape): boolean {
   const { width, height } = intersection(shape.clip, shape.box);
   return width > 0 && height > 0;
 }
+
+/** Of the marks of runs, which the style sheet cuts out of boxes; null: a box. */
+function outlineOf({ backgroundColor, borderRadius, clipPath, rotate }: CSSStyleDeclaration) {
+  if (NO_COLOUR.test(backgroundColor)) return null;
+  if (borderRadius === '50%') return 'M0 8a8 8 0 1 1 16 0a8 8 0 1 1-16 0z';
+  if (rotate === '45deg') return 'M8 0L16 8L8 16L0 8z';
+  return clipPath.startsWith('polygon') ? 'M8 0L16 16H0z' : null;
+}
+
+/** Pixels of a canvas are drawn for pixels of the page. */
+const whole = ({ x, y, width, height }: Box): Box => ({
+  x: Math.round(x),
+  y: Math.round(y),
+  width: Math.round(width),
+  height: Math.round(height),
+});
 
 function intersection(a: Box, b: Box): Box {
   const [x, y] = [Math.max(a.x, b.x), Math.max(a.y, b.y)];
@@ -147,50 +172,101 @@ function linesOf(node: Text): { text: string; box: DOMRect }[] {
   return lines.map(({ text, box }) => ({ text: text.trimEnd(), box }));
 }
 
+/** In as few lines as there is room for, broken at spaces. */
+export function broken(text: string, room: number, width: (text: string) => number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const longer = `${lines.at(-1) ?? ''} ${word}`;
+    if (lines.length > 0 && width(longer) <= room) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** A text as the page cut it off, with its dots. */
+function beginning(node: Text, element: Element, { size }: Font): string {
+  const right = element.getBoundingClientRect().right - DOTS * size;
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  let end = node.length;
+  while (end > 0 && range.getBoundingClientRect().right > right) range.setEnd(node, --end);
+  return `${node.data.slice(0, end)}…`;
+}
+
 function fontOf({ fontFamily, fontSize, fontWeight }: CSSStyleDeclaration): Font {
   return { family: fontFamily, size: parseFloat(fontSize), weight: fontWeight };
 }
 
-/** Vector texts and icons around the canvases, which stay what they are: pixels. */
-export function toSvg({ width, height, shapes }: Picture): string {
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
-    ...shapes.map(svgOf),
-    '</svg>\n',
-  ].join('\n');
+const cssOf = ({ weight, size, family }: Font): string => `${weight} ${size}px ${family}`;
+
+/** Vectors, but for what its drawing asks to be pixels. */
+export function toSvg({ width, height, shapes }: Picture, means: Means = BROWSER): string {
+  const size = { width, height, viewBox: `0 0 ${width} ${height}` };
+  const content = shapes.map((shape) => svgOf(shape, means)).join('\n');
+  return `${tag('svg', { xmlns: 'http://www.w3.org/2000/svg', ...size }, `\n${content}\n`)}\n`;
 }
 
-function svgOf(shape: Shape): string {
-  const { clip } = shape;
-  const box = `x="${clip.x}" y="${clip.y}" width="${clip.width}" height="${clip.height}"`;
-  const view = `viewBox="${clip.x} ${clip.y} ${clip.width} ${clip.height}"`;
-  return `<svg ${box} ${view}>${contentOf(shape)}</svg>`;
+/** An SVG inside the SVG clips what it holds. */
+function svgOf(shape: Shape, means: Means): string {
+  const { x, y, width, height } = shape.clip;
+  const viewBox = `${x} ${y} ${width} ${height}`;
+  return tag('svg', { x, y, width, height, viewBox }, contentOf(shape, means));
 }
 
-function contentOf(shape: Shape): string {
+function contentOf(shape: Shape, means: Means): string {
   if (shape.kind === 'text') {
-    const { font, x, y } = shape;
-    const style = `font-family="${escaped(font.family)}" font-size="${font.size}" font-weight="${font.weight}"`;
-    return `<text x="${x}" y="${y}" fill="${shape.colour}" ${style}>${escaped(shape.text)}</text>`;
+    const { font, x, y, colour: fill } = shape;
+    const written = {
+      'font-family': font.family,
+      'font-size': font.size,
+      'font-weight': font.weight,
+    };
+    return tag('text', { x, y, fill, ...written }, escaped(shape.text));
   }
   const { x, y, width, height } = shape.box;
-  const box = `x="${x}" y="${y}" width="${width}" height="${height}"`;
-  if (shape.kind === 'rectangle') return `<rect ${box} fill="${shape.colour}"/>`;
+  if (shape.kind === 'rectangle') return tag('rect', { x, y, width, height, fill: shape.colour });
   if (shape.kind === 'icon') {
-    return `<svg ${box} viewBox="0 0 ${ICON} ${ICON}"><path d="${shape.path}" fill="${shape.colour}" fill-rule="evenodd"/></svg>`;
+    const path = tag('path', { d: shape.path, fill: shape.colour, 'fill-rule': 'evenodd' });
+    return tag('svg', { x, y, width, height, viewBox: `0 0 ${ICON} ${ICON}` }, path);
   }
-  return `<image ${box} preserveAspectRatio="none" href="${shape.canvas.toDataURL()}"/>`;
+  const recorder = createRecorder(means);
+  shape.draw(recorder);
+  // Corners as sharp as those of a canvas.
+  return tag('svg', { x, y, width, height, 'stroke-miterlimit': 10 }, recorder.markup());
 }
 
-const ENTITIES: Readonly<Record<string, string>> = { '<': '&lt;', '&': '&amp;', '"': '&quot;' };
-const escaped = (text: string): string => text.replace(/[<&"]/g, (char) => ENTITIES[char] ?? char);
+function measured(text: string, font: string): number {
+  const context = new OffscreenCanvas(1, 1).getContext('2d');
+  if (!context) return 0;
+  context.font = font;
+  return context.measureText(text).width;
+}
+
+const BROWSER: Means = {
+  measure: measured,
+  image({ x, y, width, height }, draw) {
+    // An offscreen canvas has no address.
+    const canvas = document.createElement('canvas');
+    const ratio = pixelRatio();
+    [canvas.width, canvas.height] = [Math.ceil(width * ratio), Math.ceil(height * ratio)];
+    const context = canvas.getContext('2d');
+    if (!context) throw new Error(NO_MEMORY);
+    context.scale(canvas.width / width, canvas.height / height);
+    context.translate(-x, -y);
+    draw(context);
+    return canvas.toDataURL();
+  },
+};
+
+const NO_MEMORY = 'The browser has no memory left for a picture of this size.';
+const pixelRatio = (): number => Math.max(2, window.devicePixelRatio || 1);
 
 /** As sharp as on this screen, but at least twice as fine as the page. */
 export async function toPng({ width, height, shapes }: Picture): Promise<Blob> {
-  const ratio = Math.max(2, window.devicePixelRatio || 1);
+  const ratio = pixelRatio();
   const canvas = new OffscreenCanvas(width * ratio, height * ratio);
   const context = canvas.getContext('2d');
-  if (!context) throw new Error('The browser has no memory left for a picture of this size.');
+  if (!context) throw new Error(NO_MEMORY);
   context.scale(ratio, ratio);
   for (const shape of shapes) {
     const { clip } = shape;
@@ -208,13 +284,17 @@ function paint(context: OffscreenCanvasRenderingContext2D, shape: Shape): void {
   if (shape.kind === 'text') {
     const { font } = shape;
     context.fillStyle = shape.colour;
-    context.font = `${font.weight} ${font.size}px ${font.family}`;
+    context.font = cssOf(font);
     context.fillText(shape.text, shape.x, shape.y);
     return;
   }
   const { x, y, width, height } = shape.box;
-  if (shape.kind === 'canvas') {
-    context.drawImage(shape.canvas, x, y, width, height);
+  if (shape.kind === 'drawing') {
+    context.beginPath();
+    context.rect(x, y, width, height);
+    context.clip();
+    context.translate(x, y);
+    shape.draw(context);
     return;
   }
   context.fillStyle = shape.colour;

@@ -111,3 +111,13 @@ export function shortNames(names: readonly string[]): string[] {
   const cut = common.search(/[^/_]*$/);
   return names.map((name) => name.slice(cut));
 }
+
+/**
+ * A name in two parts, of which the first may be cut off where there is little room: runs of one
+ * series often differ in their last characters only. `kept` of these; a short name stays whole.
+ */
+export function splitName(name: string, kept = 7): [start: string, end: string] {
+  const characters = Array.from(name);
+  const cut = characters.length > kept + 3 ? characters.length - kept : 0;
+  return [characters.slice(0, cut).join(''), characters.slice(cut).join('')];
+}

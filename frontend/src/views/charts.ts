@@ -9,6 +9,7 @@ import { createDrawing } from '../draw/canvas';
 import { drawHistogramMap, drawRidges, ridgeBase, type Ridge } from '../draw/histogram';
 import { SHAPES } from '../draw/marks';
 import { drawChart, type Chart, type Line } from '../draw/lines';
+import type { Pen } from '../draw/pen';
 import { drawStepLine, flagX } from '../draw/steps';
 import {
   createStepAxis,
@@ -20,7 +21,7 @@ import {
 } from '../scale/axis';
 import { PALETTES, type Palette } from '../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../scale/domain';
-import { formatCount, formatTick, formatValue, shortNames } from '../scale/format';
+import { formatCount, formatTick, formatValue, shortNames, splitName } from '../scale/format';
 import { histogramAt, pickHistograms, type Histogram } from '../scale/histogram';
 import { INF, NAN, NONFINITE, markWords } from '../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../scale/reduce';
@@ -250,6 +251,9 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
             const frame = shownFrame(run, step);
             const value = values[frame] ?? Number.NaN;
             const name = alone ? label : `${short[which] ?? ''} ${label}`.trim();
+            const [start, end] = alone
+              ? [name, '']
+              : splitName(short[which] ?? '', Math.max(3, 7 - label.length));
             const colour = lineColour(which, i, sides, PALETTES[theme]);
             return [
               name === ''
@@ -257,12 +261,14 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
                 : h(
                     'dt',
                     {
-                      'data-line': i,
                       title: alone ? name : run.run,
                       style: `--line-colour: ${colour}`,
                     },
                     !alone && h('span', { class: `mark mark-${SHAPES[which] ?? 'dot'}` }),
-                    h('span', {}, name),
+                    (alone || i > 0) && h('span', { class: 'stroke' }),
+                    i > 0 && h('span', { class: 'stroke' }),
+                    h('span', { class: 'name-start' }, start),
+                    !alone && h('span', {}, label === '' ? end : `${end} ${label}`),
                   ),
               // What is not finite is not "not measured".
               h(
@@ -279,7 +285,7 @@ function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
     },
   );
 
-  function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
+  function draw(context: Pen, width: number, height: number): void {
     const first = data.find((part) => part !== null);
     if (!state || !first) return;
     const palette = PALETTES[state.theme];
@@ -504,7 +510,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
     });
   }
 
-  function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
+  function draw(context: Pen, width: number, height: number): void {
     const data = sides[0]?.variable;
     const [histogram] = histograms;
     if (!state || !data || !histogram) return;
@@ -546,7 +552,7 @@ function createHistogramPanel(actions: Actions, axes: Axes): Panel {
 
 /** When the variable was flagged: a bar above, and a shade behind everything. */
 function drawBackdrop(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   state: State,
   axis: StepAxis,
   height: number,
@@ -575,7 +581,7 @@ function drawBackdrop(
 }
 
 function drawSteps(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   state: State,
   run: Run,
   axis: StepAxis,

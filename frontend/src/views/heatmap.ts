@@ -13,6 +13,7 @@ import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing, type Drawing } from '../draw/canvas';
 import { drawCells, type Cells } from '../draw/heatmap';
 import { drawOnset } from '../draw/marks';
+import type { Pen } from '../draw/pen';
 import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../draw/steps';
 import {
   createStepAxis,
@@ -31,6 +32,7 @@ import {
   formatRelation,
   formatValue,
   plural,
+  splitName,
   title,
 } from '../scale/format';
 import {
@@ -188,13 +190,21 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     (theme: State['theme'], difference: boolean, ...names: readonly (string | number)[]) => {
       const count = names.length / 2;
       heads.hidden = count < 2;
-      const name = (which: number): Child => [
-        h('span', {
-          class: 'run-dot',
-          style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
-        }),
-        h('span', { class: 'run-name', title: names[2 * which] }, names[2 * which]),
-      ];
+      const name = (which: number): Child => {
+        const [start, end] = splitName(String(names[2 * which]));
+        return [
+          h('span', {
+            class: 'run-dot',
+            style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
+          }),
+          h(
+            'span',
+            { class: 'run-name', title: names[2 * which] },
+            h('span', { class: 'name-start' }, start),
+            h('span', {}, end),
+          ),
+        ];
+      };
       fill(
         heads,
         Array.from({ length: count }, (_, which) =>
@@ -279,12 +289,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     ),
   );
 
-  function draw(
-    which: number,
-    context: CanvasRenderingContext2D,
-    width: number,
-    height: number,
-  ): void {
+  function draw(which: number, context: Pen, width: number, height: number): void {
     const pane = panes[which];
     if (!state || !scale || !pane) return;
     const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
@@ -327,12 +332,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   }
 
   /** Rows that only the other run has say so. */
-  function drawAbsent(
-    which: number,
-    context: CanvasRenderingContext2D,
-    from: number,
-    to: number,
-  ): void {
+  function drawAbsent(which: number, context: Pen, from: number, to: number): void {
     const source = scale?.sources[which];
     if (!source || !state || sides.length < 2 || isDifference()) return;
     const palette = PALETTES[state.theme];
@@ -348,13 +348,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     }
   }
 
-  function drawOnsets(
-    which: number,
-    context: CanvasRenderingContext2D,
-    axis: StepAxis,
-    from: number,
-    to: number,
-  ): void {
+  function drawOnsets(which: number, context: Pen, axis: StepAxis, from: number, to: number): void {
     if (!state) return;
     const palette = PALETTES[state.theme];
     for (let i = from; i < to; i++) {
@@ -370,7 +364,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
   function drawSelection(
     which: number,
-    context: CanvasRenderingContext2D,
+    context: Pen,
     axis: StepAxis,
     from: number,
     to: number,
@@ -414,13 +408,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     return !row.open && row.variables.some((i) => sick.has(variables[i]?.path ?? ''));
   }
 
-  function outline(
-    context: CanvasRenderingContext2D,
-    axis: StepAxis,
-    flag: Flag,
-    top: number,
-    bottom: number,
-  ): void {
+  function outline(context: Pen, axis: StepAxis, flag: Flag, top: number, bottom: number): void {
     const interval = flagX(axis, flag);
     if (!state || !interval) return;
     const palette = PALETTES[state.theme];
@@ -435,12 +423,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     }
   }
 
-  function drawHeader(
-    which: number,
-    context: CanvasRenderingContext2D,
-    axis: StepAxis,
-    width: number,
-  ): void {
+  function drawHeader(which: number, context: Pen, axis: StepAxis, width: number): void {
     const run = sideOf(which)?.run;
     if (!state || !run) return;
     const palette = PALETTES[state.theme];

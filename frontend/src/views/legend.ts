@@ -3,6 +3,7 @@
 import type { Theme } from '../host';
 import { createDrawing, type Drawing } from '../draw/canvas';
 import { drawMissing, drawNonfinite, drawOnset, drawZero } from '../draw/marks';
+import type { Pen } from '../draw/pen';
 import { h, onChange } from '../dom';
 import { PALETTES, ramp, RAMP_SIZE, type Palette } from '../scale/colour';
 import { position, ticks, type Domain } from '../scale/domain';
@@ -15,12 +16,7 @@ export interface Legend {
   destroy(): void;
 }
 
-type Draw = (
-  context: CanvasRenderingContext2D,
-  palette: Palette,
-  width: number,
-  height: number,
-) => void;
+type Draw = (context: Pen, palette: Palette, width: number, height: number) => void;
 
 /** Everything in the picture that is no colour, as it is drawn there. */
 const MARKS: readonly (readonly [string, Draw])[] = [
@@ -99,12 +95,7 @@ export function createLegend(parent: HTMLElement): Legend {
   };
 }
 
-function drawScale(
-  context: CanvasRenderingContext2D,
-  domain: Domain,
-  theme: Theme,
-  width: number,
-): void {
+function drawScale(context: Pen, domain: Domain, theme: Theme, width: number): void {
   const palette = PALETTES[theme];
   const colours = ramp(theme, domain.kind);
   const docked = domain.kind === 'log' || domain.kind === 'ratio';

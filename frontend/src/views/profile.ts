@@ -7,6 +7,7 @@ import type { Flag, Variable } from '../api/types';
 import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing } from '../draw/canvas';
 import { SHAPES } from '../draw/marks';
+import type { Pen } from '../draw/pen';
 import { drawProfile, profileHeights, type Layer } from '../draw/profile';
 import { frameAtStep } from '../scale/axis';
 import { PALETTES } from '../scale/colour';
@@ -145,7 +146,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
 
   // --- Drawing ----------------------------------------------------------------------------
 
-  function draw(context: CanvasRenderingContext2D, width: number, height: number): void {
+  function draw(context: Pen, width: number, height: number): void {
     if (!state || !domain) return;
     const palette = PALETTES[state.theme];
     const room = width - CHART_INSET - RIGHT;
@@ -159,7 +160,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
   }
 
   /** What the selected flag is about, and the selected variable. */
-  function drawFlagged(context: CanvasRenderingContext2D, height: number): void {
+  function drawFlagged(context: Pen, height: number): void {
     if (!state) return;
     const palette = PALETTES[state.theme];
     const flag: Flag | null = selectedFlag(state);
@@ -181,7 +182,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     }
   }
 
-  function drawChosen(context: CanvasRenderingContext2D, height: number): void {
+  function drawChosen(context: Pen, height: number): void {
     const slot = axis.slots[active];
     if (!slot || !state || document.activeElement !== drawing.element) return;
     context.strokeStyle = PALETTES[state.theme].accent;
