@@ -120,13 +120,24 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             self._monitor.ends_after(int(params["steps"]))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # `batch` is the last step of an execution of several.
-        count, self._batch = batch + 1 - self._batch, batch + 1
+        count = self._steps_until(batch)
+        self._batch += count
         # A custom train_step may not call compute_loss: its own loss metric stands in.
         loss = None if self._loss_seen else (logs or {}).get("loss")
-        self._monitor.advance(max(count, 1), loss)
+        self._monitor.advance(count, loss)
         if self._monitor.should_stop:
             self.model.stop_training = True
+
+    def _steps_until(self, batch: int) -> int:
+        """Steps of the execution that has ended with this call.
+
+        ``batch`` is the number of its last step; in the first versions of Keras 3 of its first one.
+        """
+        together = int(getattr(self.model, "steps_per_execution", None) or 1)
+        if batch != self._batch or together == 1:
+            return max(batch + 1 - self._batch, 1)
+        steps = (self.params or {}).get("steps") or batch + together
+        return max(min(together, steps - batch), 1)
 
     def on_train_end(self, logs: Any = None) -> None:
         self._monitor.close()

@@ -282,7 +282,7 @@ def test_a_removed_folder_is_told_and_training_goes_on(
         if number == 2:
             shutil.rmtree(tmp_path / "run")
     monitor.close()
-    assert int(optimizer.iterations) == 5
+    assert int(optimizer.iterations.numpy()) == 5
     assert sum("was removed" in record.getMessage() for record in caplog.records) == 1
 
 
