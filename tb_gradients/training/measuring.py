@@ -299,11 +299,15 @@ def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any)
         return [bounded(column) for column in columns]
 
     def careful_norm(values: Tensor) -> list[Tensor]:
-        """Norm of the finite elements, NaN if there is none, and how many are not."""
+        """Norm of the finite elements, and how many are not."""
         finite = tf.math.is_finite(values)
         broken = tf.reduce_sum(tf.cast(~finite, tf.float32))
-        known = bounded(norm(tf.where(finite, values, tf.zeros_like(values))))
-        return [tf.where(tf.reduce_any(finite), known, np.nan), broken]
+        return [bounded(norm(tf.where(finite, values, tf.zeros_like(values)))), broken]
+
+    def careful_update(update: Tensor, share: Tensor) -> Tensor:
+        """NaN, not known, where no element of it is finite."""
+        known = careful_norm(update)[0] * tf.sqrt(share)
+        return tf.where(tf.reduce_any(tf.math.is_finite(update)), known, np.nan)
 
     def half_square(values: Tensor) -> Tensor:
         return tf.cast(tf.nn.l2_loss(values), tf.float32)
@@ -346,7 +350,7 @@ def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any)
                 lambda: [
                     *gradient_careful(gradient),
                     *careful_norm(after),
-                    careful_norm(update)[0] * tf.sqrt(share),
+                    careful_update(update, share),
                 ],
             )
         )

@@ -280,12 +280,12 @@ class Probe:
         """
 
         def read() -> tuple[Tensor, dict[int, Tensor]]:
-            small = [s for s in pending.samples if s.whole and s.real]
             others = {
                 s.row: measuring.coarse_rows(pending.variables[s.row], s)
                 if s.coarse > 1
                 else pending.variables[s.row].value()
-                for s in pending.samples[len(small) :]
+                for s in pending.samples
+                if not s.small
             }
             for row in pending.sparse:
                 others[row] = _touched(pending.variables[row], pending.gradients[row])
@@ -298,7 +298,7 @@ class Probe:
             return None, values
 
         def skip() -> tuple[Tensor, dict[int, Tensor]]:
-            rows = [s.row for s in pending.samples if not (s.whole and s.real)] + pending.sparse
+            rows = [s.row for s in pending.samples if not s.small] + pending.sparse
             dtypes = {row: pending.variables[row].dtype for row in rows}
             return tf.zeros([0], _dtype(pending.samples)), {
                 row: tf.zeros([0], dtype) for row, dtype in dtypes.items()
@@ -312,7 +312,7 @@ class Probe:
 
     def _together(self, samples: Sequence[Sample], tensors: Mapping[int, Any]) -> Tensor:
         """One vector of all small ones of the samples, of tensors or variables by row."""
-        small = [s for s in samples if s.whole and s.real]
+        small = [s for s in samples if s.small]
         values = [
             v.value() if isinstance(v, tf.Variable) else v for v in (tensors[s.row] for s in small)
         ]

@@ -98,6 +98,11 @@ class Sample:
         return not self.dtype.startswith("complex")
 
     @property
+    def small(self) -> bool:
+        """Real, and looked at whole: one of those that travel in one vector."""
+        return self.real and self.whole
+
+    @property
     def sampled_shape(self) -> tuple[int, int]:
         """Rows and units of the sample."""
         down, across = self.strides
@@ -175,7 +180,7 @@ class Layout:
     @functools.cached_property
     def small(self) -> tuple[Sample, ...]:
         """The real ones that are looked at whole: the first of all."""
-        return tuple(sample for sample in self.samples if sample.real and sample.whole)
+        return tuple(sample for sample in self.samples if sample.small)
 
     @functools.cached_property
     def others(self) -> tuple[Sample, ...]:

@@ -121,6 +121,16 @@ def test_nonfinite_weights_are_counted(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(4, 3), (200, 100)], ids=["small", "large"])
+def test_weights_of_nothing_but_nan_have_no_norm_left(shape: tuple[int, int], mode: str) -> None:
+    probed = ProbedVariables([np.ones(shape, np.float32)], mode)
+    probed.step([np.ones(shape, np.float32)], [np.full(shape, np.nan, np.float32)])
+    (frame,) = probed.frames()
+    assert frame.rows[0]["weight_norm"] == 0
+    assert frame.rows[0]["weight_nonfinite_count"] == shape[0] * shape[1]
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("magnitude", [1e-34, 1e-10, 1.0, 1e25, 1e36])
 def test_magnitudes_whose_squares_leave_float32(magnitude: float, mode: str) -> None:
     generator = np.random.default_rng(3)
