@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tb_gradients.training.graphs import branch
-from tb_gradients.training.sampling import Layout, Sample
+from tb_gradients.training.sampling import NUMBERS, Layout, Sample
 
 Tensor = Any  # TensorFlow ships no type information
 
@@ -156,15 +156,6 @@ def take_coarse(rows: Tensor, sample: Sample) -> Tensor:
     return tf.reshape(rows[:: sample.strides[0] // sample.coarse], [-1])
 
 
-def update_of(before: Tensor, after: Tensor) -> Tensor:
-    """Weights after minus before, as float32 or float64; of complex weights the magnitude.
-
-    Zero where they are equal, Inf among them.
-    """
-    update = _difference(before, after)
-    return tf.where(after == before, tf.zeros_like(update), update)
-
-
 def update_squares(before: Tensor, after: Tensor) -> Tensor:
     """Sum of squares of UPDATE_SCALE times an update, in a step compiled by XLA: float32 scalar.
 
@@ -172,7 +163,7 @@ def update_squares(before: Tensor, after: Tensor) -> Tensor:
     """
     if after.dtype.size < 4:
         return tf.constant(np.nan)
-    return squares(_difference(before, after) * UPDATE_SCALE, xla=True)
+    return squares(difference(before, after) * UPDATE_SCALE, xla=True)
 
 
 def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -> Tensor:
@@ -195,98 +186,114 @@ def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -
     return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
 
 
-def pack(
-    layout: Layout,
-    gradients: Sequence[Tensor],
-    befores: Sequence[Tensor],
-    afters: Sequence[Tensor],
+def sampled(
+    layout: Layout, small: Tensor, tensors: Mapping[int, Tensor], *, coarse: bool = False
 ) -> Tensor:
-    """float32 (float64 if any variable is) [3, elements of all samples].
-
-    Gradients with the loss scale in them, weights after the step, and updates.
-
-    Args:
-        gradients, befores, afters: what ``packed`` gives.
-    """
-    (gradient, *other_gradients), (before, *other_befores) = gradients, befores
-    after, *other_afters = afters
-    dtype = after.dtype
-    complex_ = [tf.cast(tf.abs(weight), dtype) for weight in other_afters]
-    updates = [
-        tf.cast(update_of(*pair), dtype) for pair in zip(other_befores, other_afters, strict=True)
-    ]
-    return tf.stack(
-        [
-            tf.concat([gradient, *(tf.cast(as_real(g), dtype) for g in other_gradients)], 0),
-            tf.concat([after, *complex_], 0),
-            tf.concat([update_of(before, after), *updates], 0),
-        ]
-    )
-
-
-def packed(layout: Layout, small: Tensor, others: Mapping[int, Tensor]) -> list[Tensor]:
-    """One vector of the real samples, and one of each complex one.
+    """The elements of all samples of a layout, one after the other; of complex ones the magnitudes.
 
     Args:
         small: of all ``layout.small`` ``together``.
-        others: flat samples of ``layout.others``, by row.
+        tensors: those of ``layout.others``, by row.
+        coarse: of huge variables they are the ``coarse_rows``.
     """
-    real = [others[s.row] for s in layout.others if s.real]
-    vector = small
-    if real:
-        vector = tf.concat([small, *(tf.cast(tensor, small.dtype) for tensor in real)], 0)
-    return [vector, *(others[s.row] for s in layout.others if not s.real)]
+    parts = [small] if layout.small else []
+    for sample in layout.others:
+        take_it = take_coarse if coarse and sample.coarse > 1 else take
+        parts.append(tf.cast(as_real(take_it(tensors[sample.row], sample)), small.dtype))
+    if not parts:
+        return small
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
 
 
-def numbers_of(
-    gradient: Tensor,
-    after: Tensor,
-    update: tuple[Tensor, Tensor, Sample] | Tensor,
-    square: Tensor,
-    scale: Tensor | None,
-) -> Tensor:
-    """float32 [NUMBERS] of all elements of one large variable.
+def difference(before: Tensor, after: Tensor) -> Tensor:
+    """Real weights after minus before, as float32 or float64; of complex ones the magnitude.
 
-    Args:
-        gradient: with the loss scale in it.
-        update: weights before and after the step (of a huge variable its ``coarse_rows``), or the
-            ``update_squares``.
-        square: sum of the squares of the unscaled gradient.
-        scale: the loss scale, or None.
+    NaN where both are the same infinity.
     """
-    gradient, after = (tf.reshape(as_real(tensor), [-1]) for tensor in (gradient, after))
-    scale = tf.ones([]) if scale is None else scale
-    if isinstance(update, tuple):
-        before, changed, sample = update
-        rows = -(-sample.rows // sample.coarse)
-        share = tf.constant(sample.rows / rows, tf.float32)
-        difference = tf.reshape(_difference(before, changed), [-1])
-        numbers = _numbers_function(gradient.dtype, after.dtype, difference.dtype)
-        return numbers(gradient, after, difference, square, scale, share)
-    numbers = _numbers_function(gradient.dtype, after.dtype, None)
-    norm_of_update = tf.sqrt(update) / UPDATE_SCALE
-    return tf.concat([numbers(gradient, after, square, scale), norm_of_update[None]], 0)
-
-
-def _difference(before: Tensor, after: Tensor) -> Tensor:
-    """Real weights after minus before; of complex ones the magnitude of that."""
     if after.dtype.is_complex:
         return tf.abs(after - before)
     return as_real(after) - as_real(before)
 
 
+def numbers_of(
+    layout: Layout,
+    gradients: Mapping[int, Tensor],
+    afters: Mapping[int, Tensor],
+    updates: Mapping[int, Tensor] | Tensor,
+    squares: Tensor,
+    scale: Tensor | None,
+) -> Tensor:
+    """float32 [large samples, NUMBERS] of all elements of the large variables.
+
+    Args:
+        gradients: with the loss scale in them, by row.
+        afters: weights after the step, by row.
+        updates: of each the ``difference`` of its weights, of a huge one that of its
+            ``coarse_rows``, by row; or the ``update_squares``, float32 [large samples].
+        squares: sums of the squares of the unscaled gradients, in ``layout.order``.
+        scale: the loss scale, or None.
+    """
+    large = layout.large
+    if not large:
+        return tf.zeros([0, len(NUMBERS)])
+    place = {row: i for i, row in enumerate(layout.order)}
+    flat = [tf.reshape(as_real(gradients[s.row]), [-1]) for s in large]
+    weights = [tf.reshape(as_real(afters[s.row]), [-1]) for s in large]
+    square = tf.gather(squares, [place[s.row] for s in large])
+    half = _halves(weights)
+    usable = _in_range(square) & _in_range(half)
+    if isinstance(updates, Mapping):
+        moved = [tf.reshape(updates[s.row], [-1]) for s in large]
+        of_update = _halves(moved)
+        usable &= _in_range(of_update)
+        share = np.array([s.rows / -(-s.rows // s.coarse) for s in large], np.float32)
+        update_norm = tf.sqrt(2.0 * share * of_update)
+    else:
+        moved, share = [None] * len(large), np.ones(len(large), np.float32)
+        update_norm = tf.sqrt(updates) / UPDATE_SCALE
+
+    def each(reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        return tf.stack([tf.cast(reduce(gradient), tf.float32) for gradient in flat])
+
+    def fast() -> Tensor:
+        nothing = tf.zeros([len(large)])
+        norms = tf.sqrt(square) if scale is None else tf.sqrt(square) * scale
+        elements = tf.constant([s.elements for s in large], tf.float32)
+        extremes = each(tf.reduce_min), each(tf.reduce_max)
+        columns = [each(tf.reduce_sum), *extremes, nothing, elements, norms]
+        return tf.stack([*columns, tf.sqrt(2.0 * half), nothing, update_norm], axis=1)
+
+    def careful() -> Tensor:
+        rows = []
+        for i, (gradient, weight, update) in enumerate(zip(flat, weights, moved, strict=True)):
+            given = [gradient, weight] if update is None else [gradient, weight, update]
+            row = _careful(*(tensor.dtype for tensor in given))(*given)
+            last = update_norm[i] if update is None else row[-1] * np.sqrt(share[i])
+            rows.append(tf.concat([row[: len(NUMBERS) - 1], last[None]], 0))
+        return tf.stack(rows)
+
+    numbers: Tensor = branch(tf.reduce_all(usable), fast, careful)
+    return numbers
+
+
+def _halves(tensors: Sequence[Tensor]) -> Tensor:
+    """Half the sums of squares: float32 [tensors]."""
+    return tf.stack([_half_squares(tensor) for tensor in tensors])
+
+
+def _in_range(squares: Tensor) -> Tensor:
+    """Where a sum of squares, or half of it, neither lost elements nor left the range."""
+    return tf.math.is_finite(squares) & (squares > TINY_SQUARES)
+
+
 @functools.cache
-def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any) -> Any:
-    """For vectors of any length: traced once, not for every variable of a model."""
-    scalar = tf.TensorSpec([], tf.float32)
-    like = [tf.TensorSpec([None], dtype) for dtype in (gradient_dtype, weight_dtype)]
+def _careful(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any = None) -> Any:
+    """Function of vectors of any length, traced once: NUMBERS of non-finite and extreme elements.
 
-    def gradient_fast(gradient: Tensor, square: Tensor, scale: Tensor) -> list[Tensor]:
-        columns = [tf.reduce_sum(gradient), tf.reduce_min(gradient), tf.reduce_max(gradient)]
-        columns += [0.0, tf.cast(tf.size(gradient), gradient.dtype), tf.sqrt(square) * scale]
-        return [tf.cast(column, tf.float32) for column in columns]
+    float32 [NUMBERS], the norm of the update last; without an update it is left out.
+    """
 
-    def gradient_careful(gradient: Tensor) -> list[Tensor]:
+    def of_gradient(gradient: Tensor) -> list[Tensor]:
         finite = tf.math.is_finite(gradient)
         infinity = tf.constant(np.inf, gradient.dtype)
         low = tf.reduce_min(tf.where(finite, gradient, infinity))
@@ -295,70 +302,23 @@ def _numbers_function(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any)
         known = tf.reduce_sum(tf.cast(finite, gradient.dtype))
         clean = tf.where(finite, gradient, tf.zeros_like(gradient))
         peak, scaled = _scaled(clean)
-        columns = [peak * tf.reduce_sum(scaled), low, high, nans, known, norm(clean)]
-        return [bounded(column) for column in columns]
+        return [peak * tf.reduce_sum(scaled), low, high, nans, known, norm(clean)]
 
-    def careful_norm(values: Tensor) -> list[Tensor]:
-        """Norm of the finite elements, and how many are not."""
-        finite = tf.math.is_finite(values)
-        broken = tf.reduce_sum(tf.cast(~finite, tf.float32))
-        return [bounded(norm(tf.where(finite, values, tf.zeros_like(values)))), broken]
+    def norm_of_finite(values: Tensor) -> Tensor:
+        return norm(tf.where(tf.math.is_finite(values), values, tf.zeros_like(values)))
 
-    def careful_update(update: Tensor, share: Tensor) -> Tensor:
-        """NaN, not known, where no element of it is finite."""
-        known = careful_norm(update)[0] * tf.sqrt(share)
-        return tf.where(tf.reduce_any(tf.math.is_finite(update)), known, np.nan)
+    def careful(gradient: Tensor, weight: Tensor, update: Tensor | None = None) -> Tensor:
+        columns = of_gradient(gradient)
+        broken = tf.reduce_sum(tf.cast(~tf.math.is_finite(weight), tf.float32))
+        columns += [norm_of_finite(weight), broken]
+        if update is not None:  # not known where no element of it is finite
+            known = tf.reduce_any(tf.math.is_finite(update))
+            columns.append(tf.where(known, bounded(norm_of_finite(update)), np.nan))
+        return tf.stack([bounded(column) for column in columns])
 
-    def half_square(values: Tensor) -> Tensor:
-        return tf.cast(tf.nn.l2_loss(values), tf.float32)
-
-    def in_range(square: Tensor) -> Tensor:
-        return tf.math.is_finite(square) & (square > TINY_SQUARES)
-
-    def without_update(gradient: Tensor, after: Tensor, square: Tensor, scale: Tensor) -> Tensor:
-        half = half_square(after)
-        return tf.stack(
-            branch(
-                in_range(square) & in_range(half),
-                lambda: [
-                    *gradient_fast(gradient, square, scale),
-                    tf.sqrt(2.0 * half),
-                    tf.zeros([]),
-                ],
-                lambda: [*gradient_careful(gradient), *careful_norm(after)],
-            )
-        )
-
-    def with_update(
-        gradient: Tensor,
-        after: Tensor,
-        update: Tensor,
-        square: Tensor,
-        scale: Tensor,
-        share: Tensor,
-    ) -> Tensor:
-        half, moved = half_square(after), half_square(update)
-        return tf.stack(
-            branch(
-                in_range(square) & in_range(half) & in_range(moved),
-                lambda: [
-                    *gradient_fast(gradient, square, scale),
-                    tf.sqrt(2.0 * half),
-                    tf.zeros([]),
-                    tf.sqrt(2.0 * moved * share),
-                ],
-                lambda: [
-                    *gradient_careful(gradient),
-                    *careful_norm(after),
-                    careful_update(update, share),
-                ],
-            )
-        )
-
-    if update_dtype is None:
-        return tf.function(without_update, [*like, scalar, scalar], autograph=False)
-    signature = [*like, tf.TensorSpec([None], update_dtype), scalar, scalar, scalar]
-    return tf.function(with_update, signature, autograph=False)
+    dtypes = [gradient_dtype, weight_dtype, *([update_dtype] if update_dtype else [])]
+    signature = [tf.TensorSpec([None], dtype) for dtype in dtypes]
+    return tf.function(careful, signature, autograph=False)
 
 
 def norm(tensor: Tensor) -> Tensor:

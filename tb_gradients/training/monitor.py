@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import statistics as stats
@@ -34,10 +35,11 @@ from tb_gradients.rules.engine import Engine
 from tb_gradients.rules.learning import WEIGHTED
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
+from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook, is_legacy
-from tb_gradients.training.probe import NEVER, OptimizerView, Probe
+from tb_gradients.training.probe import NEVER, Drained, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches
 from tb_gradients.training.schedule import Every, make_schedule
@@ -179,6 +181,7 @@ class GradientMonitor:
         self._sampling = True
         self._last_poll = 0.0
         self._clock = _Clock()
+        self._backlog = Backlog()  # all that reads or changes the engine and the writer
         self.should_stop = False
         """True once a flag of severity ``stop_on`` has opened."""
 
@@ -231,6 +234,7 @@ class GradientMonitor:
     @property
     def flags(self) -> tuple[Flag, ...]:
         """The flags so far, worst first."""
+        self._backlog.run()
         return self._engine.flags if self._engine is not None else ()
 
     @property
@@ -241,6 +245,7 @@ class GradientMonitor:
     @property
     def frames(self) -> int:
         """How many frames were written so far."""
+        self._backlog.run()
         return self._frames
 
     def close(self) -> None:
@@ -253,6 +258,7 @@ class GradientMonitor:
             self._guarded(self._finish)
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
+        self._backlog.close()
         if self._failed and self._writer is not None:  # told before
             with contextlib.suppress(Exception):
                 self._writer.close()
@@ -421,6 +427,7 @@ class GradientMonitor:
             watched = None if variables is None else list(variables)
         if not watched:
             return
+        self._backlog.run()  # what waits is of the table before
         self._watched, self._norms = watched, {}
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
@@ -553,8 +560,8 @@ class GradientMonitor:
             due: one is expected; otherwise it is asked for first, which is less to read.
         """
         assert self._probes is not None
-        drained = self._probes.drain(self._next) if due or self._probes.status()[0] else []
-        if not drained:
+        coming = self._probes.fetch(self._next) if due or self._probes.status()[0] else []
+        if not coming:
             if self._probes.status()[1]:
                 self._due = self._next
             if not self._updated:
@@ -563,18 +570,20 @@ class GradientMonitor:
             return
         self._updated = True
         self._next = self._probes.next_step(self._next)
-        self._losses_to_numbers()
-        broken = False
-        for number, values, context, counts in drained:
-            broken |= not _all_finite(values)
-            self._weigh_others(values)
-            self._write(number, values, context, counts)
+        losses = list(self._losses)
+        self._losses.clear()
+        now, wait = time.time(), not self._may_wait()
+        for frame in coming:
+            job = functools.partial(self._guarded, self._judge, frame.make, losses, now)
+            self._backlog.add(job, wait=wait)
+            losses = []
         self._batches.clear()
-        if not broken:
+        if not any(frame.broken for frame in coming):
             self._probes.rearm()
         if not self._schedule.interval:
             clock = self._clock
-            following = self._schedule.next_due(self._next - 1, clock.elapsed, clock.spent)
+            spent = clock.spent + self._backlog.seconds
+            following = self._schedule.next_due(self._next - 1, clock.elapsed, spent)
             following = max(following, self._next)
             if self._ends is not None and self._next <= self._ends:
                 following = min(following, self._ends)
@@ -603,16 +612,42 @@ class GradientMonitor:
         known = {"table_id": self._table.table_id, "window_steps": self._next - since}
         known.update(applied_steps=0, skipped_steps=0)
         context = np.array([known.get(n, np.nan) for n in schema.context_names()], np.float32)
-        self._losses_to_numbers()
-        self._write(self._next - 1, values, context, None)
+        losses = list(self._losses)
+        self._losses.clear()
+        frame = self._next - 1, values, context, None
+        self._judge(lambda: frame, losses, time.time())
 
-    def _write(self, number: int, values: np.ndarray, context: np.ndarray, counts: Any) -> None:
+    def _may_wait(self) -> bool:
+        """Whether the training may go on before its newest frames are judged."""
+        assert self._probes is not None
+        awaited = self._stop_on is not None or self._on_flag is not None
+        started = self._writer is not None
+        # Not if more is to be read of this step: its batch, or variables of other optimizers.
+        complete = not self._batches and self._probes.rows_seen() == len(self._watched)
+        return started and complete and not awaited
+
+    def _judge(self, make: Callable[[], Drained], losses: Sequence[Any], now: float) -> None:
+        """Make, judge and write the next frame.
+
+        Args:
+            losses: steps and losses that were handed in since the frame before.
+            now: when it was taken.
+        """
+        with self._backlog.lock:
+            number, values, context, counts = make()
+            self._losses_to_numbers(losses)
+            self._weigh_others(values)
+            self._write(number, values, context, counts, now)
+
+    def _write(
+        self, number: int, values: np.ndarray, context: np.ndarray, counts: Any, now: float
+    ) -> None:
         """Complete the frame of a step by what the host knows, judge and write it."""
         self._add_loss(number, context)
         self._batches.fill(number, context)
         frame = Frame(
             step=number + (self._offset or 0),
-            wall_time=time.time(),
+            wall_time=now,
             values=values[:, self._columns],
             context=context,
             histograms=counts if self._wants_histograms() else None,
@@ -629,7 +664,8 @@ class GradientMonitor:
         for flag in self._engine.update(frame):
             self._announce(flag)
         # Also when one has closed or become less severe: the tab shows what was written last.
-        verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in self.flags]
+        flags = self._engine.flags
+        verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in flags]
         if verdict != self._verdict:
             self._verdict = verdict
             self._write_flags(writer, frame.step)
@@ -661,12 +697,11 @@ class GradientMonitor:
         typical = 100
         return small or self._frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
 
-    def _losses_to_numbers(self) -> None:
-        """Read the losses that were handed in since the last frame (this waits for the device)."""
+    def _losses_to_numbers(self, losses: Sequence[Any]) -> None:
+        """Read the losses that were handed in (this waits for the device)."""
         self._loss_numbers += [
-            (step, float(np.mean(np.asarray(native(loss))))) for step, loss in self._losses
+            (step, float(np.mean(np.asarray(native(loss))))) for step, loss in losses
         ]
-        self._losses.clear()
 
     def _add_loss(self, step: int, context: np.ndarray) -> None:
         """Fill the loss columns from what ``step(loss=...)`` was given, up to this frame."""
@@ -709,6 +744,7 @@ class GradientMonitor:
         if self._probes is not None:
             self._collect(due=True)
             self._probes.schedule(self._next, NEVER)
+        self._backlog.close()
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with contextlib.closing(writer):
@@ -752,12 +788,6 @@ _OPEN: weakref.WeakSet[GradientMonitor] = weakref.WeakSet()
 def _close_all() -> None:
     for monitor in list(_OPEN):
         monitor.close()
-
-
-def _all_finite(values: np.ndarray) -> bool:
-    names = schema.statistic_names()
-    counts = values[:, [names.index("gradient_nan_count"), names.index("gradient_inf_count")]]
-    return not np.nansum(counts)
 
 
 class _Clock:

@@ -34,7 +34,6 @@ from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
 from tb_gradients.training.sampling import (
-    NUMBERS,
     Layout,
     Sample,
     in_order,
@@ -99,6 +98,20 @@ class _Measured:
     context: Any
     activations: Any
     sparse: Sequence[Any] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What was fetched for one frame.
+
+    Attributes:
+        rows: of the ring, since the frame before, with the step of the first of each.
+        broken: whether a sum of squares is not finite at the frame's own step.
+    """
+
+    measured: _Measured
+    rows: Sequence[tuple[int, Any]]
+    broken: bool
 
 
 @dataclasses.dataclass
@@ -212,6 +225,7 @@ class Probe:
         self._layouts: dict[int, Layout] = {}
         self._window = Window(count, self._layouts)
         self._unread: list[tuple[int, Any]] = []
+        self._outstanding = 0  # frames that were fetched and not made: the window is theirs
         self._received: list[_Measured] = []
         self._next_due = self._next_interval = NEVER
         self._sampling = self._still_armed = True
@@ -298,10 +312,11 @@ class Probe:
             return None, values
 
         def skip() -> tuple[Tensor, dict[int, Tensor]]:
+            """One NaN for each: what is subtracted from it is not known either."""
             rows = [s.row for s in pending.samples if not s.small] + pending.sparse
             dtypes = {row: pending.variables[row].dtype for row in rows}
-            return tf.zeros([0], _dtype(pending.samples)), {
-                row: tf.zeros([0], dtype) for row, dtype in dtypes.items()
+            return _unknown(_dtype(pending.samples)), {
+                row: _unknown(dtype) for row, dtype in dtypes.items()
             }
 
         if tf.executing_eagerly():
@@ -440,7 +455,6 @@ class Probe:
             contents.measure = tf.function(measure, reduce_retracing=True, autograph=False)
         tensors = contents.measure(
             pending.gradients,
-            pending.foreseen,
             pending.befores,
             self._together(pending.samples, pending.variables),
             {
@@ -483,7 +497,6 @@ class Probe:
         contents: _Contents,
         outputs: Mapping[int, activations.Output],
         gradients: dict[int, Any],
-        foreseen: Tensor,
         befores: tuple[Tensor, dict[int, Tensor]],
         small: Tensor,
         afters: dict[int, Tensor],
@@ -496,44 +509,24 @@ class Probe:
     ) -> list[Tensor]:
         """Pack, numbers, context columns, layers' outputs, rows and samples of sparse gradients."""
         layout = contents.layout
-        small_before, others = branch(
-            foreseen,
-            lambda: befores,
-            lambda: (
-                _unknown(small),
-                {
-                    row: _unknown(
-                        measuring.coarse_rows(after, self._samples[row])
-                        if row not in tables and self._samples[row].coarse > 1
-                        else after
-                    )
-                    for row, after in afters.items()
-                },
-            ),
-        )
-        before_samples = {
-            s.row: (measuring.take_coarse if s.coarse > 1 else measuring.take)(others[s.row], s)
-            for s in layout.others
-        }
-        updates = [
-            (
+        small_before, others = befores
+        updates = {
+            s.row: measuring.difference(
                 others[s.row],
                 measuring.coarse_rows(afters[s.row], s) if s.coarse > 1 else afters[s.row],
-                s,
             )
-            for s in layout.large
-        ]
-        pack, numbers = _pack_and_numbers(
-            layout,
-            self._together(layout.samples, gradients),
-            gradients,
-            measuring.packed(layout, small_before, before_samples),
-            small,
-            afters,
-            updates,
-            squares,
-            scale,
+            for s in layout.others
+        }
+        pack = tf.stack(
+            [
+                measuring.sampled(layout, self._together(layout.samples, gradients), gradients),
+                measuring.sampled(layout, small, afters),
+                measuring.sampled(
+                    layout, measuring.difference(small_before, small), updates, coarse=True
+                ),
+            ]
         )
+        numbers = measuring.numbers_of(layout, gradients, afters, updates, squares, scale)
         columns = _step_columns(Batch(**batch), scale, learning_rate)
         layers = self._layer_columns(
             {
@@ -566,11 +559,12 @@ class Probe:
         parts = []
         for row, table in tables.items():
             variable, gradient = self.table.variables[row], gradients[row]
+            after = afters[row]
             parts.append(
                 sparse.sparse_row(
                     gradient,
-                    befores[row],
-                    afters[row],
+                    tf.broadcast_to(befores[row], tf.shape(after)),
+                    after,
                     table,
                     variable.shape[0],
                     scale,
@@ -588,22 +582,16 @@ class Probe:
             contents.kept = Handover(self._sampling)
         kept = contents.kept
         _, befores = pending.befores
-        dtype = _dtype(layout.samples)
-
-        def taken(tensors: Mapping[int, Tensor], samples: Sequence[Sample]) -> dict[int, Tensor]:
-            return {s.row: measuring.take(tensors[s.row], s, xla=True) for s in samples}
-
         kept.put("gradients", self._together(layout.samples, pending.gradients))
         for sample in layout.others:
             kept.put_large(f"gradient_{sample.row}", pending.gradients[sample.row])
-        before, *others = measuring.packed(
-            layout,
-            measuring.together(layout.small, [befores[s.row] for s in layout.small], dtype),
-            taken(befores, layout.others),
-        )
-        kept.put("befores", before)
-        for number, other in enumerate(others):
-            kept.put_large(f"before_{number}", other)
+        # Not the differences: XLA would leave out the rounding of a bfloat16 before them.
+        small = self._together(layout.samples, befores)
+        taken = {s.row: measuring.take(befores[s.row], s, xla=True) for s in layout.others}
+        real = [tf.cast(taken[s.row], small.dtype) for s in layout.others if s.real]
+        kept.put("befores", tf.concat([small, *real], 0))
+        for sample in layout.complex:
+            kept.put_large(f"before_{sample.row}", taken[sample.row])
         tables = {row: sparse.table_sample(pending.variables[row]) for row in pending.sparse}
         afters = {r: _touched(pending.variables[r], pending.gradients[r]) for r in pending.sparse}
         parts = self._sparse_parts(
@@ -638,26 +626,31 @@ class Probe:
         others = {s.row: kept.get(f"gradient_{s.row}") for s in layout.others}
         gradients = {s.row: tf.reshape(others[s.row], s.shape) for s in layout.others}
         afters = {s.row: contents.variables[s.row].value() for s in layout.others}
-        # Differences are taken here: XLA leaves out the rounding of a bfloat16 in between.
-        count = sum(not s.real for s in layout.others)
-        befores = [kept.get("befores"), *(kept.get(f"before_{i}") for i in range(count))]
+        weights = measuring.sampled(
+            layout, self._together(layout.samples, contents.variables), afters
+        )
+        before = kept.get("befores")
+        updates = [measuring.difference(before, weights[: tf.size(before)])]
+        for sample in layout.complex:
+            after = measuring.take(afters[sample.row], sample)
+            update = measuring.difference(kept.get(f"before_{sample.row}"), after)
+            updates.append(tf.cast(update, weights.dtype))
+        pack = tf.stack(
+            [
+                measuring.sampled(layout, kept.get("gradients"), gradients),
+                weights,
+                tf.concat(updates, 0),
+            ]
+        )
         few = kept.get("few")
         assert few is not None
         count, layers = len(contents.columns), len(contents.activations)
         width = layers * len(self.table.variables)
         columns, layer_columns = few[:count], tf.reshape(few[count : count + width], [layers, -1])
-        updates = tf.unstack(few[count + width :], num=len(layout.large))
         scale = columns[contents.columns.index("loss_scale")] if layout.scaled else None
-        pack, numbers = _pack_and_numbers(
-            layout,
-            kept.get("gradients"),
-            gradients,
-            befores,
-            self._together(layout.samples, contents.variables),
-            afters,
-            updates,
-            squares,
-            scale,
+        squares_of_updates = few[count + width :]
+        numbers = measuring.numbers_of(
+            layout, gradients, afters, squares_of_updates, squares, scale
         )
         sparse_parts = [kept.get(f"sparse_{i}") for i in range(2 * len(layout.sparse))]
         return [pack, numbers, columns, layer_columns, *sparse_parts]
@@ -708,20 +701,47 @@ class Probe:
         """Number of the next step, by the device's own count."""
         return int(_read(self.step))
 
-    def drain(self) -> list[Drained]:
-        """The waiting frames, oldest first."""
+    def fetch(self) -> list[Taken]:
+        """What the device has left for the waiting frames, oldest first.
+
+        ``frame`` makes frames of them: each once, in order, on any thread.
+        """
         received, self._received = self._received, []
-        if self._one_by_one and len(received) == self._waited == 1:
-            (measured,) = received
-            if measured.step == self.counted:  # it brings the only row there is to read
-                self._unread.append((measured.step, measured.noted[None]))
-                self.counted, self._waited = measured.step + 1, 0
+        if self._waited and self._one_by_one:
+            steps = list(range(self.counted, self.counted + self._waited))
+            if [measured.step for measured in received] == steps:
+                # They bring the only rows that there are to read.
+                self._unread.append((self.counted, np.stack([m.noted for m in received])))
+                self.counted, self._waited = self.counted + self._waited, 0
         if self._waited or not received or received[-1].step >= self.counted:
             self._read_ring()
         handed = self._handed()
         if handed is not None:
             received.append(self._measured_after(handed))
-        return [self._frame(measured) for measured in received]
+        self._outstanding += len(received)
+        return [self._taken(measured) for measured in received]
+
+    def drain(self) -> list[Drained]:
+        """The waiting frames, oldest first."""
+        return [self.frame(taken) for taken in self.fetch()]
+
+    def _taken(self, measured: _Measured) -> Taken:
+        broken = not np.isfinite(measured.noted[HEADER:]).all()
+        self._still_armed &= not broken
+        self._alarm = False
+        return Taken(measured, self._rows_until(measured.step + 1), broken)
+
+    def _rows_until(self, step: int) -> list[tuple[int, Any]]:
+        """The unread rows of the steps before ``step``; later ones stay unread."""
+        unread, self._unread = self._unread, []
+        rows = []
+        for first, some in unread:
+            split = min(max(step - first, 0), len(some))
+            if split:
+                rows.append((first, some[:split]))
+            if split < len(some):
+                self._unread.append((first + split, some[split:]))
+        return rows
 
     def _compiled(self) -> bool:
         return any(contents.kept is not None for contents in self._contents.values())
@@ -746,18 +766,9 @@ class Probe:
             self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
             self.counted = step
         self._waited = 0
-        if len(self._unread) > 8 and not self._received:
-            self._fold(self._unread[-1][0])
-
-    def _fold(self, until: int) -> None:
-        """Let the window take in the steps before ``until``."""
-        unread, self._unread = self._unread, []
-        for first, rows in unread:
-            split = min(max(until - first, 0), len(rows))
-            if split:
-                self._window.add(first, rows[:split])
-            if split < len(rows):
-                self._unread.append((first + split, rows[split:]))
+        if len(self._unread) > 8 and not self._received and not self._outstanding:
+            for some in self._rows_until(self._unread[-1][0]):
+                self._window.add(*some)
 
     def _forced(self) -> bool:
         return self._still_armed and self._alarm
@@ -780,7 +791,10 @@ class Probe:
         if contents.measure is None:
             measure = functools.partial(self._measure_after, contents)
             like_squares = tf.TensorSpec([count], tf.float32)
-            contents.measure = tf.function(measure, input_signature=[like_squares], autograph=False)
+            # Concrete: to be looked up among others costs a function half of its call.
+            contents.measure = tf.function(measure, autograph=False).get_concrete_function(
+                like_squares
+            )
         arrays = [part.numpy() for part in contents.measure(tf.constant(squares))]
         self._next_due = (step // self._next_interval + 1) * self._next_interval
         self._opened = step + 1
@@ -792,7 +806,9 @@ class Probe:
     # --- a frame -----------------------------------------------------------------------
 
     @np.errstate(all="ignore")  # 0 / 0 is how "not measured" comes about
-    def _frame(self, measured: _Measured) -> Drained:
+    def frame(self, taken: Taken) -> Drained:
+        """The frame of what was fetched."""
+        measured = taken.measured
         contents, step = measured.contents, measured.step
         layout, count = contents.layout, len(self.table.variables)
         context = dict(zip(contents.columns, map(float, measured.context), strict=True))
@@ -805,11 +821,10 @@ class Probe:
         for number, row in enumerate(layout.sparse):
             matrix[row] = np.reshape(measured.sparse[2 * number], -1)
         nonfinite = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
-        self._fold(step + 1)
-        broken = self._window.broken_at(step)
+        for rows in taken.rows:
+            self._window.add(*rows)
         window, of_steps = self._window.take(step, nonfinite)
-        self._still_armed &= not broken
-        self._alarm = False
+        self._outstanding -= 1
         window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
         layers = zip(contents.activations, measured.activations, strict=True)
         for name, values in (*window.items(), *layers):
@@ -846,45 +861,6 @@ class Probe:
             bins = statistics.bins_of(np.reshape(measured.sparse[2 * number + 1], -1))
             counts[row] = np.bincount(bins, minlength=schema.HISTOGRAM_BINS)
         return counts
-
-
-def _pack_and_numbers(
-    layout: Layout,
-    small_gradients: Tensor,
-    gradients: Mapping[int, Tensor],
-    befores: Sequence[Tensor],
-    small: Tensor,
-    afters: Mapping[int, Tensor],
-    updates: Sequence[Any],
-    squares: Tensor,
-    scale: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """What ``statistics.rows_of`` takes.
-
-    Args:
-        small_gradients, small: gradients, and weights after, of all small variables together.
-        gradients, afters: of the others, by row.
-        befores: samples of the weights before, ``packed``.
-        updates: of the large variables, as ``numbers_of`` takes them.
-    """
-    if not layout.samples:
-        return tf.zeros([3, 0]), tf.zeros([0, len(NUMBERS)])
-
-    def packed(together: Tensor, tensors: Mapping[int, Tensor]) -> list[Tensor]:
-        others = {s.row: measuring.take(tensors[s.row], s) for s in layout.others}
-        return measuring.packed(layout, together, others)
-
-    pack = measuring.pack(
-        layout, packed(small_gradients, gradients), befores, packed(small, afters)
-    )
-    if not layout.large:
-        return pack, tf.zeros([0, len(NUMBERS)])
-    place = {row: i for i, row in enumerate(layout.order)}
-    numbers = [
-        measuring.numbers_of(gradients[s.row], afters[s.row], update, squares[place[s.row]], scale)
-        for s, update in zip(layout.large, updates, strict=True)
-    ]
-    return pack, tf.stack(numbers)
 
 
 def _sparse(gradient: Any) -> bool:
@@ -937,9 +913,9 @@ def _read(variable: Any) -> Any:
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype).numpy()
 
 
-def _unknown(tensor: Tensor) -> Tensor:
-    """NaN in the shape of a tensor."""
-    return tf.fill(tf.shape(tensor), tf.cast(np.nan, tensor.dtype))
+def _unknown(dtype: Any) -> Tensor:
+    """One NaN, which makes NaN of whatever it is subtracted from."""
+    return tf.fill([1], tf.cast(np.nan, dtype))
 
 
 def _stacked(columns: Mapping[str, Tensor]) -> Tensor:

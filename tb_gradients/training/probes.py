@@ -13,9 +13,10 @@ becomes a part of the training step's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,15 @@ class _Member:
 
     probe: Probe
     start: int
+
+
+class Coming(NamedTuple):
+    """A frame that can be made, on any thread; of several, in order."""
+
+    broken: bool
+    """Whether some gradient may not be finite."""
+
+    make: Callable[[], Drained]
 
 
 class Probes:
@@ -65,6 +75,10 @@ class Probes:
         return {
             row: owner for owner, member in self._members.items() for row in member.probe.rows_seen
         }
+
+    def rows_seen(self) -> int:
+        """How many variables came with an update, so far."""
+        return sum(len(member.probe.rows_seen) for member in self._members.values())
 
     def schedule(self, now: int, due: int, interval: int = NEVER) -> None:
         """Take the next frame at step ``due``, then at every multiple of ``interval``.
@@ -118,7 +132,7 @@ class Probes:
         members = list(self._members.values())
         return members[0].probe.counted if len(members) == 1 else counted
 
-    def drain(self, now: int) -> list[Drained]:
+    def fetch(self, now: int) -> list[Coming]:
         """The waiting frames, oldest first.
 
         Args:
@@ -126,10 +140,13 @@ class Probes:
         """
         members = list(self._members.values())
         if len(members) == 1:
-            return members[0].probe.drain()
+            (probe,) = (member.probe for member in members)
+            return [Coming(t.broken, functools.partial(probe.frame, t)) for t in probe.fetch()]
         parts: dict[int, list[tuple[_Member, Drained]]] = {}
         uneven = []
-        drained = [(member, member.probe.drain()) for member in members]
+        fetched = [(member, member.probe.fetch()) for member in members]
+        broken = any(taken.broken for _, some in fetched for taken in some)
+        drained = [(member, [member.probe.frame(t) for t in some]) for member, some in fetched]
         if not any(frames for _, frames in drained):
             return []
         for member, frames in drained:
@@ -143,8 +160,10 @@ class Probes:
         if uneven:
             parts.setdefault(max(parts, default=now - 1), []).extend(uneven)
         order = {id(member): i for i, member in enumerate(members)}
+        for found in parts.values():
+            found.sort(key=lambda part: order[id(part[0])])
         return [
-            _merged(step, sorted(found, key=lambda part: order[id(part[0])]))
+            Coming(broken, functools.partial(_merged, step, found))
             for step, found in sorted(parts.items())
         ]
 

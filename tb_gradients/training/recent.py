@@ -58,6 +58,10 @@ class RecentBatches:
                 if np.isnan(context[at]):
                     context[at] = value
 
+    def __bool__(self) -> bool:
+        """Whether any are kept."""
+        return bool(self._waiting)
+
     def clear(self) -> None:
         """Forget all: no frame of a step up to now is waiting."""
         self._waiting.clear()

@@ -35,7 +35,7 @@ def rows_of(layout: Layout, pack: Array, numbers: Array, scale: float) -> dict[s
 
     Args:
         pack: [3, elements of all samples]: gradients with the loss scale in them, weights after
-            the step, and updates (NaN: not known).
+            the step, and updates (all NaN: not known).
         numbers: [large samples, NUMBERS].
         scale: the loss scale; 1 without one.
     """
@@ -43,7 +43,7 @@ def rows_of(layout: Layout, pack: Array, numbers: Array, scale: float) -> dict[s
         gradient, weight, update = pack
         columns, driven = _gradient_columns(layout, gradient)
         columns.update(_weight_columns(layout, weight))
-        columns.update(_update_columns(layout, update, driven))
+        columns.update(_update_columns(layout, weight, update, driven))
         if layout.large:
             _put_numbers(layout, columns, np.asarray(numbers, np.float64))
         for name in ("gradient_norm", "gradient_mean", "gradient_min", "gradient_max"):
@@ -147,13 +147,18 @@ def _weight_columns(layout: Layout, weight: Array) -> dict[str, Floats]:
     return {"weight_norm": _norms(weight, layout), "weight_nonfinite_count": broken}
 
 
-def _update_columns(layout: Layout, update: Array, driven: Array) -> dict[str, Floats]:
-    if np.isnan(update[0]) and np.isnan(update).all():  # not known
+def _update_columns(
+    layout: Layout, weight: Array, update: Array, driven: Array
+) -> dict[str, Floats]:
+    finite = np.isfinite(update)
+    if not finite.any():  # not known
         unknown = np.full(len(layout.sizes), np.nan)
         return dict.fromkeys(("update_norm", "unchanged_share", "lost_share"), unknown)
-    finite = np.isfinite(update)
     known: Array = layout.sizes
     if not finite.all():
+        # Inf that stayed Inf: not a number by subtraction, but unchanged.
+        still = np.isnan(update) & np.isinf(weight)
+        update, finite = np.where(still, 0, update), finite | still
         known = _count(finite, layout.starts)
     norm = _norms(np.where(finite, update, 0), layout)
     # Of a sample: the norm of all, if they are like the sample's finite ones.

@@ -42,7 +42,6 @@ class Window:
         count = self._count
         self._largest = np.full(count, -1.0)
         self._broken_at = np.full(count, -1)
-        self._last_broken = -1
         self._zero, self._none, self._seen = np.zeros((3, count))
         self._steps = self._applied = 0.0
         self._scaled = self._has_loss = False
@@ -67,7 +66,6 @@ class Window:
         finite = np.isfinite(squares)
         if not finite.all():
             found = ~finite
-            self._last_broken = max(self._last_broken, int(steps[found.any(axis=1)].max()))
             at = np.where(found.any(axis=0), steps[found.argmax(axis=0)], -1)
             before = self._broken_at[order]
             earlier = (at >= 0) & ((before < 0) | (at < before))
@@ -93,10 +91,6 @@ class Window:
             if self._loss_broken_at < 0 or at < self._loss_broken_at:
                 self._loss_broken_at = at
         self._losses.append(losses[finite])
-
-    def broken_at(self, step: int) -> bool:
-        """Whether some gradient was not finite at the last step that was added."""
-        return self._last_broken == step
 
     def take(self, step: int, nonfinite: Floats) -> tuple[dict[str, Floats], dict[str, float]]:
         """The window columns of a frame at ``step``, and those of its context; a new one begins.

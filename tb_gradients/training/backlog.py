@@ -1,0 +1,98 @@
+"""Do on a thread of its own what the training need not wait for.
+
+In:  jobs, in order.
+Out: the same jobs done, in order, a few at a time.
+Does not know what the jobs are.
+
+While the training computes on a device, or waits for it, its thread leaves the interpreter to this
+one. And jobs are cheaper together: done one by one, what they work with has to be fetched from
+memory again after each step of the training, which costs twice the job.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+Job = Callable[[], None]
+
+
+class Backlog:
+    """Jobs that wait; they never run at the same time.
+
+    Attributes:
+        lock: held while jobs run.
+        seconds: of processor time that the thread has spent on jobs.
+    """
+
+    TOGETHER = 8
+    """So many jobs are not left to wait for more."""
+
+    SECONDS = 0.1
+    """Nor is any for longer than this."""
+
+    LENGTH = 64
+    """Who adds more than this does the jobs himself: a slow disk slows frames down, not memory."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.seconds = 0.0
+        self._jobs: deque[Job] = deque()
+        self._some, self._enough = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = self._running = False
+
+    def add(self, job: Job, *, wait: bool) -> None:
+        """Do a job, after those that were added before.
+
+        Args:
+            job: must not raise.
+            wait: return when it is done; otherwise at once.
+        """
+        self._jobs.append(job)
+        if wait or len(self._jobs) > self.LENGTH:
+            self.run()
+            return
+        if self._thread is None:
+            self._closed = False
+            self._thread = threading.Thread(target=self._loop, name="tb_gradients", daemon=True)
+            self._thread.start()
+        self._some.set()
+        if len(self._jobs) >= self.TOGETHER:
+            self._enough.set()
+
+    def run(self) -> None:
+        """Do all that waits, now; from within a job nothing."""
+        with self.lock:
+            if self._running:
+                return
+            self._running = True
+            try:
+                while self._jobs:
+                    self._jobs.popleft()()
+            finally:
+                self._running = False
+
+    def close(self) -> None:
+        """Do all that waits and end the thread; ``add`` begins another."""
+        self.run()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._closed = True
+            self._some.set()
+            self._enough.set()
+            thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            self._some.wait()
+            self._enough.wait(self.SECONDS)
+            self._some.clear()
+            self._enough.clear()
+            if self._closed:
+                return
+            start = time.thread_time()
+            self.run()
+            self.seconds += time.thread_time() - start
