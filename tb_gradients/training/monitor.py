@@ -763,7 +763,10 @@ class GradientMonitor:
             return None
 
     def _fail(self, error: Exception) -> None:
-        self._failed = True
+        with self._backlog.lock:
+            if self._failed:  # on both threads at once: one reason is enough
+                return
+            self._failed = True
         logger.warning(
             "tb_gradients stopped monitoring, training goes on: %s: %s",
             type(error).__name__,
