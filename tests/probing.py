@@ -29,7 +29,7 @@ class TakenFrame:
     step: int
     rows: list[dict[str, float]]
     context: dict[str, float]
-    histograms: np.ndarray | None
+    histograms: np.ndarray
 
 
 class ProbedVariables:
@@ -110,5 +110,5 @@ class ProbedVariables:
                 dict(zip(schema.statistic_names(), map(float, row), strict=True)) for row in values
             ]
             named = dict(zip(schema.context_names(), map(float, context), strict=True))
-            taken.append(TakenFrame(step, rows, named, histograms))
+            taken.append(TakenFrame(step, rows, named, histograms()))
         return taken

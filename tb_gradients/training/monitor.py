@@ -454,7 +454,6 @@ class GradientMonitor:
                     first_step=step,
                     slots=min(frames, 64) + 1,
                     unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
-                    with_histograms=self._histograms,
                 )
 
             self._probes = Probes(make_probe)
@@ -570,8 +569,7 @@ class GradientMonitor:
             return
         self._updated = True
         self._next = self._probes.next_step(self._next)
-        losses = list(self._losses)
-        self._losses.clear()
+        losses = self._new_losses()
         now, wait = time.time(), not self._may_wait()
         for frame in coming:
             job = functools.partial(self._guarded, self._judge, frame.make, losses, now)
@@ -612,10 +610,8 @@ class GradientMonitor:
         known = {"table_id": self._table.table_id, "window_steps": self._next - since}
         known.update(applied_steps=0, skipped_steps=0)
         context = np.array([known.get(n, np.nan) for n in schema.context_names()], np.float32)
-        losses = list(self._losses)
-        self._losses.clear()
-        frame = self._next - 1, values, context, None
-        self._judge(lambda: frame, losses, time.time())
+        self._losses_to_numbers(self._new_losses())
+        self._write(self._next - 1, values, context, None, time.time())
 
     def _may_wait(self) -> bool:
         """Whether the training may go on before its newest frames are judged."""
@@ -634,13 +630,13 @@ class GradientMonitor:
             now: when it was taken.
         """
         with self._backlog.lock:
-            number, values, context, counts = make()
+            number, values, context, histograms = make()
             self._losses_to_numbers(losses)
             self._weigh_others(values)
-            self._write(number, values, context, counts, now)
+            self._write(number, values, context, histograms, now)
 
     def _write(
-        self, number: int, values: np.ndarray, context: np.ndarray, counts: Any, now: float
+        self, number: int, values: np.ndarray, context: np.ndarray, histograms: Any, now: float
     ) -> None:
         """Complete the frame of a step by what the host knows, judge and write it."""
         self._add_loss(number, context)
@@ -650,7 +646,7 @@ class GradientMonitor:
             wall_time=now,
             values=values[:, self._columns],
             context=context,
-            histograms=counts if self._wants_histograms() else None,
+            histograms=histograms() if histograms and self._wants_histograms() else None,
         )
         self._judge_and_write(frame)
 
@@ -696,6 +692,12 @@ class GradientMonitor:
         small = len(self._table.variables) <= SMALL_MODEL_VARIABLES
         typical = 100
         return small or self._frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
+
+    def _new_losses(self) -> list[tuple[int, Any]]:
+        """Steps and losses that were handed in since the last time."""
+        losses = list(self._losses)
+        self._losses.clear()
+        return losses
 
     def _losses_to_numbers(self, losses: Sequence[Any]) -> None:
         """Read the losses that were handed in (this waits for the device)."""

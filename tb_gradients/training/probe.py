@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ RING_STEPS = 256
 _STAT = {name: i for i, name in enumerate(schema.statistic_names())}
 _CONTEXT = {name: i for i, name in enumerate(schema.context_names())}
 
-Drained = tuple[int, Any, Any, Any]
-"""step, values [variables, statistics], context, histograms [variables, bins] or None."""
+Drained = tuple[int, Any, Any, Callable[[], Any]]
+"""step, values [variables, statistics], context, and what makes histograms [variables, bins]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +173,6 @@ class Probe:
         first_step: number of the next step.
         slots: frames that may be taken between two drains.
         unit_window: horizon, in steps, of the dead-unit statistic.
-        with_histograms: also bin the gradients of each frame.
 
     Attributes:
         rows_seen: rows of the variables that came with an update, so far.
@@ -190,13 +189,11 @@ class Probe:
         first_step: int = 0,
         slots: int = 2,
         unit_window: int = 20,
-        with_histograms: bool = True,
     ) -> None:
         self.table = table
         self.slots = slots
         self._first_step = self.counted = first_step
         self.unit_window = unit_window
-        self.with_histograms = with_histograms
         self.batch: Batch | None = None
         self.outputs: activations.Outputs | None = None
         self.rows_seen: set[int] = set()
@@ -841,8 +838,8 @@ class Probe:
             **context,
         }
         known = np.array([vector.get(name, np.nan) for name in _CONTEXT])
-        counts = self._histograms(measured, scale) if self.with_histograms else None
-        return step, statistics.bounded(matrix), statistics.bounded(known), counts
+        histograms = functools.partial(self._histograms, measured, scale)
+        return step, statistics.bounded(matrix), statistics.bounded(known), histograms
 
     def _dead_unit_share(self, step: int, unit_age: Any) -> Any:
         count = len(self.table.variables)

@@ -170,20 +170,25 @@ class Probes:
 
 def _merged(step: int, parts: list[tuple[_Member, Drained]]) -> Drained:
     """One frame of the frames of several probes at one step."""
-    _, (_, values, context, histograms) = parts[0]
+    _, (_, values, context, first_histograms) = parts[0]
     values, context = np.array(values), np.array(context)
-    histograms = None if histograms is None else np.array(histograms)
-    for member, (_, other, other_context, other_histograms) in parts[1:]:
+    for member, (_, other, other_context, _) in parts[1:]:
         rows = sorted(member.probe.rows_seen)
         layers = np.where(np.isnan(values), other, values)[:, _OF_LAYERS]
         values[rows] = other[rows]
         values[:, _OF_LAYERS] = layers
-        if histograms is not None:
-            histograms[rows] = other_histograms[rows]
         if context[_LEARNING_RATE] != other_context[_LEARNING_RATE]:
             context[_LEARNING_RATE] = other_context[_LEARNING_RATE] = np.nan
         context = np.where(np.isnan(context), other_context, context)
     norms = values[:, _NORM].astype(np.float64)
     if len(parts) > 1 and not np.isnan(norms).all():
         context[_GLOBAL_NORM] = np.sqrt(np.nansum(np.square(norms)))
+
+    def histograms() -> Any:
+        counts = first_histograms()
+        for member, (_, _, _, others) in parts[1:]:
+            rows = sorted(member.probe.rows_seen)
+            counts[rows] = others()[rows]
+        return counts
+
     return step, values, context, histograms

@@ -378,6 +378,24 @@ def test_histograms_count_the_elements(tmp_path: pathlib.Path) -> None:
     assert list(counts.sum(axis=1)) == [48, 8, 24, 3]
 
 
+def test_without_histograms_the_frames_are_the_same(tmp_path: pathlib.Path) -> None:
+    for histograms in (True, False):
+        folder, model = tmp_path / str(histograms), make_model()
+        optimizer = keras.optimizers.SGD(0.1)
+        watched = tbg.watch(
+            optimizer, folder, model=model, every=1, histograms=histograms, verbose=0
+        )
+        with watched as monitor:
+            step = make_step(model, optimizer)
+            for _ in range(3):
+                step()
+                monitor.step()
+    with_them, without = (recording(tmp_path / str(h)) for h in (True, False))
+    np.testing.assert_equal(without.values, with_them.values)
+    assert len(EventFileSource(str(tmp_path / "True")).histograms(".")) == 3
+    assert not EventFileSource(str(tmp_path / "False")).histograms(".")
+
+
 def test_a_step_traced_before_the_probe_is_told_too(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
