@@ -155,12 +155,13 @@ def _update_columns(
         unknown = np.full(len(layout.sizes), np.nan)
         return dict.fromkeys(("update_norm", "unchanged_share", "lost_share"), unknown)
     known: Array = layout.sizes
+    moved = update
     if not finite.all():
         # Inf that stayed Inf: not a number by subtraction, but unchanged.
         still = np.isnan(update) & np.isinf(weight)
         update, finite = np.where(still, 0, update), finite | still
-        known = _count(finite, layout.starts)
-    norm = _norms(np.where(finite, update, 0), layout)
+        moved, known = np.where(finite, update, 0), _count(finite, layout.starts)
+    norm = _norms(moved, layout)
     # Of a sample: the norm of all, if they are like the sample's finite ones.
     norm = np.where(layout.is_large, norm * np.sqrt(layout.elements / known), norm)
     unchanged = update == 0
