@@ -222,7 +222,7 @@ class Probe:
         self._layouts: dict[int, Layout] = {}
         self._window = Window(count, self._layouts)
         self._unread: list[tuple[int, Any]] = []
-        self._outstanding = 0  # frames that were fetched and not made: the window is theirs
+        self._fetched = self._made = 0  # frames: while they differ, the window waits for some
         self._received: list[_Measured] = []
         self._next_due = self._next_interval = NEVER
         self._sampling = self._still_armed = True
@@ -616,10 +616,15 @@ class Probe:
         contents.columns, contents.activations = tuple(columns), tuple(layers)
         contents.variables = dict(pending.variables)
 
-    def _measure_after(self, contents: _Contents, squares: Tensor) -> list[Tensor]:
-        """What ``_measure`` gives, of the step that was handed over, outside of it."""
+    def _measure_after(self, contents: _Contents) -> list[Tensor]:
+        """Of the step that was handed over, outside of it: its number, row, and the ages of units,
+        then what ``_measure`` gives.
+        """
         kept, layout = contents.kept, contents.layout
         assert kept is not None
+        step = self.step.value() - 1
+        noted = self._ring.value()[tf.cast(step, tf.int32) % RING_STEPS]
+        squares = noted[HEADER : HEADER + len(layout.order)]
         others = {s.row: kept.get(f"gradient_{s.row}") for s in layout.others}
         gradients = {s.row: tf.reshape(others[s.row], s.shape) for s in layout.others}
         afters = {s.row: contents.variables[s.row].value() for s in layout.others}
@@ -650,7 +655,8 @@ class Probe:
             layout, gradients, afters, squares_of_updates, squares, scale
         )
         sparse_parts = [kept.get(f"sparse_{i}") for i in range(2 * len(layout.sparse))]
-        return [pack, numbers, columns, layer_columns, *sparse_parts]
+        known = [step, noted, self._unit_age.value()]
+        return [*known, pack, numbers, columns, layer_columns, *sparse_parts]
 
     # --- from the host -----------------------------------------------------------------
 
@@ -704,6 +710,11 @@ class Probe:
         ``frame`` makes frames of them: each once, in order, on any thread.
         """
         received, self._received = self._received, []
+        if self._waited == 1 and self._one_by_one:
+            contents = self._surely_handed()
+            measured = None if contents is None else self._measured_after(contents)
+            if measured is not None and measured.step >= self.counted:  # a step was made
+                received.append(measured)
         if self._waited and self._one_by_one:
             steps = list(range(self.counted, self.counted + self._waited))
             if [measured.step for measured in received] == steps:
@@ -715,7 +726,7 @@ class Probe:
         handed = self._handed()
         if handed is not None:
             received.append(self._measured_after(handed))
-        self._outstanding += len(received)
+        self._fetched += len(received)
         return [self._taken(measured) for measured in received]
 
     def drain(self) -> list[Drained]:
@@ -763,12 +774,23 @@ class Probe:
             self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
             self.counted = step
         self._waited = 0
-        if len(self._unread) > 8 and not self._received and not self._outstanding:
+        if len(self._unread) > 8 and not self._received and self._made == self._fetched:
             for some in self._rows_until(self._unread[-1][0]):
                 self._window.add(*some)
 
     def _forced(self) -> bool:
         return self._still_armed and self._alarm
+
+    def _surely_handed(self) -> _Contents | None:
+        """The compiled update that has made the only unread step, where that is to be a frame.
+
+        None: nobody knows before the ring is read.
+        """
+        open_and_due = self._sampling and self.counted >= max(self._opened, self._next_due)
+        if not open_and_due or len(self._contents) != 1:
+            return None
+        (contents,) = self._contents.values()
+        return contents if contents.kept is not None else None
 
     def _handed(self) -> _Contents | None:
         """The compiled update whose last step is to be a frame; None: it is not."""
@@ -782,22 +804,16 @@ class Probe:
         return contents if self._forced() or last >= self._next_due else None
 
     def _measured_after(self, contents: _Contents) -> _Measured:
-        first, rows = self._unread[-1]
-        step, count = first + len(rows) - 1, len(contents.layout.order)
-        squares = rows[-1, HEADER : HEADER + count]
         if contents.measure is None:
             measure = functools.partial(self._measure_after, contents)
-            like_squares = tf.TensorSpec([count], tf.float32)
             # Concrete: to be looked up among others costs a function half of its call.
-            contents.measure = tf.function(measure, autograph=False).get_concrete_function(
-                like_squares
-            )
-        arrays = [part.numpy() for part in contents.measure(tf.constant(squares))]
-        self._next_due = (step // self._next_interval + 1) * self._next_interval
-        self._opened = step + 1
-        pack, numbers, context, layers, *others = arrays
+            contents.measure = tf.function(measure, autograph=False).get_concrete_function()
+        arrays = [part.numpy() for part in contents.measure()]
+        step, noted, unit_age, pack, numbers, context, layers, *others = arrays
+        self._next_due = (int(step) // self._next_interval + 1) * self._next_interval
+        self._opened = int(step) + 1
         return _Measured(
-            contents, step, rows[-1], pack, numbers, _read(self._unit_age), context, layers, others
+            contents, int(step), noted, pack, numbers, unit_age, context, layers, others
         )
 
     # --- a frame -----------------------------------------------------------------------
@@ -821,7 +837,7 @@ class Probe:
         for rows in taken.rows:
             self._window.add(*rows)
         window, of_steps = self._window.take(step, nonfinite)
-        self._outstanding -= 1
+        self._made += 1
         window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
         layers = zip(contents.activations, measured.activations, strict=True)
         for name, values in (*window.items(), *layers):
