@@ -357,6 +357,30 @@ def test_the_update_of_a_huge_variable_follows_from_a_sample_of_its_rows(mode: s
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("broken", [False, True], ids=["finite", "broken"])
+def test_sums_and_extremes_of_a_huge_gradient_are_those_of_all_elements(
+    broken: bool, mode: str
+) -> None:
+    """Also where no step may copy it, and where no sample contains them."""
+    gradient = np.random.default_rng(11).normal(size=(9000, 160)).astype(np.float32)
+    gradient[1234, 56], gradient[4321, 65] = 50.0, -60.0
+    if broken:
+        gradient[777, :3] = np.nan, np.inf, -np.inf
+    probed = ProbedVariables([np.ones_like(gradient), np.ones(3, np.float32)], mode)
+    probed.step([gradient, np.ones(3, np.float32)])
+    (frame,) = probed.frames()
+    assert gradient.size > HUGE_ELEMENTS
+    row, finite = frame.rows[0], gradient[np.isfinite(gradient)].astype(np.float64)
+    assert row["gradient_nan_count"] == (1 if broken else 0)
+    assert row["gradient_inf_count"] == (2 if broken else 0)
+    assert (row["gradient_max"], row["gradient_min"]) == (50.0, -60.0)
+    assert row["gradient_norm"] == pytest.approx(norm(finite), rel=1e-4)
+    assert row["gradient_mean"] == pytest.approx(finite.mean(), abs=1e-5)
+    assert row["weight_norm"] == pytest.approx(1200.0)
+    assert frame.rows[1]["gradient_norm"] == pytest.approx(math.sqrt(3))
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_of_complex_variables_the_magnitudes_are_measured(mode: str) -> None:
     weight = np.array([3 + 4j, 1j, 2.0], np.complex64)
     gradient = np.array([1j, 0.0, -1.0], np.complex64)
