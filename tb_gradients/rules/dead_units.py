@@ -11,16 +11,20 @@ from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    BATCH_NEEDS,
     INPUT_NEEDS,
+    LARGER_BATCHES,
     RELU,
     SATURATING,
     SCALE_INPUTS,
     SHORTCUTS,
     WIDER,
     activation,
+    batch_of_one_cause,
     deep_narrow_cause,
     initialization_cause,
     layer,
+    nothing_comes_back,
     optimizer_code,
     optimizer_name,
     starts_constant,
@@ -69,6 +73,7 @@ class DeadUnits(Rule):
         "weight_norm",
         "learning_rate",
         "unit_window",
+        *BATCH_NEEDS,
         *INPUT_NEEDS,
     )
     follows = (
@@ -80,6 +85,7 @@ class DeadUnits(Rule):
         "model_mismatch",
         "regularizer_dominates",
         "gradient_underflow",
+        "poor_initialization",
     )
 
     share = Threshold(
@@ -113,6 +119,8 @@ class DeadUnits(Rule):
         if not guilty and not (rows.judged & rows.kernel & ~silent)[: full.max(initial=0)].any():
             # Were a layer before it alive, the silent one would be a branch that the loss ignores.
             guilty = [row for row in full if activation(table.variables[row]) in SATURATING]
+        if full.size and nothing_comes_back(window, silent):
+            guilty = []
         sick[full] = False
         sick[guilty[-1:]] = True
         sick &= ~rows.once(constant_starts)
@@ -186,8 +194,10 @@ class DeadUnits(Rule):
                 told += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
             # Of many narrow layers one is likely to be dead at birth (Lu et al. 2019).
             narrow = deep_narrow_cause(window, 0.85) if early else None
-            found.append(cause("dying_relu", 0.5 if low else 0.7 if narrow else 0.9, f"{told}."))
-            found += [narrow] if narrow else []
+            one = batch_of_one_cause(window, [variable])
+            likely = 0.3 if one else 0.5 if low else 0.7 if narrow else 0.9
+            found.append(cause("dying_relu", likely, f"{told}."))
+            found += [reason for reason in (narrow, one) if reason is not None]
         # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
         # for one sign of them only.
         data = unscaled_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
@@ -221,6 +231,8 @@ class DeadUnits(Rule):
         variable = window.table.variables[row]
         rate = window.latest("learning_rate")
         fixes = []
+        if any(c.id == "batch_of_one" for c in causes):
+            return (LARGER_BATCHES,)
         if any(c.id == "deep_narrow_network" for c in causes):
             fixes.append(SHORTCUTS)
         if activation(variable) in SATURATING:

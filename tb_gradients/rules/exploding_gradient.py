@@ -12,6 +12,7 @@ from tb_gradients.rules.diagnosis import (
     CLIP_INPUTS,
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SCALE_TARGETS,
     large_rate_cause,
     layer,
     names,
@@ -20,6 +21,7 @@ from tb_gradients.rules.diagnosis import (
     scale_gain,
     slower,
     unscaled_inputs_cause,
+    unscaled_targets_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
@@ -62,6 +64,7 @@ class ExplodingGradient(Rule):
         "learning_rate",
         "nonfinite_age",
         "inputs_outlier",
+        "targets_max_abs",
         *INPUT_NEEDS,
     )
     follows = ("update_too_large", "bad_data", "poor_initialization")
@@ -161,7 +164,11 @@ class ExplodingGradient(Rule):
         table = window.table
         found: list[Cause] = []
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
-        data = (unscaled_inputs_cause(window, 0.8), outliers_cause(window, 0.85))
+        data = (
+            unscaled_inputs_cause(window, 0.8),
+            unscaled_targets_cause(window),
+            outliers_cause(window, 0.85),
+        )
         found += [reason for reason in data if reason is not None]
         ratios = window.largest("update_ratio")[kernels]
         ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
@@ -193,6 +200,8 @@ class ExplodingGradient(Rule):
         for reason in sorted(causes, key=lambda c: -c.confidence):
             if reason.id == "unscaled_inputs":
                 fixes.append(SCALE_INPUTS)
+            elif reason.id == "unscaled_targets":
+                fixes.append(SCALE_TARGETS)
             elif reason.id == "input_outliers":
                 fixes.append(CLIP_INPUTS)
             elif reason.id == "learning_rate_too_large":

@@ -98,6 +98,7 @@ class NotLearning(Rule):
     moved = Threshold(
         0.2, "relative step times steps: weights that moved less are those of the start"
     )
+    frames = Threshold(10, "predictions that are equal by chance, in as many batches")
     imbalance = Threshold(0.9, "nine in ten of one class: guessing it has a low loss already")
 
     def detect(self, window: Window) -> Detection | None:
@@ -175,9 +176,26 @@ class NotLearning(Rule):
         elif ratio > 0.05 or rate >= 30 * usual:
             observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
             found.append(large_rate_cause(window, observed, 0.55))
+        if self._same_for_all(window):
+            found.append(
+                cause(
+                    "constant_inputs",
+                    0.7,
+                    "the predictions are the same for every sample of every batch, from the "
+                    "start on, and the inputs were not seen: they may all be alike.",
+                )
+            )
         data = unscaled_inputs_cause(window, 0.55)
         deep = deep_narrow_cause(window, 0.7)
         return (*found, *(reason for reason in (data, deep) if reason is not None))
+
+    def _same_for_all(self, window: Window) -> bool:
+        """Whether no prediction ever depended on its input, and nobody knows how inputs vary."""
+        spread = window.context("predictions_spread")
+        known = spread[np.isfinite(spread)]
+        if len(known) < self.frames or np.isfinite(window.context("inputs_std")).any():
+            return False
+        return bool((known == 0).all())
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
@@ -192,6 +210,8 @@ class NotLearning(Rule):
         if reason.id == "loss_output_mismatch":
             wrong = head_mismatch(window.table)
             return wrong[1] if wrong else "Fit the output layer to the loss."
+        if reason.id == "constant_inputs":
+            return "Look at what the data pipeline yields as x: `print(np.unique(x))`."
         if reason.id == "learning_rate_too_small":
             return (
                 f"Raise the learning rate: `{optimizer_code(window.table, learning_rate=usual)}`."

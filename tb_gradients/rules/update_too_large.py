@@ -12,10 +12,12 @@ from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     MIXED,
     SCALE_INPUTS,
+    SCALE_TARGETS,
     large_rate_cause,
     names,
     slower,
     unscaled_inputs_cause,
+    unscaled_targets_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
@@ -50,6 +52,7 @@ class UpdateTooLarge(Rule):
         "loss",
         "loss_nonfinite_age",
         "nonfinite_age",
+        "targets_max_abs",
         *INPUT_NEEDS,
     )
     every = 4
@@ -140,12 +143,15 @@ class UpdateTooLarge(Rule):
         observed = f"a typical kernel moved by up to {ratio:.2g} of its size in one step"
         coarse = _coarse_moments(window)
         rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)
-        return tuple(reason for reason in (coarse, rate, data) if reason is not None)
+        targets = unscaled_targets_cause(window)
+        return tuple(reason for reason in (coarse, rate, data, targets) if reason is not None)
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
         if reason.id == "low_precision":
             return MIXED
+        if reason.id == "unscaled_targets":
+            return SCALE_TARGETS
         return SCALE_INPUTS if reason.id == "unscaled_inputs" else slower(window)
 
 

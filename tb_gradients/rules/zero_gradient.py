@@ -11,13 +11,17 @@ from tb_gradients.frames import Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    BATCH_NEEDS,
+    LARGER_BATCHES,
     RELU,
     SATURATING,
     WIDER,
     activation,
+    batch_of_one_cause,
     initialization_cause,
     layer,
     names,
+    nothing_comes_back,
     start_at_random,
     underflow_cause,
 )
@@ -53,6 +57,7 @@ class ZeroGradient(Rule):
         "gradient_subnormal_share",
         "loss_scale",
         "loss_mean",
+        *BATCH_NEEDS,
     )
     follows = (
         "disconnected_gradient",
@@ -129,6 +134,18 @@ class ZeroGradient(Rule):
         if start is not None:
             found.append(start)
         # Zeros at the start explain it all; what else could be, only where nothing does.
+        one = batch_of_one_cause(window, [table.variables[int(row)] for row in rows])
+        if one is not None:
+            return (*found, one)
+        silent = np.zeros_like(alive)
+        silent[rows] = True
+        if start is None and nothing_comes_back(window, silent):
+            told = (
+                f"{table.paths[int(rows[-1])]} has no gradient although nothing in its layer "
+                "stops it: the loss does not depend on what comes from there (a weight or mask "
+                "of zero, a branch that is never chosen)"
+            )
+            return (*found, cause("loss_ignores_parameters", 0.85, f"{told}."))
         kernels = [int(row) for row in rows if window.rows.kernel[row] and start is None]
         for kind, family, told in (
             ("dying_relu", RELU, "units that are off for every input pass nothing on"),
@@ -174,6 +191,8 @@ class ZeroGradient(Rule):
 
         if reason.id == "low_precision":
             return WIDER
+        if reason.id == "batch_of_one":
+            return LARGER_BATCHES
         if reason.id == "loss_ignores_parameters":
             return (
                 "Look at what is differentiated: a factor or mask of zero, a constant, "
