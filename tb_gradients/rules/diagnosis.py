@@ -77,6 +77,11 @@ def layer(variable: Variable) -> str:
     return variable.path.rpartition("/")[0] or variable.path
 
 
+def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
+    """The order in which the fixes should be tried, as the engine orders the causes."""
+    return sorted(causes, key=lambda c: -c.confidence)
+
+
 def plural(count: int, noun: str) -> str:
     """``1 variable``, ``2 variables``."""
     if count == 1:
@@ -372,6 +377,22 @@ MIXED = (
     "Keep variables and optimizer in float32: "
     '`keras.mixed_precision.set_global_policy("mixed_float16")` computes in float16 all the same.'
 )
+
+
+def coarse_moments_cause(window: Window) -> Cause | None:
+    """low_precision, if an adaptive optimizer keeps its averages in float16."""
+    halves = [v for v in window.table.variables if v.dtype == "float16"]
+    if not halves or window.table.run.optimizer not in ADAPTIVE:
+        return None
+    return cause(
+        "low_precision",
+        0.85,
+        f"{window.table.run.optimizer} keeps its averages in float16 as the variables are "
+        f"({halves[0].path}): squares of gradients below 2e-4 become zero there, and so nearly "
+        "does epsilon, by which the step is divided then.",
+    )
+
+
 WIDER = (
     "Scale the loss: wrap the optimizer in `keras.optimizers.LossScaleOptimizer`, or use "
     '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
@@ -457,6 +478,13 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
         )
     binary = name.startswith(("binarycrossentropy", "binaryfocalcrossentropy"))
     categorical = name.startswith(("categoricalcrossentropy", "sparsecategoricalcrossentropy"))
+    if name.startswith("poisson") and last not in POSITIVE:
+        told = f"{the_head} has activation {last}, and poisson takes the logarithm of its output"
+        return (
+            f"{told}, NaN below zero",
+            f'`keras.layers.Dense({units or "units"}, activation="softplus"{named})`',
+            False,
+        )
     if not binary and not categorical:
         return None
     wanted = "sigmoid" if binary else "softmax"
@@ -492,6 +520,10 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     if binary and last == "softmax" and units not in ("", "1"):
         return None  # one-hot pairs with a binary loss: unusual, but it learns
     return None
+
+
+POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
+"""Activations whose output is never below zero."""
 
 
 def head_rows(window: Window) -> BoolArray:
@@ -589,6 +621,9 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     if since <= window.first_step + FIRST_STEPS and not any(c.id in OF_DATA for c in found):
         scales = (unscaled_inputs_cause(window, 0.55), unscaled_targets_cause(window))
         found += [reason for reason in scales if reason is not None]
+    wrong = head_mismatch(window.table)
+    if not found and wrong is not None:
+        found.append(cause("loss_output_mismatch", 0.7, f"{wrong[0]}."))
     if not found and _only_first_kernel(window, first, since):
         found.append(
             cause(
@@ -646,7 +681,8 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "nonfinite_inputs",
                 0.3,
-                f"{unseen} (`monitor.step(inputs=..., targets=...)` shows it): it may hold NaN.",
+                f"{unseen} (in a loop of one's own `monitor.step(inputs=..., targets=...)` shows "
+                "it): it may hold NaN.",
             ),
         ]
     return tuple(found)
@@ -685,7 +721,9 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
     if math.isfinite(rate):
         code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
         slower += f": `{code}`"
+    wrong = head_mismatch(window.table)
     known = {
+        "loss_output_mismatch": wrong[1] if wrong else "",
         "nonfinite_inputs": "Remove or impute the missing values before training: "
         "`x = np.nan_to_num(x)`, or drop rows: `keep = np.isfinite(x).all(axis=-1)`.",
         "nonfinite_targets": "Drop the samples whose target is missing: "
@@ -702,8 +740,7 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "`tf.math.divide_no_nan`, `from_logits=True` instead of softmax followed by a logarithm. "
         "`tf.debugging.enable_check_numerics()` names the operation.",
     }
-    ordered = sorted(causes, key=lambda c: -c.confidence)
-    fixes = [known[c.id] for c in ordered if c.id in known]
+    fixes = [known[c.id] for c in likeliest_first(causes) if c.id in known]
     return tuple(fixes or ["Call `tf.debugging.enable_check_numerics()` to find the operation."])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import layer, names, plural
+from tb_gradients.rules.diagnosis import layer, likeliest_first, names, plural
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -81,7 +81,7 @@ class DisconnectedGradient(Rule):
                 Evidence("variables_with_gradient", len(alive)),
             ),
             causes=causes,
-            fixes=tuple(fixes[c.id] for c in causes),
+            fixes=tuple(fixes[c.id] for c in likeliest_first(causes)),
         )
 
     def _causes(self, window: Window, rows: IntArray, alive: IntArray) -> tuple[Cause, ...]:

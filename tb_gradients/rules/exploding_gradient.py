@@ -11,10 +11,13 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     CLIP_INPUTS,
     INPUT_NEEDS,
+    MIXED,
     SCALE_INPUTS,
     SCALE_TARGETS,
+    coarse_moments_cause,
     large_rate_cause,
     layer,
+    likeliest_first,
     names,
     optimizer_code,
     outliers_cause,
@@ -168,6 +171,7 @@ class ExplodingGradient(Rule):
             unscaled_inputs_cause(window, 0.8),
             unscaled_targets_cause(window),
             outliers_cause(window, 0.85),
+            coarse_moments_cause(window),
         )
         found += [reason for reason in data if reason is not None]
         ratios = window.largest("update_ratio")[kernels]
@@ -197,9 +201,11 @@ class ExplodingGradient(Rule):
     @staticmethod
     def _fixes(window: Window, causes: tuple[Cause, ...]) -> tuple[str, ...]:
         fixes = []
-        for reason in sorted(causes, key=lambda c: -c.confidence):
+        for reason in likeliest_first(causes):
             if reason.id == "unscaled_inputs":
                 fixes.append(SCALE_INPUTS)
+            elif reason.id == "low_precision":
+                fixes.append(MIXED)
             elif reason.id == "unscaled_targets":
                 fixes.append(SCALE_TARGETS)
             elif reason.id == "input_outliers":

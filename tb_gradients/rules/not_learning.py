@@ -16,6 +16,7 @@ from tb_gradients.rules.diagnosis import (
     deep_narrow_cause,
     head_mismatch,
     large_rate_cause,
+    likeliest_first,
     optimizer_code,
     optimizer_name,
     slower,
@@ -114,7 +115,8 @@ class NotLearning(Rule):
         near = near and not learning.hopeful and not warms_up(window)
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
         # Far above guessing, but no worse than at the start: it may be on its way down.
-        near = near and self._had_its_chance(window)
+        # (An output that no input ever changed needs no step to be wrong.)
+        near = near and (self._same_for_all(window) or self._had_its_chance(window))
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
         # Where guessing is not known a loss may rise by design: of an agent, of two networks.
@@ -132,7 +134,6 @@ class NotLearning(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
         causes = self._causes(window)
-        ordered = sorted(causes, key=lambda c: -c.confidence)
         return Finding(
             summary=f"After {learning.steps} steps {learning.sentence()}.",
             evidence=(
@@ -141,7 +142,7 @@ class NotLearning(Rule):
             ),
             causes=causes,
             fixes=(
-                *(self._fix(window, reason) for reason in ordered),
+                *(self._fix(window, reason) for reason in likeliest_first(causes)),
                 OVERFIT,
             ),
         )

@@ -15,6 +15,7 @@ from tb_gradients.rules.diagnosis import (
     activation,
     deep_narrow_cause,
     layer,
+    likeliest_first,
     names,
 )
 from tb_gradients.rules.learning import rank_correlation
@@ -210,7 +211,7 @@ class VanishingGradient(Rule):
                 Evidence("layers_affected", len(rows)),
             ),
             causes=causes,
-            fixes=tuple(self._fix(window, rows, kernels, c) for c in causes)
+            fixes=tuple(self._fix(window, rows, kernels, c) for c in likeliest_first(causes))
             or ("Add BatchNormalization or residual connections between these layers.",),
         )
 

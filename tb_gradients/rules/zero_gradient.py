@@ -20,6 +20,7 @@ from tb_gradients.rules.diagnosis import (
     batch_of_one_cause,
     initialization_cause,
     layer,
+    likeliest_first,
     names,
     nothing_comes_back,
     start_at_random,
@@ -113,7 +114,7 @@ class ZeroGradient(Rule):
                 Evidence("variables_with_gradient", int(alive.sum())),
             ),
             causes=causes,
-            fixes=tuple(self._fix(window, rows, c) for c in causes),
+            fixes=tuple(self._fix(window, rows, c) for c in likeliest_first(causes)),
         )
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:

@@ -203,6 +203,41 @@ def ignored() -> Run:
     return run
 
 
+def of_layers(activations: Sequence[str], silent: Sequence[int]) -> Run:
+    """Four layers with these activations, of which some never have a gradient."""
+    run = Run()
+    variables = [
+        dataclasses.replace(v, activation=activations[i // 2])
+        for i, v in enumerate(run.table.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    rows = [row for layer in silent for row in (2 * layer, 2 * layer + 1)]
+    run.frames = turn_zero(run.frames, run.table, rows)
+    return run
+
+
+def one_by_one() -> Run:
+    """The first layer is normalised over batches of one sample."""
+    run = of_layers(["relu", "relu", "relu", "linear"], [0])
+    first = dataclasses.replace(run.table.variables[0], facts={"followed_by": "BatchNormalization"})
+    run.table = dataclasses.replace(run.table, variables=(first, *run.table.variables[1:]))
+    run.set([0], dead_unit_share=1.0)
+    classes = np.random.default_rng(0).integers(0, 10, STEPS)
+    return run.say(targets_std=0, targets_mean=classes, inputs_constant_share=np.nan).stuck()
+
+
+def nan_at(step: int, rows: Any = slice(None), **context: Any) -> Run:
+    """The gradients of some variables are NaN at one step, and the loss of that step is not."""
+    run = Run(steps=step + 1)
+    return run.set(rows, step, gradient_nan_count=3, nonfinite_age=0).say(**context)
+
+
+def unseen(run: Run) -> Run:
+    """A loop of one's own that hands no batch over."""
+    names = [name for name in run.table.context if name.startswith(("inputs_", "targets_"))]
+    return run.say(**dict.fromkeys(names, np.nan))
+
+
 RISING = np.linspace(2.77, 60, STEPS)
 FALLING = np.linspace(2.77, 0.1, STEPS)
 
@@ -267,6 +302,53 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "a branch that the loss ignores": (
         ignored, "zero_gradient", "loss_ignores_parameters"
     ),
+    "an output of weight 0 behind a ReLU": (
+        lambda: of_layers(["relu", "relu", "relu", "linear"], [2, 3]),
+        "zero_gradient",
+        "loss_ignores_parameters",
+    ),
+    "an expert that is never chosen": (
+        lambda: of_layers(["relu", "relu", "relu", "linear"], [2]),
+        "zero_gradient",
+        "loss_ignores_parameters",
+    ),
+    "batches of one sample that are normalised": (one_by_one, "dead_units", "batch_of_one"),
+    "targets of 1e5 and a squared error": (
+        lambda: Run(table(optimizer="SGD", loss="mse"))
+        .set(KERNELS, update_norm=2)
+        .say(targets_max_abs=1e5)
+        .loss(RISING),
+        "update_too_large",
+        "unscaled_targets",
+    ),
+    "NaN at the first step, inputs of 0..255": (
+        lambda: nan_at(0, inputs_max_abs=255).say(loss_nonfinite_age=0).loss(np.nan),
+        "nonfinite_gradient",
+        "unscaled_inputs",
+    ),
+    "NaN of a Poisson loss behind an output without activation": (
+        lambda: Run(
+            table(loss="poisson", facts={"head": "dense_3", "head_activation": "linear"}), steps=5
+        )
+        .say(loss_nonfinite_age=0)
+        .loss(np.nan),
+        "nonfinite_loss",
+        "loss_output_mismatch",
+    ),
+    "NaN in the gradient of a finite loss": (
+        lambda: nan_at(30), "nonfinite_gradient", "numeric_overflow"
+    ),
+    "NaN in the first kernel alone, from batches nobody saw": (
+        lambda: unseen(nan_at(30, [0])), "nonfinite_gradient", "nonfinite_inputs"
+    ),
+    "NaN from batches nobody saw": (
+        lambda: unseen(not_finite(30)), "nonfinite_loss", "numeric_overflow"
+    ),
+    "the same prediction for every sample, of inputs nobody saw": (
+        lambda: unseen(Run(steps=120).stuck()).say(predictions_spread=0.0),
+        "not_learning",
+        "constant_inputs",
+    ),
 }  # fmt: skip
 
 LOOKALIKES: dict[str, Callable[[], Run]] = {
@@ -327,6 +409,27 @@ def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() ->
 
     assert (flag.severity, flag.first_step) == (Severity.WARNING, 0)
     assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
+    flag = nan_at(30).flags()["nonfinite_gradient"]
+    spread = not_finite(30).set(since=30, gradient_nan_count=3, nonfinite_age=0).flags()
+
+    assert "derivative" in flag.causes[0].summary and "tf.sqrt(x + 1e-12)" in flag.fixes[0]
+    assert "derivative" not in spread["nonfinite_gradient"].causes[0].summary
+
+
+def test_a_recurrence_is_not_judged_while_the_run_may_be_on_a_plateau() -> None:
+    def told(steps: int) -> dict[str, Flag]:
+        facts = {"time_steps": "100"}
+        run = Run(table({"facts": facts, "layer_class": "SimpleRNN"}), steps=steps).stuck()
+        variables = [dataclasses.replace(v, activation="tanh") for v in run.table.variables]
+        variables[2] = dataclasses.replace(variables[2], role="recurrent_kernel")
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        return run.flags()
+
+    assert "vanishing_gradient" not in told(80)
+    assert told(140)["vanishing_gradient"].causes[0].id == "long_recurrence"
 
 
 def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:
