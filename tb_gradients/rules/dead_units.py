@@ -184,6 +184,8 @@ class DeadUnits(Rule):
         name = activation(variable)
         rate = window.latest("learning_rate")
         usual = usual_learning_rate(window.table)
+        one = batch_of_one_cause(window, [variable])
+        found += [one] if one else []
         if name in RELU:
             told = (
                 f"{layer(variable)} has activation {variable.activation}, whose slope is zero for "
@@ -194,10 +196,9 @@ class DeadUnits(Rule):
                 told += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
             # Of many narrow layers one is likely to be dead at birth (Lu et al. 2019).
             narrow = deep_narrow_cause(window, 0.85) if early else None
-            one = batch_of_one_cause(window, [variable])
             likely = 0.3 if one else 0.5 if low else 0.7 if narrow else 0.9
             found.append(cause("dying_relu", likely, f"{told}."))
-            found += [reason for reason in (narrow, one) if reason is not None]
+            found += [narrow] if narrow else []
         # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
         # for one sign of them only.
         data = unscaled_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
@@ -205,7 +206,7 @@ class DeadUnits(Rule):
             found.append(
                 cause(
                     "saturating_activation",
-                    0.6 if data else 0.7,
+                    0.3 if one else 0.6 if data else 0.7,
                     f"{layer(variable)} has activation {variable.activation}; its slope rounds to "
                     "zero far from the middle.",
                 )

@@ -77,6 +77,14 @@ def layer(variable: Variable) -> str:
     return variable.path.rpartition("/")[0] or variable.path
 
 
+def layers_of(variables: Sequence[Variable], limit: int = 3) -> str:
+    """Their layers as words: ``a, b and c``, or ``a to f`` where there are more."""
+    found = list(dict.fromkeys(layer(v) for v in variables))
+    if len(found) > limit:
+        return f"{found[0]} to {found[-1]}"
+    return " and ".join(part for part in (", ".join(found[:-1]), *found[-1:]) if part)
+
+
 def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
     """The order in which the fixes should be tried, as the engine orders the causes."""
     return sorted(causes, key=lambda c: -c.confidence)
@@ -240,6 +248,22 @@ def nothing_comes_back(window: Window, silent: BoolArray) -> bool:
     )
 
 
+DECAYED = 10.0
+"""A rate that a schedule has lowered by more than that is another one."""
+
+
+def decayed_from(window: Window) -> float | None:
+    """The learning rate of the first steps, if a schedule has lowered it to a tenth or less."""
+    start, now = window.context_at_start("learning_rate"), window.latest("learning_rate")
+    return start if start > DECAYED * now else None
+
+
+SLOWER_DECAY = (
+    "Let the schedule lower the rate later, and not below a hundredth of {rate:.3g}. "
+    "(`decay_steps` counts batches, not epochs.)"
+)
+
+
 def warms_up(window: Window) -> bool:
     """Whether the learning rate has grown by 5 % or more within the window."""
     rate = window.context("learning_rate")
@@ -305,6 +329,24 @@ def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
 
 UNSCALED_TARGET = 30.0
 """As of inputs: standardised targets do not reach it."""
+
+
+FAR_TARGETS = {"squared": 10.0, "absolute": 3.0}
+"""Loss over that of guessing, where the targets are three of their deviations away."""
+
+
+def far_targets_cause(window: Window) -> Cause | None:
+    """unscaled_targets, if the predictions are far from targets that are far from zero."""
+    learning, extreme = window.learning, window.latest("targets_max_abs")
+    times = FAR_TARGETS.get(named_loss(window.table), math.inf)
+    if not learning.now > times * learning.guess or not extreme > UNSCALED_TARGET:
+        return None
+    return cause(
+        "unscaled_targets",
+        0.8,
+        f"the targets reach magnitudes of {extreme:.3g}; the loss is {learning.now:.3g}, that of "
+        f"predicting their mean would be {learning.guess:.3g}.",
+    )
 
 
 def unscaled_targets_cause(window: Window) -> Cause | None:
@@ -625,13 +667,11 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     if not found and wrong is not None:
         found.append(cause("loss_output_mismatch", 0.7, f"{wrong[0]}."))
     if not found and _only_first_kernel(window, first, since):
+        told = "of the first layer the gradient of the kernel is NaN and that of the bias is not: "
         found.append(
-            cause(
-                "nonfinite_inputs",
-                0.8 if not data_seen else 0.4,
-                "of the first layer the gradient of the kernel is NaN and that of the bias is "
-                "not: what the kernel is multiplied by is the input.",
-            )
+            cause("numeric_overflow", 0.75, f"{told}{BEFORE_THE_FIRST}.")
+            if data_seen
+            else cause("nonfinite_inputs", 0.8, f"{told}the kernel is multiplied by the input.")
         )
     precision = window.table.run.precision
     scale = window.latest("loss_scale")
@@ -689,6 +729,8 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
 
 
 OF_DATA = frozenset({"nonfinite_inputs", "nonfinite_targets", "input_outliers"})
+
+BEFORE_THE_FIRST = "what is computed from the finite inputs before it holds 0/0, log(0) or the like"
 
 INFINITE_SLOPE = (
     "the loss of that step is finite, its derivative is not: sqrt or a norm at 0, x ** p at 0, "

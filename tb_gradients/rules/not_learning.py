@@ -12,8 +12,12 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SCALE_TARGETS,
     SHORTCUTS,
+    SLOWER_DECAY,
+    decayed_from,
     deep_narrow_cause,
+    far_targets_cause,
     head_mismatch,
     large_rate_cause,
     likeliest_first,
@@ -64,6 +68,7 @@ class NotLearning(Rule):
         "learning_rate",
         "predictions_spread",
         "targets_std",
+        "targets_max_abs",
         *INPUT_NEEDS,
     )
     every = 4
@@ -120,8 +125,9 @@ class NotLearning(Rule):
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
         # Where guessing is not known a loss may rise by design: of an agent, of two networks.
+        far = far_targets_cause(window) is not None and not warms_up(window)
         worse = learning.worse and not math.isnan(learning.guess)
-        if worse or (learning.guessing and slow) or near:
+        if worse or (learning.guessing and slow) or near or far:
             severity = Severity.WARNING
         return Detection.of_run(window.first_step, severity)
 
@@ -186,9 +192,12 @@ class NotLearning(Rule):
                     "start on, and the inputs were not seen: they may all be alike.",
                 )
             )
-        data = unscaled_inputs_cause(window, 0.55)
-        deep = deep_narrow_cause(window, 0.7)
-        return (*found, *(reason for reason in (data, deep) if reason is not None))
+        more = (
+            unscaled_inputs_cause(window, 0.55),
+            far_targets_cause(window),
+            deep_narrow_cause(window, 0.7),
+        )
+        return (*found, *(reason for reason in more if reason is not None))
 
     def _same_for_all(self, window: Window) -> bool:
         """Whether no prediction ever depended on its input, and nobody knows how inputs vary."""
@@ -211,9 +220,14 @@ class NotLearning(Rule):
         if reason.id == "loss_output_mismatch":
             wrong = head_mismatch(window.table)
             return wrong[1] if wrong else "Fit the output layer to the loss."
+        if reason.id == "unscaled_targets":
+            return SCALE_TARGETS
         if reason.id == "constant_inputs":
             return "Look at what the data pipeline yields as x: `print(np.unique(x))`."
         if reason.id == "learning_rate_too_small":
+            started = decayed_from(window)
+            if started is not None:
+                return SLOWER_DECAY.format(rate=started)
             return (
                 f"Raise the learning rate: `{optimizer_code(window.table, learning_rate=usual)}`."
             )

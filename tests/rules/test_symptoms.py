@@ -13,6 +13,7 @@ from recordings import make_frames, make_table, turn_zero, with_value
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording, VariableTable
 from tb_gradients.rules import judge
+from tb_gradients.rules.engine import replay
 
 STEPS = 80
 TABLE = make_table(4)
@@ -417,6 +418,74 @@ def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
 
     assert "derivative" in flag.causes[0].summary and "tf.sqrt(x + 1e-12)" in flag.fixes[0]
     assert "derivative" not in spread["nonfinite_gradient"].causes[0].summary
+
+
+def test_a_schedule_that_ends_long_before_the_training_does() -> None:
+    def told(ends: int, loss: float) -> dict[str, Flag]:
+        rate = np.where(np.arange(STEPS) < ends, 1e-3, 0)
+        run = Run().say(learning_rate=rate).loss(np.where(np.arange(STEPS) < 5, 2.8, loss))
+        return run.set(since=ends, update_norm=0).flags()
+
+    flag = told(12, 2.0)["update_too_small"]
+    assert flag.severity == Severity.WARNING
+    assert "from 0.001" in flag.causes[0].summary and "decay_steps" in flag.fixes[0]
+    assert "update_too_small" not in told(60, 2.0)  # the last steps of a cosine
+    assert "update_too_small" not in told(12, 0.5)  # it has learnt what there is
+
+
+def test_a_signal_that_fades_through_many_relus_is_told_by_what_reaches_the_last_layer() -> None:
+    def told(share: float) -> dict[str, Flag]:
+        run = Run(make_table(8)).stuck()
+        variables = [
+            dataclasses.replace(v, initial_rms=0.1) if v.role == "kernel" else v
+            for v in run.table.variables
+        ]
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        return run.set([14], gradient_norm=share).flags()
+
+    assert told(1e-3)["poor_initialization"].causes[0].id == "initialization_scale"
+    assert "poor_initialization" not in told(1.0)
+
+
+def test_inputs_that_put_the_loss_far_above_guessing_are_told_while_it_falls() -> None:
+    def told(times: float) -> list[str]:
+        run = Run(steps=120).say(inputs_max_abs=1e6)
+        return list(run.loss(np.geomspace(1e7, times, 120)).flags())
+
+    assert "bad_data" in told(1e3)
+    assert "bad_data" not in told(2.0)
+
+
+def test_targets_far_from_zero_explain_a_loss_that_hardly_moves() -> None:
+    run = Run(table(loss="mse"), steps=120).loss(2.5e7)
+    flags = run.say(targets_mean=5000, targets_std=200, targets_max_abs=5300).flags()
+
+    assert flags["not_learning"].severity == Severity.WARNING
+    assert flags["not_learning"].causes[0].id == "unscaled_targets"
+
+
+def test_one_hot_targets_of_single_samples_are_not_the_same() -> None:
+    run = Run(table(facts={"head": "dense_3"})).loss(FALLING)
+    run.say(targets_mean=0.1, targets_std=0.3, targets_spread=np.nan, targets_majority_share=1)
+
+    assert "bad_data" not in run.flags()
+
+
+def test_sparse_frames_are_judged_at_each_of_them() -> None:
+    """Once the window is full, rules that wait for several frames do not wait for thousands
+    of steps."""
+    run = Run(steps=75).loss(np.where(np.arange(75) < 64, np.linspace(2.8, 2.6, 75), 2.77))
+    for i, frame in enumerate(run.frames[64:]):
+        step = 64 + 100 * (i + 1)
+        run.frames[64 + i] = dataclasses.replace(frame, step=step)
+    run.say(since=64, window_steps=100, applied_steps=100, learning_rate=1e-9)
+    run.set(since=64, update_norm=1e-9)
+    seen = {
+        step: {flag.rule for flag in engine.flags}
+        for engine, step, _ in replay([Recording.from_frames(run.table, run.frames)])
+    }
+
+    assert "update_too_small" in seen[64 + 300]
 
 
 def test_a_recurrence_is_not_judged_while_the_run_may_be_on_a_plateau() -> None:
