@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import Variable
+from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -35,7 +35,8 @@ class ZeroGradient(Rule):
     Why it matters: the variable receives no information from the data; it does not learn.
 
     Definition: all elements zero in at least 90 % of the steps of a window of at least 10
-    steps (every step is counted, logged or not). Of embeddings only the touched rows count.
+    steps (every step is counted, logged or not), and in all of 100 steps, where branches behind a
+    common trunk take turns. Of embeddings only the touched rows count.
     Exact zeros do not come from small numbers alone: something multiplies by zero.
 
     Try:
@@ -77,6 +78,10 @@ class ZeroGradient(Rule):
         10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
     )
 
+    turn = Threshold(
+        100, "of twelve tasks that are drawn at random, one is left out for so long in 500 runs"
+    )
+
     def detect(self, window: Window) -> Detection | None:
         frames = window.last_frames(self.steps)
         if frames is None:
@@ -88,6 +93,11 @@ class ZeroGradient(Rule):
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
+        if sick.any() and _take_turns(window, zero):
+            frames = window.last_frames(self.turn)
+            if frames is None:
+                return None
+            sick &= (zero[frames] >= 1).all(axis=0)
         if window.learning.converged:
             sick &= ~(window.largest("gradient_norm") > 0)
 
@@ -216,3 +226,14 @@ class ZeroGradient(Rule):
             f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "
             "(sign, floor, comparison) by a smooth one."
         )
+
+
+def _take_turns(window: Window, zero: FloatArray) -> bool:
+    """Whether branches behind a trunk have a gradient in some steps each, and not in the same:
+    tasks or experts that are chosen step by step."""
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    share = zero[:, kernels]
+    at_times = np.flatnonzero((share > 0).any(axis=0) & (share < 1).any(axis=0))
+    if len(at_times) < 2 or not (share[:, : at_times[0]] == 0).all(axis=0).any():
+        return False
+    return bool((share[:, at_times] != share[:, at_times[:1]]).any())

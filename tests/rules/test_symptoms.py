@@ -227,6 +227,18 @@ def one_by_one() -> Run:
     return run.say(targets_std=0, targets_mean=classes, inputs_constant_share=np.nan).stuck()
 
 
+def taking_turns(column: str) -> Run:
+    """A trunk and thirteen tasks, one of which is drawn at each step."""
+    run = Run(make_table(14)).loss(FALLING)
+    for i, task in enumerate(np.random.default_rng(1).integers(1, 14, STEPS)):
+        rows = [row for row in range(2, 28) if row // 2 != task]
+        if column == "zero_step_share":
+            run.frames[i : i + 1] = turn_zero(run.frames[i : i + 1], run.table, rows)
+        else:
+            run.frames[i] = with_value(run.frames[i], run.table, column, 1, rows)
+    return run
+
+
 def nan_at(step: int, rows: Any = slice(None), **context: Any) -> Run:
     """The gradients of some variables are NaN at one step, and the loss of that step is not."""
     run = Run(steps=step + 1)
@@ -367,6 +379,8 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a penalty that leaves a third of the weights, in a run that learns": lambda: shrunk(0.3),
     "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
+    "tasks drawn at random, the others without a gradient": lambda: taking_turns("none_step_share"),
+    "tasks drawn at random, the others times zero": lambda: taking_turns("zero_step_share"),
     "a loss scale that is never used up": lambda: collapsing(0),
 }
 
