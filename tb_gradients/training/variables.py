@@ -481,10 +481,11 @@ def _head_facts(model: Any) -> dict[str, str]:
             break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
-    if not heads:
+    if not tail:
         heads = [layer for layer in layers if hasattr(layer, "activation")][-1:]
         tail = heads
-    if not heads:
+    # What a layer of one's own at the end makes of its input, nobody knows.
+    if not heads or not all(_is_known(layer) for layer in tail[: tail.index(heads[0])]):
         return facts
     activations = [name for layer in reversed(tail) if (name := _own_activation(layer))]
     facts["head"] = heads[0].name
@@ -494,6 +495,12 @@ def _head_facts(model: Any) -> dict[str, str]:
     if units is not None:
         facts["head_units"] = str(units)
     return facts
+
+
+def _is_known(layer: Layer) -> bool:
+    """Whether a layer behind the head is an activation, or leaves the values alone."""
+    kind = type(layer).__name__
+    return kind in _ACTIVATIONS or kind in _PASSING or hasattr(layer, "activation")
 
 
 def _own_activation(layer: Layer) -> str:

@@ -109,8 +109,8 @@ def penalised(weight: float) -> Run:
     return run.set(KERNELS, weight_norm=weight, gradient_norm=weight, update_norm=1e-3 * weight)
 
 
-def clipped(left: float) -> Run:
-    run = Run(table(optimizer="SGD", optimizer_config={"global_clipnorm": "0.001"})).stuck()
+def clipped(left: float, optimizer: str = "SGD") -> Run:
+    run = Run(table(optimizer=optimizer, optimizer_config={"global_clipnorm": "0.001"})).stuck()
     for i, frame in enumerate(run.frames):
         norm = frame.values[:, TABLE.statistics.index("gradient_norm")]
         run.frames[i] = with_value(frame, TABLE, "applied_norm", left * norm)
@@ -279,6 +279,9 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "a thousandth is left after clipping": (
         lambda: clipped(1e-3), "clipping_dominates", "clipping_too_tight"
     ),
+    "clipping brings the gradient below Adam's epsilon": (
+        lambda: clipped(1e-6, "Adam"), "clipping_dominates", "clipping_too_tight"
+    ),
     "a ReLU before the loss switches outputs off": (
         lambda: head("relu", 0.2), "model_mismatch", "loss_output_mismatch"
     ),
@@ -370,6 +373,9 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a step three times the usual": lambda: spiked(3),
     "a tenth of the gradient below float16's range": lambda: float16(0.1, loss_mean=FALLING),
     "a penalty on weights that keep their size": lambda: penalised(8.0).loss(FALLING),
+    "a thousandth is left after clipping, of a step that does not depend on it": (
+        lambda: clipped(1e-3, "Adam")
+    ),
     "a ReLU that is no head": lambda: head("linear"),
     "targets that differ between samples": lambda: targets(0.1).loss(FALLING),
     "float32 that rounds": lambda: rounded(0.95, "float32").loss(FALLING),
