@@ -139,7 +139,9 @@ class DeadUnits(Rule):
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
         severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL
-        all_of_it = Severity.INFO if converged else Severity.CRITICAL
+        # With all of a layer dead, a run can only learn on a way round it.
+        round_it = Severity.WARNING if window.learning.succeeds else Severity.CRITICAL
+        all_of_it = Severity.INFO if converged else round_it
         severity = np.where(
             dead >= 1, int(all_of_it), np.where(dead >= self.nearly_all, int(severe), int(little))
         )

@@ -213,13 +213,13 @@ MANY_UNITS = 16
 
 
 def nothing_comes_back(window: Window, silent: BoolArray) -> bool:
-    """Whether the last layer without gradient gets none from the loss, whatever its own slope.
+    """Whether the last layer without gradient gets none from the loss, whatever its own slope,
+    while layers before it get one on another way.
 
     The gradient of a bias is the error that comes back, times the slope of the layer's own
     activation. So it is zero by no dead unit of the layers before: of a layer without
     activation, or of an output that is not cut off, it means that the loss ignores the layer.
-    The same holds for a layer that starts at random and has been silent from the first step on,
-    while what comes before it is not.
+    The same holds for a layer that starts at random and has been silent from the first step on.
 
     Args:
         silent: bool [variables]; those whose gradient is exactly zero.
@@ -232,11 +232,11 @@ def nothing_comes_back(window: Window, silent: BoolArray) -> bool:
     bias, variable = int(rows.bias_of[last]), variables[last]
     if bias < 0 or not silent[bias]:
         return False
+    if not (rows.judged & rows.kernel & ~silent)[:last].any():
+        return False  # what is cut off from the inputs on is cut off by what stands behind it
     name = activation(variable)
     if name not in RELU | SATURATING:
         return variable.layer_class == "Dense"
-    if not (rows.judged & rows.kernel & ~silent)[:last].any():
-        return False
     if name not in RELU:
         return not variable.facts.get("followed_by")
     never = not window.largest("gradient_norm")[last] > 0
