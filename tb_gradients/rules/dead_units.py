@@ -18,6 +18,7 @@ from tb_gradients.rules.diagnosis import (
     SATURATING,
     SCALE_INPUTS,
     SHORTCUTS,
+    TURN,
     WIDER,
     activation,
     batch_of_one_cause,
@@ -28,6 +29,7 @@ from tb_gradients.rules.diagnosis import (
     optimizer_code,
     optimizer_name,
     starts_constant,
+    taking_turns,
     underflow_cause,
     unscaled_inputs_cause,
     usual_learning_rate,
@@ -56,7 +58,8 @@ class DeadUnits(Rule):
     * Use `leaky_relu`, `elu` or `gelu`; He initialisation; a bias that starts at zero.
     * Scale the inputs to about [-1, 1].
 
-    Silent when: embeddings; weights without units; the whole gradient of the model is zero
+    Silent when: branches that take turns, such as tasks, until one is silent for 100 steps;
+    embeddings; weights without units; the whole gradient of the model is zero
     (zero_gradient speaks then). `info` once the run has converged with the units it has, and
     while no more are dead than inputs of one sign leave dead by chance.
     """
@@ -112,6 +115,15 @@ class DeadUnits(Rule):
         silent = window.statistic("zero_step_share")[-1] >= 1
         if not (rows.judged & ~silent).any():
             return HEALTHY
+        turns = taking_turns(window)
+        if (sick & turns).any():
+            reach = window.last_frames(TURN)
+            if reach is None:
+                return None
+            waiting = (window.statistic("zero_step_share")[reach] < 1).any(axis=0)
+            sick &= ~(turns & waiting)
+            if not sick.any():
+                return HEALTHY
         # A layer behind which all is dead has no gradient either. The one that is to blame
         # is the last silent layer that can die; those that start equal have their own rule.
         full = np.flatnonzero(sick & (dead >= 1))

@@ -248,6 +248,25 @@ def nothing_comes_back(window: Window, silent: BoolArray) -> bool:
     )
 
 
+TURN = 100
+"""Steps for which nobody waits for its turn, up to a dozen of them."""
+
+
+def taking_turns(window: Window) -> BoolArray:
+    """bool [variables]: kernels of branches behind a trunk that have a gradient in some steps
+    each, and not in the same: tasks or experts that are chosen step by step."""
+    zero = window.statistic("zero_step_share")
+    at_times = (zero > 0).any(axis=0) & (zero < 1).any(axis=0)
+    at_times &= window.rows.judged & window.rows.kernel
+    rows = np.flatnonzero(at_times)
+    trunk = (zero == 0).all(axis=0) & window.rows.judged & window.rows.kernel
+    if len(rows) < 2 or not trunk[: rows[0]].any():
+        return np.zeros_like(at_times)
+    if not (zero[:, rows] != zero[:, rows[:1]]).any():
+        return np.zeros_like(at_times)
+    return at_times
+
+
 DECAYED = 10.0
 """A rate that a schedule has lowered by more than that is another one."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import layer, likeliest_first, names, plural
+from tb_gradients.rules.diagnosis import TURN, layer, likeliest_first, names, plural
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -41,9 +41,7 @@ class DisconnectedGradient(Rule):
         "generator step in WGAN); twice that cycle, and the reader still hears of it early",
     )
 
-    turn = Threshold(
-        100, "of twelve tasks that are drawn at random, one is left out for so long in 500 runs"
-    )
+    turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
 
     def detect(self, window: Window) -> Detection | None:
         frames = window.last_frames(self.steps)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import FloatArray, Variable
+from tb_gradients.frames import Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -15,6 +15,7 @@ from tb_gradients.rules.diagnosis import (
     LARGER_BATCHES,
     RELU,
     SATURATING,
+    TURN,
     WIDER,
     activation,
     batch_of_one_cause,
@@ -24,6 +25,7 @@ from tb_gradients.rules.diagnosis import (
     names,
     nothing_comes_back,
     start_at_random,
+    taking_turns,
     underflow_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -78,9 +80,7 @@ class ZeroGradient(Rule):
         10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
     )
 
-    turn = Threshold(
-        100, "of twelve tasks that are drawn at random, one is left out for so long in 500 runs"
-    )
+    turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
 
     def detect(self, window: Window) -> Detection | None:
         frames = window.last_frames(self.steps)
@@ -93,7 +93,7 @@ class ZeroGradient(Rule):
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
-        if sick.any() and _take_turns(window, zero):
+        if sick.any() and taking_turns(window).any():
             frames = window.last_frames(self.turn)
             if frames is None:
                 return None
@@ -228,14 +228,3 @@ class ZeroGradient(Rule):
             f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "
             "(sign, floor, comparison) by a smooth one."
         )
-
-
-def _take_turns(window: Window, zero: FloatArray) -> bool:
-    """Whether branches behind a trunk have a gradient in some steps each, and not in the same:
-    tasks or experts that are chosen step by step."""
-    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
-    share = zero[:, kernels]
-    at_times = np.flatnonzero((share > 0).any(axis=0) & (share < 1).any(axis=0))
-    if len(at_times) < 2 or not (share[:, : at_times[0]] == 0).all(axis=0).any():
-        return False
-    return bool((share[:, at_times] != share[:, at_times[:1]]).any())
