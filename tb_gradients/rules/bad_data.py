@@ -65,7 +65,7 @@ class BadData(Rule):
     50), where batches with them have ten times the usual gradient or the run does not learn.
     Targets outside of what the output's activation can produce. Inputs of magnitudes above 30,
     or features whose scales differ more than 1000-fold, that no layer scales, where the run
-    does not learn.
+    does not learn, or is at a hundred times the loss of guessing after 100 steps.
 
     Try:
     * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.
@@ -90,7 +90,6 @@ class BadData(Rule):
         "targets_spread",
         "targets_min",
         "targets_max",
-        "targets_majority_share",
         "predictions_spread",
         "global_norm",
         "loss_mean",
@@ -105,6 +104,8 @@ class BadData(Rule):
         "where there are more than two classes, which are not all as rare",
     )
     patience = Threshold(60, "half as much again as the loss needs to be judged")
+    patience_far = Threshold(100, "what begins far above guessing comes down in as many steps")
+    far = Threshold(100.0, "times guessing: sums that are ten times as far out as there is to tell")
     frames = Threshold(5, "equal by chance is less likely the more frames are seen")
     outlier = Threshold(FAR_OUT, "twice the extreme of 100,000 log-normal values (sigma 1)")
     jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
@@ -182,16 +183,7 @@ class BadData(Rule):
         spread = window.context("targets_spread")  # of each output; not measured by old runs
         spread = np.where(np.isnan(spread), window.context("targets_std"), spread)
         if not self._constant(window, "targets_mean", spread):
-            majority = window.context("targets_majority_share")
-            if (majority < 1).any():  # cheap, and nearly always so
-                return None
-            known = np.isfinite(majority)
-            if known.sum() < self.frames or window.spans.sum() < self.steps:
-                return None
-            same = window.context("targets_mean")
-            same = same[np.isfinite(same)]
-            if not same.size or np.ptp(same) > 0:
-                return None
+            return None
         learning = window.learning
         if learning.state == "early":
             return None
@@ -310,15 +302,17 @@ class BadData(Rule):
 
     def _unscaled(self, window: Window) -> _Fault | None:
         learning = window.learning
-        if not learning.stuck or learning.steps < self.patience:
+        far = learning.steps >= self.patience_far and learning.now > self.far * learning.guess
+        if not far and (not learning.stuck or learning.steps < self.patience):
             return None
         reason = unscaled_inputs_cause(window, 0.7)
         if reason is None:
             return None
+        level = f", the level of guessing is {learning.guess:.3g}" if learning.learning else ""
         return _Fault(
             Severity.WARNING if learning.guessing or learning.worse else Severity.INFO,
             window.first_step,
-            f"{reason.summary[0].upper()}{reason.summary[1:-1]}; {learning.sentence()}",
+            f"{reason.summary[0].upper()}{reason.summary[1:-1]}; {learning.sentence()}{level}",
             Evidence("inputs_max_abs", window.latest("inputs_max_abs"), 30.0),
             SCALE_INPUTS,
             (reason,),

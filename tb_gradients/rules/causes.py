@@ -96,6 +96,12 @@ CAUSES: dict[str, CauseKind] = {
             "Inputs far outside [-1, 1] drive activations into their flat part.",
         ),
         CauseKind(
+            "unscaled_targets",
+            "The targets are not scaled",
+            "The gradient of a squared error grows with the targets: a learning rate that suits "
+            "targets around 1 throws the weights about.",
+        ),
+        CauseKind(
             "input_outliers",
             "Single extreme values in the inputs",
             "A few values many standard deviations out dominate the sums they enter.",
@@ -112,6 +118,11 @@ CAUSES: dict[str, CauseKind] = {
         ),
         CauseKind("constant_inputs", "The inputs never vary", "There is nothing to learn from."),
         CauseKind("constant_targets", "The targets never vary", "There is nothing to learn."),
+        CauseKind(
+            "batch_of_one",
+            "Batch normalisation over a single sample",
+            "A sample less the mean of itself is zero, whatever the input.",
+        ),
         CauseKind(
             "class_imbalance",
             "One class is nearly everything",

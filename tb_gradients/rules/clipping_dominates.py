@@ -8,11 +8,21 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import ADAPTIVE, names, optimizer_code, settings_of
+from tb_gradients.rules.diagnosis import (
+    ADAPTIVE,
+    ADAPTIVE_EPSILON,
+    names,
+    optimizer_code,
+    settings_of,
+)
 from tb_gradients.rules.window import IntArray, Window
 
 LIMITS = ("global_clipnorm", "clipnorm", "clipvalue")
 """Settings of a Keras optimizer that limit the gradient."""
+
+
+NEAR_EPSILON = 10.0
+"""Gradients this many times epsilon are divided by their own size to nine parts in ten."""
 
 
 class ClippingDominates(Rule):
@@ -23,9 +33,9 @@ class ClippingDominates(Rule):
 
     Definition: the optimizer has a limit, and in more than half of the last 20 or more steps
     that changed weights the gradient that reached the update has less than a tenth of its norm
-    before clipping. A warning if the run does not learn, or if the optimizer follows the size
-    of the gradient (SGD), less than a hundredth is left and a step changes the median kernel by
-    less than 1e-4.
+    before clipping. A warning if the run does not learn (of Adam and its kin only where clipping
+    brings the gradient near epsilon), or if the optimizer follows the size of the gradient (SGD),
+    less than a hundredth is left and a step changes the median kernel by less than 1e-4.
 
     Try:
     * Raise the limit to a few times the usual norm (Pascanu, Mikolov, Bengio 2013 take the
@@ -65,8 +75,13 @@ class ClippingDominates(Rule):
             return HEALTHY
         typical = float(np.median(left[reach][known]))
         severity = Severity.INFO
+        applied = self._applied(window)[-1] / np.sqrt(window.rows.elements)
+        # Steps that do not scale with the gradient do not with its limit, epsilon apart.
+        harmless = window.table.run.optimizer in ADAPTIVE and bool(
+            np.nanmedian(applied[judged]) > NEAR_EPSILON * ADAPTIVE_EPSILON
+        )
         if window.learning.stuck:
-            severity = Severity.WARNING
+            severity = Severity.INFO if harmless else Severity.WARNING
         elif (
             typical < self.hardly_any
             and window.table.run.optimizer not in ADAPTIVE

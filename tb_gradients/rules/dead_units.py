@@ -11,19 +11,25 @@ from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    BATCH_NEEDS,
     INPUT_NEEDS,
+    LARGER_BATCHES,
     RELU,
     SATURATING,
     SCALE_INPUTS,
     SHORTCUTS,
+    TURN,
     WIDER,
     activation,
+    batch_of_one_cause,
     deep_narrow_cause,
     initialization_cause,
     layer,
+    nothing_comes_back,
     optimizer_code,
     optimizer_name,
     starts_constant,
+    taking_turns,
     underflow_cause,
     unscaled_inputs_cause,
     usual_learning_rate,
@@ -52,7 +58,8 @@ class DeadUnits(Rule):
     * Use `leaky_relu`, `elu` or `gelu`; He initialisation; a bias that starts at zero.
     * Scale the inputs to about [-1, 1].
 
-    Silent when: embeddings; weights without units; the whole gradient of the model is zero
+    Silent when: branches that take turns, such as tasks, until one is silent for 100 steps;
+    embeddings; weights without units; the whole gradient of the model is zero
     (zero_gradient speaks then). `info` once the run has converged with the units it has, and
     while no more are dead than inputs of one sign leave dead by chance.
     """
@@ -69,6 +76,7 @@ class DeadUnits(Rule):
         "weight_norm",
         "learning_rate",
         "unit_window",
+        *BATCH_NEEDS,
         *INPUT_NEEDS,
     )
     follows = (
@@ -80,6 +88,7 @@ class DeadUnits(Rule):
         "model_mismatch",
         "regularizer_dominates",
         "gradient_underflow",
+        "poor_initialization",
     )
 
     share = Threshold(
@@ -106,6 +115,15 @@ class DeadUnits(Rule):
         silent = window.statistic("zero_step_share")[-1] >= 1
         if not (rows.judged & ~silent).any():
             return HEALTHY
+        turns = taking_turns(window)
+        if (sick & turns).any():
+            reach = window.last_frames(TURN)
+            if reach is None:
+                return None
+            waiting = (window.statistic("zero_step_share")[reach] < 1).any(axis=0)
+            sick &= ~(turns & waiting)
+            if not sick.any():
+                return HEALTHY
         # A layer behind which all is dead has no gradient either. The one that is to blame
         # is the last silent layer that can die; those that start equal have their own rule.
         full = np.flatnonzero(sick & (dead >= 1))
@@ -113,6 +131,8 @@ class DeadUnits(Rule):
         if not guilty and not (rows.judged & rows.kernel & ~silent)[: full.max(initial=0)].any():
             # Were a layer before it alive, the silent one would be a branch that the loss ignores.
             guilty = [row for row in full if activation(table.variables[row]) in SATURATING]
+        if full.size and nothing_comes_back(window, silent):
+            guilty = []
         sick[full] = False
         sick[guilty[-1:]] = True
         sick &= ~rows.once(constant_starts)
@@ -131,7 +151,9 @@ class DeadUnits(Rule):
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
         severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL
-        all_of_it = Severity.INFO if converged else Severity.CRITICAL
+        # With all of a layer dead, a run can only learn on a way round it.
+        round_it = Severity.WARNING if window.learning.succeeds else Severity.CRITICAL
+        all_of_it = Severity.INFO if converged else round_it
         severity = np.where(
             dead >= 1, int(all_of_it), np.where(dead >= self.nearly_all, int(severe), int(little))
         )
@@ -176,6 +198,8 @@ class DeadUnits(Rule):
         name = activation(variable)
         rate = window.latest("learning_rate")
         usual = usual_learning_rate(window.table)
+        one = batch_of_one_cause(window, [variable])
+        found += [one] if one else []
         if name in RELU:
             told = (
                 f"{layer(variable)} has activation {variable.activation}, whose slope is zero for "
@@ -186,7 +210,8 @@ class DeadUnits(Rule):
                 told += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
             # Of many narrow layers one is likely to be dead at birth (Lu et al. 2019).
             narrow = deep_narrow_cause(window, 0.85) if early else None
-            found.append(cause("dying_relu", 0.5 if low else 0.7 if narrow else 0.9, f"{told}."))
+            likely = 0.3 if one else 0.5 if low else 0.7 if narrow else 0.9
+            found.append(cause("dying_relu", likely, f"{told}."))
             found += [narrow] if narrow else []
         # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
         # for one sign of them only.
@@ -195,7 +220,7 @@ class DeadUnits(Rule):
             found.append(
                 cause(
                     "saturating_activation",
-                    0.6 if data else 0.7,
+                    0.3 if one else 0.6 if data else 0.7,
                     f"{layer(variable)} has activation {variable.activation}; its slope rounds to "
                     "zero far from the middle.",
                 )
@@ -221,6 +246,8 @@ class DeadUnits(Rule):
         variable = window.table.variables[row]
         rate = window.latest("learning_rate")
         fixes = []
+        if any(c.id == "batch_of_one" for c in causes):
+            return (LARGER_BATCHES,)
         if any(c.id == "deep_narrow_network" for c in causes):
             fixes.append(SHORTCUTS)
         if activation(variable) in SATURATING:

@@ -15,6 +15,7 @@ import numpy as np
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.causes import cause
+from tb_gradients.rules.learning import named_loss
 from tb_gradients.rules.window import BoolArray, Window
 
 SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
@@ -74,6 +75,19 @@ def names(table: VariableTable, rows: Sequence[int] | Iterable[int], limit: int 
 def layer(variable: Variable) -> str:
     """The layer of a variable, in the words of its path."""
     return variable.path.rpartition("/")[0] or variable.path
+
+
+def layers_of(variables: Sequence[Variable], limit: int = 3) -> str:
+    """Their layers as words: ``a, b and c``, or ``a to f`` where there are more."""
+    found = list(dict.fromkeys(layer(v) for v in variables))
+    if len(found) > limit:
+        return f"{found[0]} to {found[-1]}"
+    return " and ".join(part for part in (", ".join(found[:-1]), *found[-1:]) if part)
+
+
+def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
+    """The order in which the fixes should be tried, as the engine orders the causes."""
+    return sorted(causes, key=lambda c: -c.confidence)
 
 
 def plural(count: int, noun: str) -> str:
@@ -164,6 +178,111 @@ def settings_of(table: VariableTable) -> dict[str, float]:
     return found
 
 
+BATCH_NEEDS = ("inputs_std", "inputs_constant_share", "targets_mean", "targets_std")
+
+
+def batch_of_one_cause(window: Window, variables: Iterable[Variable]) -> Cause | None:
+    """batch_of_one, if every batch is one sample and a batch normalisation follows."""
+    normalised = [
+        v
+        for v in variables
+        if v.layer_class == "Dense" and v.facts.get("followed_by") == "BatchNormalization"
+    ]
+    if not normalised:
+        return None
+    # One row has no spread to be measured; and a single target none at all, whatever it is.
+    one_row = np.isfinite(window.context("inputs_std"))
+    one_row &= np.isnan(window.context("inputs_constant_share"))
+    spread, level = window.context("targets_std"), window.context("targets_mean")
+    known = np.isfinite(spread)
+    one_target = known.any() and not spread[known].any() and np.ptp(level[known]) > 0
+    if not one_row.all() and not one_target:
+        return None
+    told = f"each batch is one sample, and {layer(normalised[-1])} is followed by "
+    told += "BatchNormalization"
+    return cause("batch_of_one", 0.9, f"{told}: less its own mean that is zero.")
+
+
+LARGER_BATCHES = (
+    "Use batches of more than one sample (`batch_size=32`), or "
+    "`keras.layers.LayerNormalization()` instead of BatchNormalization."
+)
+
+MANY_UNITS = 16
+"""Random units of which all are off at birth: one layer in 65,000."""
+
+
+def nothing_comes_back(window: Window, silent: BoolArray) -> bool:
+    """Whether the last layer without gradient gets none from the loss, whatever its own slope,
+    while layers before it get one on another way.
+
+    The gradient of a bias is the error that comes back, times the slope of the layer's own
+    activation. So it is zero by no dead unit of the layers before: of a layer without
+    activation, or of an output that is not cut off, it means that the loss ignores the layer.
+    The same holds for a layer that starts at random and has been silent from the first step on.
+
+    Args:
+        silent: bool [variables]; those whose gradient is exactly zero.
+    """
+    rows, variables = window.rows, window.table.variables
+    kernels = np.flatnonzero(rows.judged & rows.kernel & silent)
+    if not kernels.size:
+        return False
+    last = int(kernels[-1])
+    bias, variable = int(rows.bias_of[last]), variables[last]
+    if bias < 0 or not silent[bias]:
+        return False
+    if not (rows.judged & rows.kernel & ~silent)[:last].any():
+        return False  # what is cut off from the inputs on is cut off by what stands behind it
+    name = activation(variable)
+    if name not in RELU | SATURATING:
+        return variable.layer_class == "Dense"
+    if name not in RELU:
+        return not variable.facts.get("followed_by")
+    never = not window.largest("gradient_norm")[last] > 0
+    return (
+        never
+        and variable.units >= MANY_UNITS
+        and starts_random(variable)
+        and not rows.initial_rms[bias] > 0
+    )
+
+
+TURN = 100
+"""Steps for which nobody waits for its turn, up to a dozen of them."""
+
+
+def taking_turns(window: Window) -> BoolArray:
+    """bool [variables]: kernels of branches behind a trunk that have a gradient in some steps
+    each, and not in the same: tasks or experts that are chosen step by step."""
+    zero = window.statistic("zero_step_share")
+    at_times = (zero > 0).any(axis=0) & (zero < 1).any(axis=0)
+    at_times &= window.rows.judged & window.rows.kernel
+    rows = np.flatnonzero(at_times)
+    trunk = (zero == 0).all(axis=0) & window.rows.judged & window.rows.kernel
+    if len(rows) < 2 or not trunk[: rows[0]].any():
+        return np.zeros_like(at_times)
+    if not (zero[:, rows] != zero[:, rows[:1]]).any():
+        return np.zeros_like(at_times)
+    return at_times
+
+
+DECAYED = 10.0
+"""A rate that a schedule has lowered by more than that is another one."""
+
+
+def decayed_from(window: Window) -> float | None:
+    """The learning rate of the first steps, if a schedule has lowered it to a tenth or less."""
+    start, now = window.context_at_start("learning_rate"), window.latest("learning_rate")
+    return start if start > DECAYED * now else None
+
+
+SLOWER_DECAY = (
+    "Let the schedule lower the rate later, and not below a hundredth of {rate:.3g}. "
+    "(`decay_steps` counts batches, not epochs.)"
+)
+
+
 def warms_up(window: Window) -> bool:
     """Whether the learning rate has grown by 5 % or more within the window."""
     rate = window.context("learning_rate")
@@ -227,6 +346,46 @@ def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 
+UNSCALED_TARGET = 30.0
+"""As of inputs: standardised targets do not reach it."""
+
+
+FAR_TARGETS = {"squared": 10.0, "absolute": 3.0}
+"""Loss over that of guessing, where the targets are three of their deviations away."""
+
+
+def far_targets_cause(window: Window) -> Cause | None:
+    """unscaled_targets, if the predictions are far from targets that are far from zero."""
+    learning, extreme = window.learning, window.latest("targets_max_abs")
+    times = FAR_TARGETS.get(named_loss(window.table), math.inf)
+    if not learning.now > times * learning.guess or not extreme > UNSCALED_TARGET:
+        return None
+    return cause(
+        "unscaled_targets",
+        0.8,
+        f"the targets reach magnitudes of {extreme:.3g}; the loss is {learning.now:.3g}, that of "
+        f"predicting their mean would be {learning.guess:.3g}.",
+    )
+
+
+def unscaled_targets_cause(window: Window) -> Cause | None:
+    """unscaled_targets, if large targets make the gradient, and the step, as large."""
+    if window.table.run.optimizer in ADAPTIVE or named_loss(window.table) != "squared":
+        return None
+    extreme = window.latest("targets_max_abs")
+    if not extreme > UNSCALED_TARGET:
+        return None
+    confidence = min(0.5 + 0.1 * math.log10(extreme / UNSCALED_TARGET), 0.85)
+    told = f"the targets reach magnitudes of {extreme:.3g}, and the gradient of "
+    told += f"{window.table.run.loss} grows with them"
+    return cause("unscaled_targets", confidence, f"{told}.")
+
+
+SCALE_TARGETS = (
+    "Scale the targets: `mean, std = y.mean(), y.std(); y = (y - mean) / std`, and predict with "
+    "`model.predict(x) * std + mean`."
+)
+
 MANY_LAYERS, NARROW = 8, 8
 """Layers in a row, and their median units, from which on a network counts as deep and narrow."""
 
@@ -279,6 +438,22 @@ MIXED = (
     "Keep variables and optimizer in float32: "
     '`keras.mixed_precision.set_global_policy("mixed_float16")` computes in float16 all the same.'
 )
+
+
+def coarse_moments_cause(window: Window) -> Cause | None:
+    """low_precision, if an adaptive optimizer keeps its averages in float16."""
+    halves = [v for v in window.table.variables if v.dtype == "float16"]
+    if not halves or window.table.run.optimizer not in ADAPTIVE:
+        return None
+    return cause(
+        "low_precision",
+        0.85,
+        f"{window.table.run.optimizer} keeps its averages in float16 as the variables are "
+        f"({halves[0].path}): squares of gradients below 2e-4 become zero there, and so nearly "
+        "does epsilon, by which the step is divided then.",
+    )
+
+
 WIDER = (
     "Scale the loss: wrap the optimizer in `keras.optimizers.LossScaleOptimizer`, or use "
     '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
@@ -364,6 +539,13 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
         )
     binary = name.startswith(("binarycrossentropy", "binaryfocalcrossentropy"))
     categorical = name.startswith(("categoricalcrossentropy", "sparsecategoricalcrossentropy"))
+    if name.startswith("poisson") and last not in POSITIVE:
+        told = f"{the_head} has activation {last}, and poisson takes the logarithm of its output"
+        return (
+            f"{told}, NaN below zero",
+            f'`keras.layers.Dense({units or "units"}, activation="softplus"{named})`',
+            False,
+        )
     if not binary and not categorical:
         return None
     wanted = "sigmoid" if binary else "softmax"
@@ -401,6 +583,10 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     return None
 
 
+POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
+"""Activations whose output is never below zero."""
+
+
 def head_rows(window: Window) -> BoolArray:
     """bool [variables]: those of the layer whose output meets the loss, if it is known."""
     head = window.table.run.facts.get("head")
@@ -420,18 +606,23 @@ def strength(variable: Variable, kind: str) -> float:
 # --- What came before a NaN -----------------------------------------------------------------
 
 NONFINITE_NEEDS = (
+    *INPUT_NEEDS,
     "global_norm",
     "loss_mean",
     "loss_max",
     "inputs_nonfinite",
     "targets_nonfinite",
-    "inputs_max_abs",
     "inputs_outlier",
     "targets_max_abs",
     "learning_rate",
     "loss_scale",
     "gradient_inf_count",
+    "gradient_nan_count",
+    "loss_nonfinite_age",
 )
+
+FIRST_STEPS = 20
+"""What the scale of the data breaks, it breaks from the first batches on."""
 
 GROWTH = 10.0
 """Losses and norms that grew by this before a NaN: single batches vary less than that."""
@@ -487,7 +678,20 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
         _last_maximum(window.context(name)[until])
         for name in ("inputs_max_abs", "targets_max_abs", "loss_max", "global_norm")
     )
-    data_seen = np.isfinite(window.context("inputs_nonfinite")[until]).any()
+    data_seen = bool(np.isfinite(window.context("inputs_nonfinite")[until]).any())
+    if since <= window.first_step + FIRST_STEPS and not any(c.id in OF_DATA for c in found):
+        scales = (unscaled_inputs_cause(window, 0.55), unscaled_targets_cause(window))
+        found += [reason for reason in scales if reason is not None]
+    wrong = head_mismatch(window.table)
+    if not found and wrong is not None:
+        found.append(cause("loss_output_mismatch", 0.7, f"{wrong[0]}."))
+    if not found and _only_first_kernel(window, first, since):
+        told = "of the first layer the gradient of the kernel is NaN and that of the bias is not: "
+        found.append(
+            cause("numeric_overflow", 0.75, f"{told}{BEFORE_THE_FIRST}.")
+            if data_seen
+            else cause("nonfinite_inputs", 0.8, f"{told}the kernel is multiplied by the input.")
+        )
     precision = window.table.run.precision
     scale = window.latest("loss_scale")
     if "float16" in precision and "bfloat16" not in precision and not scale > 1:
@@ -506,6 +710,8 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                 f"magnitudes of {extreme:.3g} were seen just before; their squares overflow.",
             )
         )
+    elif not found and _loss_is_finite(window, first, since):
+        found.append(cause("numeric_overflow", 0.75, INFINITE_SLOPE))
     elif infinities > 0:
         found.append(
             cause(
@@ -523,7 +729,50 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                 "exp of a large number in the model or the loss.",
             )
         )
+    elif not found:
+        unseen = "nothing had grown before, and the batch was not seen"
+        found += [
+            cause(
+                "numeric_overflow",
+                0.5,
+                f"{unseen}: log(0), 0/0 or exp of a large number in the model or the loss.",
+            ),
+            cause(
+                "nonfinite_inputs",
+                0.3,
+                f"{unseen} (in a loop of one's own `monitor.step(inputs=..., targets=...)` shows "
+                "it): it may hold NaN.",
+            ),
+        ]
     return tuple(found)
+
+
+OF_DATA = frozenset({"nonfinite_inputs", "nonfinite_targets", "input_outliers"})
+
+BEFORE_THE_FIRST = "what is computed from the finite inputs before it holds 0/0, log(0) or the like"
+
+INFINITE_SLOPE = (
+    "the loss of that step is finite, its derivative is not: sqrt or a norm at 0, x ** p at 0, "
+    "or NaN in the branch that `tf.where` does not take."
+)
+
+
+def _loss_is_finite(window: Window, first: int, since: int) -> bool:
+    """Whether the loss of step ``since``, which is in the window of frame ``first``, was finite."""
+    age = float(window.context("loss_nonfinite_age")[first])
+    return age < 0 or int(window.steps[first]) - age > since
+
+
+def _only_first_kernel(window: Window, first: int, since: int) -> bool:
+    """Whether of all gradients that of the first kernel is not finite, and that of its bias is."""
+    if int(window.steps[first]) != since:
+        return False  # NaN has spread since
+    broken = window.statistic("gradient_nan_count")[first] > 0
+    broken |= window.statistic("gradient_inf_count")[first] > 0
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    if not kernels.size or broken.sum() != 1 or not broken[kernels[0]]:
+        return False
+    return bool(window.rows.bias_of[kernels[0]] >= 0)
 
 
 def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
@@ -533,7 +782,9 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
     if math.isfinite(rate):
         code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
         slower += f": `{code}`"
+    wrong = head_mismatch(window.table)
     known = {
+        "loss_output_mismatch": wrong[1] if wrong else "",
         "nonfinite_inputs": "Remove or impute the missing values before training: "
         "`x = np.nan_to_num(x)`, or drop rows: `keep = np.isfinite(x).all(axis=-1)`.",
         "nonfinite_targets": "Drop the samples whose target is missing: "
@@ -541,14 +792,25 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "learning_rate_too_large": f"{slower[0].upper()}{slower[1:]}, "
         "or clip the gradients (`global_clipnorm=1.0`).",
         "input_outliers": CLIP_INPUTS,
+        "unscaled_inputs": SCALE_INPUTS,
+        "unscaled_targets": SCALE_TARGETS,
         "low_precision": WIDER,
-        "numeric_overflow": "Guard the operation: `tf.math.log(x + 1e-7)`, "
+        "numeric_overflow": SAFE_SLOPE
+        if any(c.summary == INFINITE_SLOPE for c in causes)
+        else "Guard the operation: `tf.math.log(x + 1e-7)`, "
         "`tf.math.divide_no_nan`, `from_logits=True` instead of softmax followed by a logarithm. "
         "`tf.debugging.enable_check_numerics()` names the operation.",
     }
-    ordered = sorted(causes, key=lambda c: -c.confidence)
-    fixes = [known[c.id] for c in ordered if c.id in known]
+    fixes = [known[c.id] for c in likeliest_first(causes) if c.id in known]
     return tuple(fixes or ["Call `tf.debugging.enable_check_numerics()` to find the operation."])
+
+
+SAFE_SLOPE = (
+    "Keep away from the point of infinite slope: `tf.sqrt(x + 1e-12)`, "
+    "`tf.sqrt(tf.reduce_sum(x**2, -1) + 1e-12)` instead of `tf.norm`, `tf.math.divide_no_nan`; "
+    "before `tf.where` make the argument safe, not the result. "
+    "`tf.debugging.enable_check_numerics()` names the operation."
+)
 
 
 def _last_maximum(values: FloatArray) -> float:

@@ -11,15 +11,20 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     CLIP_INPUTS,
     INPUT_NEEDS,
+    MIXED,
     SCALE_INPUTS,
+    SCALE_TARGETS,
+    coarse_moments_cause,
     large_rate_cause,
     layer,
+    likeliest_first,
     names,
     optimizer_code,
     outliers_cause,
     scale_gain,
     slower,
     unscaled_inputs_cause,
+    unscaled_targets_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
@@ -62,6 +67,7 @@ class ExplodingGradient(Rule):
         "learning_rate",
         "nonfinite_age",
         "inputs_outlier",
+        "targets_max_abs",
         *INPUT_NEEDS,
     )
     follows = ("update_too_large", "bad_data", "poor_initialization")
@@ -161,7 +167,12 @@ class ExplodingGradient(Rule):
         table = window.table
         found: list[Cause] = []
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
-        data = (unscaled_inputs_cause(window, 0.8), outliers_cause(window, 0.85))
+        data = (
+            unscaled_inputs_cause(window, 0.8),
+            unscaled_targets_cause(window),
+            outliers_cause(window, 0.85),
+            coarse_moments_cause(window),
+        )
         found += [reason for reason in data if reason is not None]
         ratios = window.largest("update_ratio")[kernels]
         ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
@@ -190,9 +201,13 @@ class ExplodingGradient(Rule):
     @staticmethod
     def _fixes(window: Window, causes: tuple[Cause, ...]) -> tuple[str, ...]:
         fixes = []
-        for reason in sorted(causes, key=lambda c: -c.confidence):
+        for reason in likeliest_first(causes):
             if reason.id == "unscaled_inputs":
                 fixes.append(SCALE_INPUTS)
+            elif reason.id == "low_precision":
+                fixes.append(MIXED)
+            elif reason.id == "unscaled_targets":
+                fixes.append(SCALE_TARGETS)
             elif reason.id == "input_outliers":
                 fixes.append(CLIP_INPUTS)
             elif reason.id == "learning_rate_too_large":

@@ -16,6 +16,11 @@ EVERYTHING = (
     "`optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)`."
 )
 
+NONE_LEFT_OUT = (
+    "If they are left out because their gradient is None, the loss does not depend on them: look "
+    "for `.numpy()`, `argmax` or `stop_gradient` behind them."
+)
+
 APPLY = (
     "Call `optimizer.apply(tape.gradient(loss, model.trainable_variables), "
     "model.trainable_variables)` in every train step."
@@ -199,6 +204,7 @@ class FrozenWeight(Rule):
             causes=(cause("update_not_applied", 0.85, f"{told}."),),
             fixes=(
                 EVERYTHING.format(optimizer=optimizer_name(window.table)),
+                NONE_LEFT_OUT,
                 "If they are not to be trained, say so: `layer.trainable = False`.",
             ),
         )

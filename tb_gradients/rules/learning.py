@@ -351,7 +351,7 @@ class LossTrace:
 
     def _majority(self, table: VariableTable) -> float:
         mean, _, majority = self._mean_targets()
-        if math.isnan(majority) and _named_loss(table) == "binary" and 0 <= mean <= 1:
+        if math.isnan(majority) and named_loss(table) == "binary" and 0 <= mean <= 1:
             return max(mean, 1 - mean)
         return majority
 
@@ -383,10 +383,11 @@ class LossTrace:
 
 def _loss_kind(table: VariableTable) -> str:
     """Which of the losses whose level of guessing is known; "" for another one."""
-    return "" if WEIGHTED in table.run.facts else _named_loss(table)
+    return "" if WEIGHTED in table.run.facts else named_loss(table)
 
 
-def _named_loss(table: VariableTable) -> str:
+def named_loss(table: VariableTable) -> str:
+    """Which of the losses whose form is known: "squared", "binary", ...; "" for another one."""
     name = table.run.loss.lower().replace("_", "").replace(" ", "")
     for kind, beginnings in (
         ("squared", ("meansquarederror", "mse")),

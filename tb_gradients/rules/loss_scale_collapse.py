@@ -44,6 +44,7 @@ class LossScaleCollapse(Rule):
         "inputs_nonfinite",
         "targets_nonfinite",
         "gradient_inf_count",
+        "loss_nonfinite_age",
     )
 
     lowest = Threshold(1.0, "below, scaling makes the underflow worse that it is there for")
@@ -87,6 +88,12 @@ class LossScaleCollapse(Rule):
         where = ""
         if infinite.any():
             where = f"; Inf in {window.table.paths[int(np.flatnonzero(infinite)[-1])]} first"
+        told = f"gradients overflow float16 (65504) at any scale down to {scale:g}{where}"
+        if (window.context("loss_nonfinite_age")[-2:] >= 0).all():
+            told = (
+                "the loss itself is NaN or Inf, which no scale can help: on the way to it "
+                "something leaves float16's range (65504), as masks of -1e9 and exp do"
+            )
         return Finding(
             summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the last "
             f"{int(window.spans.sum())} steps were skipped.",
@@ -98,7 +105,7 @@ class LossScaleCollapse(Rule):
                 cause(
                     "numeric_overflow",
                     0.8,
-                    f"gradients overflow float16 (65504) at any scale down to {scale:g}{where}.",
+                    f"{told}.",
                 ),
             ),
             fixes=(OTHER_RANGE,),

@@ -19,7 +19,8 @@ class ModelMismatch(Rule):
 
     Definition: read from the model and the loss: softmax on a single unit (always 1); softmax
     applied twice; an activation before a loss from logits; no activation, or one with the wrong
-    range, before a cross-entropy of probabilities. On its own this is worth an `info`; it is a
+    range, before a cross-entropy of probabilities; an output that may be negative before a
+    Poisson loss. On its own this is worth an `info`; it is a
     warning if the run does not learn, if a ReLU has switched outputs off for every batch, or
     where it is certain to hurt: softmax on one unit, or twice. Keras repairs the gradient of some
     of these through cached logits: the loss then falls while the predictions stay useless, so

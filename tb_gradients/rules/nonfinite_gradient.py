@@ -42,7 +42,6 @@ class NonfiniteGradient(Rule):
     severity = Severity.CRITICAL
     needs = (
         *NONFINITE_NEEDS,
-        "gradient_nan_count",
         "nonfinite_age",
         "skipped_steps",
     )

@@ -29,7 +29,7 @@ class NonfiniteLoss(Rule):
     id = "nonfinite_loss"
     title = "The loss is NaN or Inf"
     severity = Severity.CRITICAL
-    needs = (*NONFINITE_NEEDS, "loss", "loss_nonfinite_age")
+    needs = (*NONFINITE_NEEDS, "loss")
     follows = ("nonfinite_gradient", "nonfinite_weight")
     about_onset = True
 

@@ -12,10 +12,15 @@ from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SCALE_TARGETS,
     SHORTCUTS,
+    SLOWER_DECAY,
+    decayed_from,
     deep_narrow_cause,
+    far_targets_cause,
     head_mismatch,
     large_rate_cause,
+    likeliest_first,
     optimizer_code,
     optimizer_name,
     slower,
@@ -63,6 +68,7 @@ class NotLearning(Rule):
         "learning_rate",
         "predictions_spread",
         "targets_std",
+        "targets_max_abs",
         *INPUT_NEEDS,
     )
     every = 4
@@ -98,6 +104,7 @@ class NotLearning(Rule):
     moved = Threshold(
         0.2, "relative step times steps: weights that moved less are those of the start"
     )
+    frames = Threshold(10, "predictions that are equal by chance, in as many batches")
     imbalance = Threshold(0.9, "nine in ten of one class: guessing it has a low loss already")
 
     def detect(self, window: Window) -> Detection | None:
@@ -113,12 +120,14 @@ class NotLearning(Rule):
         near = near and not learning.hopeful and not warms_up(window)
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
         # Far above guessing, but no worse than at the start: it may be on its way down.
-        near = near and self._had_its_chance(window)
+        # (An output that no input ever changed needs no step to be wrong.)
+        near = near and (self._same_for_all(window) or self._had_its_chance(window))
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
         # Where guessing is not known a loss may rise by design: of an agent, of two networks.
+        far = far_targets_cause(window) is not None and not warms_up(window)
         worse = learning.worse and not math.isnan(learning.guess)
-        if worse or (learning.guessing and slow) or near:
+        if worse or (learning.guessing and slow) or near or far:
             severity = Severity.WARNING
         return Detection.of_run(window.first_step, severity)
 
@@ -131,7 +140,6 @@ class NotLearning(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
         causes = self._causes(window)
-        ordered = sorted(causes, key=lambda c: -c.confidence)
         return Finding(
             summary=f"After {learning.steps} steps {learning.sentence()}.",
             evidence=(
@@ -140,7 +148,7 @@ class NotLearning(Rule):
             ),
             causes=causes,
             fixes=(
-                *(self._fix(window, reason) for reason in ordered),
+                *(self._fix(window, reason) for reason in likeliest_first(causes)),
                 OVERFIT,
             ),
         )
@@ -175,9 +183,29 @@ class NotLearning(Rule):
         elif ratio > 0.05 or rate >= 30 * usual:
             observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
             found.append(large_rate_cause(window, observed, 0.55))
-        data = unscaled_inputs_cause(window, 0.55)
-        deep = deep_narrow_cause(window, 0.7)
-        return (*found, *(reason for reason in (data, deep) if reason is not None))
+        if self._same_for_all(window):
+            found.append(
+                cause(
+                    "constant_inputs",
+                    0.7,
+                    "the predictions are the same for every sample of every batch, from the "
+                    "start on, and the inputs were not seen: they may all be alike.",
+                )
+            )
+        more = (
+            unscaled_inputs_cause(window, 0.55),
+            far_targets_cause(window),
+            deep_narrow_cause(window, 0.7),
+        )
+        return (*found, *(reason for reason in more if reason is not None))
+
+    def _same_for_all(self, window: Window) -> bool:
+        """Whether no prediction ever depended on its input, and nobody knows how inputs vary."""
+        spread = window.context("predictions_spread")
+        known = spread[np.isfinite(spread)]
+        if len(known) < self.frames or np.isfinite(window.context("inputs_std")).any():
+            return False
+        return bool((known == 0).all())
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
@@ -192,7 +220,14 @@ class NotLearning(Rule):
         if reason.id == "loss_output_mismatch":
             wrong = head_mismatch(window.table)
             return wrong[1] if wrong else "Fit the output layer to the loss."
+        if reason.id == "unscaled_targets":
+            return SCALE_TARGETS
+        if reason.id == "constant_inputs":
+            return "Look at what the data pipeline yields as x: `print(np.unique(x))`."
         if reason.id == "learning_rate_too_small":
+            started = decayed_from(window)
+            if started is not None:
+                return SLOWER_DECAY.format(rate=started)
             return (
                 f"Raise the learning rate: `{optimizer_code(window.table, learning_rate=usual)}`."
             )

@@ -5,11 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import SATURATING, activation, layer, names, scale_gain
+from tb_gradients.rules.diagnosis import (
+    RELU,
+    SATURATING,
+    activation,
+    layer,
+    layers_of,
+    names,
+    scale_gain,
+)
 from tb_gradients.rules.learning import LOW_SHARE
 from tb_gradients.rules.window import BoolArray, IntArray, Window
+
+HE = 2.0**0.5
+"""The scale that keeps the size of a signal behind a ReLU, which cuts off half of it."""
 
 PLAIN = frozenset({"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", ""})
 """Layers whose kernel multiplies the whole signal once, so that a gain can be told."""
@@ -26,8 +38,10 @@ class PoorInitialization(Rule):
     initialisation (Glorot and Bengio 2010; He et al. 2015). Flagged where it is above 10 or below
     0.05 in at least half of the kernels, and the run does not learn, or begins at ten times the
     loss of guessing and has not come down from there; or where so large a kernel drives a sigmoid
-    or tanh onto its flat part, and half of what there is is not learnt yet. (With normalisation
-    behind a kernel its scale does not matter; that one is not counted.)
+    or tanh onto its flat part, and half of what there is is not learnt yet. Or the run does not
+    learn, kernels before ReLUs are smaller than He's, all of them together by 1e-3 or less, and
+    what reaches the last layer is below 0.01 (the gradient of its kernel over that of its bias).
+    (With normalisation behind a kernel its scale does not matter; that one is not counted.)
 
     Try:
     * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and its kin;
@@ -47,10 +61,18 @@ class PoorInitialization(Rule):
     large = Threshold(10.0, "seven times He's: three such layers make a factor of 1000")
     small = Threshold(0.05, "a twentieth of Glorot's: three such layers make a factor of 1e-4")
     share = Threshold(0.5, "of the kernels: one alone is compensated within a few steps")
+    kept = Threshold(0.9, "of He's scale: kernels that start at random differ by less")
     first_loss = Threshold(10.0, "times guessing: outputs of the order of 1 are below")
+
+    fades = Threshold(1e-3, "as for a gradient that vanishes: ten ReLU layers at half of He's")
+    signal = Threshold(0.01, "of the size of an input: healthy heads get 0.03 and more")
 
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning
+        if learning.stuck and self._signal_fades(window):
+            return Detection.of(
+                self._halving(window), window.first_step, Severity.WARNING, together=True
+            )
         gains = window.rows.scale_gain
         if not (window.rows.kernel & ((gains > self.large) | (gains < self.small))).any():
             return HEALTHY
@@ -65,6 +87,28 @@ class PoorInitialization(Rule):
         loud = learning.stuck or high or flat
         severity = Severity.WARNING if loud else Severity.INFO
         return Detection.of(off, window.first_step, severity, together=True)
+
+    def _halving(self, window: Window) -> BoolArray:
+        """Kernels before a ReLU that start below what keeps the size of a signal."""
+        cut = np.array([activation(v) in RELU for v in window.table.variables], bool)
+        return cut & self._judged(window) & (window.rows.scale_gain < self.kept * HE)
+
+    def _signal_fades(self, window: Window) -> bool:
+        """Whether they are so many that next to nothing reaches the last layer, nor did at first.
+
+        A kernel's gradient is the error times the signal, that of the bias is the error alone.
+        """
+        halving = self._halving(window)
+        gains = window.rows.scale_gain[halving] / HE
+        if not gains.size or np.prod(gains) > self.fades:
+            return False
+        last = int(np.flatnonzero(window.rows.judged & window.rows.kernel)[-1])
+        bias = int(window.rows.bias_of[last])
+        if bias < 0:
+            return False
+        start = window.at_start("gradient_norm")
+        fan_in = window.rows.elements[last] / max(window.rows.units[last], 1)
+        return bool(start[last] < self.signal * start[bias] * np.sqrt(fan_in))
 
     @staticmethod
     def _judged(window: Window) -> BoolArray:
@@ -93,6 +137,8 @@ class PoorInitialization(Rule):
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         variables = [window.table.variables[int(row)] for row in rows]
+        if not self._off(window)[rows].any():
+            return self._explain_fading(window, rows, variables)
         gains = np.array([scale_gain(v) for v in variables])
         worst = int(np.argmax(np.abs(np.log(gains))))
         first = variables[worst]
@@ -113,10 +159,31 @@ class PoorInitialization(Rule):
             ),
             causes=(self._cause(told),),
             fixes=tuple(
-                f'In {layer(v)} use `kernel_initializer="{fitting(activation(v))}"`'
-                for v in variables[:3]
+                f'In {layers_of(group)} use `kernel_initializer="{initializer}"`.'
+                for initializer, group in self._by_initializer(variables).items()
             ),
         )
+
+    def _explain_fading(self, window: Window, rows: IntArray, variables: list[Variable]) -> Finding:
+        gains = np.array([scale_gain(v) for v in variables]) / HE
+        told = (
+            f"each of {len(rows)} layers with relu scales a signal by {np.median(gains):.2g}, all "
+            f"of them by {np.prod(gains):.1e}"
+        )
+        return Finding(
+            summary=f"Next to nothing of the inputs reaches the last layer: {told}; "
+            f"{window.learning.sentence()}.",
+            evidence=(Evidence("gain_of_all_layers", float(np.prod(gains)), self.fades),),
+            causes=(self._cause(told),),
+            fixes=(f'In {layers_of(variables)} use `kernel_initializer="he_normal"`.',),
+        )
+
+    @staticmethod
+    def _by_initializer(variables: list[Variable]) -> dict[str, list[Variable]]:
+        groups: dict[str, list[Variable]] = {}
+        for variable in variables:
+            groups.setdefault(fitting(activation(variable)), []).append(variable)
+        return groups
 
     @staticmethod
     def _cause(told: str) -> Cause:

@@ -9,7 +9,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import layer, names, optimizer_code, settings_of, strength
+from tb_gradients.rules.diagnosis import layers_of, names, optimizer_code, settings_of, strength
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
 
@@ -113,7 +113,6 @@ class RegularizerDominates(Rule):
         norm = window.statistic("weight_norm")[-1]
         left = norm[rows] / window.rows.initial_norm[rows]
         worst = int(rows[int(np.argmin(left))])
-        variable = table.variables[worst]
         weight = float(min(self._weight(window)[worst], 1e6))
         told = self._penalty(window, worst)
         return Finding(
@@ -124,7 +123,7 @@ class RegularizerDominates(Rule):
                 Evidence("penalty_over_gradient", weight, self.outweighs),
             ),
             causes=(self._cause(told, weight),),
-            fixes=(self._fix(window, worst, layer(variable)),),
+            fixes=(self._fix(window, worst, layers_of([table.variables[int(r)] for r in rows])),),
         )
 
     @staticmethod

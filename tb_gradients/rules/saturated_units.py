@@ -14,6 +14,7 @@ from tb_gradients.rules.diagnosis import (
     activation,
     large_rate_cause,
     layer,
+    likeliest_first,
     names,
     scale_gain,
     slower,
@@ -150,7 +151,7 @@ class SaturatedUnits(Rule):
             summary=f"{told} since step {since}; {window.learning.sentence()}.",
             evidence=(evidence, Evidence("layers_affected", len(rows))),
             causes=causes,
-            fixes=tuple(self._fix(window, rows, reason) for reason in causes),
+            fixes=tuple(self._fix(window, rows, reason) for reason in likeliest_first(causes)),
         )
 
     @staticmethod

@@ -6,16 +6,18 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
-    ADAPTIVE,
     INPUT_NEEDS,
     MIXED,
     SCALE_INPUTS,
+    SCALE_TARGETS,
+    coarse_moments_cause,
     large_rate_cause,
+    likeliest_first,
     names,
     slower,
     unscaled_inputs_cause,
+    unscaled_targets_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
@@ -50,6 +52,7 @@ class UpdateTooLarge(Rule):
         "loss",
         "loss_nonfinite_age",
         "nonfinite_age",
+        "targets_max_abs",
         *INPUT_NEEDS,
     )
     every = 4
@@ -131,33 +134,22 @@ class UpdateTooLarge(Rule):
                 Evidence("learning_rate", window.latest("learning_rate")),
             ),
             causes=causes,
-            fixes=tuple(self._fix(window, reason) for reason in causes),
+            fixes=tuple(self._fix(window, reason) for reason in likeliest_first(causes)),
         )
 
     @staticmethod
     def _causes(window: Window, ratio: float) -> tuple[Cause, ...]:
         data = unscaled_inputs_cause(window, 0.4)
         observed = f"a typical kernel moved by up to {ratio:.2g} of its size in one step"
-        coarse = _coarse_moments(window)
+        coarse = coarse_moments_cause(window)
         rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)
-        return tuple(reason for reason in (coarse, rate, data) if reason is not None)
+        targets = unscaled_targets_cause(window)
+        return tuple(reason for reason in (coarse, rate, data, targets) if reason is not None)
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
         if reason.id == "low_precision":
             return MIXED
+        if reason.id == "unscaled_targets":
+            return SCALE_TARGETS
         return SCALE_INPUTS if reason.id == "unscaled_inputs" else slower(window)
-
-
-def _coarse_moments(window: Window) -> Cause | None:
-    """low_precision, if an adaptive optimizer keeps its averages in float16."""
-    halves = [v for v in window.table.variables if v.dtype == "float16"]
-    if not halves or window.table.run.optimizer not in ADAPTIVE:
-        return None
-    return cause(
-        "low_precision",
-        0.85,
-        f"{window.table.run.optimizer} keeps its averages in float16 as the variables are "
-        f"({halves[0].path}): squares of gradients below 2e-4 become zero there, and so nearly "
-        "does epsilon, by which the step is divided then.",
-    )

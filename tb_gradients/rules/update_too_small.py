@@ -11,12 +11,15 @@ from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     ADAPTIVE,
+    SLOWER_DECAY,
+    decayed_from,
     names,
     optimizer_code,
     optimizer_name,
     usual_learning_rate,
     warms_up,
 )
+from tb_gradients.rules.learning import LOW_SHARE
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 
@@ -32,7 +35,8 @@ class UpdateTooSmall(Rule):
     and ever since the start the relative step has been below 1e-6, and this comes from the
     step size, not from a small gradient. Below half the spacing of the dtype's numbers (6e-8
     for float32) that is critical, whatever the loss: such steps are rounded away, the weights
-    cannot change.
+    cannot change. Or a schedule has lowered the rate to nothing, and for twice as many steps as it
+    was trained before, the model has stood still with more than half of the loss of guessing.
 
     Try:
     * Raise the learning rate to the optimizer's default.
@@ -67,6 +71,7 @@ class UpdateTooSmall(Rule):
         "saturated_units",
         "loss_scale_collapse",
         "bad_data",
+        "poor_initialization",
     )
     provisional = True
 
@@ -115,6 +120,9 @@ class UpdateTooSmall(Rule):
                 sick |= slow
             if learning.stuck or little:
                 severity[:] = int(Severity.WARNING)
+        if self._ended(window) and small.sum() >= self.kernels * judged.sum():
+            sick |= small
+            severity[small] = int(Severity.WARNING)
         reach = window.last_frames(self.updates_when_absurd, self.frames, updates)
         if reach is not None:
             largest = window.largest("update_ratio")
@@ -136,6 +144,19 @@ class UpdateTooSmall(Rule):
         if window.learning.stuck and sick.any() and sick[judged].all():
             severity[:] = int(Severity.CRITICAL)
         return Detection.of(sick, since, severity, together=True)
+
+    def _ended(self, window: Window) -> bool:
+        """Whether a schedule lowered the rate to nothing, twice as long ago as it trained before,
+        while most of what there is was not learnt yet."""
+        learning, rate = window.learning, window.context("learning_rate")
+        if learning.state == "early" or not learning.now > LOW_SHARE * learning.guess:
+            return False
+        low = rate <= 1e-3 * usual_learning_rate(window.table)
+        if not low[-1] or not window.context_at_start("learning_rate") > rate[-1]:
+            return False
+        first = 0 if low.all() else len(low) - int(np.argmax(~low[::-1]))
+        since = int(window.steps[first])
+        return window.step - since >= max(2 * (since - window.first_step), self.updates)
 
     def _step_is_tiny(self, window: Window) -> BoolArray:
         """Whether the step size is to blame rather than a small gradient."""
@@ -166,7 +187,10 @@ class UpdateTooSmall(Rule):
         fix = (
             f"Raise the learning rate: {code if window.table.run.optimizer else f'try {usual:g}'}."
         )
-        if not any(c.id == "learning_rate_too_small" for c in causes):
+        started = decayed_from(window)
+        if started is not None:
+            fix = SLOWER_DECAY.format(rate=started)
+        elif not any(c.id == "learning_rate_too_small" for c in causes):
             fix = (
                 "The gradient is small rather than the learning rate: see the other flags, or use "
                 f"an optimizer that normalises it, `keras.optimizers.Adam`, instead of {optimizer}."
@@ -192,11 +216,13 @@ class UpdateTooSmall(Rule):
         )
         step = float(np.nanmedian(update[rows] / gradient[-1][rows]))
         if rate <= 0.01 * usual:
+            started = decayed_from(window)
+            lowered = "" if started is None else f", lowered by its schedule from {started:.3g}"
             found.append(
                 cause(
                     "learning_rate_too_small",
                     0.95 if rate <= 1e-4 * usual else 0.8,
-                    f"the learning rate is {rate:.3g}; {optimizer} is usually used around "
+                    f"the learning rate is {rate:.3g}{lowered}; {optimizer} is usually used around "
                     f"{usual:g}.",
                 )
             )

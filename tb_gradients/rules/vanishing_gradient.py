@@ -15,6 +15,7 @@ from tb_gradients.rules.diagnosis import (
     activation,
     deep_narrow_cause,
     layer,
+    likeliest_first,
     names,
 )
 from tb_gradients.rules.learning import rank_correlation
@@ -39,9 +40,9 @@ class VanishingGradient(Rule):
     accuses healthy runs, so the ratio is taken, and it is a warning only if the loss was seen
     and does not fall.
 
-    Or, in a SimpleRNN of a run that does not learn: the RMS singular value of the recurrent kernel,
-    times the mean slope of the activation, to the power of the time steps is below 1e-3
-    (Bengio, Simard, Frasconi 1994).
+    Or, in a SimpleRNN of a run that has not learnt in 100 steps: the RMS singular value of the
+    recurrent kernel, times the mean slope of the activation, to the power of the time steps is
+    below 1e-3 (Bengio, Simard, Frasconi 1994).
 
     Try:
     * Use `relu`, `gelu` or `selu` instead of `sigmoid` or `tanh`, and start with `he_normal`.
@@ -79,6 +80,11 @@ class VanishingGradient(Rule):
     frames = Threshold(3, "a median of fewer says nothing")
     fading = Threshold(0.5, "rank correlation with depth; one small layer alone is no fading")
     layers = Threshold(4, "with fewer kernels a ratio is the layers' own scale, not depth")
+    plateau = Threshold(
+        100,
+        "what a recurrence keeps is estimated, not measured: an orthogonal one keeps more while "
+        "its states are small, and leaves its plateau in the first hundred steps",
+    )
     update_gap = Threshold(0.1, "the first layers' relative step against the median of all")
 
     def detect(self, window: Window) -> Detection | None:
@@ -129,7 +135,8 @@ class VanishingGradient(Rule):
         matrix: RMS singular value times the slope of the activation, to the power of time.
         """
         faded = np.zeros(len(window.rows.judged), bool)
-        if not window.learning.stuck:
+        learning = window.learning
+        if not learning.stuck or learning.hopeful or learning.steps < self.plateau:
             return faded
         for row, steps in window.rows.once(simple_recurrences):
             faded[row] = self._kept(window, row) ** steps < self.ratio
@@ -204,7 +211,7 @@ class VanishingGradient(Rule):
                 Evidence("layers_affected", len(rows)),
             ),
             causes=causes,
-            fixes=tuple(self._fix(window, rows, kernels, c) for c in causes)
+            fixes=tuple(self._fix(window, rows, kernels, c) for c in likeliest_first(causes))
             or ("Add BatchNormalization or residual connections between these layers.",),
         )
 

@@ -306,10 +306,12 @@ class History:
     def due(self, every: int) -> bool:
         """Whether something that is not asked at every frame is asked at this one.
 
-        In the first ``CAPACITY`` frames all is; later one in ``every``.
+        In the first ``CAPACITY`` frames all is; later one in ``every``, unless frames are so
+        sparse that each of them stands for more steps than that.
         """
         count = self.losses.count
-        return count <= CAPACITY or count % every == 0
+        sparse = bool(self.spans.size and self.spans[-1] > every)
+        return count <= CAPACITY or count % every == 0 or sparse
 
     def window(self, rule: Rule) -> Window:
         """The view of one rule, which moves on with every frame: the columns it declared."""

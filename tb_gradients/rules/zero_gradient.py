@@ -11,14 +11,21 @@ from tb_gradients.frames import Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    BATCH_NEEDS,
+    LARGER_BATCHES,
     RELU,
     SATURATING,
+    TURN,
     WIDER,
     activation,
+    batch_of_one_cause,
     initialization_cause,
     layer,
+    likeliest_first,
     names,
+    nothing_comes_back,
     start_at_random,
+    taking_turns,
     underflow_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -30,7 +37,8 @@ class ZeroGradient(Rule):
     Why it matters: the variable receives no information from the data; it does not learn.
 
     Definition: all elements zero in at least 90 % of the steps of a window of at least 10
-    steps (every step is counted, logged or not). Of embeddings only the touched rows count.
+    steps (every step is counted, logged or not), and in all of 100 steps, where branches behind a
+    common trunk take turns. Of embeddings only the touched rows count.
     Exact zeros do not come from small numbers alone: something multiplies by zero.
 
     Try:
@@ -53,6 +61,7 @@ class ZeroGradient(Rule):
         "gradient_subnormal_share",
         "loss_scale",
         "loss_mean",
+        *BATCH_NEEDS,
     )
     follows = (
         "disconnected_gradient",
@@ -71,6 +80,8 @@ class ZeroGradient(Rule):
         10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
     )
 
+    turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
+
     def detect(self, window: Window) -> Detection | None:
         frames = window.last_frames(self.steps)
         if frames is None:
@@ -82,6 +93,11 @@ class ZeroGradient(Rule):
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
+        if sick.any() and taking_turns(window).any():
+            frames = window.last_frames(self.turn)
+            if frames is None:
+                return None
+            sick &= (zero[frames] >= 1).all(axis=0)
         if window.learning.converged:
             sick &= ~(window.largest("gradient_norm") > 0)
 
@@ -89,6 +105,8 @@ class ZeroGradient(Rule):
             return window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
 
         severity = np.full(sick.shape, int(Severity.CRITICAL))
+        if nothing_comes_back(window, sick):
+            severity[:] = int(Severity.WARNING)  # a branch: the rest is trained all the same
         if sick.any() and not (sick & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)
         return Detection.of(sick, since, severity)
@@ -108,7 +126,7 @@ class ZeroGradient(Rule):
                 Evidence("variables_with_gradient", int(alive.sum())),
             ),
             causes=causes,
-            fixes=tuple(self._fix(window, rows, c) for c in causes),
+            fixes=tuple(self._fix(window, rows, c) for c in likeliest_first(causes)),
         )
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:
@@ -129,6 +147,18 @@ class ZeroGradient(Rule):
         if start is not None:
             found.append(start)
         # Zeros at the start explain it all; what else could be, only where nothing does.
+        one = batch_of_one_cause(window, [table.variables[int(row)] for row in rows])
+        if one is not None:
+            return (*found, one)
+        silent = np.zeros_like(alive)
+        silent[rows] = True
+        if start is None and nothing_comes_back(window, silent):
+            told = (
+                f"{table.paths[int(rows[-1])]} has no gradient although nothing in its layer "
+                "stops it: the loss does not depend on what comes from there (a weight or mask "
+                "of zero, a branch that is never chosen)"
+            )
+            return (*found, cause("loss_ignores_parameters", 0.85, f"{told}."))
         kernels = [int(row) for row in rows if window.rows.kernel[row] and start is None]
         for kind, family, told in (
             ("dying_relu", RELU, "units that are off for every input pass nothing on"),
@@ -174,6 +204,8 @@ class ZeroGradient(Rule):
 
         if reason.id == "low_precision":
             return WIDER
+        if reason.id == "batch_of_one":
+            return LARGER_BATCHES
         if reason.id == "loss_ignores_parameters":
             return (
                 "Look at what is differentiated: a factor or mask of zero, a constant, "

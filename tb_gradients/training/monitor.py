@@ -48,6 +48,7 @@ from tb_gradients.training.variables import (
     make_table,
     native,
     trainable_variables,
+    with_initial_scales,
     with_owners,
 )
 from tb_gradients.training.writer import EventWriter, choose_folder
@@ -483,15 +484,32 @@ class GradientMonitor:
             self._table = with_owners(self._table, owners, model)
             self._engine.set_table(self._table)
 
-    def _open(self, step: int) -> EventWriter:
+    def _read_late_weights(self, frame: Frame) -> None:
+        """Sizes at the start of layers that were built while the first step was traced."""
+        assert self._table is not None and self._engine is not None
+        if self._frames or frame.step - (self._offset or 0) > 0:
+            return
+        weight, update = (
+            frame.values[:, self._table.statistics.index(name)]
+            for name in ("weight_norm", "update_norm")
+        )
+        with np.errstate(all="ignore"):
+            moved = (update / weight).tolist()
+        completed = with_initial_scales(self._table, self._watched, moved)
+        if completed != self._table:
+            self._table = completed
+            self._engine.set_table(completed)
+
+    def _open(self, frame: Frame) -> EventWriter:
         """The event file; a new one starts with the table and the verdict so far."""
         if self._writer is None:
             assert self._table is not None and self._engine is not None
             self._complete_table()
+            self._read_late_weights(frame)
             self._writer = EventWriter(self.folder)
             _OPEN.add(self)
-            self._writer.table(self._table, step)
-            self._writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
+            self._writer.table(self._table, frame.step)
+            self._writer.flags(self._engine.flags, self._engine.errors, frame.step, self._frames)
         return self._writer
 
     def _arm(self, due: int) -> None:
@@ -652,7 +670,7 @@ class GradientMonitor:
 
     def _judge_and_write(self, frame: Frame) -> None:
         assert self._engine is not None
-        writer = self._open(frame.step)
+        writer = self._open(frame)
         assert self._table is not None
         self._frames += 1
         self._last_step = frame.step

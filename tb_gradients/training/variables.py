@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import itertools
+import math
 import numbers
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -220,6 +221,35 @@ def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> 
         facts={**table.run.facts, "optimizers": ", ".join(listed)},
     )
     return dataclasses.replace(table, variables=variables, run=run)
+
+
+STAYED = 0.5
+"""A first step that changes a weight by a smaller share leaves its size about what it was."""
+
+
+def with_initial_scales(
+    table: VariableTable, variables: Sequence[Any], moved: Sequence[float]
+) -> VariableTable:
+    """The same table, with the sizes at the start that could not be read before the first step.
+
+    A layer that is built while the step is traced, as in a ``Sequential`` without an ``Input``,
+    has no values until the first step runs: its weights are read behind that step.
+
+    Args:
+        moved: per variable, by how much of its size that step changed it; NaN: not known.
+    """
+    described = list(table.variables)
+    for row, (variable, share) in enumerate(zip(described, moved, strict=True)):
+        initializer = variable.initializer.lower()
+        if variable.initial_rms or initializer in ("", "zeros") or not share < STAYED:
+            continue
+        rms, spread = _initial(native(variables[row]))
+        if not 0 < rms < math.inf:
+            continue
+        spread = 0.0 if initializer in ("ones", "constant") else spread
+        facts = {**variable.facts, "initial_spread": f"{spread:.6g}"}
+        described[row] = dataclasses.replace(variable, initial_rms=rms, facts=facts)
+    return dataclasses.replace(table, variables=tuple(described))
 
 
 def optimizers_of(model: Any) -> list[Any]:
@@ -451,10 +481,11 @@ def _head_facts(model: Any) -> dict[str, str]:
             break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
-    if not heads:
+    if not tail:
         heads = [layer for layer in layers if hasattr(layer, "activation")][-1:]
         tail = heads
-    if not heads:
+    # What a layer of one's own at the end makes of its input, nobody knows.
+    if not heads or not all(_is_known(layer) for layer in tail[: tail.index(heads[0])]):
         return facts
     activations = [name for layer in reversed(tail) if (name := _own_activation(layer))]
     facts["head"] = heads[0].name
@@ -464,6 +495,12 @@ def _head_facts(model: Any) -> dict[str, str]:
     if units is not None:
         facts["head_units"] = str(units)
     return facts
+
+
+def _is_known(layer: Layer) -> bool:
+    """Whether a layer behind the head is an activation, or leaves the values alone."""
+    kind = type(layer).__name__
+    return kind in _ACTIVATIONS or kind in _PASSING or hasattr(layer, "activation")
 
 
 def _own_activation(layer: Layer) -> str:

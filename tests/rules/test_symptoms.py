@@ -13,6 +13,7 @@ from recordings import make_frames, make_table, turn_zero, with_value
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording, VariableTable
 from tb_gradients.rules import judge
+from tb_gradients.rules.engine import replay
 
 STEPS = 80
 TABLE = make_table(4)
@@ -108,8 +109,8 @@ def penalised(weight: float) -> Run:
     return run.set(KERNELS, weight_norm=weight, gradient_norm=weight, update_norm=1e-3 * weight)
 
 
-def clipped(left: float) -> Run:
-    run = Run(table(optimizer="SGD", optimizer_config={"global_clipnorm": "0.001"})).stuck()
+def clipped(left: float, optimizer: str = "SGD") -> Run:
+    run = Run(table(optimizer=optimizer, optimizer_config={"global_clipnorm": "0.001"})).stuck()
     for i, frame in enumerate(run.frames):
         norm = frame.values[:, TABLE.statistics.index("gradient_norm")]
         run.frames[i] = with_value(frame, TABLE, "applied_norm", left * norm)
@@ -203,6 +204,53 @@ def ignored() -> Run:
     return run
 
 
+def of_layers(activations: Sequence[str], silent: Sequence[int]) -> Run:
+    """Four layers with these activations, of which some never have a gradient."""
+    run = Run()
+    variables = [
+        dataclasses.replace(v, activation=activations[i // 2])
+        for i, v in enumerate(run.table.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    rows = [row for layer in silent for row in (2 * layer, 2 * layer + 1)]
+    run.frames = turn_zero(run.frames, run.table, rows)
+    return run
+
+
+def one_by_one() -> Run:
+    """The first layer is normalised over batches of one sample."""
+    run = of_layers(["relu", "relu", "relu", "linear"], [0])
+    first = dataclasses.replace(run.table.variables[0], facts={"followed_by": "BatchNormalization"})
+    run.table = dataclasses.replace(run.table, variables=(first, *run.table.variables[1:]))
+    run.set([0], dead_unit_share=1.0)
+    classes = np.random.default_rng(0).integers(0, 10, STEPS)
+    return run.say(targets_std=0, targets_mean=classes, inputs_constant_share=np.nan).stuck()
+
+
+def taking_turns(column: str) -> Run:
+    """A trunk and thirteen tasks, one of which is drawn at each step."""
+    run = Run(make_table(14)).loss(np.linspace(2.77, 2.2, STEPS))
+    for i, task in enumerate(np.random.default_rng(1).integers(1, 14, STEPS)):
+        rows = [row for row in range(2, 28) if row // 2 != task]
+        if column == "zero_step_share":
+            run.frames[i : i + 1] = turn_zero(run.frames[i : i + 1], run.table, rows)
+        else:
+            run.frames[i] = with_value(run.frames[i], run.table, column, 1, rows)
+    return run
+
+
+def nan_at(step: int, rows: Any = slice(None), **context: Any) -> Run:
+    """The gradients of some variables are NaN at one step, and the loss of that step is not."""
+    run = Run(steps=step + 1)
+    return run.set(rows, step, gradient_nan_count=3, nonfinite_age=0).say(**context)
+
+
+def unseen(run: Run) -> Run:
+    """A loop of one's own that hands no batch over."""
+    names = [name for name in run.table.context if name.startswith(("inputs_", "targets_"))]
+    return run.say(**dict.fromkeys(names, np.nan))
+
+
 RISING = np.linspace(2.77, 60, STEPS)
 FALLING = np.linspace(2.77, 0.1, STEPS)
 
@@ -230,6 +278,9 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     ),
     "a thousandth is left after clipping": (
         lambda: clipped(1e-3), "clipping_dominates", "clipping_too_tight"
+    ),
+    "clipping brings the gradient below Adam's epsilon": (
+        lambda: clipped(1e-6, "Adam"), "clipping_dominates", "clipping_too_tight"
     ),
     "a ReLU before the loss switches outputs off": (
         lambda: head("relu", 0.2), "model_mismatch", "loss_output_mismatch"
@@ -267,6 +318,53 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "a branch that the loss ignores": (
         ignored, "zero_gradient", "loss_ignores_parameters"
     ),
+    "an output of weight 0 behind a ReLU": (
+        lambda: of_layers(["relu", "relu", "relu", "linear"], [2, 3]),
+        "zero_gradient",
+        "loss_ignores_parameters",
+    ),
+    "an expert that is never chosen": (
+        lambda: of_layers(["relu", "relu", "relu", "linear"], [2]),
+        "zero_gradient",
+        "loss_ignores_parameters",
+    ),
+    "batches of one sample that are normalised": (one_by_one, "dead_units", "batch_of_one"),
+    "targets of 1e5 and a squared error": (
+        lambda: Run(table(optimizer="SGD", loss="mse"))
+        .set(KERNELS, update_norm=2)
+        .say(targets_max_abs=1e5)
+        .loss(RISING),
+        "update_too_large",
+        "unscaled_targets",
+    ),
+    "NaN at the first step, inputs of 0..255": (
+        lambda: nan_at(0, inputs_max_abs=255).say(loss_nonfinite_age=0).loss(np.nan),
+        "nonfinite_gradient",
+        "unscaled_inputs",
+    ),
+    "NaN of a Poisson loss behind an output without activation": (
+        lambda: Run(
+            table(loss="poisson", facts={"head": "dense_3", "head_activation": "linear"}), steps=5
+        )
+        .say(loss_nonfinite_age=0)
+        .loss(np.nan),
+        "nonfinite_loss",
+        "loss_output_mismatch",
+    ),
+    "NaN in the gradient of a finite loss": (
+        lambda: nan_at(30), "nonfinite_gradient", "numeric_overflow"
+    ),
+    "NaN in the first kernel alone, from batches nobody saw": (
+        lambda: unseen(nan_at(30, [0])), "nonfinite_gradient", "nonfinite_inputs"
+    ),
+    "NaN from batches nobody saw": (
+        lambda: unseen(not_finite(30)), "nonfinite_loss", "numeric_overflow"
+    ),
+    "the same prediction for every sample, of inputs nobody saw": (
+        lambda: unseen(Run(steps=120).stuck()).say(predictions_spread=0.0),
+        "not_learning",
+        "constant_inputs",
+    ),
 }  # fmt: skip
 
 LOOKALIKES: dict[str, Callable[[], Run]] = {
@@ -275,6 +373,9 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a step three times the usual": lambda: spiked(3),
     "a tenth of the gradient below float16's range": lambda: float16(0.1, loss_mean=FALLING),
     "a penalty on weights that keep their size": lambda: penalised(8.0).loss(FALLING),
+    "a thousandth is left after clipping, of a step that does not depend on it": (
+        lambda: clipped(1e-3, "Adam")
+    ),
     "a ReLU that is no head": lambda: head("linear"),
     "targets that differ between samples": lambda: targets(0.1).loss(FALLING),
     "float32 that rounds": lambda: rounded(0.95, "float32").loss(FALLING),
@@ -284,6 +385,8 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a penalty that leaves a third of the weights, in a run that learns": lambda: shrunk(0.3),
     "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
+    "tasks drawn at random, the others without a gradient": lambda: taking_turns("none_step_share"),
+    "tasks drawn at random, the others times zero": lambda: taking_turns("zero_step_share"),
     "a loss scale that is never used up": lambda: collapsing(0),
 }
 
@@ -327,6 +430,95 @@ def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() ->
 
     assert (flag.severity, flag.first_step) == (Severity.WARNING, 0)
     assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
+    flag = nan_at(30).flags()["nonfinite_gradient"]
+    spread = not_finite(30).set(since=30, gradient_nan_count=3, nonfinite_age=0).flags()
+
+    assert "derivative" in flag.causes[0].summary and "tf.sqrt(x + 1e-12)" in flag.fixes[0]
+    assert "derivative" not in spread["nonfinite_gradient"].causes[0].summary
+
+
+def test_a_schedule_that_ends_long_before_the_training_does() -> None:
+    def told(ends: int, loss: float) -> dict[str, Flag]:
+        rate = np.where(np.arange(STEPS) < ends, 1e-3, 0)
+        run = Run().say(learning_rate=rate).loss(np.where(np.arange(STEPS) < 5, 2.8, loss))
+        return run.set(since=ends, update_norm=0).flags()
+
+    flag = told(12, 2.0)["update_too_small"]
+    assert flag.severity == Severity.WARNING
+    assert "from 0.001" in flag.causes[0].summary and "decay_steps" in flag.fixes[0]
+    assert "update_too_small" not in told(60, 2.0)  # the last steps of a cosine
+    assert "update_too_small" not in told(12, 0.5)  # it has learnt what there is
+
+
+def test_a_signal_that_fades_through_many_relus_is_told_by_what_reaches_the_last_layer() -> None:
+    def told(share: float) -> dict[str, Flag]:
+        run = Run(make_table(8)).stuck()
+        variables = [
+            dataclasses.replace(v, initial_rms=0.1) if v.role == "kernel" else v
+            for v in run.table.variables
+        ]
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        return run.set([14], gradient_norm=share).flags()
+
+    assert told(1e-3)["poor_initialization"].causes[0].id == "initialization_scale"
+    assert "poor_initialization" not in told(1.0)
+
+
+def test_inputs_that_put_the_loss_far_above_guessing_are_told_while_it_falls() -> None:
+    def told(times: float) -> list[str]:
+        run = Run(steps=120).say(inputs_max_abs=1e6)
+        return list(run.loss(np.geomspace(1e7, times, 120)).flags())
+
+    assert "bad_data" in told(1e3)
+    assert "bad_data" not in told(2.0)
+
+
+def test_targets_far_from_zero_explain_a_loss_that_hardly_moves() -> None:
+    run = Run(table(loss="mse"), steps=120).loss(2.5e7)
+    flags = run.say(targets_mean=5000, targets_std=200, targets_max_abs=5300).flags()
+
+    assert flags["not_learning"].severity == Severity.WARNING
+    assert flags["not_learning"].causes[0].id == "unscaled_targets"
+
+
+def test_one_hot_targets_of_single_samples_are_not_the_same() -> None:
+    run = Run(table(facts={"head": "dense_3"})).loss(FALLING)
+    run.say(targets_mean=0.1, targets_std=0.3, targets_spread=np.nan, targets_majority_share=1)
+
+    assert "bad_data" not in run.flags()
+
+
+def test_sparse_frames_are_judged_at_each_of_them() -> None:
+    """Once the window is full, rules that wait for several frames do not wait for thousands
+    of steps."""
+    run = Run(steps=75).loss(np.where(np.arange(75) < 64, np.linspace(2.8, 2.6, 75), 2.77))
+    for i, frame in enumerate(run.frames[64:]):
+        step = 64 + 100 * (i + 1)
+        run.frames[64 + i] = dataclasses.replace(frame, step=step)
+    run.say(since=64, window_steps=100, applied_steps=100, learning_rate=1e-9)
+    run.set(since=64, update_norm=1e-9)
+    seen = {
+        step: {flag.rule for flag in engine.flags}
+        for engine, step, _ in replay([Recording.from_frames(run.table, run.frames)])
+    }
+
+    assert "update_too_small" in seen[64 + 300]
+
+
+def test_a_recurrence_is_not_judged_while_the_run_may_be_on_a_plateau() -> None:
+    def told(steps: int) -> dict[str, Flag]:
+        facts = {"time_steps": "100"}
+        run = Run(table({"facts": facts, "layer_class": "SimpleRNN"}), steps=steps).stuck()
+        variables = [dataclasses.replace(v, activation="tanh") for v in run.table.variables]
+        variables[2] = dataclasses.replace(variables[2], role="recurrent_kernel")
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        return run.flags()
+
+    assert "vanishing_gradient" not in told(80)
+    assert told(140)["vanishing_gradient"].causes[0].id == "long_recurrence"
 
 
 def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:

@@ -229,6 +229,27 @@ def test_a_subclassed_model_that_is_built_late(tmp_path: pathlib.Path) -> None:
     assert run.table.variables[0].activation == "relu"
 
 
+def test_weights_that_exist_from_the_first_step_on_have_a_size_at_the_start(
+    tmp_path: pathlib.Path,
+) -> None:
+    """A ``Sequential`` without an ``Input`` makes its weights while its step is traced."""
+    model = keras.Sequential(
+        [
+            layers.Dense(8, activation="relu", kernel_initializer="he_normal"),
+            layers.Dense(8, kernel_initializer=keras.initializers.Constant(0.3)),
+            layers.Dense(2, kernel_initializer="zeros"),
+        ]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, tmp_path)
+    random, constant, zero = (v for v in recording(tmp_path).table.variables if v.role == "kernel")
+    fan_in = random.elements / random.units
+    assert random.initial_rms == pytest.approx((2 / fan_in) ** 0.5, rel=0.5)
+    assert constant.initial_rms == pytest.approx(0.3, rel=0.02)
+    assert float(constant.facts["initial_spread"]) == 0
+    assert zero.initial_rms == 0
+
+
 class OwnStep(keras.Model):  # type: ignore[misc]
     """A train_step that computes its loss by itself."""
 

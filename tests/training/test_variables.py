@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -118,6 +120,32 @@ def test_the_run_is_described() -> None:
     assert run.steps_per_execution == 4
     assert run.facts["head_activation"] == "softmax"
     assert run.versions["keras"] == keras.__version__
+
+
+class Transposed(layers.Layer):  # type: ignore[misc]
+    """A decoder with the weights of its encoder."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def build(self, shape: Any) -> None:
+        self.offset = self.add_weight(shape=(4,), name="offset")
+
+    def call(self, x: Any) -> Any:
+        return tf.sigmoid(tf.matmul(x, self.encoder.kernel, transpose_b=True) + self.offset)
+
+
+def test_what_a_layer_of_ones_own_makes_at_the_end_is_not_known() -> None:
+    x = keras.Input((4,))
+    encoder = layers.Dense(2, activation="tanh")
+    tied = keras.Model(x, Transposed(encoder)(encoder(x)))
+    squashed = keras.Model(x, layers.Lambda(tf.sigmoid)(layers.Dense(1)(x)))
+    softened = keras.Model(x, layers.Dropout(0.1)(layers.Softmax()(layers.Dense(3)(x))))
+
+    assert "head" not in table_of(tied).run.facts
+    assert "head" not in table_of(squashed).run.facts
+    assert table_of(softened).run.facts["head_activation"] == "softmax"
 
 
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: v.value], ids=["keras", "tensorflow"])
