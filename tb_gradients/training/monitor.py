@@ -282,7 +282,8 @@ class GradientMonitor:
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
         lines = [f"tb_gradients: {len(self.flags)} flag(s) in {self._frames} frames"]
         lines += [f"  {flag}" for flag in self.flags]
-        lines.append(f"Causes and fixes: {command}, then open its address with #gradient_health")
+        lines.append(f"Causes and fixes: tb-gradients check {self.log_dir}")
+        lines.append(f"  or {command}, then its address with #gradient_health")
         return "\n".join(lines)
 
     # --- attaching ---------------------------------------------------------------------
