@@ -526,6 +526,18 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     return tuple(found)
 
 
+NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", "bad_data")
+"""What ends in NaN."""
+
+
+def nonfinite_comes_of(causes: Sequence[Cause]) -> tuple[str, ...]:
+    """Those of them that may have ended in this NaN: none, where the batch brought it along."""
+    named = [reason.id for reason in sorted(causes, key=lambda c: -c.confidence)]
+    if named and named[0] in ("nonfinite_inputs", "nonfinite_targets"):
+        return ()
+    return NONFINITE_COMES_OF if "input_outliers" in named else NONFINITE_COMES_OF[:2]
+
+
 def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
     """What to change, the likeliest first."""
     rate = window.latest("learning_rate")

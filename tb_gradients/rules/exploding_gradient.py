@@ -64,7 +64,8 @@ class ExplodingGradient(Rule):
         "inputs_outlier",
         *INPUT_NEEDS,
     )
-    follows = ("update_too_large", "bad_data", "poor_initialization")
+    follows = ("update_too_large",)
+    comes_of = ("bad_data", "poor_initialization")
     about_onset = True
 
     growth = Threshold(100.0, "between batches of one run norms differ by ten, rarely by thirty")

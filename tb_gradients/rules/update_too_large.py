@@ -53,7 +53,8 @@ class UpdateTooLarge(Rule):
         *INPUT_NEEDS,
     )
     every = 4
-    follows = ("exploding_gradient", "bad_data", "poor_initialization")
+    follows = ("exploding_gradient",)
+    comes_of = ("bad_data", "poor_initialization")
     provisional = True
 
     ratio = Threshold(0.1, "a hundred times the usual; ten such steps replace the weights")

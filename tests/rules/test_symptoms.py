@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recordings import make_frames, make_table, turn_zero, with_value
+from recordings import make_frames, make_table, turn_nonfinite, turn_zero, with_value
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording, VariableTable
@@ -335,3 +335,64 @@ def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:
         run.set([2 * layer, 2 * layer + 1], gradient_norm=0.5 * 0.05 ** (3 - layer))
 
     assert run.flags()["vanishing_gradient"].first_step == 0
+
+
+def fading(shares: Any) -> Run:
+    """What arrives at the first of five layers, and at those between, at each frame."""
+    run = Run(dataclasses.replace(make_table(5), run=TABLE.run), steps=len(shares)).stuck()
+    for i, share in enumerate(shares):
+        for layer in range(4):
+            rows = [2 * layer, 2 * layer + 1]
+            norm = 0.5 * share ** ((4 - layer) / 4)
+            run.frames[i] = with_value(run.frames[i], run.table, "gradient_norm", norm, rows)
+    return run
+
+
+@pytest.mark.parametrize("distance", [1, 10])
+def test_one_frame_out_of_line_hides_no_gradient_that_fades(distance: int) -> None:
+    """At step 40 the loss can be judged first; that the first layers wake up then is chance."""
+    run = fading(np.where(np.arange(61) == 40, 0.5, 1e-4))
+    run.frames = [frame for frame in run.frames if frame.step % distance == 0]
+    run.say(window_steps=distance)
+
+    assert run.flags()["vanishing_gradient"].first_step == 0
+
+
+def exploded(**context: float) -> Run:
+    """Norm and loss grow from step 40 on, and at step 50 all is NaN."""
+    run = grown(1e3, 1e2)
+    run.frames = turn_nonfinite(run.frames, TABLE, 50)
+    run.loss(np.nan, since=50)
+    return run.say(since=50, global_norm=np.nan, loss_nonfinite_age=0, **context)
+
+
+def test_a_nan_that_an_explosion_ends_in_is_told_with_it() -> None:
+    [flag] = exploded().flags().values()
+
+    assert (flag.rule, flag.first_step, flag.open) == ("exploding_gradient", 40, True)
+    [nan] = [told for told in flag.follow_ups if told.startswith("nonfinite_gradient")]
+    assert "dense/kernel is Inf at step 49" in nan  # the first variable, and its step
+
+
+def test_a_nan_that_the_batch_brought_along_is_a_disease_of_its_own() -> None:
+    run = exploded()
+    run.say(since=49, inputs_nonfinite=3)
+
+    flags = run.flags()
+
+    assert set(flags) >= {"exploding_gradient", "nonfinite_gradient"}
+    assert flags["nonfinite_gradient"].causes[0].id == "nonfinite_inputs"
+
+
+@pytest.mark.parametrize(("dead_since", "told_apart"), [(44, False), (0, True)])
+def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_apart: bool) -> None:
+    run = grown(1e3, 1e2).say(unit_window=20)
+    run.set(KERNELS[1:2], dead_unit_share=0).set([2], since=dead_since, dead_unit_share=0.95)
+    if dead_since:
+        run.set([2], since=dead_since, dead_unit_share=0)
+        run.set([2], since=dead_since + 20, dead_unit_share=0.95)
+
+    flags = run.flags()
+
+    assert ("dead_units" in flags) is told_apart
+    assert "exploding_gradient" in flags
