@@ -165,7 +165,8 @@ class Rule(abc.ABC):
     needs: ClassVar[tuple[str, ...]]
     """Statistics and context columns it looks at."""
     follows: ClassVar[tuple[str, ...]] = ()
-    """Rules whose finding explains this one: while one of them holds, this is its symptom."""
+    """Rules whose finding explains this one: while one of them holds, this is its symptom.
+    ``"bad_data:input_outliers"``: where that is its likeliest cause."""
     comes_of: ClassVar[tuple[str, ...]] = ()
     """Rules whose finding may end in this one, as an explosion ends in NaN: where one of them
     began no later, and was there until then, this is what came of it, and may outlast it."""

@@ -9,7 +9,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     RELU,
@@ -171,8 +171,7 @@ class DeadUnits(Rule):
 
     def _comes_of(self, window: Window, causes: tuple[Cause, ...], since: int) -> tuple[str, ...]:
         """No step undoes what was dead before the first one, or what has a reason of its own."""
-        likeliest = max(causes, key=lambda c: c.confidence, default=None)
-        if likeliest and likeliest.id in ("low_precision", "deep_narrow_network"):
+        if likeliest(causes) in ("low_precision", "deep_narrow_network"):
             return ()
         return ("poor_initialization",) if since <= window.first_step else self.comes_of
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest
 from tb_gradients.rules.window import BoolArray, Window
 
 SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
@@ -144,6 +144,9 @@ def start_at_random(variables: Iterable[Variable]) -> str:
 
 
 # --- Causes that several rules give ---------------------------------------------------------
+
+DATA_OUT_OF_SCALE = ("bad_data:unscaled_inputs", "bad_data:input_outliers")
+"""What the data may have done to the size of gradients and steps, as what a rule follows."""
 
 INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
 FAR_OUT = 100.0
@@ -526,16 +529,15 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     return tuple(found)
 
 
-NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", "bad_data")
+NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_SCALE)
 """What ends in NaN."""
 
 
 def nonfinite_comes_of(causes: Sequence[Cause]) -> tuple[str, ...]:
     """Those of them that may have ended in this NaN: none, where the batch brought it along."""
-    named = [reason.id for reason in sorted(causes, key=lambda c: -c.confidence)]
-    if named and named[0] in ("nonfinite_inputs", "nonfinite_targets"):
+    if likeliest(causes) in ("nonfinite_inputs", "nonfinite_targets"):
         return ()
-    return NONFINITE_COMES_OF if "input_outliers" in named else NONFINITE_COMES_OF[:2]
+    return NONFINITE_COMES_OF
 
 
 def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:

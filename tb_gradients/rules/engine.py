@@ -32,6 +32,7 @@ import numpy as np
 from tb_gradients.flags import Flag, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
+from tb_gradients.rules.causes import likeliest
 from tb_gradients.rules.registry import RuleSettings, make_rules
 from tb_gradients.rules.window import History, IntArray
 
@@ -191,14 +192,21 @@ class Engine:
                 case = roots[case.opened]
             return case
 
+        def named(entries: Iterable[str]) -> Iterator[_Case]:
+            for rule, _, kind in (entry.partition(":") for entry in entries):
+                for one in by_rule.get(rule, ()):
+                    if kind in ("", likeliest(one.finding.causes)):
+                        yield one
+
         def reasons(case: _Case) -> Iterator[tuple[_Case, bool]]:
             """What may explain it, and whether it is what came of that."""
-            for before, rules in ((False, case.follows), (True, case.comes_of)):
-                for reason in (one for rule in rules for one in by_rule.get(rule, ())):
-                    if reason.severity < min(case.severity, Severity.WARNING):
-                        continue
-                    if reason.led_to(case) if before else reason.overlaps(case):
-                        yield reason, before
+            loud = min(case.severity, Severity.WARNING)
+            for reason in named(case.follows):
+                if reason.severity >= loud and reason.overlaps(case):
+                    yield reason, False
+            for reason in named(case.comes_of):
+                if reason.severity >= loud and reason.led_to(case):
+                    yield reason, True
 
         def root(case: _Case) -> _Case:
             if case.opened in roots:

@@ -9,6 +9,7 @@ from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     ADAPTIVE,
+    DATA_OUT_OF_SCALE,
     INPUT_NEEDS,
     MIXED,
     SCALE_INPUTS,
@@ -53,8 +54,8 @@ class UpdateTooLarge(Rule):
         *INPUT_NEEDS,
     )
     every = 4
-    follows = ("exploding_gradient",)
-    comes_of = ("bad_data", "poor_initialization")
+    follows = ("exploding_gradient", *DATA_OUT_OF_SCALE)
+    comes_of = ("poor_initialization",)
     provisional = True
 
     ratio = Threshold(0.1, "a hundred times the usual; ten such steps replace the weights")

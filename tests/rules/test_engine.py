@@ -17,6 +17,7 @@ from tb_gradients.flags import Evidence, Flag, Severity
 from tb_gradients.frames import Frame, Recording, Variable, VariableTable
 from tb_gradients.rules import Engine, judge
 from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
 from tb_gradients.rules.window import IntArray, Window
 
 TABLE = make_table(4)
@@ -204,6 +205,22 @@ def test_a_finding_may_say_that_it_has_a_reason_of_its_own() -> None:
     flags = run(loud_then_heavy(range(10, 60), range(16, 60)), [Independent(), Loud()]).flags
 
     assert {flag.rule for flag in flags} == {"loud", "weight"}
+
+
+@pytest.mark.parametrize(("kind", "flags"), [("input_outliers", 1), ("unscaled_inputs", 2)])
+def test_a_rule_may_follow_another_for_one_of_its_causes_only(kind: str, flags: int) -> None:
+    class Caused(Loud):
+        def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+            causes = (cause("unscaled_inputs", 0.4, "?"), cause("input_outliers", 0.8, "!"))
+            return Finding("It is loud.", causes=causes)
+
+    class Choosy(Weight):
+        follows = (f"loud:{kind}",)
+        comes_of = ()
+
+    found = run(loud_then_heavy(range(10, 60), range(16, 60)), [Choosy(), Caused()]).flags
+
+    assert len(found) == flags
 
 
 def test_a_follow_up_is_news_only_where_it_makes_the_disease_worse() -> None:
