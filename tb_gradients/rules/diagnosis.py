@@ -145,8 +145,13 @@ def start_at_random(variables: Iterable[Variable]) -> str:
 
 # --- Causes that several rules give ---------------------------------------------------------
 
-DATA_OUT_OF_SCALE = ("bad_data:unscaled_inputs", "bad_data:input_outliers")
-"""What the data may have done to the size of gradients and steps, as what a rule follows."""
+DATA_OUT_OF_RANGE = (
+    "bad_data:unscaled_inputs",
+    "bad_data:input_outliers",
+    "bad_data:loss_output_mismatch",
+)
+"""What the data may have done to the size of gradients and steps, as what a rule follows; the
+last are targets that the output cannot reach."""
 
 INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
 FAR_OUT = 100.0
@@ -277,6 +282,9 @@ SCALE_INPUTS = (
     "`keras.layers.Rescaling(1 / 255)`."
 )
 
+
+COARSE = 1e-4
+"""Half spacing of float16 (5e-4) and bfloat16 (4e-3) numbers lies above, of float32 far below."""
 
 MIXED = (
     "Keep variables and optimizer in float32: "
@@ -529,7 +537,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     return tuple(found)
 
 
-NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_SCALE)
+NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_RANGE)
 """What ends in NaN."""
 
 

@@ -10,7 +10,7 @@ from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     CLIP_INPUTS,
-    DATA_OUT_OF_SCALE,
+    DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
     SCALE_INPUTS,
     large_rate_cause,
@@ -65,7 +65,7 @@ class ExplodingGradient(Rule):
         "inputs_outlier",
         *INPUT_NEEDS,
     )
-    follows = ("update_too_large", *DATA_OUT_OF_SCALE)
+    follows = ("update_too_large", *DATA_OUT_OF_RANGE)
     comes_of = ("poor_initialization",)
     about_onset = True
 

@@ -203,6 +203,22 @@ def ignored() -> Run:
     return run
 
 
+def ended(**change: Any) -> Run:
+    """From step 20 on the first two layers have no gradient any more."""
+    run = Run(table({"activation": "linear", **change}))
+    run.frames = turn_zero(run.frames, run.table, slice(0, 4), since=20)
+    return run
+
+
+def unchanged(dtype: str) -> Run:
+    """Steps are applied, and no weight moves."""
+    run = Run(table({"dtype": dtype})).set(update_norm=0).say(learning_rate=10.0)
+    run.table = dataclasses.replace(
+        run.table, variables=tuple(dataclasses.replace(v, dtype=dtype) for v in TABLE.variables)
+    )
+    return run
+
+
 RISING = np.linspace(2.77, 60, STEPS)
 FALLING = np.linspace(2.77, 0.1, STEPS)
 
@@ -264,6 +280,20 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "variables that are in no update": (
         lambda: left_out([4.0] * STEPS), "frozen_weight", "update_not_applied"
     ),
+    "no gradient any more after steps of half the weights' size": (
+        lambda: ended().set(update_norm=2), "zero_gradient", "learning_rate_too_large"
+    ),
+    "weights that start so small that their products vanish": (
+        lambda: ended(initial_rms=1e-3).set(slice(0, 4), gradient_norm=0, zero_step_share=1),
+        "zero_gradient",
+        "initialization_scale",
+    ),
+    "bfloat16 weights that no step moves": (
+        lambda: unchanged("bfloat16"), "frozen_weight", "low_precision"
+    ),
+    "float32 weights that no step moves": (
+        lambda: unchanged("float32"), "frozen_weight", "update_not_applied"
+    ),
     "a branch that the loss ignores": (
         ignored, "zero_gradient", "loss_ignores_parameters"
     ),
@@ -306,6 +336,10 @@ def test_what_only_looks_sick_is_not(name: str) -> None:
     assert loud == []
 
 
+def test_a_gradient_that_was_there_is_not_ended_by_how_the_model_was_built() -> None:
+    assert ended().flags()["zero_gradient"].causes == ()
+
+
 def test_a_spike_of_a_run_that_learns_is_worth_knowing() -> None:
     flag = spiked(100).flags()["gradient_spike"]
 
@@ -327,6 +361,19 @@ def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() ->
 
     assert (flag.severity, flag.first_step) == (Severity.WARNING, 0)
     assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_a_step_that_threw_the_weights_is_told_from_its_own_step_on() -> None:
+    """Also where the loss is unsettled until no frame of it is left."""
+    run = thrown(2e-4, 2.77)
+    run.frames = make_frames(TABLE, range(200))
+    run.set(KERNELS, weight_norm=40.0, update_norm=1e-3).say(learning_rate=1.0)
+    run.frames[3] = with_value(run.frames[3], TABLE, "update_norm", 40.0, KERNELS)
+    run.loss(np.where(np.arange(200) < 100, np.linspace(5, 1, 200), 60.0))
+
+    flag = run.flags()["update_too_large"]
+
+    assert flag.first_step == 3
 
 
 def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:
