@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tb_gradients.flags import Severity
+from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.rules.engine import Engine, replay
@@ -34,7 +34,8 @@ BUSY_SECONDS = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Raised:
-    """A flag as it was at the end, and when it was first seen.
+    """A flag as it was at the end, and when it was first seen; or as it was told, if it has become
+    a follow-up of another since.
 
     Attributes:
         run: sub-folder, for programs of several monitors.
@@ -169,29 +170,35 @@ def _judge(
     recordings: Sequence[Recording], run: str, rules: Any, errors: list[str]
 ) -> list[Raised]:
     engine: Engine | None = None
-    seen: dict[tuple[str, int], int] = {}
+    told: dict[tuple[str, int], tuple[int, Flag]] = {}
     for judging, step, raised in replay(recordings, rules):
         engine = judging
         for flag in raised:
             if flag.severity >= Severity.WARNING:
-                seen.setdefault((flag.rule, flag.first_step), step)
+                told.setdefault((flag.rule, flag.first_step), (step, flag))
     if engine is None:
         return []
     errors += [f"{error.rule}: {error.message}" for error in engine.errors]
-    return [
-        Raised(
-            flag.rule,
-            flag.severity.label,
-            flag.variables,
-            flag.first_step,
-            seen.get((flag.rule, flag.first_step), -1),
-            tuple((cause.id, cause.confidence) for cause in flag.causes),
-            flag.summary,
-            run,
-            tuple((e.name, e.value, e.threshold) for e in flag.evidence),
-        )
+    found = [
+        _raised(flag, told.pop((flag.rule, flag.first_step), (-1, flag))[0], run)
         for flag in engine.flags
     ]
+    # What was told before the disease that it comes of was known is a follow-up by now.
+    return found + [_raised(flag, step, run) for step, flag in told.values()]
+
+
+def _raised(flag: Flag, seen: int, run: str) -> Raised:
+    return Raised(
+        flag.rule,
+        flag.severity.label,
+        flag.variables,
+        flag.first_step,
+        seen,
+        tuple((cause.id, cause.confidence) for cause in flag.causes),
+        flag.summary,
+        run,
+        tuple((e.name, e.value, e.threshold) for e in flag.evidence),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,7 +138,7 @@ class Finding:
 
     ``rows`` may name fewer variables than were detected, in the order in which they
     should be read (the first one first); ``None`` keeps all, in network order.
-    ``follows`` replaces the rule's own for this flag.
+    ``follows`` and ``comes_of`` replace the rule's own for this flag.
     """
 
     summary: str
@@ -147,6 +147,7 @@ class Finding:
     fixes: tuple[str, ...] = ()
     rows: tuple[int, ...] | None = None
     follows: tuple[str, ...] | None = None
+    comes_of: tuple[str, ...] | None = None
 
 
 class Rule(abc.ABC):
@@ -164,7 +165,11 @@ class Rule(abc.ABC):
     needs: ClassVar[tuple[str, ...]]
     """Statistics and context columns it looks at."""
     follows: ClassVar[tuple[str, ...]] = ()
-    """Rules whose finding explains this one: while one of them holds, this is its symptom."""
+    """Rules whose finding explains this one: while one of them holds, this is its symptom.
+    ``"bad_data:input_outliers"``: where that is its likeliest cause."""
+    comes_of: ClassVar[tuple[str, ...]] = ()
+    """Rules whose finding may end in this one, as an explosion ends in NaN: where one of them
+    began no later, and was there until then, this is what came of it, and may outlast it."""
     provisional: ClassVar[bool] = False
     """A suspicion that stands as long as the run does not learn; if it does, it was `info`."""
     every: ClassVar[int] = 1

@@ -8,6 +8,7 @@ Does not know which rule gives which cause, or on what evidence.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from tb_gradients.flags import Cause
 
@@ -174,3 +175,9 @@ def cause(kind: str, confidence: float, summary: str) -> Cause:
         KeyError: the id is not registered.
     """
     return Cause(CAUSES[kind].id, round(min(max(confidence, 0.0), 1.0), 2), summary)
+
+
+def likeliest(causes: Iterable[Cause]) -> str:
+    """The id of the cause with the highest confidence, the first of equal ones; "" for none."""
+    best = max(causes, key=lambda reason: reason.confidence, default=None)
+    return best.id if best is not None else ""

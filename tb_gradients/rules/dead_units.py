@@ -9,7 +9,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest
 from tb_gradients.rules.diagnosis import (
     BATCH_NEEDS,
     INPUT_NEEDS,
@@ -26,8 +26,8 @@ from tb_gradients.rules.diagnosis import (
     initialization_cause,
     layer,
     nothing_comes_back,
-    optimizer_code,
     optimizer_name,
+    slower,
     starts_constant,
     taking_turns,
     underflow_cause,
@@ -90,6 +90,7 @@ class DeadUnits(Rule):
         "gradient_underflow",
         "poor_initialization",
     )
+    comes_of = ("exploding_gradient", "update_too_large", "poor_initialization")
 
     share = Threshold(
         0.5, "none of 45 small healthy programs that were tried has a layer with more dead units"
@@ -187,7 +188,14 @@ class DeadUnits(Rule):
             follows=(*self.follows, "saturated_units")
             if activation(variable) in SATURATING
             else self.follows,
+            comes_of=self._comes_of(window, causes, since),
         )
+
+    def _comes_of(self, window: Window, causes: tuple[Cause, ...], since: int) -> tuple[str, ...]:
+        """No step undoes what was dead before the first one, or what has a reason of its own."""
+        if likeliest(causes) in ("low_precision", "deep_narrow_network"):
+            return ()
+        return ("poor_initialization",) if since <= window.first_step else self.comes_of
 
     def _causes(self, window: Window, row: int, from_start: bool, early: bool) -> tuple[Cause, ...]:
         variable = window.table.variables[row]
@@ -244,33 +252,23 @@ class DeadUnits(Rule):
         window: Window, row: int, causes: tuple[Cause, ...], from_start: bool
     ) -> tuple[str, ...]:
         variable = window.table.variables[row]
-        rate = window.latest("learning_rate")
-        fixes = []
         if any(c.id == "batch_of_one" for c in causes):
             return (LARGER_BATCHES,)
-        if any(c.id == "deep_narrow_network" for c in causes):
-            fixes.append(SHORTCUTS)
-        if activation(variable) in SATURATING:
-            if any(c.id == "unscaled_inputs" for c in causes):
-                fixes.append(SCALE_INPUTS)
-            fixes.append(
-                f'In {layer(variable)} use `activation="relu", kernel_initializer="he_normal"`, '
-                "or put `keras.layers.BatchNormalization()` before the activation."
-            )
-            return tuple(fixes)
-        if any(c.id == "learning_rate_too_large" for c in causes):
-            usual = usual_learning_rate(window.table)
-            code = optimizer_code(window.table, learning_rate=usual)
-            fixes.append(f"Lower the learning rate: `{code}`.")
-        elif causes and causes[0].id == "low_precision":
+        flat = activation(variable) in SATURATING
+        named = [reason.id for reason in causes]
+        fixes = [SHORTCUTS] if "deep_narrow_network" in named else []
+        if named[:1] == ["low_precision"]:
             fixes.append(WIDER)
-        elif math.isfinite(rate) and not from_start:  # what no step has done, no rate undoes
-            code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
-            fixes.append(f"Lower the learning rate tenfold: `{code}`.")
-        if any(c.id == "unscaled_inputs" for c in causes):
+        elif "learning_rate_too_large" in named or not (from_start or flat):
+            fixes.append(slower(window))  # what was so before any step, no rate undoes
+        if "unscaled_inputs" in named:
             fixes.append(SCALE_INPUTS)
-        fixes.append(
-            f'In {layer(variable)} use `activation="leaky_relu", kernel_initializer="he_normal", '
-            'bias_initializer="zeros"`.'
-        )
-        return tuple(fixes)
+        if flat:
+            change = 'activation="relu", kernel_initializer="he_normal"'
+            other = ", or put `keras.layers.BatchNormalization()` before the activation"
+        else:
+            change = (
+                'activation="leaky_relu", kernel_initializer="he_normal", bias_initializer="zeros"'
+            )
+            other = ""
+        return (*fixes, f"In {layer(variable)} use `{change}`{other}.")

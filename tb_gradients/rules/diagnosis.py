@@ -14,7 +14,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest
 from tb_gradients.rules.learning import named_loss
 from tb_gradients.rules.window import BoolArray, Window
 
@@ -158,6 +158,14 @@ def start_at_random(variables: Iterable[Variable]) -> str:
 
 
 # --- Causes that several rules give ---------------------------------------------------------
+
+DATA_OUT_OF_RANGE = (
+    "bad_data:unscaled_inputs",
+    "bad_data:input_outliers",
+    "bad_data:loss_output_mismatch",
+)
+"""What the data may have done to the size of gradients and steps, as what a rule follows; the
+last are targets that the output cannot reach."""
 
 INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
 FAR_OUT = 100.0
@@ -433,6 +441,9 @@ SCALE_INPUTS = (
     "`keras.layers.Rescaling(1 / 255)`."
 )
 
+
+COARSE = 1e-4
+"""Half spacing of float16 (5e-4) and bfloat16 (4e-3) numbers lies above, of float32 far below."""
 
 MIXED = (
     "Keep variables and optimizer in float32: "
@@ -773,6 +784,17 @@ def _only_first_kernel(window: Window, first: int, since: int) -> bool:
     if not kernels.size or broken.sum() != 1 or not broken[kernels[0]]:
         return False
     return bool(window.rows.bias_of[kernels[0]] >= 0)
+
+
+NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_RANGE)
+"""What ends in NaN."""
+
+
+def nonfinite_comes_of(causes: Sequence[Cause]) -> tuple[str, ...]:
+    """Those of them that may have ended in this NaN: none, where the batch brought it along."""
+    if likeliest(causes) in ("nonfinite_inputs", "nonfinite_targets"):
+        return ()
+    return NONFINITE_COMES_OF
 
 
 def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ How a flag lives:
   they fall ill again, the same flag opens again: a relapse is not a new disease, and a
   flickering symptom must not fill the report.
 * One disease is one flag: what a rule says it ``follows`` is listed as a follow-up of that
-  flag while the two overlap, and is no news of its own. The flag is as bad as the worst of
-  its symptoms.
+  flag while the two overlap, and is no news of its own. So is what it ``comes_of``, where that
+  was there first. The flag is as bad as the worst of its follow-ups, and open as long as what
+  came of it is.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from tb_gradients.flags import Flag, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
+from tb_gradients.rules.causes import likeliest
 from tb_gradients.rules.registry import RuleSettings, make_rules
 from tb_gradients.rules.window import History, IntArray
 
@@ -61,6 +63,8 @@ class _Case:
     opened: int
     learning: str
     """State of the run when the text was written: it tells how the loss moves."""
+    spacing: int = 1
+    """Steps between two frames when it opened: onset and end are known to within so many."""
     open: bool = True
     clean: int = 0
     frames: int = 1
@@ -78,27 +82,58 @@ class _Case:
         """The rules whose finding would explain this one."""
         return self.rule.follows if self.finding.follows is None else self.finding.follows
 
+    @property
+    def comes_of(self) -> tuple[str, ...]:
+        """The rules whose finding may have ended in this one."""
+        return self.rule.comes_of if self.finding.comes_of is None else self.finding.comes_of
+
     def overlaps(self, other: _Case) -> bool:
-        """Whether both were there at the same time, as far as is known."""
-        return (self.open or self.last_step >= other.first_step) and (
-            other.open or other.last_step >= self.first_step
+        """Whether both were there at the same time, or one began as the other ended."""
+        near = max(self.spacing, other.spacing)
+        return (self.open or self.last_step + near >= other.first_step) and (
+            other.open or other.last_step + near >= self.first_step
         )
 
-    def flag(self, follow_ups: Sequence[_Case] = ()) -> Flag:
+    def led_to(self, other: _Case) -> bool:
+        """Whether it was there before the other, and until shortly before at least."""
+        spacing = max(self.spacing, other.spacing)
+        near = max(NEAR_STEPS, 2 * spacing)
+        return self.first_step < other.first_step + spacing and (
+            self.open or self.last_step + near >= other.first_step
+        )
+
+
+@dataclasses.dataclass
+class _Disease:
+    """A case that stands for itself, and those that are told with it."""
+
+    leading: _Case
+    follow_ups: list[_Case] = dataclasses.field(default_factory=list)
+    outcomes: list[_Case] = dataclasses.field(default_factory=list)
+    """Those of the follow-ups that came of it, and may outlast it."""
+
+    def severity(self, without: Collection[int] = ()) -> Severity:
+        """As bad as the worst of it; ``without``: numbers of follow-ups that do not count."""
+        counted = (case.severity for case in self.follow_ups if case.opened not in without)
+        return max([self.leading.severity, *counted])
+
+    def flag(self) -> Flag:
+        case, finding = self.leading, self.leading.finding
+        lasting = [case, *self.outcomes]
         return Flag(
-            rule=self.rule.id,
-            severity=max([self.severity, *(case.severity for case in follow_ups)]),
-            variables=self.reading,
-            first_step=self.first_step,
-            last_step=self.last_step,
-            open=self.open,
-            summary=self.finding.summary,
-            evidence=self.finding.evidence,
-            causes=tuple(sorted(self.finding.causes, key=lambda c: -c.confidence)),
-            fixes=self.finding.fixes,
+            rule=case.rule.id,
+            severity=self.severity(),
+            variables=case.reading,
+            first_step=case.first_step,
+            last_step=max(one.last_step for one in lasting),
+            open=any(one.open for one in lasting),
+            summary=finding.summary,
+            evidence=finding.evidence,
+            causes=tuple(sorted(finding.causes, key=lambda c: -c.confidence)),
+            fixes=finding.fixes,
             follow_ups=tuple(
-                f"{case.rule.id}: {case.finding.summary}"
-                for case in sorted(follow_ups, key=lambda c: (c.first_step, c.opened))
+                f"{one.rule.id}: {one.finding.summary}"
+                for one in sorted(self.follow_ups, key=lambda c: (c.first_step, c.opened))
             ),
         )
 
@@ -139,46 +174,64 @@ class Engine:
     @property
     def flags(self) -> tuple[Flag, ...]:
         """All flags so far, open and closed, worst first."""
-        return tuple(ranked(case.flag(ups) for case, ups in self._diseases()))
+        return tuple(ranked(disease.flag() for disease in self._diseases()))
 
     @property
     def errors(self) -> tuple[RuleError, ...]:
         """Rules that failed, at most one entry each: they are switched off for the run."""
         return tuple(self._errors.values())
 
-    def _diseases(self) -> list[tuple[_Case, list[_Case]]]:
+    def _diseases(self) -> list[_Disease]:
         """Each case that stands for itself, with those that follow from it."""
         by_rule = {track.rule.id: track.cases for track in self._tracks if track.cases}
         roots: dict[int, _Case] = {}
+        outcomes: set[int] = set()
 
         def last(case: _Case) -> _Case:
             while roots[case.opened] is not case:
                 case = roots[case.opened]
             return case
 
+        def named(entries: Iterable[str]) -> Iterator[_Case]:
+            for rule, _, kind in (entry.partition(":") for entry in entries):
+                for one in by_rule.get(rule, ()):
+                    if kind in ("", likeliest(one.finding.causes)):
+                        yield one
+
+        def reasons(case: _Case) -> Iterator[tuple[_Case, bool]]:
+            """What may explain it, and whether it is what came of that."""
+            loud = min(case.severity, Severity.WARNING)
+            for reason in named(case.follows):
+                if reason.severity >= loud and reason.overlaps(case):
+                    yield reason, False
+            for reason in named(case.comes_of):
+                if reason.severity >= loud and reason.led_to(case):
+                    yield reason, True
+
         def root(case: _Case) -> _Case:
             if case.opened in roots:
                 return last(case)
             roots[case.opened] = case  # where two rules follow each other, the first one leads
-            for parent in case.follows:
-                for reason in by_rule.get(parent, ()):
-                    if reason.severity < min(case.severity, Severity.WARNING):
-                        continue
-                    # Only what does not lead back here: chains of symptoms must have an end.
-                    if reason.overlaps(case) and (leading := last(root(reason))) is not case:
-                        roots[case.opened] = leading
-                        return leading
+            for reason, came_of_it in reasons(case):
+                # Only what does not lead back here: chains of symptoms must have an end.
+                if (leading := last(root(reason))) is not case:
+                    roots[case.opened] = leading
+                    if came_of_it:
+                        outcomes.add(case.opened)
+                    return leading
             return case
 
         everyone = sorted(
             (case for cases in by_rule.values() for case in cases), key=lambda c: c.opened
         )
-        found: dict[int, tuple[_Case, list[_Case]]] = {}
+        found: dict[int, _Disease] = {}
         for case in everyone:
             leading = last(root(case))
-            _, symptoms = found.setdefault(leading.opened, (leading, []))
+            disease = found.setdefault(leading.opened, _Disease(leading))
             if leading is not case:
-                symptoms.append(case)
+                disease.follow_ups.append(case)
+                if case.opened in outcomes:
+                    disease.outcomes.append(case)
         return list(found.values())
 
     def set_table(self, table: VariableTable) -> None:
@@ -200,7 +253,8 @@ class Engine:
         """Judge the next frame.
 
         Returns:
-            The flags that it opened, and those that became worse by it.
+            The flags that it opened, and those that became worse by it, themselves or by what
+            follows from them.
 
         Raises:
             ValueError: the frame does not fit the variable table.
@@ -221,8 +275,12 @@ class Engine:
         self._relent()
         if not news:
             return []
-        told = {case.opened for case in news}
-        return ranked(case.flag(ups) for case, ups in self._diseases() if case.opened in told)
+        new = {case.opened for case in news}
+        return ranked(
+            disease.flag()
+            for disease in self._diseases()
+            if disease.leading.opened in new or disease.severity() > disease.severity(without=new)
+        )
 
     def _relent(self) -> None:
         """A run that learns beyond doubt shows that a suspicion was none, open or closed."""
@@ -310,6 +368,7 @@ class Engine:
             reading,
             self._opened,
             window.learning.state,
+            int(window.spans.max()),
         )
         case.judge(severity)
         track.owner[rows] = len(track.cases)

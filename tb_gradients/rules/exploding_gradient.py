@@ -10,6 +10,7 @@ from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
     CLIP_INPUTS,
+    DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
     MIXED,
     SCALE_INPUTS,
@@ -70,7 +71,8 @@ class ExplodingGradient(Rule):
         "targets_max_abs",
         *INPUT_NEEDS,
     )
-    follows = ("update_too_large", "bad_data", "poor_initialization")
+    follows = ("update_too_large", *DATA_OUT_OF_RANGE)
+    comes_of = ("poor_initialization",)
     about_onset = True
 
     growth = Threshold(100.0, "between batches of one run norms differ by ten, rarely by thirty")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_gradients.flags import Evidence, Severity
+from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import ADAPTIVE_EPSILON, names, optimizer_name, plural
+from tb_gradients.rules.diagnosis import (
+    ADAPTIVE_EPSILON,
+    COARSE,
+    MIXED,
+    names,
+    optimizer_name,
+    plural,
+)
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 EVERYTHING = (
@@ -173,6 +180,14 @@ class FrozenWeight(Rule):
                 f"{int(moving.sum())} other variables of the model are changed by the same steps."
             )
             fix = EVERYTHING.format(optimizer=optimizer)
+        causes: tuple[Cause, ...] = (
+            cause("update_not_applied", 0.95 if everything else 0.9, told),
+        )
+        fixes: tuple[str, ...] = (fix,)
+        rounded = self._rounding_cause(window, rows)
+        if rounded is not None:
+            causes = (rounded, cause("update_not_applied", 0.4, told))
+            fixes = (MIXED, fix)
         return Finding(
             summary=f"{names(window.table, rows)} {'has' if len(rows) == 1 else 'have'} a gradient "
             f"(norm {gradient:.3g}), but no step since step {since} changed "
@@ -181,8 +196,22 @@ class FrozenWeight(Rule):
                 Evidence("update_norm", 0.0, 0.0),
                 Evidence("gradient_norm", gradient, 0.0),
             ),
-            causes=(cause("update_not_applied", 0.95 if everything else 0.9, told),),
-            fixes=(fix,),
+            causes=causes,
+            fixes=fixes,
+        )
+
+    @staticmethod
+    def _rounding_cause(window: Window, rows: IntArray) -> Cause | None:
+        """low_precision, if the optimizer has applied its steps and all of these are coarse."""
+        applied = bool((window.context("applied_steps") > 0).any())
+        if not applied or not (window.rows.rounding[rows] > COARSE).all():
+            return None
+        first = window.table.variables[int(rows[0])]
+        return cause(
+            "low_precision",
+            0.7,
+            f"{first.path} is {first.dtype}, and so are the numbers its optimizer computes with: "
+            "0.999 is 1 in bfloat16, and small steps are rounded away.",
         )
 
     @staticmethod

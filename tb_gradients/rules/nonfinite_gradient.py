@@ -7,9 +7,11 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
+    NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
     names,
     nonfinite_causes,
+    nonfinite_comes_of,
     nonfinite_fixes,
     plural,
 )
@@ -46,6 +48,7 @@ class NonfiniteGradient(Rule):
         "skipped_steps",
     )
     follows = ("loss_scale_collapse", "nonfinite_weight", "nonfinite_loss")
+    comes_of = NONFINITE_COMES_OF
     about_onset = True
 
     skipped_in_a_row = Threshold(
@@ -97,5 +100,6 @@ class NonfiniteGradient(Rule):
             ),
             causes=causes,
             fixes=nonfinite_fixes(window, causes),
+            comes_of=nonfinite_comes_of(causes),
             rows=tuple(int(r) for r in first),
         )

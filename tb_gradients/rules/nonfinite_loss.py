@@ -6,7 +6,13 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.rules.diagnosis import NONFINITE_NEEDS, nonfinite_causes, nonfinite_fixes
+from tb_gradients.rules.diagnosis import (
+    NONFINITE_COMES_OF,
+    NONFINITE_NEEDS,
+    nonfinite_causes,
+    nonfinite_comes_of,
+    nonfinite_fixes,
+)
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -31,6 +37,7 @@ class NonfiniteLoss(Rule):
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "loss")
     follows = ("nonfinite_gradient", "nonfinite_weight")
+    comes_of = NONFINITE_COMES_OF
     about_onset = True
 
     def detect(self, window: Window) -> Detection:
@@ -51,4 +58,5 @@ class NonfiniteLoss(Rule):
             ),
             causes=causes,
             fixes=nonfinite_fixes(window, causes),
+            comes_of=nonfinite_comes_of(causes),
         )

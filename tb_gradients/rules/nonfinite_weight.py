@@ -5,9 +5,11 @@ from __future__ import annotations
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import Detection, Finding, Rule
 from tb_gradients.rules.diagnosis import (
+    NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
     names,
     nonfinite_causes,
+    nonfinite_comes_of,
     nonfinite_fixes,
     plural,
 )
@@ -37,6 +39,7 @@ class NonfiniteWeight(Rule):
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count")
     follows = ("nonfinite_gradient", "nonfinite_loss")
+    comes_of = NONFINITE_COMES_OF
     about_onset = True
 
     def detect(self, window: Window) -> Detection:
@@ -62,5 +65,6 @@ class NonfiniteWeight(Rule):
             ),
             causes=causes,
             fixes=fixes,
+            comes_of=nonfinite_comes_of(causes),
             rows=tuple(int(r) for r in nearest),
         )

@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
@@ -30,6 +30,13 @@ STEEPEST = {
     "softsign": 1.0,
 }
 """The largest slope of activations with two flat sides."""
+
+
+COMES_OF = {
+    "learning_rate_too_large": ("update_too_large",),
+    "initialization_scale": ("poor_initialization",),
+}
+"""Where one of these threw the sums of a layer out there, the rule that tells of it."""
 
 
 class SaturatedUnits(Rule):
@@ -67,7 +74,7 @@ class SaturatedUnits(Rule):
         *INPUT_NEEDS,
     )
     every = 4
-    follows = ("zero_gradient", "exploding_gradient")
+    follows = ("zero_gradient", "symmetric_units", "exploding_gradient")
     provisional = True
 
     share = Threshold(0.5, "the layer's majority; single saturated units are how features look")
@@ -152,6 +159,7 @@ class SaturatedUnits(Rule):
             evidence=(evidence, Evidence("layers_affected", len(rows))),
             causes=causes,
             fixes=tuple(self._fix(window, rows, reason) for reason in likeliest_first(causes)),
+            comes_of=COMES_OF.get(likeliest(causes), ()),
         )
 
     @staticmethod

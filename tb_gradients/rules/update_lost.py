@@ -7,11 +7,8 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import layer, names
+from tb_gradients.rules.diagnosis import COARSE, layer, names
 from tb_gradients.rules.window import IntArray, Window
-
-COARSE = 1e-4
-"""Half spacing of float16 (5e-4) and bfloat16 (4e-3) numbers lies above, of float32 far below."""
 
 
 class UpdateLost(Rule):

@@ -7,6 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
+    DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
     MIXED,
     SCALE_INPUTS,
@@ -56,7 +57,8 @@ class UpdateTooLarge(Rule):
         *INPUT_NEEDS,
     )
     every = 4
-    follows = ("exploding_gradient", "bad_data", "poor_initialization")
+    follows = ("exploding_gradient", *DATA_OUT_OF_RANGE)
+    comes_of = ("poor_initialization",)
     provisional = True
 
     ratio = Threshold(0.1, "a hundred times the usual; ten such steps replace the weights")
@@ -104,8 +106,12 @@ class UpdateTooLarge(Rule):
             severity = Severity.INFO
         else:
             return HEALTHY
-        large = np.flatnonzero(typical > (self.ratio if lasting else self.thrown))
-        since = int(window.steps[large[0]]) if large.size else int(window.steps[0])
+        limit = self.ratio if lasting else self.thrown
+        large = np.flatnonzero(typical > limit)
+        since = int(window.steps[large[0]]) if large.size else window.step
+        if not large.size or not known[: large[0]].any():  # it began before the window does
+            peaks = window.largest_at("update_ratio")[kernels][peak > limit]
+            since = min(since, int(peaks.min(initial=since)))
         moved = kernels & (window.largest("update_ratio") > self.ratio)
         return Detection.of(moved, since, severity, together=True)
 

@@ -72,6 +72,7 @@ class VanishingGradient(Rule):
         "exploding_gradient",
         "nonfinite_gradient",
     )
+    comes_of = ("poor_initialization",)
     provisional = True
 
     ratio = Threshold(1e-3, "five sigmoids at their best slope: 0.25 ** 5 = 1e-3")
@@ -97,13 +98,9 @@ class VanishingGradient(Rule):
             return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
         if len(rows) < self.layers:
             return None
-        latest = self._profiles(window, slice(len(window) - 1, len(window)), rows)
-        if not self._faded(latest[0]).any():  # cheap, and the rule of healthy runs
-            return HEALTHY
         if window.learning.state == "early":
             return None
-        profiles = self._profiles(window, slice(0, len(window)), rows)
-        profile = _lower_median(profiles[reach])
+        profile = _lower_median(self._profiles(window, reach, rows))
         faded = self._faded(profile)
         if not faded.any() or self._correlation(profile) < self.fading:
             return HEALTHY
@@ -122,6 +119,7 @@ class VanishingGradient(Rule):
 
         def since() -> IntArray:
             onset = np.full(len(sick), window.step)
+            profiles = self._profiles(window, slice(0, len(window)), rows)
             smooth = _median_of_three(profiles)  # one batch beyond the limit breaks no fading
             onset[rows] = window.onset(smooth < self.ratio, np.isfinite(smooth), per_step=True)
             return onset

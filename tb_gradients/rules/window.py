@@ -145,6 +145,7 @@ class History:
         self._needs = frozenset(needs)
         self._peaks: FloatArray = np.zeros((0, 0), np.float32)
         self._starts: FloatArray = self._peaks
+        self._peak_steps: IntArray = np.zeros((0, 0), np.int64)
         self._previous_index: dict[str, int] = {}
         self._context_starts = np.full(len(_CONTEXT), np.nan, np.float32)
         self._begun = 0
@@ -158,7 +159,7 @@ class History:
 
     def set_table(self, table: VariableTable) -> None:
         """Start a new window; running facts of variables that stay are kept."""
-        before, paths = (self._peaks, self._starts), self.table.paths
+        before, paths = (self._peaks, self._peak_steps, self._starts), self.table.paths
         self.table = table
         self.rows = Rows(table)
         columns = (*schema.STATISTICS, *schema.DERIVED)
@@ -180,6 +181,7 @@ class History:
         count = len(table.variables)
         self._blocks = np.full((len(names), 2 * CAPACITY, count), np.nan, np.float32)
         self._peaks = np.full((len(names), count), np.nan, np.float32)
+        self._peak_steps = np.zeros((len(names), count), np.int64)
         self._starts = self._peaks.copy()
         new = {path: row for row, path in enumerate(table.paths)}
         pairs = [(old, new[path]) for old, path in enumerate(paths) if path in new]
@@ -188,7 +190,8 @@ class History:
             for name, i in self._index.items():
                 j = self._previous_index[name]
                 self._peaks[i, target] = before[0][j, source]
-                self._starts[i, target] = before[1][j, source]
+                self._peak_steps[i, target] = before[1][j, source]
+                self._starts[i, target] = before[2][j, source]
         self._previous_index = self._index
         self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
         self._spans = np.ones(2 * CAPACITY, np.int64)
@@ -223,6 +226,8 @@ class History:
         self._spans[at] = span
         now = self._blocks[:, at]
         now[:] = self._columns(frame)
+        higher = (now > self._peaks) | (np.isnan(self._peaks) & ~np.isnan(now))
+        self._peak_steps[higher] = frame.step
         np.fmax(self._peaks, now, out=self._peaks)
         if self._begun < START_STEPS:
             np.fmin(self._starts, now, out=self._starts)
@@ -295,6 +300,10 @@ class History:
     def peak(self, name: str) -> FloatArray:
         peak: FloatArray = self._peaks[self._index[name]]
         return peak
+
+    def peak_step(self, name: str) -> IntArray:
+        step: IntArray = self._peak_steps[self._index[name]]
+        return step
 
     def start(self, name: str) -> FloatArray:
         start: FloatArray = self._starts[self._index[name]]
@@ -387,6 +396,11 @@ class Window:
         """float32 [variables]: the largest value since the start of the run, not of the window."""
         self._check(name)
         return self._history.peak(name)
+
+    def largest_at(self, name: str) -> IntArray:
+        """int64 [variables]: the step of the frame that held the largest value of the run."""
+        self._check(name)
+        return self._history.peak_step(name)
 
     def at_start(self, name: str) -> FloatArray:
         """float32 [variables]: the smallest value of the run's first steps; NaN if unmeasured."""

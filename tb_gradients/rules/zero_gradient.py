@@ -20,10 +20,13 @@ from tb_gradients.rules.diagnosis import (
     activation,
     batch_of_one_cause,
     initialization_cause,
+    initializer_for,
+    large_rate_cause,
     layer,
     likeliest_first,
     names,
     nothing_comes_back,
+    slower,
     start_at_random,
     taking_turns,
     underflow_cause,
@@ -62,6 +65,8 @@ class ZeroGradient(Rule):
         "loss_scale",
         "loss_mean",
         *BATCH_NEEDS,
+        "update_ratio",
+        "learning_rate",
     )
     follows = (
         "disconnected_gradient",
@@ -79,6 +84,8 @@ class ZeroGradient(Rule):
     steps = Threshold(
         10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
     )
+    thrown = Threshold(0.3, "as in update_too_large: such a step may end on a flat part")
+    small = Threshold(0.05, "as in poor_initialization: a twentieth of the signal per layer")
 
     turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
 
@@ -131,6 +138,10 @@ class ZeroGradient(Rule):
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:
         table = window.table
+        if (window.largest("gradient_norm")[rows] > 0).all():
+            ended = self._what_ended_it(window, rows)
+            if ended or alive.any():
+                return ended
         if not alive.any():
             losses = window.context("loss_mean")
             losses = losses[np.isfinite(losses)]
@@ -146,6 +157,8 @@ class ZeroGradient(Rule):
         start = initialization_cause(table, [*rows, *border])
         if start is not None:
             found.append(start)
+        tiny = self._tiny_start(window)
+        found += [tiny] if tiny is not None and not found else []
         # Zeros at the start explain it all; what else could be, only where nothing does.
         one = batch_of_one_cause(window, [table.variables[int(row)] for row in rows])
         if one is not None:
@@ -159,21 +172,8 @@ class ZeroGradient(Rule):
                 "of zero, a branch that is never chosen)"
             )
             return (*found, cause("loss_ignores_parameters", 0.85, f"{told}."))
-        kernels = [int(row) for row in rows if window.rows.kernel[row] and start is None]
-        for kind, family, told in (
-            ("dying_relu", RELU, "units that are off for every input pass nothing on"),
-            ("saturating_activation", SATURATING, "on its flat part its slope rounds to zero"),
-        ):
-            which = [row for row in kernels if activation(table.variables[row]) in family]
-            if which:
-                last = table.variables[which[-1]]
-                found.append(
-                    cause(
-                        kind,
-                        0.3 if found else 0.7,
-                        f"{layer(last)} has activation {last.activation}: {told}.",
-                    )
-                )
+        if start is None:
+            found += self._flat(window, rows, 0.3 if found else 0.7)
         before = alive & window.rows.kernel & (np.arange(len(alive)) < rows[0])
         if before.any() and not any(c.id == "dying_relu" or c is start for c in found):
             told = (
@@ -194,6 +194,44 @@ class ZeroGradient(Rule):
             )
         return tuple(found)
 
+    def _what_ended_it(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
+        """Why variables that had a gradient have none: not by how the model was built."""
+        low = underflow_cause(window)
+        found: list[Cause] = [low] if low is not None else []
+        ratios = window.largest("update_ratio")[window.rows.judged & window.rows.kernel]
+        ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
+        if ratio > self.thrown:
+            observed = f"single steps changed a typical kernel by up to {ratio:.2g} of its size"
+            found.append(large_rate_cause(window, observed, 0.6))
+        return (*found, *self._flat(window, rows, 0.3 if low is not None else 0.7))
+
+    @staticmethod
+    def _flat(window: Window, rows: IntArray, confidence: float) -> list[Cause]:
+        """Activations of these layers that may be where their slope is zero."""
+        found: list[Cause] = []
+        kernels = [window.table.variables[row] for row in rows if window.rows.kernel[row]]
+        for kind, family, told in (
+            ("dying_relu", RELU, "units that are off for every input pass nothing on"),
+            ("saturating_activation", SATURATING, "on its flat part its slope rounds to zero"),
+        ):
+            which = [variable for variable in kernels if activation(variable) in family]
+            if which:
+                told = f"{layer(which[-1])} has activation {which[-1].activation}: {told}."
+                found.append(cause(kind, confidence if not found else 0.3, told))
+        return found
+
+    def _tiny_start(self, window: Window) -> Cause | None:
+        """initialization_scale, if most kernels start so small that products of them vanish."""
+        kernels = window.rows.judged & window.rows.kernel & (window.rows.initial_rms > 0)
+        gains = window.rows.scale_gain[kernels]
+        if gains.size < 2 or np.median(gains) >= self.small:
+            return None
+        told = (
+            f"a typical kernel starts at {float(np.median(gains)):.2g} of what keeps the size of "
+            f"a signal; over {gains.size} layers that is {float(np.prod(gains)):.1e}"
+        )
+        return cause("initialization_scale", 0.85, f"{told}.")
+
     def _fix(self, window: Window, rows: IntArray, reason: Cause) -> str:
         variables = [window.table.variables[int(row)] for row in rows]
         last = variables[-1]
@@ -213,6 +251,10 @@ class ZeroGradient(Rule):
             )
         if reason.id in ("zero_initialization", "constant_initialization"):
             return start_at_random(variables)
+        if reason.id == "learning_rate_too_large":
+            return slower(window)
+        if reason.id == "initialization_scale":
+            return f'In {layer(last)} use `kernel_initializer="{initializer_for(last)}"`.'
         if reason.id == "dying_relu":
             return (
                 f'In {layer(last_with(RELU))} use `activation="leaky_relu", '

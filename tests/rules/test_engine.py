@@ -17,6 +17,7 @@ from tb_gradients.flags import Evidence, Flag, Severity
 from tb_gradients.frames import Frame, Recording, Variable, VariableTable
 from tb_gradients.rules import Engine, judge
 from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import cause
 from tb_gradients.rules.window import IntArray, Window
 
 TABLE = make_table(4)
@@ -141,14 +142,120 @@ def test_a_flag_that_becomes_worse_is_reported_again() -> None:
     assert told == [(5, "info"), (10, "warning"), (20, "critical")]
 
 
-@given(
-    st.dictionaries(
-        st.integers(0, 5), st.lists(st.integers(0, 5), unique=True, max_size=5), max_size=6
-    )
+class Weight(Loud):
+    """Says that a weight is large.
+
+    Why it matters: for tests.
+    Definition: norm above a limit.
+    Try:
+    * Nothing.
+    Silent when: it is small.
+    """
+
+    id = "weight"
+    needs = ("weight_norm",)
+    follows = ()
+    comes_of = ("loud",)
+
+    def detect(self, window: Window) -> Detection:
+        norm = window.statistic("weight_norm")
+        since = window.onset(norm > self.limit, ~np.isnan(norm), per_step=True)
+        severity = Severity.CRITICAL if window.step >= 45 else Severity.WARNING
+        return Detection.of(norm[-1] > self.limit, since, severity)
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        return Finding(f"It is heavy since step {since}.")
+
+
+def loud_then_heavy(loud_at: range, heavy_at: range) -> list[Frame]:
+    return [
+        with_value(frame, TABLE, "weight_norm", 99.0, [2]) if frame.step in heavy_at else frame
+        for frame in loud(make_frames(TABLE, range(60)), loud_at, [0])
+    ]
+
+
+def test_what_came_of_a_disease_is_told_with_it_and_may_outlast_it() -> None:
+    [flag] = run(loud_then_heavy(range(10, 14), range(16, 60)), [Weight(), Loud()]).flags
+
+    assert flag.rule == "loud"
+    assert flag.follow_ups == ("weight: It is heavy since step 16.",)
+    assert (flag.severity, flag.open, flag.last_step) == (Severity.CRITICAL, True, 59)
+
+
+@pytest.mark.parametrize(
+    ("loud_at", "heavy_at"),
+    [
+        pytest.param(range(20, 60), range(10, 60), id="the other was there first"),
+        pytest.param(range(5), range(40, 60), id="it had long been over"),
+    ],
 )
-@example({0: [1, 3], 1: [2, 0], 2: [1], 3: [2]})
+def test_what_cannot_have_come_of_a_disease_is_a_flag_of_its_own(
+    loud_at: range, heavy_at: range
+) -> None:
+    flags = run(loud_then_heavy(loud_at, heavy_at), [Weight(), Loud()]).flags
+
+    assert {flag.rule: flag.follow_ups for flag in flags} == {"loud": (), "weight": ()}
+
+
+def test_a_finding_may_say_that_it_has_a_reason_of_its_own() -> None:
+    class Independent(Weight):
+        def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+            return Finding("It is heavy by itself.", comes_of=())
+
+    flags = run(loud_then_heavy(range(10, 60), range(16, 60)), [Independent(), Loud()]).flags
+
+    assert {flag.rule for flag in flags} == {"loud", "weight"}
+
+
+@pytest.mark.parametrize(("kind", "flags"), [("input_outliers", 1), ("unscaled_inputs", 2)])
+def test_a_rule_may_follow_another_for_one_of_its_causes_only(kind: str, flags: int) -> None:
+    class Caused(Loud):
+        def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+            causes = (cause("unscaled_inputs", 0.4, "?"), cause("input_outliers", 0.8, "!"))
+            return Finding("It is loud.", causes=causes)
+
+    class Choosy(Weight):
+        follows = (f"loud:{kind}",)
+        comes_of = ()
+
+    found = run(loud_then_heavy(range(10, 60), range(16, 60)), [Choosy(), Caused()]).flags
+
+    assert len(found) == flags
+
+
+def test_a_follow_up_is_news_only_where_it_makes_the_disease_worse() -> None:
+    engine = Engine(TABLE, [Weight(), Loud()])
+    told = [
+        (frame.step, flag.rule, flag.severity.label)
+        for frame in loud_then_heavy(range(10, 60), range(16, 60))
+        for flag in engine.update(frame)
+    ]
+
+    assert told == [(10, "loud", "warning"), (45, "loud", "critical")]
+
+
+def test_where_frames_are_sparse_order_and_end_are_known_to_within_their_distance() -> None:
+    frames = [f for f in loud_then_heavy(range(10, 20), range(15, 60)) if f.step % 10 == 0]
+    frames = [dataclasses.replace(f, context=f.context.copy()) for f in frames]
+    for frame in frames:
+        frame.context[TABLE.context.index("window_steps")] = 10
+
+    [flag] = run(frames, [Weight(), Loud()]).flags
+
+    assert (flag.rule, len(flag.follow_ups)) == ("loud", 1)
+
+
+relations = st.dictionaries(
+    st.integers(0, 5), st.lists(st.integers(0, 5), unique=True, max_size=5), max_size=6
+)
+
+
+@given(relations, relations)
+@example({0: [1, 3], 1: [2, 0], 2: [1], 3: [2]}, {})
 @settings(max_examples=100, deadline=None)
-def test_whatever_follows_what_each_symptom_is_told_once(follows: dict[int, list[int]]) -> None:
+def test_whatever_follows_what_each_symptom_is_told_once(
+    follows: dict[int, list[int]], comes_of: dict[int, list[int]]
+) -> None:
     """Also where rules follow one another in circles."""
 
     def rule(number: int) -> Rule:
@@ -160,6 +267,7 @@ def test_whatever_follows_what_each_symptom_is_told_once(follows: dict[int, list
 
         Numbered.id = f"loud_{number}"
         Numbered.follows = tuple(f"loud_{i}" for i in follows.get(number, ()))
+        Numbered.comes_of = tuple(f"loud_{i}" for i in comes_of.get(number, ()))
         return Numbered()
 
     engine = run(loud(make_frames(TABLE, range(2)), range(2), [0]), [rule(i) for i in range(6)])

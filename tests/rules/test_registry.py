@@ -50,6 +50,14 @@ def test_a_rule_needs_columns_that_exist(rule: type[Rule]) -> None:
         assert schema.column(name)
 
 
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.id)
+def test_a_rule_follows_rules_and_causes_that_exist(rule: type[Rule]) -> None:
+    for entry in (*rule.follows, *rule.comes_of):
+        other, colon, kind = entry.partition(":")
+        assert other in {known.id for known in all_rules()} - {rule.id}
+        assert not colon or kind in CAUSES
+
+
 def test_a_page_without_a_section_is_refused() -> None:
     class Mute(all_rules()[0]):  # type: ignore[misc]
         """It says something.

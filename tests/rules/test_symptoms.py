@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recordings import make_frames, make_table, turn_zero, with_value
+from recordings import make_frames, make_table, turn_nonfinite, turn_zero, with_value
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording, VariableTable
@@ -251,6 +251,22 @@ def unseen(run: Run) -> Run:
     return run.say(**dict.fromkeys(names, np.nan))
 
 
+def ended(**change: Any) -> Run:
+    """From step 20 on the first two layers have no gradient any more."""
+    run = Run(table({"activation": "linear", **change}))
+    run.frames = turn_zero(run.frames, run.table, slice(0, 4), since=20)
+    return run
+
+
+def unchanged(dtype: str) -> Run:
+    """Steps are applied, and no weight moves."""
+    run = Run(table({"dtype": dtype})).set(update_norm=0).say(learning_rate=10.0)
+    run.table = dataclasses.replace(
+        run.table, variables=tuple(dataclasses.replace(v, dtype=dtype) for v in TABLE.variables)
+    )
+    return run
+
+
 RISING = np.linspace(2.77, 60, STEPS)
 FALLING = np.linspace(2.77, 0.1, STEPS)
 
@@ -314,6 +330,20 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     ),
     "variables that are in no update": (
         lambda: left_out([4.0] * STEPS), "frozen_weight", "update_not_applied"
+    ),
+    "no gradient any more after steps of half the weights' size": (
+        lambda: ended().set(update_norm=2), "zero_gradient", "learning_rate_too_large"
+    ),
+    "weights that start so small that their products vanish": (
+        lambda: ended(initial_rms=1e-3).set(slice(0, 4), gradient_norm=0, zero_step_share=1),
+        "zero_gradient",
+        "initialization_scale",
+    ),
+    "bfloat16 weights that no step moves": (
+        lambda: unchanged("bfloat16"), "frozen_weight", "low_precision"
+    ),
+    "float32 weights that no step moves": (
+        lambda: unchanged("float32"), "frozen_weight", "update_not_applied"
     ),
     "a branch that the loss ignores": (
         ignored, "zero_gradient", "loss_ignores_parameters"
@@ -407,6 +437,10 @@ def test_what_only_looks_sick_is_not(name: str) -> None:
     loud = [str(f) for f in LOOKALIKES[name]().flags().values() if f.severity >= Severity.WARNING]
 
     assert loud == []
+
+
+def test_a_gradient_that_was_there_is_not_ended_by_how_the_model_was_built() -> None:
+    assert ended().flags()["zero_gradient"].causes == ()
 
 
 def test_a_spike_of_a_run_that_learns_is_worth_knowing() -> None:
@@ -521,9 +555,83 @@ def test_a_recurrence_is_not_judged_while_the_run_may_be_on_a_plateau() -> None:
     assert told(140)["vanishing_gradient"].causes[0].id == "long_recurrence"
 
 
+def test_a_step_that_threw_the_weights_is_told_from_its_own_step_on() -> None:
+    """Also where the loss is unsettled until no frame of it is left."""
+    run = thrown(2e-4, 2.77)
+    run.frames = make_frames(TABLE, range(200))
+    run.set(KERNELS, weight_norm=40.0, update_norm=1e-3).say(learning_rate=1.0)
+    run.frames[3] = with_value(run.frames[3], TABLE, "update_norm", 40.0, KERNELS)
+    run.loss(np.where(np.arange(200) < 100, np.linspace(5, 1, 200), 60.0))
+
+    flag = run.flags()["update_too_large"]
+
+    assert flag.first_step == 3
+
+
 def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:
     run = Run(table({"activation": "sigmoid"})).stuck()
     for layer in range(3):
         run.set([2 * layer, 2 * layer + 1], gradient_norm=0.5 * 0.05 ** (3 - layer))
 
     assert run.flags()["vanishing_gradient"].first_step == 0
+
+
+def fading(shares: Any) -> Run:
+    """What arrives at the first of five layers, and at those between, at each frame."""
+    run = Run(dataclasses.replace(make_table(5), run=TABLE.run), steps=len(shares)).stuck()
+    for i, share in enumerate(shares):
+        for layer in range(4):
+            rows = [2 * layer, 2 * layer + 1]
+            norm = 0.5 * share ** ((4 - layer) / 4)
+            run.frames[i] = with_value(run.frames[i], run.table, "gradient_norm", norm, rows)
+    return run
+
+
+@pytest.mark.parametrize("distance", [1, 10])
+def test_one_frame_out_of_line_hides_no_gradient_that_fades(distance: int) -> None:
+    """At step 40 the loss can be judged first; that the first layers wake up then is chance."""
+    run = fading(np.where(np.arange(61) == 40, 0.5, 1e-4))
+    run.frames = [frame for frame in run.frames if frame.step % distance == 0]
+    run.say(window_steps=distance)
+
+    assert run.flags()["vanishing_gradient"].first_step == 0
+
+
+def exploded(**context: float) -> Run:
+    """Norm and loss grow from step 40 on, and at step 50 all is NaN."""
+    run = grown(1e3, 1e2)
+    run.frames = turn_nonfinite(run.frames, TABLE, 50)
+    run.loss(np.nan, since=50)
+    return run.say(since=50, global_norm=np.nan, loss_nonfinite_age=0, **context)
+
+
+def test_a_nan_that_an_explosion_ends_in_is_told_with_it() -> None:
+    [flag] = exploded().flags().values()
+
+    assert (flag.rule, flag.first_step, flag.open) == ("exploding_gradient", 40, True)
+    [nan] = [told for told in flag.follow_ups if told.startswith("nonfinite_gradient")]
+    assert "dense/kernel is Inf at step 49" in nan  # the first variable, and its step
+
+
+def test_a_nan_that_the_batch_brought_along_is_a_disease_of_its_own() -> None:
+    run = exploded()
+    run.say(since=49, inputs_nonfinite=3)
+
+    flags = run.flags()
+
+    assert set(flags) >= {"exploding_gradient", "nonfinite_gradient"}
+    assert flags["nonfinite_gradient"].causes[0].id == "nonfinite_inputs"
+
+
+@pytest.mark.parametrize(("dead_since", "told_apart"), [(44, False), (0, True)])
+def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_apart: bool) -> None:
+    run = grown(1e3, 1e2).say(unit_window=20)
+    run.set(KERNELS[1:2], dead_unit_share=0).set([2], since=dead_since, dead_unit_share=0.95)
+    if dead_since:
+        run.set([2], since=dead_since, dead_unit_share=0)
+        run.set([2], since=dead_since + 20, dead_unit_share=0.95)
+
+    flags = run.flags()
+
+    assert ("dead_units" in flags) is told_apart
+    assert "exploding_gradient" in flags

@@ -777,6 +777,9 @@ def test_the_sick_program_gets_its_rule_and_its_cause(name: str, seed: int, cade
     steps = int(trained(case.sick, seed)[1].steps[-1]) + 1
     assert flag.first_step <= (60 if "early" in name else 0.2 * steps)
     assert not case.variable or any(path.endswith(case.variable) for path in flag.variables)
+    # One disease is one flag. (A batch with an outlier is rarely that of a sparse frame: the NaN
+    # may be told before one was seen.)
+    assert len(alarms(flags)) == 1 or ("outlier" in name and cadence > 1)
 
 
 @pytest.mark.parametrize("cadence", CADENCES)
