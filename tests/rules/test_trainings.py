@@ -540,6 +540,7 @@ CASES |= {
             x=LONG,
             y=(LONG[:, 0, :1] > 0).astype("f"),
             steps=150,
+            optimizer=lambda: optimizers.Adam(0.02),
         ),
         "vanishing_gradient",
         "long_recurrence",
