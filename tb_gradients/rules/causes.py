@@ -177,6 +177,11 @@ def cause(kind: str, confidence: float, summary: str) -> Cause:
     return Cause(CAUSES[kind].id, round(min(max(confidence, 0.0), 1.0), 2), summary)
 
 
+def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
+    """The order in which causes are told, and their fixes should be tried."""
+    return sorted(causes, key=lambda c: -c.confidence)
+
+
 def likeliest(causes: Iterable[Cause]) -> str:
     """The id of the cause with the highest confidence, the first of equal ones; "" for none."""
     best = max(causes, key=lambda reason: reason.confidence, default=None)

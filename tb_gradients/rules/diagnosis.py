@@ -14,7 +14,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.rules.causes import cause, likeliest
+from tb_gradients.rules.causes import cause, likeliest, likeliest_first
 from tb_gradients.rules.learning import named_loss
 from tb_gradients.rules.window import BoolArray, Window
 
@@ -83,11 +83,6 @@ def layers_of(variables: Sequence[Variable], limit: int = 3) -> str:
     if len(found) > limit:
         return f"{found[0]} to {found[-1]}"
     return " and ".join(part for part in (", ".join(found[:-1]), *found[-1:]) if part)
-
-
-def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
-    """The order in which the fixes should be tried, as the engine orders the causes."""
-    return sorted(causes, key=lambda c: -c.confidence)
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import TURN, layer, likeliest_first, names, plural
+from tb_gradients.rules.causes import cause, likeliest_first
+from tb_gradients.rules.diagnosis import TURN, layer, names, plural
 from tb_gradients.rules.window import IntArray, Window
 
 

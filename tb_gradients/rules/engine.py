@@ -32,7 +32,7 @@ import numpy as np
 from tb_gradients.flags import Flag, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.rules.causes import likeliest
+from tb_gradients.rules.causes import likeliest, likeliest_first
 from tb_gradients.rules.registry import RuleSettings, make_rules
 from tb_gradients.rules.window import History, IntArray
 
@@ -129,7 +129,7 @@ class _Disease:
             open=any(one.open for one in lasting),
             summary=finding.summary,
             evidence=finding.evidence,
-            causes=tuple(sorted(finding.causes, key=lambda c: -c.confidence)),
+            causes=tuple(likeliest_first(finding.causes)),
             fixes=finding.fixes,
             follow_ups=tuple(
                 f"{one.rule.id}: {one.finding.summary}"

@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
@@ -18,7 +18,6 @@ from tb_gradients.rules.diagnosis import (
     coarse_moments_cause,
     large_rate_cause,
     layer,
-    likeliest_first,
     names,
     optimizer_code,
     outliers_cause,

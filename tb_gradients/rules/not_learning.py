@@ -8,7 +8,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
@@ -20,7 +20,6 @@ from tb_gradients.rules.diagnosis import (
     far_targets_cause,
     head_mismatch,
     large_rate_cause,
-    likeliest_first,
     optimizer_code,
     optimizer_name,
     slower,

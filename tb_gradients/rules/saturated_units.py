@@ -7,14 +7,13 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest
+from tb_gradients.rules.causes import cause, likeliest, likeliest_first
 from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
     activation,
     large_rate_cause,
     layer,
-    likeliest_first,
     names,
     scale_gain,
     slower,

@@ -6,6 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.rules.causes import likeliest_first
 from tb_gradients.rules.diagnosis import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
@@ -14,7 +15,6 @@ from tb_gradients.rules.diagnosis import (
     SCALE_TARGETS,
     coarse_moments_cause,
     large_rate_cause,
-    likeliest_first,
     names,
     slower,
     unscaled_inputs_cause,

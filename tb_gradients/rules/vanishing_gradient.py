@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
     SATURATING,
     SCALE_INPUTS,
@@ -15,7 +15,6 @@ from tb_gradients.rules.diagnosis import (
     activation,
     deep_narrow_cause,
     layer,
-    likeliest_first,
     names,
 )
 from tb_gradients.rules.learning import rank_correlation

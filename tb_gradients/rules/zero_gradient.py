@@ -9,7 +9,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
+from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
     BATCH_NEEDS,
     LARGER_BATCHES,
@@ -23,7 +23,6 @@ from tb_gradients.rules.diagnosis import (
     initializer_for,
     large_rate_cause,
     layer,
-    likeliest_first,
     names,
     nothing_comes_back,
     slower,
