@@ -318,9 +318,6 @@ class GradientMonitor:
             for optimizer, kind in zip(optimizers, kinds, strict=True)
         ]
         if self._model is not None and _is_built(self._model):
-            if len(optimizers) == 1 and LegacyHook not in kinds:
-                variables = trainable_variables(_listed(self._model))
-                self._guarded(replicas.build, optimizers[0], variables, strategy)
             self._guarded(self._prepare, None)
 
     def watch_model(self, model: Any, *optimizers: Any) -> None:

@@ -41,17 +41,6 @@ def why_unsupported(strategy: Any) -> str:
     )
 
 
-def build(optimizer: Any, variables: Sequence[Any], strategy: Any) -> None:
-    """Make the variables of a Keras 3 optimizer before a step on several replicas is traced.
-
-    Keras does so from 3.5 on. Before, they are made in the first trace; read in a branch of the
-    probe, their initial values then belong to no graph, and the step fails.
-    """
-    if strategy.num_replicas_in_sync > 1 and not getattr(optimizer, "built", True):
-        with strategy.scope():
-            optimizer.build(variables)
-
-
 def is_chief(strategy: Any) -> bool:
     """Whether this process holds the replica that watches."""
     resolver = getattr(strategy, "cluster_resolver", None)
