@@ -29,16 +29,31 @@ def strategy_of(optimizer: Any) -> Any:
     return getattr(inner, "_distribution_strategy", None) or tf.distribute.get_strategy()
 
 
+OLDEST_KERAS = (3, 5)
+"""Before, Keras makes an optimizer's variables while the step is traced, where the step of several
+replicas fails once it is watched, and does not divide their loss by their number."""
+
+
 def why_unsupported(strategy: Any) -> str:
     """Why training under this strategy cannot be watched, and what to do; "" if it can."""
     name = type(strategy).__name__
-    if name in SUPPORTED or name.startswith("_Default") or name == "CollectiveAllReduceStrategy":
-        return ""
-    return (
-        f"training under tf.distribute's {name} cannot be watched: gradients and variables do "
-        "not meet in one place there. Watch a run of the same model without it, under "
-        "MirroredStrategy or MultiWorkerMirroredStrategy"
-    )
+    if not (
+        name in SUPPORTED or name.startswith("_Default") or name == "CollectiveAllReduceStrategy"
+    ):
+        return (
+            f"training under tf.distribute's {name} cannot be watched: gradients and variables do "
+            "not meet in one place there. Watch a run of the same model without it, under "
+            "MirroredStrategy or MultiWorkerMirroredStrategy"
+        )
+    if strategy.num_replicas_in_sync > 1:
+        import keras  # here, since hand-written updates do without
+
+        if tuple(int(part) for part in keras.__version__.split(".")[:2]) < OLDEST_KERAS:
+            return (
+                f"training on several replicas with Keras {keras.__version__} cannot be watched; "
+                "install Keras 3.5 or newer"
+            )
+    return ""
 
 
 def is_chief(strategy: Any) -> bool:

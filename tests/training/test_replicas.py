@@ -29,7 +29,13 @@ SCRIPT = pathlib.Path(__file__).with_name("replicated.py")
 TIMEOUT = 300
 
 
+def require_keras_that_can() -> None:
+    if tuple(int(part) for part in keras.__version__.split(".")[:2]) < replicas.OLDEST_KERAS:
+        pytest.skip("this Keras is too old for several replicas")
+
+
 def start(*arguments: Any) -> subprocess.Popen[bytes]:
+    require_keras_that_can()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
@@ -128,6 +134,23 @@ def test_a_worker_that_dies_leaves_a_readable_log(tmp_path: pathlib.Path) -> Non
     steps = list(recording(tmp_path / "log").steps)
     assert steps == list(range(len(steps)))
     assert len(steps) >= STEPS // 2
+
+
+class MirroredStrategy:
+    """By its name one that can be watched."""
+
+    num_replicas_in_sync = 2
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("3.4.1", True), ("3.5.0", False), ("3.15.1", False)]
+)
+def test_a_keras_that_is_too_old_for_several_replicas_is_told_with_the_remedy(
+    version: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras, "__version__", version)
+    reason = replicas.why_unsupported(MirroredStrategy())
+    assert ("install Keras 3.5 or newer" in reason) == told
 
 
 class ParameterServerStrategyV2:
