@@ -65,7 +65,7 @@ def test_every_way_of_running_a_step_gives_the_same_numbers(
     model = make_model(**how)
     fit(make_model(run_eagerly=True), tmp_path / "reference")
     fit(model, tmp_path / "run")
-    if int(model.optimizer.iterations) != 10:
+    if int(model.optimizer.iterations.numpy()) != 10:
         pytest.skip("this Keras counts the last, shorter execution wrong")
     expected, got = recording(tmp_path / "reference"), recording(tmp_path / "run")
     assert list(got.steps) == list(range(10))
