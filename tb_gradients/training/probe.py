@@ -1,7 +1,7 @@
 """The part of the monitor that lives inside the training step.
 
 In:  gradients and variables of one step, as the optimizer's ``apply`` sees them.
-Out: frames, made when the host drains them.
+Out: frames, which the host makes of what it fetches.
 Does not know about files, rules, schedules or threads.
 
 ``before`` and ``after`` bracket the update, inside whatever function the user compiles.
