@@ -99,12 +99,15 @@ class ProbedVariables:
             None if loss is None else tf.constant(loss, tf.float32),
         )
         if self._compiled:  # hands over one step, so it is asked after each
-            self._drained += self.probe.drain()
+            self._drained += self._drain()
+
+    def _drain(self) -> list[Any]:
+        return [self.probe.frame(taken) for taken in self.probe.fetch()]
 
     def frames(self) -> list[TakenFrame]:
         """The frames taken since the last call."""
         taken = []
-        drained, self._drained = self._drained + self.probe.drain(), []
+        drained, self._drained = self._drained + self._drain(), []
         for step, values, context, histograms in drained:
             rows = [
                 dict(zip(schema.statistic_names(), map(float, row), strict=True)) for row in values

@@ -184,5 +184,4 @@ def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
 
 def likeliest(causes: Iterable[Cause]) -> str:
     """The id of the cause with the highest confidence, the first of equal ones; "" for none."""
-    best = max(causes, key=lambda reason: reason.confidence, default=None)
-    return best.id if best is not None else ""
+    return next((reason.id for reason in likeliest_first(causes)), "")

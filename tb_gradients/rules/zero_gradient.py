@@ -111,8 +111,8 @@ class ZeroGradient(Rule):
             return window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
 
         severity = np.full(sick.shape, int(Severity.CRITICAL))
-        if nothing_comes_back(window, sick):
-            severity[:] = int(Severity.WARNING)  # a branch: the rest is trained all the same
+        if window.learning.succeeds:
+            severity[:] = int(Severity.WARNING)  # a branch: the rest learns all the same
         if sick.any() and not (sick & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)
         return Detection.of(sick, since, severity)

@@ -171,7 +171,7 @@ class Probe:
         table: rows of the frames.
         keys: ``key_of`` each variable, in the order of the table.
         first_step: number of the next step.
-        slots: frames that may be taken between two drains.
+        slots: frames that may be taken between two fetches.
         unit_window: horizon, in steps, of the dead-unit statistic.
 
     Attributes:
@@ -728,10 +728,6 @@ class Probe:
             received.append(self._measured_after(handed))
         self._fetched += len(received)
         return [self._taken(measured) for measured in received]
-
-    def drain(self) -> list[Drained]:
-        """The waiting frames, oldest first."""
-        return [self.frame(taken) for taken in self.fetch()]
 
     def _taken(self, measured: _Measured) -> Taken:
         broken = not np.isfinite(measured.noted[HEADER:]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,27 @@ def trained(model: Any, folder: Path, parts: dict[Any, Any], scale: float = 1.0)
         monitor.step(loss=step(), inputs=X, targets=Y)
     monitor.close()
     return {flag.rule: flag for flag in monitor.flags}
+
+
+def make_step(model: Any, optimizer: Any = None) -> Callable[[], Any]:
+    """A step that trains a model and gives its loss; without an optimizer it never applies."""
+
+    @tf.function
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(X) - Y))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        if optimizer is not None:
+            optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    return step
+
+
+def watch_steps(monitor: tbg.GradientMonitor, step: Callable[[], Any]) -> None:
+    for _ in range(STEPS):
+        monitor.step(loss=step())
+    monitor.close()
 
 
 def layers_of(flag: Flag) -> list[str]:
@@ -116,16 +138,7 @@ def test_a_loop_that_never_applies_its_gradients_is_told(tmp_path: Path) -> None
     optimizer = optimizers.Adam(1e-3)
     monitor = tbg.watch(optimizer, tmp_path, model=model, verbose=0)
 
-    @tf.function
-    def step() -> Any:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(X) - Y))
-        tape.gradient(loss, model.trainable_variables)
-        return loss
-
-    for _ in range(STEPS):
-        monitor.step(loss=step())
-    monitor.close()
+    watch_steps(monitor, make_step(model))
 
     (flag,) = monitor.flags
     assert flag.rule == "frozen_weight"
@@ -173,34 +186,23 @@ def trained_by(watched: Any, other: Any, folder: Path) -> dict[str, Flag]:
     """Flags of the watched model, while its loss is used to train the other one's variables."""
     optimizer = optimizers.SGD(1e-2)
     monitor = tbg.watch(optimizer, folder, model=watched, verbose=0)
+    train_other = make_step(other, optimizer)
 
     @tf.function
     def step() -> Any:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(other(X) - Y))
-        optimizer.apply(tape.gradient(loss, other.trainable_variables), other.trainable_variables)
+        train_other()
         return tf.reduce_mean(tf.square(watched(X) - Y))
 
-    for _ in range(STEPS):
-        monitor.step(loss=step())
-    monitor.close()
+    watch_steps(monitor, step)
     return {flag.rule: flag for flag in monitor.flags}
 
 
 def test_updates_that_the_monitor_cannot_see_are_no_fault(tmp_path: Path) -> None:
     """The step was traced before the monitor came: its updates show in the weights alone."""
     model, optimizer = two_layers(), optimizers.SGD(1e-2)
-
-    @tf.function
-    def step() -> Any:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(X) - Y))
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
+    step = make_step(model, optimizer)
 
     step()
     monitor = tbg.watch(optimizer, tmp_path, model=model, verbose=0)
-    for _ in range(STEPS):
-        monitor.step(loss=step())
-    monitor.close()
+    watch_steps(monitor, step)
     assert (monitor.flags, monitor.frames) == ((), 0)
