@@ -136,29 +136,31 @@ def _folded_squares(flat: Tensor) -> Tensor:
 # --- At a sampled step ----------------------------------------------------------------------
 
 
-def take(tensor: Tensor, sample: Sample, *, xla: bool = False) -> Tensor:
+def take(tensor: Tensor, sample: Sample) -> Tensor:
     """Flat sample of one variable's tensor, of its own dtype."""
-    if 0 <= sample.unit_axis < len(sample.shape) - 1:
-        axes = [i for i in range(len(sample.shape)) if i != sample.unit_axis]
-        tensor = tf.transpose(tensor, [*axes, sample.unit_axis])
-    if sample.whole:
-        return tf.reshape(tensor, [-1])
     down, across = sample.strides
-    table = tf.reshape(tensor, [sample.rows, sample.units])
-    if across == 1 and sample.units > 1 and not xla:  # copies row by row, which strides do not
-        return tf.reshape(tf.gather(table, np.arange(0, sample.rows, down)), [-1])
-    return tf.reshape(table[::down, ::across], [-1])
+    table = _table(tensor, sample)
+    return tf.reshape(table if sample.whole else table[::down, ::across], [-1])
 
 
 def coarse_rows(variable: Any, sample: Sample) -> Tensor:
     """[rows, units] of a huge variable: the rows that the norm of its update is taken of."""
-    table = tf.reshape(variable, [sample.rows, sample.units])
-    return tf.gather(table, sample.coarse_rows)
+    # Copies row by row, which strides do not.
+    return tf.gather(_table(variable, sample), np.arange(0, sample.rows, sample.coarse))
 
 
 def take_coarse(rows: Tensor, sample: Sample) -> Tensor:
     """What ``take`` gives, of the ``coarse_rows``."""
-    return tf.reshape(rows[:: sample.strides[0] // sample.coarse], [-1])
+    down, across = sample.strides
+    return tf.reshape(rows[:: down // sample.coarse, ::across], [-1])
+
+
+def _table(tensor: Tensor, sample: Sample) -> Tensor:
+    """[rows, units], as a ``Sample`` counts them."""
+    if 0 <= sample.unit_axis < len(sample.shape) - 1:
+        axes = [i for i in range(len(sample.shape)) if i != sample.unit_axis]
+        tensor = tf.transpose(tensor, [*axes, sample.unit_axis])
+    return tf.reshape(tensor, [sample.rows, sample.units])
 
 
 def update_squares(before: Tensor, after: Tensor) -> Tensor:

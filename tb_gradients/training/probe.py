@@ -584,7 +584,7 @@ class Probe:
             kept.put_large(f"gradient_{sample.row}", pending.gradients[sample.row])
         # Not the differences: XLA would leave out the rounding of a bfloat16 before them.
         small = self._together(layout.samples, befores)
-        taken = {s.row: measuring.take(befores[s.row], s, xla=True) for s in layout.others}
+        taken = {s.row: measuring.take(befores[s.row], s) for s in layout.others}
         real = [tf.cast(taken[s.row], small.dtype) for s in layout.others if s.real]
         kept.put("befores", tf.concat([small, *real], 0))
         for sample in layout.complex:

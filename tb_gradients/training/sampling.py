@@ -4,14 +4,17 @@ In:  the variable table.
 Out: a ``Sample`` per variable, and the ``Layout`` of what one step's update leaves for its frame.
 Does not know about TensorFlow; device and host lay out and read the numbers by it.
 
-Small variables are looked at whole. Of a large one an evenly strided sample is: shares, spreads
-and histograms are the sample's, while sums, extremes and norms are those of all elements.
+Small variables are looked at whole. Of a large one an even grid of rows and units is: shares,
+spreads and histograms are the grid's, while sums, extremes and norms are those of all elements.
+Gradient, weight and update are looked at in the same places.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +33,10 @@ SAMPLE_ELEMENTS = 4_096
 holds 1 % of the elements to within 31 %. "Exactly none" and "exactly all" are decided on all
 elements where the sums tell."""
 
+FEWEST_ROWS = 64
+"""A sample has as many rows and units, where there are: whole rows and columns tend to be zero
+together (of a constant input, of a dead unit), and then it is they that are counted."""
+
 FEWEST_ELEMENTS = 1_024
 """The smallest sample, of models with many variables: 3 percentage points. Whole are up to as many
 elements, then."""
@@ -42,7 +49,8 @@ HUGE_ELEMENTS = 2**20
 copy of all weights before the step would be as large as the model."""
 
 COARSE_ELEMENTS = 2**18
-"""Their norm is within 1 % of that of all, unless few rows make up most of it."""
+"""Their norm is within 1 % of that of all, unless few rows make up most of it. More of them, where
+these were less than FEWEST_ROWS."""
 
 
 NUMBERS = (
@@ -69,8 +77,8 @@ class Sample:
     Attributes:
         row: of the table.
         dtype: of the variable.
-        strides: over rows and units; whole rows where there are enough of them.
-        coarse: of how many rows the norm of the update is taken of one; 1: of all.
+        strides: over rows and units.
+        coarse: over the rows that the norm of the update is taken of; 1: of all.
     """
 
     row: int
@@ -112,14 +120,6 @@ class Sample:
         down, across = self.strides
         return -(-self.rows // down), -(-self.units // across)
 
-    @functools.cached_property
-    def coarse_rows(self) -> IntArray:
-        """Rows that the norm of the update is taken of: one of each run, so that no period fits."""
-        starts = np.arange(0, self.rows, self.coarse)
-        places = np.random.default_rng(0).integers(0, self.coarse, len(starts))
-        rows: IntArray = np.minimum(starts + places, self.rows - 1)
-        return rows
-
     @property
     def size(self) -> int:
         """Number of elements of the sample."""
@@ -145,14 +145,32 @@ def sample_of(row: int, variable: Variable, limit: int = WHOLE_ELEMENTS) -> Samp
     whole = Sample(row, variable.shape, variable.unit_axis, variable.dtype)
     if whole.elements <= limit:
         return whole
-    stride = -(-whole.elements // min(limit, SAMPLE_ELEMENTS))
-    if whole.rows < stride:
-        return dataclasses.replace(whole, strides=(1, -(-stride // whole.rows)))
+    size = min(limit, SAMPLE_ELEMENTS)
     coarse = 1
     if whole.elements > HUGE_ELEMENTS:
-        coarse = -(-whole.elements // COARSE_ELEMENTS)
-        stride = -(-stride // coarse) * coarse
-    return dataclasses.replace(whole, strides=(min(stride, whole.rows), 1), coarse=coarse)
+        coarse = _stride(whole.rows, max(COARSE_ELEMENTS // whole.units, FEWEST_ROWS))
+    rows = -(-whole.rows // coarse)
+    down = coarse * _stride(rows, max(size // whole.units, FEWEST_ROWS))
+    across = _stride(whole.units, size // -(-whole.rows // down))
+    return dataclasses.replace(whole, strides=(down, across), coarse=coarse)
+
+
+def _stride(count: int, wanted: int) -> int:
+    """Every how many-th of them to take, for about so many.
+
+    No multiple of 2, 3 or 7 where it is large: what lies in rows or units (the columns of a
+    picture, channels, heads) tends to repeat in such periods, and would always be taken in the
+    same phases.
+    """
+    stride = max(-(-count // wanted), 1)
+    if stride <= 5:
+        return stride
+    return next(
+        near
+        for distance in itertools.count()
+        for near in (stride - distance, stride + distance)
+        if math.gcd(near, 2 * 3 * 7) == 1
+    )
 
 
 def in_order(samples: Iterable[Sample]) -> tuple[Sample, ...]:

@@ -76,8 +76,8 @@ def test_a_large_tensor_is_sampled_evenly() -> None:
     half = SAMPLE_ELEMENTS * 4
     values = np.concatenate([np.full(half, 1.0, np.float32), np.full(half, -4.0, np.float32)])
     (counts,) = counts_of(values)
-    assert counts.sum() <= SAMPLE_ELEMENTS
-    assert counts[reference_bin(1.0)] == counts[reference_bin(-4.0)] == SAMPLE_ELEMENTS // 2
+    assert SAMPLE_ELEMENTS / 2 <= counts.sum() <= 2 * SAMPLE_ELEMENTS
+    assert abs(counts[reference_bin(1.0)] - counts[reference_bin(-4.0)]) <= 1
 
 
 def test_a_sparse_gradient_is_binned_too() -> None:

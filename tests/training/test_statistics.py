@@ -414,3 +414,30 @@ def test_a_unit_axis_that_is_not_the_last_is_heeded(mode: str) -> None:
     expected = [unit_spread(gradient, 1) for gradient in gradients]
     assert expected[1] > 0.5
     assert [row["unit_spread"] for row in frame.rows] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("shape", "unit_axis"),
+    [((784, 256), 1), ((784, 2048), 1), ((512, 9000), 1), ((4, 4, 512, 256), 2), ((2**21,), 0)],
+)
+def test_a_gradient_is_lost_only_where_it_is_not_zero(
+    shape: tuple[int, ...], unit_axis: int, mode: str
+) -> None:
+    """Of large and huge variables, too: some rows, some units, or single elements are at rest."""
+    generator = np.random.default_rng(12)
+    gradient = generator.normal(size=shape).astype(np.float32)
+    at_rest = generator.random(gradient.reshape(shape[0], -1).shape) < 0.2
+    at_rest |= generator.random((shape[0], 1)) < 0.3
+    gradient[at_rest.reshape(shape)] = 0
+    described = Variable("v", shape, role="kernel", unit_axis=unit_axis, units=shape[unit_axis])
+    weight = np.zeros_like(gradient)
+    probed = ProbedVariables([weight], mode, described=[described])
+    probed.step([gradient], [-gradient])
+    (frame,) = probed.frames()
+    row = frame.rows[0]
+    assert row["lost_share"] == 0
+    assert row["unchanged_share"] == row["gradient_zero_share"]
+    if min(shape) > 4:
+        assert row["gradient_zero_share"] == pytest.approx(np.mean(gradient == 0), abs=0.12)
+    assert row["update_norm"] == pytest.approx(norm(gradient), rel=0.1)
