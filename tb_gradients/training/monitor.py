@@ -39,7 +39,8 @@ from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook, is_legacy
-from tb_gradients.training.probe import NEVER, Drained, OptimizerView, Probe
+from tb_gradients.training.making import Drained
+from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches
 from tb_gradients.training.schedule import Every, make_schedule

@@ -20,19 +20,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients import schema
 from tb_gradients.frames import VariableTable
-from tb_gradients.training import activations, measuring, replicas, sparse, statistics
+from tb_gradients.training import activations, measuring, replicas, sparse
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
+from tb_gradients.training.making import Contents, Drained, FrameMaker, Measured, Taken
 from tb_gradients.training.sampling import (
     Layout,
     Sample,
@@ -41,7 +41,7 @@ from tb_gradients.training.sampling import (
     sample_of,
 )
 from tb_gradients.training.variables import key_of, native
-from tb_gradients.training.window import HEADER, UNKNOWN, Window
+from tb_gradients.training.window import HEADER, UNKNOWN
 
 Tensor = Any
 
@@ -50,12 +50,6 @@ NEVER = 2**62
 
 RING_STEPS = 256
 """Steps whose rows the device keeps; the host reads them before they are overwritten."""
-
-_STAT = {name: i for i, name in enumerate(schema.statistic_names())}
-_CONTEXT = {name: i for i, name in enumerate(schema.context_names())}
-
-Drained = tuple[int, Any, Any, Callable[[], Any]]
-"""step, values [variables, statistics], context, and what makes histograms [variables, bins]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,58 +71,15 @@ class OptimizerView:
 
 
 @dataclasses.dataclass
-class _Measured:
-    """What a frame is made of: arrays, or tensors that can be read.
+class _Traced(Contents):
+    """What is kept of one traced update.
 
     Attributes:
-        noted: the row of the step in the ring.
-        pack, numbers: see ``statistics.rows_of``.
-        unit_age: steps since each unit last had a gradient, after this one.
-        context: the values of ``contents.columns``.
-        activations: [statistics, variables], of ``contents.activations``.
-        sparse: finished rows, one after the other, and samples of the gradients.
-    """
-
-    contents: _Contents
-    step: int
-    noted: Any
-    pack: Any
-    numbers: Any
-    unit_age: Any
-    context: Any
-    activations: Any
-    sparse: Sequence[Any] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Taken:
-    """What was fetched for one frame.
-
-    Attributes:
-        rows: of the ring, since the frame before, with the step of the first of each.
-        broken: whether a sum of squares is not finite at the frame's own step.
-    """
-
-    measured: _Measured
-    rows: Sequence[tuple[int, Any]]
-    broken: bool
-
-
-@dataclasses.dataclass
-class _Contents:
-    """What the measurements of one traced update hold; known once it is traced.
-
-    Attributes:
-        layout: of the samples.
-        columns, activations: names of the context columns and of statistics of layers' outputs.
         kept: where a step compiled by XLA leaves what is measured after it.
         variables: by row, those with a gradient.
         measure: the function that measures: in the step, or after it.
     """
 
-    layout: Layout
-    columns: tuple[str, ...] = ()
-    activations: tuple[str, ...] = ()
     kept: Handover | None = None
     variables: dict[int, Any] = dataclasses.field(default_factory=dict)
     measure: Any = None
@@ -199,9 +150,8 @@ class Probe:
         self.rows_seen: set[int] = set()
         self._rows = {key: row for row, key in enumerate(keys)}
         count = len(table.variables)
-        self._unit_sources = _unit_sources(table)
-        owners = [[row] * table.variables[row].units for row in self._unit_sources]
-        self._unit_owner = np.array([row for rows in owners for row in rows], np.int64)
+        self._layouts: dict[int, Layout] = {}
+        self._maker = FrameMaker(table, self._layouts, first_step, unit_window)
         self._samples = _samples(table)
         self._width = HEADER + count
         with tf.init_scope():
@@ -217,13 +167,11 @@ class Probe:
             self._ring = state(np.zeros((RING_STEPS, self._width)), tf.float32, "ring")
             # float32 because XLA has no fast path for int64 on some devices; steps are counted
             # from the start of this probe, exactly up to 2**24, and then stay "long ago".
-            self._unit_age = state(np.zeros(self._unit_owner.size), tf.float32, "unit_age")
-        self._contents: dict[Any, _Contents] = {}
-        self._layouts: dict[int, Layout] = {}
-        self._window = Window(count, self._layouts)
+            self._unit_age = state(np.zeros(self._maker.units), tf.float32, "unit_age")
+        self._contents: dict[Any, _Traced] = {}
         self._unread: list[tuple[int, Any]] = []
-        self._fetched = self._made = 0  # frames: while they differ, the window waits for some
-        self._received: list[_Measured] = []
+        self._fetched = 0  # frames; not all of them need be made yet
+        self._received: list[Measured] = []
         self._next_due = self._next_interval = NEVER
         self._sampling = self._still_armed = True
         self._alarm = False
@@ -352,7 +300,7 @@ class Probe:
             branch(pending.due, take, lambda: tf.constant(0))
         self.step.assign_add(1)
 
-    def _contents_of(self, pending: _Pending, batch: Batch) -> _Contents:
+    def _contents_of(self, pending: _Pending, batch: Batch) -> _Traced:
         """The contents of this trace's measurements; the same for the same variables."""
         outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
         signature = (
@@ -381,7 +329,7 @@ class Probe:
                 compute_dtypes=tuple(compute_dtype_of(variables[s.row]) for s in pending.samples),
             )
             self._layouts[layout.number] = layout
-            self._contents[signature] = _Contents(layout)
+            self._contents[signature] = _Traced(layout)
         return self._contents[signature]
 
     def _usable_batch(self) -> Batch:
@@ -421,10 +369,10 @@ class Probe:
 
     def _update_units(self, pending: _Pending) -> None:
         """Steps since each unit last had a non-zero gradient."""
-        if not self._unit_sources:
+        if not self._maker.unit_sources:
             return
         parts = []
-        for row, source in self._unit_sources.items():
+        for row, source in self._maker.unit_sources.items():
             variable = self.table.variables[row]
             if source in pending.gradients:
                 gradient = _values(pending.gradients[source])
@@ -440,7 +388,7 @@ class Probe:
 
     # --- a sampled step ----------------------------------------------------------------
 
-    def _take(self, pending: _Pending, contents: _Contents, batch: Batch) -> None:
+    def _take(self, pending: _Pending, contents: _Traced, batch: Batch) -> None:
         """Measure this step, and give it to the host as it runs.
 
         The operations are a function of their own: TensorFlow traces a training function
@@ -477,11 +425,11 @@ class Probe:
             self._armed.assign(self._armed & finite)
 
     def _receive(
-        self, contents: _Contents, step: Any, noted: Any, unit_age: Any, *arrays: Any
+        self, contents: _Traced, step: Any, noted: Any, unit_age: Any, *arrays: Any
     ) -> None:
         """The measurements of a step, on the host; where too many wait, over the last of them."""
         pack, numbers, context, layers, *others = arrays
-        measured = _Measured(
+        measured = Measured(
             contents, int(step), noted, pack, numbers, unit_age, context, layers, others
         )
         if len(self._received) >= self.slots:
@@ -491,7 +439,7 @@ class Probe:
 
     def _measure(
         self,
-        contents: _Contents,
+        contents: _Traced,
         outputs: Mapping[int, activations.Output],
         gradients: dict[int, Any],
         befores: tuple[Tensor, dict[int, Tensor]],
@@ -572,7 +520,7 @@ class Probe:
             parts.append(sparse.sample(gradient.values, scale))
         return parts
 
-    def _hand_over(self, pending: _Pending, contents: _Contents, batch: Batch) -> None:
+    def _hand_over(self, pending: _Pending, contents: _Traced, batch: Batch) -> None:
         """Keep what a frame of this step is computed from, inside a step compiled by XLA."""
         layout = contents.layout
         if contents.kept is None:
@@ -616,7 +564,7 @@ class Probe:
         contents.columns, contents.activations = tuple(columns), tuple(layers)
         contents.variables = dict(pending.variables)
 
-    def _measure_after(self, contents: _Contents) -> list[Tensor]:
+    def _measure_after(self, contents: _Traced) -> list[Tensor]:
         """Of the step that was handed over, outside of it: its number, row, and the ages of units,
         then what ``_measure`` gives.
         """
@@ -729,7 +677,11 @@ class Probe:
         self._fetched += len(received)
         return [self._taken(measured) for measured in received]
 
-    def _taken(self, measured: _Measured) -> Taken:
+    def frame(self, taken: Taken) -> Drained:
+        """The frame of what was fetched."""
+        return self._maker.frame(taken)
+
+    def _taken(self, measured: Measured) -> Taken:
         broken = not np.isfinite(measured.noted[HEADER:]).all()
         self._still_armed &= not broken
         self._alarm = False
@@ -770,14 +722,14 @@ class Probe:
             self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
             self.counted = step
         self._waited = 0
-        if len(self._unread) > 8 and not self._received and self._made == self._fetched:
+        if len(self._unread) > 8 and not self._received and self._maker.made == self._fetched:
             for some in self._rows_until(self._unread[-1][0]):
-                self._window.add(*some)
+                self._maker.add(*some)
 
     def _forced(self) -> bool:
         return self._still_armed and self._alarm
 
-    def _surely_handed(self) -> _Contents | None:
+    def _surely_handed(self) -> _Traced | None:
         """The compiled update that has made the only unread step, where that is to be a frame.
 
         None: nobody knows before the ring is read.
@@ -788,7 +740,7 @@ class Probe:
         (contents,) = self._contents.values()
         return contents if contents.kept is not None else None
 
-    def _handed(self) -> _Contents | None:
+    def _handed(self) -> _Traced | None:
         """The compiled update whose last step is to be a frame; None: it is not."""
         if not self._sampling or not self._unread or not self._compiled():
             return None
@@ -799,7 +751,7 @@ class Probe:
             return None
         return contents if self._forced() or last >= self._next_due else None
 
-    def _measured_after(self, contents: _Contents) -> _Measured:
+    def _measured_after(self, contents: _Traced) -> Measured:
         if contents.measure is None:
             measure = functools.partial(self._measure_after, contents)
             # Concrete: to be looked up among others costs a function half of its call.
@@ -808,68 +760,9 @@ class Probe:
         step, noted, unit_age, pack, numbers, context, layers, *others = arrays
         self._next_due = (int(step) // self._next_interval + 1) * self._next_interval
         self._opened = int(step) + 1
-        return _Measured(
+        return Measured(
             contents, int(step), noted, pack, numbers, unit_age, context, layers, others
         )
-
-    # --- a frame -----------------------------------------------------------------------
-
-    @np.errstate(all="ignore")  # 0 / 0 is how "not measured" comes about
-    def frame(self, taken: Taken) -> Drained:
-        """The frame of what was fetched."""
-        measured = taken.measured
-        contents, step = measured.contents, measured.step
-        layout, count = contents.layout, len(self.table.variables)
-        context = dict(zip(contents.columns, map(float, measured.context), strict=True))
-        scale = context.get("loss_scale", 1.0)
-        matrix = np.full((count, len(_STAT)), np.nan)  # float64, so that no square leaves the range
-        if layout.samples:
-            columns = statistics.rows_of(layout, measured.pack, measured.numbers, scale)
-            for name, values in columns.items():
-                matrix[layout.rows, _STAT[name]] = values
-        for number, row in enumerate(layout.sparse):
-            matrix[row] = np.reshape(measured.sparse[2 * number], -1)
-        nonfinite = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
-        for rows in taken.rows:
-            self._window.add(*rows)
-        window, of_steps = self._window.take(step, nonfinite)
-        self._made += 1
-        window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
-        layers = zip(contents.activations, measured.activations, strict=True)
-        for name, values in (*window.items(), *layers):
-            matrix[:, _STAT[name]] = values
-        norms = matrix[:, _STAT["gradient_norm"]]
-        global_norm = _global_norm(norms)
-        matrix[:, _STAT["applied_norm"]] = _applied_norms(matrix, global_norm, layout.clipping)
-        vector = {
-            "table_id": float(self.table.table_id),
-            "unit_window": float(self.unit_window),
-            "global_norm": global_norm,
-            "loss_scale": 1.0,
-            **of_steps,
-            **context,
-        }
-        known = np.array([vector.get(name, np.nan) for name in _CONTEXT])
-        histograms = functools.partial(self._histograms, measured, scale)
-        return step, statistics.bounded(matrix), statistics.bounded(known), histograms
-
-    def _dead_unit_share(self, step: int, unit_age: Any) -> Any:
-        count = len(self.table.variables)
-        if step - self._first_step + 1 < self.unit_window or not self._unit_sources:
-            return np.full(count, np.nan)
-        units = np.bincount(self._unit_owner, minlength=count)
-        dead = np.bincount(self._unit_owner, unit_age >= self.unit_window, count)
-        return np.where(units > 0, dead / np.maximum(units, 1), np.nan)
-
-    def _histograms(self, measured: _Measured, scale: float) -> Any:
-        layout = measured.contents.layout
-        counts = np.zeros((len(self.table.variables), schema.HISTOGRAM_BINS), np.int32)
-        if layout.samples:
-            counts[layout.rows] = statistics.histograms(layout, measured.pack[0], scale)
-        for number, row in enumerate(layout.sparse):
-            bins = statistics.bins_of(np.reshape(measured.sparse[2 * number + 1], -1))
-            counts[row] = np.bincount(bins, minlength=schema.HISTOGRAM_BINS)
-        return counts
 
 
 def _sparse(gradient: Any) -> bool:
@@ -931,25 +824,6 @@ def _stacked(columns: Mapping[str, Tensor]) -> Tensor:
     return tf.stack(list(columns.values())) if columns else tf.zeros([0])
 
 
-def _unit_sources(table: VariableTable) -> dict[int, int]:
-    """Row with units -> row whose gradient tells which of them live.
-
-    A Dense or convolutional unit whose bias receives a non-zero gradient is alive, and the
-    bias is hundreds of times smaller than the kernel: where a layer has one, it is asked.
-    (A bias before normalisation has a zero gradient and can tell nothing.)
-    """
-    biases = {
-        (v.module, v.units): row
-        for row, v in enumerate(table.variables)
-        if v.role == "bias" and len(v.shape) == 1 and v.units and not v.analytically_zero
-    }
-    return {
-        row: biases.get((v.module, v.units), row)
-        for row, v in enumerate(table.variables)
-        if v.role in ("kernel", "recurrent_kernel") and v.units > 1
-    }
-
-
 def _step_columns(
     batch: Batch, scale: Tensor | None, learning_rate: Tensor | None, xla: bool = False
 ) -> dict[str, Tensor]:
@@ -962,25 +836,3 @@ def _step_columns(
     if learning_rate is not None:
         columns["learning_rate"] = learning_rate
     return {name: tf.cast(value, tf.float32) for name, value in columns.items()}
-
-
-def _global_norm(norms: Any) -> float:
-    """Norm of all measured gradients together."""
-    known = norms[~np.isnan(norms)]
-    return float(np.linalg.norm(known)) if known.size else float(np.nan)
-
-
-def _applied_norms(matrix: Any, global_norm: float, clipping: Mapping[str, float]) -> Any:
-    """What Keras' clipping makes of the measured norms."""
-    norms = matrix[:, _STAT["gradient_norm"]]
-    if "clipnorm" in clipping:
-        return np.minimum(norms, clipping["clipnorm"])
-    if "global_clipnorm" in clipping:
-        limit = clipping["global_clipnorm"]
-        return norms * (limit / global_norm if global_norm > limit else 1.0)
-    if "clipvalue" in clipping:  # the norm of clipped elements follows from no norm
-        low, high = matrix[:, _STAT["gradient_min"]], matrix[:, _STAT["gradient_max"]]
-        return np.where(np.maximum(-low, high) <= clipping["clipvalue"], norms, np.nan)
-    if "per_replica" in clipping:  # each replica clips its own share, before they are summed
-        return np.full(len(norms), np.nan)
-    return norms

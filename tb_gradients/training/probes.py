@@ -22,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.training.probe import NEVER, Drained, Probe
+from tb_gradients.training.making import Drained
+from tb_gradients.training.probe import NEVER, Probe
 
 _NORM = schema.statistic_names().index("gradient_norm")
 _GLOBAL_NORM = schema.context_names().index("global_norm")
