@@ -470,7 +470,6 @@ _PASSING = ("InputLayer", "Reshape", "Flatten", "Permute", "ZeroPadding2D", *_SH
 
 def _head_facts(model: Any) -> dict[str, str]:
     """The end of the model, where it meets the loss, and what stands at its beginning."""
-    layers = [layer for layer in _flat_layers(model) if layer is not model]
     facts = {}
     for layer in _front(model):
         kind = type(layer).__name__
@@ -481,9 +480,6 @@ def _head_facts(model: Any) -> dict[str, str]:
             break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
-    if not tail:
-        heads = [layer for layer in layers if hasattr(layer, "activation")][-1:]
-        tail = heads
     # What a layer of one's own at the end makes of its input, nobody knows.
     if not heads or not all(_is_known(layer) for layer in tail[: tail.index(heads[0])]):
         return facts
@@ -521,7 +517,8 @@ def _front(model: Any) -> list[Layer]:
 def _tail(model: Any) -> list[Layer]:
     """The last layer with weights and what stands behind it, the last one first.
 
-    Known for Sequential models and for functional ones of one output.
+    Known for Sequential models and for functional ones of one output. (What a ``call`` of one's own
+    makes of its layers is not written anywhere.)
     """
     layer: Any = None
     if type(model).__name__ == "Sequential":

@@ -122,6 +122,29 @@ def test_the_run_is_described() -> None:
     assert run.versions["keras"] == keras.__version__
 
 
+class Subclassed(keras.Model):  # type: ignore[misc]
+    """Its ``call`` alone knows which layer comes last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = layers.Dense(3, activation="relu")
+        self.outer = layers.Dense(2)
+
+    def call(self, x: Any) -> Any:
+        return self.outer(self.hidden(x))
+
+
+def test_which_layer_of_a_model_with_a_call_of_its_own_is_the_last_is_not_guessed() -> None:
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
+    several = keras.Model(inner.inputs, [inner.layers[0].output, inner.outputs[0]])
+    subclassed = Subclassed()
+    subclassed(np.ones((1, 4), np.float32))
+
+    assert table_of(inner).run.facts["head_activation"] == "linear"
+    assert "head" not in table_of(subclassed).run.facts
+    assert "head" not in table_of(several).run.facts
+
+
 class Transposed(layers.Layer):  # type: ignore[misc]
     """A decoder with the weights of its encoder."""
 
