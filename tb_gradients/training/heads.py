@@ -1,0 +1,97 @@
+"""Read from the graph of a training step which variable meets the loss, and behind which activation.
+
+In:  the predictions, as the loss gets them, while a step is traced.
+Out: the variable of the last layer, and the activations between it and the loss.
+Does not know about layers: what the ``call`` of somebody's own model does is written nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tb_gradients.training.variables import native
+
+Tensor = Any
+
+_SAME = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape", "Transpose")
+"""Operations that leave the values alone."""
+
+_ACTIVATIONS = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Elu": "elu",
+    "Selu": "selu",
+    "Softplus": "softplus",
+    "Exp": "exponential",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+}
+"""Operations that are an activation, and Keras' names of those."""
+
+_SUMS = ("BiasAdd", "Add", "AddV2")
+_PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D", "_FusedConv2D")
+_LONGEST = 32
+"""Operations that are followed at most."""
+
+
+class Head(NamedTuple):
+    """The end of a model.
+
+    Attributes:
+        row: of the variable (the bias, where the last layer has one) among those that were given.
+        activations: from the layer to the loss.
+    """
+
+    row: int
+    activations: tuple[str, ...]
+
+
+def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
+    """The end of the model whose predictions these are; None where it is not that plain.
+
+    That is: eager tensors, and whatever is neither an activation nor a layer's product and bias.
+    """
+    handles = {id(native(variable).handle): row for row, variable in enumerate(variables)}
+    activations: list[str] = []
+    tensor = predictions
+    for _ in range(_LONGEST):
+        operation = getattr(tensor, "op", None) if tf.is_symbolic_tensor(tensor) else None
+        if operation is None:
+            return None
+        if operation.type in _SUMS + _PRODUCTS:
+            rows = [handles.get(_handle_read_by(part)) for part in operation.inputs]
+            known = [row for row in rows if row is not None]
+            return Head(known[0], tuple(reversed(activations))) if len(known) == 1 else None
+        if operation.type in _ACTIVATIONS:
+            activations.append(_ACTIVATIONS[operation.type])
+        elif operation.type not in _SAME:
+            return None
+        tensor = operation.inputs[0]
+    return None
+
+
+def _handle_read_by(tensor: Tensor) -> int:
+    """id of the handle of the variable that a tensor is the value of; 0: of none."""
+    for _ in range(_LONGEST):
+        operation = tensor.op
+        if operation.type == "ReadVariableOp":
+            return _outermost(operation.inputs[0])
+        if operation.type not in _SAME:
+            return 0
+        tensor = operation.inputs[0]
+    return 0
+
+
+def _outermost(handle: Tensor) -> int:
+    """id of what a function has captured, through the functions around it."""
+    while (graph := getattr(handle, "graph", None)) is not None:
+        captured = [outer for outer, inner in getattr(graph, "captures", ()) if inner is handle]
+        if not captured:
+            break
+        handle = captured[0]
+    return id(handle)
