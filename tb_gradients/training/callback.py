@@ -7,11 +7,13 @@ Does not know how anything is measured or judged.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tb_gradients.flags import Flag
 from tb_gradients.training.hook import require_tensorflow
@@ -143,35 +145,33 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         self._monitor.close()
 
     def _observe_loss(self, model: Any) -> None:
-        """See what ``compute_loss`` sees; its result is passed on untouched."""
+        """See what ``compute_loss`` sees; arguments and result are passed on untouched."""
         original = model.compute_loss
+        # One of ours from before is replaced, not stacked: a model may be fitted a thousand times.
+        original = getattr(original, _ORIGINAL, original)
         monitor = self._monitor
 
-        def compute_loss(
-            x: Any = None,
-            y: Any = None,
-            y_pred: Any = None,
-            sample_weight: Any = None,
-            training: bool = True,
-            **others: Any,
-        ) -> Any:
-            if _takes_training(original):
-                others["training"] = training
-            loss = original(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **others)
-            if training:
+        @functools.wraps(original)
+        def compute_loss(*arguments: Any, **named: Any) -> Any:
+            loss = original(*arguments, **named)
+            # By position, since a model of somebody's own may give them other names.
+            given = {**dict(zip(_LOSS_ARGUMENTS, arguments, strict=False)), **named}
+            if given.get("training", True) and tf.is_tensor(loss):
                 self._loss_seen = True
-                monitor.observe_batch(loss, x, y, y_pred, sample_weight is not None)
+                x, y, predictions = given.get("x"), given.get("y"), given.get("y_pred")
+                weighted = given.get("sample_weight") is not None
+                monitor.observe_batch(loss, x, y, predictions, weighted)
             return loss
 
+        setattr(compute_loss, _ORIGINAL, original)
         model.__dict__["compute_loss"] = compute_loss
+
+
+_LOSS_ARGUMENTS = ("x", "y", "y_pred", "sample_weight", "training")
+"""Of ``compute_loss``, in the order in which Keras gives them."""
+
+_ORIGINAL = "_tb_gradients_original"
 
 
 def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return [id(one) for one in first] == [id(one) for one in second]
-
-
-def _takes_training(function: Any) -> bool:
-    from inspect import signature
-
-    parameters = signature(function).parameters
-    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

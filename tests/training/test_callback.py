@@ -281,6 +281,73 @@ def test_a_custom_train_step_gives_its_loss_in_the_logs(tmp_path: pathlib.Path) 
     assert np.isfinite(run.context_value("loss")).all()
 
 
+class OwnLoss(keras.Model):  # type: ignore[misc]
+    """A loss of somebody's own, whose arguments have other names than those of Keras."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        return self.head(inputs)
+
+    def compute_loss(self, inputs: Any, targets: Any, outputs: Any, weights: Any = None) -> Any:
+        return tf.reduce_mean(tf.square(outputs[:, 0] - tf.cast(targets, tf.float32)))
+
+
+@pytest.mark.parametrize("eager", [True, False], ids=["eager", "graph"])
+def test_a_loss_of_ones_own_gets_its_arguments_as_keras_gives_them(
+    tmp_path: pathlib.Path, eager: bool
+) -> None:
+    model = OwnLoss()
+    model.compile("adam", run_eagerly=eager)
+    fit(model, tmp_path)
+    run = recording(tmp_path)
+    assert len(run) == 10
+    assert np.isfinite(run.context_value("loss")).all()
+    np.testing.assert_allclose(run.context_value("targets_mean")[0], Y[:8].mean())
+
+
+class SeveralLosses(OwnStep):
+    """``compute_loss`` gives a dictionary, and the train step adds it up."""
+
+    def compute_loss(self, y: Any, y_pred: Any) -> Any:
+        error = y_pred[:, 0] - tf.cast(y, tf.float32)
+        return {"square": tf.reduce_mean(error**2), "size": tf.reduce_mean(tf.abs(error))}
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = sum(self.compute_loss(y, self(x)).values())
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("eager", [True, False], ids=["eager", "graph"])
+def test_of_several_losses_the_one_in_the_logs_counts(tmp_path: pathlib.Path, eager: bool) -> None:
+    model = SeveralLosses()
+    model.compile("adam", run_eagerly=eager)
+    fit(model, tmp_path)
+    run = recording(tmp_path)
+    assert len(run) == 10
+    assert np.isfinite(run.context_value("loss")).all()
+
+
+def test_of_many_callbacks_one_after_the_other_only_the_last_is_told(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(tbg.GradientMonitor, "observe_batch", lambda *_: told.append(1))
+    model = make_model()
+    for _ in range(3):
+        health = tbg.GradientHealth(tmp_path, verbose=0)
+        health.set_model(model)
+        health.on_train_begin()
+    model.compute_loss(x=X, y=tf.constant(Y), y_pred=model(X))
+    assert len(told) == 1
+
+
 def test_a_second_fit_goes_on_where_the_first_ended(tmp_path: pathlib.Path) -> None:
     model = make_model()
     health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
