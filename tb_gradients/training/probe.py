@@ -350,7 +350,9 @@ class Probe:
                 return tf.constant(0)
 
             branch(pending.due, take, lambda: tf.constant(0))
-        self.step.assign_add(1)
+        # At the end of data of unknown length a graph fails, but runs what does not need the batch.
+        with tf.control_dependencies([pending.noted]):
+            self.step.assign_add(1)
 
     def _contents_of(self, pending: _Pending, batch: Batch) -> _Contents:
         """The contents of this trace's measurements; the same for the same variables."""
