@@ -92,6 +92,10 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         self._batch = 0
         self._loss_seen = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with: the settings, and nothing of a run."""
+        return {**self.__dict__, "_attached": [], "_batch": 0, "_loss_seen": False}
+
     @property
     def report(self) -> tuple[Flag, ...]:
         """The flags so far, worst first."""

@@ -135,6 +135,17 @@ class GradientMonitor:
         rules: Rules | None = None,
         verbose: int = 1,
     ) -> None:
+        self._settings: dict[str, Any] = {
+            "variables": variables,
+            "model": model,
+            "every": every,
+            "histograms": histograms,
+            "activations": activations,
+            "stop_on": stop_on,
+            "on_flag": on_flag,
+            "rules": rules,
+            "verbose": verbose,
+        }
         self._schedule = make_schedule(every)
         self._stop_on = None if stop_on is None else Severity.parse(stop_on)
         Engine(VariableTable(()), rules)  # a mistake in `rules` is told before training
@@ -265,6 +276,13 @@ class GradientMonitor:
                 self._writer.close()
             self._writer = None
         _OPEN.discard(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, here or in another process, has the settings and a run of its own.
+
+        (Tuners of hyperparameters copy their callbacks for each trial.)
+        """
+        return _monitor_of, (type(self), self.log_dir, self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -794,6 +812,10 @@ class GradientMonitor:
             error,
             exc_info=logger.isEnabledFor(logging.DEBUG),
         )
+
+
+def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:
+    return kind(log_dir, **settings)
 
 
 def _listed(model: Any) -> list[Any]:

@@ -4,7 +4,9 @@ accumulation, frozen layers, late-built models, custom train steps, several fits
 
 from __future__ import annotations
 
+import copy
 import pathlib
+import pickle
 from typing import Any
 
 import keras
@@ -368,6 +370,18 @@ def test_the_last_step_is_a_frame_however_sparse_they_are(
     assert list(recording(tmp_path).steps) == [0, 10, 19, 20, 29]
 
 
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_the_end_of_data_of_unknown_length_is_no_step(tmp_path: pathlib.Path, xla: bool) -> None:
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).filter(lambda *_: True)
+    health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
+    make_model(jit_compile=xla).fit(data, epochs=3, shuffle=False, callbacks=[health], verbose=0)
+    run = recording(tmp_path)
+    assert list(run.steps) == list(range(30))
+    assert (run.context_value("window_steps") == 1).all()
+    assert (run.statistic("zero_step_share") == 0).all()
+    np.testing.assert_allclose(run.context_value("loss_min"), run.context_value("loss"))
+
+
 def test_a_model_trained_before_is_watched_all_the_same(tmp_path: pathlib.Path) -> None:
     model = make_model()
     model.fit(X, Y, batch_size=8, verbose=0)
@@ -413,3 +427,13 @@ def test_the_run_tells_whether_its_loss_is_weighted(
     health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
     make_model().fit(X, Y, batch_size=8, class_weight=weights, callbacks=[health], verbose=0)
     assert ("weighted_loss" in recording(tmp_path).table.run.facts) == (weights is not None)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_has_the_settings_and_a_run_of_its_own(tmp_path: pathlib.Path, copied: Any) -> None:
+    health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
+    for model in (make_model(), make_model()):
+        one = copied(health)
+        model.fit(X, Y, batch_size=8, callbacks=[one], verbose=0)
+        assert one.monitor.frames == 2
+    assert health.monitor.frames == 0
