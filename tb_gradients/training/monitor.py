@@ -38,6 +38,7 @@ from tb_gradients.training.activations import Outputs
 from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
+from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.legacy import LegacyHook, is_legacy
 from tb_gradients.training.probe import NEVER, Drained, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
@@ -796,7 +797,8 @@ class GradientMonitor:
         if self._failed:
             return None
         try:
-            return action(*arguments)
+            with unobserved():
+                return action(*arguments)
         except Exception as error:
             self._fail(error)
             return None

@@ -230,6 +230,42 @@ def test_a_monitor_attached_too_late_says_so_once(
     assert len(told) == 1
 
 
+def test_a_monitor_whose_optimizer_another_one_has_taken_says_so(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    first = tbg.watch(optimizer, tmp_path / "first", model=model, verbose=0)
+    second = tbg.watch(optimizer, tmp_path / "second", model=model, every=1, verbose=0)
+    step = make_step(model, optimizer)
+    for _ in range(6):
+        step()
+        first.step()
+        second.step()
+    assert (first.frames, second.frames) == (0, 6)
+    assert [r for r in caplog.records if "another monitor" in r.getMessage()]
+
+
+@pytest.mark.parametrize("how", ["eager", "graph"])
+def test_what_checks_the_training_for_nan_does_not_find_ours(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=3, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        tf.debugging.enable_check_numerics()
+        try:
+            for _ in range(6):
+                loss = step.python_function() if how == "eager" else step()  # type: ignore[attr-defined]
+                # Of constant integers most columns of a batch are not measured.
+                monitor.step(loss=loss, inputs=tf.zeros([0, 6]), targets=Y)
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                tf.math.log(-tf.ones([]))
+        finally:
+            tf.debugging.disable_check_numerics()
+    assert monitor.frames == 2
+    assert not caplog.records
+
+
 def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
