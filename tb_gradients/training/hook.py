@@ -51,9 +51,14 @@ class Hook:
         # Not through __setattr__: Keras would try to track it.
         optimizer.__dict__[self.method] = self
 
+    @property
+    def attached(self) -> bool:
+        """Whether the optimizer calls this hook; another one may have replaced it."""
+        return self.optimizer.__dict__.get(self.method) is self
+
     def detach(self) -> None:
         """Leave the optimizer as it was; functions already traced are not changed by it."""
-        if self.optimizer.__dict__.get(self.method) is self:
+        if self.attached:
             self._sum.detach()
             if getattr(self._original, "__self__", None) is self.optimizer:
                 del self.optimizer.__dict__[self.method]

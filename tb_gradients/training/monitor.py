@@ -581,14 +581,16 @@ class GradientMonitor:
             self._probes.select(sampling)
 
     def _warn_unseen(self) -> None:
-        if self._ticks >= 3 and not self._warned_unseen:
-            self._warned_unseen = True
-            logger.warning(
-                "tb_gradients has seen no update after %d steps: attach the monitor before "
-                "the first call of the training function, and let that function call "
-                "optimizer.apply_gradients (or bracket its update with monitor.observe)",
-                self._ticks,
-            )
+        if self._ticks < 3 or self._warned_unseen:
+            return
+        self._warned_unseen = True
+        reason = (
+            "attach the monitor before the first call of the training function, and let that "
+            "function call optimizer.apply_gradients (or bracket its update with monitor.observe)"
+        )
+        if self._hooks and not any(hook.attached for hook in self._hooks):
+            reason = "another monitor was attached to its optimizer, which can have one at a time"
+        logger.warning("tb_gradients has seen no update after %d steps: %s", self._ticks, reason)
 
     def _collect(self, due: bool) -> None:
         """Fetch, judge and write the frames that wait; then say when the next is due.
