@@ -121,6 +121,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batch = 0
+        self._monitor.recount()  # a callback behind this one may be a BackupAndRestore
         params = self.params or {}
         if params.get("steps") and epoch + 1 == params.get("epochs"):
             self._monitor.ends_after(int(params["steps"]))

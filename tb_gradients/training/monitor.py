@@ -365,6 +365,19 @@ class GradientMonitor:
 
     def observe_batch(
         self, loss: Any, inputs: Any, targets: Any, predictions: Any, weighted: bool = False
+    def recount(self) -> None:
+        """Before the first step: begin where the optimizer has been restored to since."""
+        if not self._ticks:
+            self._guarded(self._recount)
+
+    def _recount(self) -> None:
+        made = max((steps_made(hook.optimizer) for hook in self._hooks), default=0)
+        if self._probes is not None and made > self._next:
+            self._probes = None
+            if self._outputs is not None:
+                self._outputs.detach()
+            self._prepare(None)
+
     ) -> None:
         """Hand over the next update's loss and what it was computed from.
 

@@ -370,6 +370,24 @@ def test_the_last_step_is_a_frame_however_sparse_they_are(
     assert list(recording(tmp_path).steps) == [0, 10, 19, 20, 29]
 
 
+class Restoring(keras.callbacks.Callback):  # type: ignore[misc]
+    """Goes on where an earlier training ended, as ``BackupAndRestore`` does."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.model.optimizer.iterations.assign(20)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_training_that_a_callback_restores_goes_on_counting(
+    tmp_path: pathlib.Path, first: bool
+) -> None:
+    health = tbg.GradientHealth(tmp_path, every=5, activations=True, verbose=0)
+    callbacks = [health, Restoring()] if first else [Restoring(), health]
+    make_model().fit(X, Y, batch_size=8, callbacks=callbacks, verbose=0)
+    assert list(recording(tmp_path).steps) == [20, 25]
+    assert np.isfinite(recording(tmp_path).statistic("activation_rms")[:, 0]).all()
+
+
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 def test_the_end_of_data_of_unknown_length_is_no_step(tmp_path: pathlib.Path, xla: bool) -> None:
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).filter(lambda *_: True)
