@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import logging
 import os
+import shlex
 import statistics as stats
 import threading
 import time
@@ -37,8 +38,8 @@ from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
-from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.graphs import unobserved
+from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook, is_legacy
 from tb_gradients.training.probe import NEVER, Drained, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
@@ -293,7 +294,8 @@ class GradientMonitor:
 
     def summary(self) -> str:
         """A few lines: the verdict, each flag, and the command that opens the tab."""
-        command = f"tensorboard --logdir {self.log_dir}"
+        folder = shlex.quote(self.log_dir)
+        command = f"tensorboard --logdir {folder}"
         if not self._frames:
             return "tb_gradients: no update was seen, so nothing was judged."
         if not self.flags:
@@ -301,7 +303,7 @@ class GradientMonitor:
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
         lines = [f"tb_gradients: {len(self.flags)} flag(s) in {self._frames} frames"]
         lines += [f"  {flag}" for flag in self.flags]
-        lines.append(f"Causes and fixes: tb-gradients check {self.log_dir}")
+        lines.append(f"Causes and fixes: tb-gradients check {folder}")
         lines.append(f"  or {command}, then its address with #gradient_health")
         return "\n".join(lines)
 
@@ -363,8 +365,6 @@ class GradientMonitor:
             self._outputs.detach()
             self._outputs = None
 
-    def observe_batch(
-        self, loss: Any, inputs: Any, targets: Any, predictions: Any, weighted: bool = False
     def recount(self) -> None:
         """Before the first step: begin where the optimizer has been restored to since."""
         if not self._ticks:
@@ -378,6 +378,8 @@ class GradientMonitor:
                 self._outputs.detach()
             self._prepare(None)
 
+    def observe_batch(
+        self, loss: Any, inputs: Any, targets: Any, predictions: Any, weighted: bool = False
     ) -> None:
         """Hand over the next update's loss and what it was computed from.
 

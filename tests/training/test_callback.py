@@ -432,6 +432,14 @@ def test_the_summary_names_the_command_that_opens_the_tab(
     assert f"tensorboard --logdir {tmp_path}" in capsys.readouterr().out
 
 
+def test_the_command_can_be_pasted_whatever_the_name_of_the_folder(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health = tbg.GradientHealth(tmp_path / "first run", every=5)
+    make_model().fit(X, Y, batch_size=8, callbacks=[health], verbose=0)
+    assert f"tensorboard --logdir '{tmp_path}/first run'" in capsys.readouterr().out
+
+
 def test_an_unwritable_folder_is_one_clear_error_before_training(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to the log folder"):
