@@ -256,7 +256,8 @@ class Probe:
         self.rows_seen.update(pending.gradients, pending.none_rows)
         pending.scale = optimizer.loss_scale() if optimizer.loss_scale else None
         if pending.scale is not None:
-            pending.scale = tf.cast(pending.scale, tf.float32)
+            # Not the variable: what it holds after the step may be the next step's scale.
+            pending.scale = tf.cast(tf.identity(pending.scale), tf.float32)
         pending.updates = tf.identity(optimizer.updates()) if optimizer.updates else None
         pending.step = self.step.value()
         pending.squares, pending.order = self._square_sums(pending)

@@ -175,6 +175,23 @@ def test_loss_scaling_is_taken_out_and_skipped_steps_are_known(tmp_path: pathlib
     assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
 
 
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": False}], ids=str)
+def test_a_gradient_is_unscaled_by_the_scale_that_it_carries(
+    tmp_path: pathlib.Path, how: dict[str, Any]
+) -> None:
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.1), initial_scale=8, dynamic_growth_steps=3
+    )
+    fit(make_model(optimizer=optimizer, **how), tmp_path / "scaled")
+    fit(make_model(), tmp_path / "plain")
+    scaled, plain = recording(tmp_path / "scaled"), recording(tmp_path / "plain")
+    np.testing.assert_array_equal(
+        scaled.context_value("loss_scale"), 8 * 2.0 ** (scaled.steps // 3)
+    )
+    for name in ("gradient_norm", "gradient_max", "gradient_norm_max"):
+        np.testing.assert_allclose(scaled.statistic(name), plain.statistic(name), rtol=1e-4)
+
+
 def test_accumulation_applies_every_kth_step(tmp_path: pathlib.Path) -> None:
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
     health = fit(make_model(optimizer=optimizer), tmp_path, epochs=6)
