@@ -63,7 +63,8 @@ class OptimizerView:
     """What the probe reads of an optimizer; values are read when the step runs.
 
     Attributes:
-        updates: -> int64 scalar, number of updates applied so far; None: every step applies.
+        updates: -> int64 [2], how many steps were not skipped so far, and how many updates were
+            applied; None: every step applies.
         learning_rate: float scalar tensor as it was before the step, or None.
         loss_scale: -> float scalar that the gradients still carry, or None.
         clipping: "clipnorm", "global_clipnorm" or "clipvalue" -> limit; at most one;
@@ -409,8 +410,8 @@ class Probe:
         """The row of this step; see ``window``."""
         applied = tf.constant(1.0)
         if pending.updates is not None:
-            changed = pending.optimizer.updates() - pending.updates
-            applied = tf.cast(tf.minimum(changed, 1), tf.float32)
+            made, changed = tf.unstack(tf.minimum(pending.optimizer.updates() - pending.updates, 1))
+            applied = tf.cast(changed + made - 1, tf.float32)
         loss = tf.constant(np.nan) if batch.loss is None else _mean(batch.loss)
         rest = np.zeros(self._width - HEADER - len(layout.order), np.float32)
         header = tf.stack([float(layout.number), applied, loss])

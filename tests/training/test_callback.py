@@ -203,6 +203,26 @@ def test_accumulation_applies_every_kth_step(tmp_path: pathlib.Path) -> None:
     assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
 
 
+def test_accumulating_under_a_loss_scale_skips_nothing(tmp_path: pathlib.Path) -> None:
+    inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8)
+    x = X.copy()
+    x[16:24] = np.inf  # the third step is skipped
+    fit(make_model(optimizer=optimizer), tmp_path / "skipped", x, epochs=3)
+    run = recording(tmp_path / "skipped")
+    skipped, applied = run.context_value("skipped_steps"), run.context_value("applied_steps")
+    np.testing.assert_array_equal(skipped, run.steps % 10 == 2)
+    made = np.cumsum(1 - skipped)
+    np.testing.assert_array_equal(applied, (made % 5 == 0) & (skipped == 0))
+
+
+def test_accumulating_under_a_loss_scale_is_no_fault(tmp_path: pathlib.Path) -> None:
+    inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8)
+    health = fit(make_model(optimizer=optimizer), tmp_path, epochs=6)
+    assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
+
+
 def test_a_frozen_layer_is_left_out(tmp_path: pathlib.Path) -> None:
     model = make_model()
     model.get_layer("a").trainable = False
