@@ -129,7 +129,9 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         count = self._steps_until(batch)
         self._batch += count
-        # A custom train_step may not call compute_loss: its own loss metric stands in.
+        # A custom train_step may not call compute_loss, or apply gradients in a branch of its own,
+        # which the loss does not reach: then the metric of the loss stands in.
+        self._loss_seen = self._loss_seen or self._monitor.sees_loss
         loss = None if self._loss_seen else (logs or {}).get("loss")
         self._monitor.advance(count, loss)
         if self._monitor.should_stop:

@@ -262,6 +262,11 @@ class GradientMonitor:
         self._backlog.run()
         return self._frames
 
+    @property
+    def sees_loss(self) -> bool:
+        """Whether the step itself tells its loss."""
+        return self._probes is not None and self._probes.sees_loss()
+
     def close(self) -> None:
         """Write what waits, close the file and print the summary. May be called twice."""
         waiting = self._probes is not None and not self._closed

@@ -664,6 +664,11 @@ class Probe:
 
     # --- from the host -----------------------------------------------------------------
 
+    @property
+    def sees_loss(self) -> bool:
+        """Whether some traced update has its loss with it."""
+        return any(layout.has_loss for layout in self._layouts.values())
+
     def schedule(self, due: int, interval: int = NEVER) -> None:
         """Take the next frame at step ``due``, then at every multiple of ``interval``."""
         self.due.assign(due)

@@ -373,6 +373,50 @@ def test_of_several_losses_the_one_in_the_logs_counts(tmp_path: pathlib.Path, ea
     assert np.isfinite(run.context_value("loss")).all()
 
 
+class Accumulating(keras.Model):  # type: ignore[misc]
+    """Applies the sum of four gradients, in a branch of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = layers.Dense(2)
+        self.head.build((None, 6))
+        self.built = True
+        self.count = tf.Variable(0, trainable=False)
+        self.sums = [tf.Variable(tf.zeros(v.shape)) for v in self.head.trainable_variables]
+
+    def call(self, x: Any) -> Any:
+        return self.head(x)
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x))
+        variables = self.head.trainable_variables
+        for total, gradient in zip(self.sums, tape.gradient(loss, variables), strict=True):
+            total.assign_add(gradient)
+        self.count.assign_add(1)
+
+        def apply() -> int:
+            self.optimizer.apply([total.value() for total in self.sums], variables)
+            for total in self.sums:
+                total.assign(tf.zeros_like(total))
+            return 0
+
+        tf.cond(self.count % 4 == 0, apply, lambda: 0)
+        return {"loss": loss}
+
+
+def test_gradients_accumulated_by_hand_have_a_loss_too(tmp_path: pathlib.Path) -> None:
+    model = Accumulating()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, jit_compile=False)
+    model.optimizer.build(model.head.trainable_variables)
+    fit(model, tmp_path, epochs=2)
+    run = recording(tmp_path)
+    assert list(run.steps) == list(range(5))  # updates
+    assert np.isfinite(run.context_value("loss")).all()
+
+
 def test_of_many_callbacks_one_after_the_other_only_the_last_is_told(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
