@@ -566,6 +566,11 @@ class GradientMonitor:
 
     def _tick(self, count: int, loss: Any, step: int | None) -> None:
         """``count`` steps were made since the last call."""
+        if not tf.executing_eagerly():
+            raise RuntimeError(
+                "monitor.step() was called inside of a tf.function, which does so only while it is "
+                "traced; call it on the host, after each call of the function"
+            )
         now = time.perf_counter()
         self._ticks += 1
         taken = self._next + count - 1
@@ -761,9 +766,7 @@ class GradientMonitor:
 
     def _losses_to_numbers(self, losses: Sequence[Any]) -> None:
         """Read the losses that were handed in (this waits for the device)."""
-        self._loss_numbers += [
-            (step, float(np.mean(np.asarray(native(loss))))) for step, loss in losses
-        ]
+        self._loss_numbers += [(step, _number(loss)) for step, loss in losses]
 
     def _add_loss(self, step: int, context: np.ndarray) -> None:
         """Fill the loss columns from what ``step(loss=...)`` was given, up to this frame."""
@@ -798,8 +801,9 @@ class GradientMonitor:
             def norms() -> Any:
                 return tf.stack([tf.norm(tf.cast(variable, tf.float32)) for variable in left])
 
-            # One call of the device, however many they are: a frozen base has hundreds.
-            self._norms[rows] = tf.function(norms, autograph=False)
+            # One call of the device, however many they are: a frozen base has hundreds. (Concrete:
+            # of the fifth monitor in a process TensorFlow would warn that it traces too often.)
+            self._norms[rows] = tf.function(norms, autograph=False).get_concrete_function()
         return np.asarray(self._norms[rows]().numpy())
 
     def _finish(self) -> None:
@@ -844,6 +848,16 @@ def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, A
 
 def _listed(model: Any) -> list[Any]:
     return list(model) if isinstance(model, (list, tuple)) else [model]
+
+
+def _number(loss: Any) -> float:
+    """A loss as it was handed in; of a tensor the mean."""
+    value = native(loss)
+    if isinstance(value, (int, float, np.generic, np.ndarray)) or tf.is_tensor(value):
+        return float(np.mean(np.asarray(value)))
+    raise TypeError(
+        f"monitor.step(loss=...) takes a scalar tensor or a number, not {type(loss).__name__}"
+    )
 
 
 def _is_built(model: Any) -> bool:

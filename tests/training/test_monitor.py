@@ -133,6 +133,50 @@ def test_odd_things_handed_over_do_not_end_the_monitoring(tmp_path: pathlib.Path
     assert len(recording(tmp_path)) == 7
 
 
+@pytest.mark.parametrize("odd", [{"loss": 1.0}, [1.0, 0.5], "text"], ids=str)
+def test_a_loss_that_is_no_number_is_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, odd: Any
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        make_step(model, optimizer)()
+        monitor.step(loss=odd)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"takes a scalar tensor or a number, not {type(odd).__name__}" in told
+
+
+def test_a_step_told_inside_of_a_function_is_told_with_the_remedy(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    monitor = tbg.watch(optimizer, tmp_path, model=model, verbose=0)
+    step = make_step(model, optimizer)
+
+    @tf.function
+    def step_and_tell() -> None:
+        monitor.step(loss=step())
+
+    step_and_tell()
+    monitor.close()
+    (told,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
+    assert "call it on the host" in told
+
+
+def test_many_monitors_in_one_process_trace_no_function_too_often(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(6):
+        model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+        with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+            for _ in range(2):
+                monitor.step(inputs=X)
+            make_step(model, optimizer)()
+            monitor.step(inputs=X)
+        assert monitor.frames == 1
+    told = [record.getMessage() for record in caplog.records]
+    assert not [one for one in told if "retracing" in one and "make_step" not in one]
+
+
 def test_without_a_model_the_variables_of_the_first_update_are_watched(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -26,6 +26,10 @@ def test_every_n_is_every_multiple_of_n() -> None:
 
 
 def test_auto_takes_the_start_densely() -> None:
+def test_a_whole_number_of_numpy_is_one_too() -> None:
+    assert make_schedule(np.int64(5)).interval == 5  # type: ignore[arg-type]
+
+
     taken, _ = frames_of(1000, 0.1, 0.001)
     assert len([step for step in taken if step < 50]) >= 40
 
