@@ -164,7 +164,6 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             # By position, since a model of somebody's own may give them other names.
             given = {**dict(zip(_LOSS_ARGUMENTS, arguments, strict=False)), **named}
             if given.get("training", True) and tf.is_tensor(loss):
-                self._loss_seen = True
                 x, y, predictions = given.get("x"), given.get("y"), given.get("y_pred")
                 weighted = given.get("sample_weight") is not None
                 monitor.observe_batch(loss, x, y, predictions, weighted)
