@@ -615,6 +615,8 @@ class GradientMonitor:
         )
         if self._hooks and not any(hook.attached for hook in self._hooks):
             reason = "another monitor was attached to its optimizer, which can have one at a time"
+        elif self._model is not None and not trainable_variables(_listed(self._model)):
+            reason = "nothing of the model is trainable"
         logger.warning("tb_gradients has seen no update after %d steps: %s", self._ticks, reason)
 
     def _collect(self, due: bool) -> None:

@@ -289,6 +289,19 @@ def test_a_monitor_whose_optimizer_another_one_has_taken_says_so(
     assert [r for r in caplog.records if "another monitor" in r.getMessage()]
 
 
+def test_a_model_of_which_nothing_is_trainable_is_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    model.trainable = False
+    with tbg.watch(optimizer, tmp_path, model=model, verbose=0) as monitor:
+        for _ in range(4):
+            monitor.step()
+    assert [
+        one for one in caplog.records if "nothing of the model is trainable" in one.getMessage()
+    ]
+
+
 @pytest.mark.parametrize("how", ["eager", "graph"])
 def test_what_checks_the_training_for_nan_does_not_find_ours(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, how: str
