@@ -34,6 +34,7 @@ from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
 from tb_gradients.training.sampling import (
+    SAMPLE_ELEMENTS,
     Layout,
     Sample,
     in_order,
@@ -598,8 +599,8 @@ class Probe:
         parts = self._sparse_parts(
             pending.gradients, befores, afters, tables, pending.scale, xla=True
         )
-        for number, part in enumerate(parts):
-            kept.put(f"sparse_{number}", part)
+        for number, part in enumerate(parts):  # each second one is a sample of its batch
+            kept.put(f"sparse_{number}", part, at_most=SAMPLE_ELEMENTS if number % 2 else None)
         # Not the predictions: mostly the sum of a product and a bias, which XLA fuses into
         # the loss. Read by us they would be a value of their own, and other bits in the loss.
         columns = _step_columns(

@@ -250,6 +250,34 @@ def test_an_embedding_is_judged_by_its_touched_rows(tmp_path: pathlib.Path) -> N
     assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
 
 
+def test_an_embedding_in_a_compiled_step_may_have_an_uneven_last_batch(
+    tmp_path: pathlib.Path,
+) -> None:
+    tokens = generator.integers(0, 30, (80, 4))
+    for name, how in (("eager", {"run_eagerly": True}), ("xla", {"jit_compile": True})):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((4,), dtype="int32"),
+                layers.Embedding(30, 600),
+                layers.Flatten(),
+                layers.Dense(2),
+            ]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, **how)
+        health = tbg.GradientHealth(tmp_path / name, every=1, verbose=0)
+        model.fit(tokens, Y, 32, 2, shuffle=False, callbacks=[health], verbose=0)
+    expected, got = recording(tmp_path / "eager"), recording(tmp_path / "xla")
+    assert list(got.steps) == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(got.values, expected.values, rtol=2e-3, atol=1e-5)
+    counts = [
+        [pack.unpack()[1].sum() for pack in EventFileSource(str(tmp_path / name)).histograms(".")]
+        for name in ("eager", "xla")
+    ]
+    assert counts[0] == counts[1]
+
+
 class Late(keras.Model):  # type: ignore[misc]
     """Builds its layers when it is called."""
 
