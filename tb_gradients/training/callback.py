@@ -7,11 +7,13 @@ Does not know how anything is measured or judged.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tb_gradients.flags import Flag
 from tb_gradients.training.hook import require_tensorflow
@@ -90,6 +92,10 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         self._batch = 0
         self._loss_seen = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with: the settings, and nothing of a run."""
+        return {**self.__dict__, "_attached": [], "_batch": 0, "_loss_seen": False}
+
     @property
     def report(self) -> tuple[Flag, ...]:
         """The flags so far, worst first."""
@@ -115,6 +121,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batch = 0
+        self._monitor.recount()  # a callback behind this one may be a BackupAndRestore
         params = self.params or {}
         if params.get("steps") and epoch + 1 == params.get("epochs"):
             self._monitor.ends_after(int(params["steps"]))
@@ -122,7 +129,9 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         count = self._steps_until(batch)
         self._batch += count
-        # A custom train_step may not call compute_loss: its own loss metric stands in.
+        # A custom train_step may not call compute_loss, or apply gradients in a branch of its own,
+        # which the loss does not reach: then the metric of the loss stands in.
+        self._loss_seen = self._loss_seen or self._monitor.sees_loss
         loss = None if self._loss_seen else (logs or {}).get("loss")
         self._monitor.advance(count, loss)
         if self._monitor.should_stop:
@@ -143,35 +152,32 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         self._monitor.close()
 
     def _observe_loss(self, model: Any) -> None:
-        """See what ``compute_loss`` sees; its result is passed on untouched."""
+        """See what ``compute_loss`` sees; arguments and result are passed on untouched."""
         original = model.compute_loss
+        # One of ours from before is replaced, not stacked: a model may be fitted a thousand times.
+        original = getattr(original, _ORIGINAL, original)
         monitor = self._monitor
 
-        def compute_loss(
-            x: Any = None,
-            y: Any = None,
-            y_pred: Any = None,
-            sample_weight: Any = None,
-            training: bool = True,
-            **others: Any,
-        ) -> Any:
-            if _takes_training(original):
-                others["training"] = training
-            loss = original(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **others)
-            if training:
-                self._loss_seen = True
-                monitor.observe_batch(loss, x, y, y_pred, sample_weight is not None)
+        @functools.wraps(original)
+        def compute_loss(*arguments: Any, **named: Any) -> Any:
+            loss = original(*arguments, **named)
+            # By position, since a model of somebody's own may give them other names.
+            given = {**dict(zip(_LOSS_ARGUMENTS, arguments, strict=False)), **named}
+            if given.get("training", True) and tf.is_tensor(loss):
+                x, y, predictions = given.get("x"), given.get("y"), given.get("y_pred")
+                weighted = given.get("sample_weight") is not None
+                monitor.observe_batch(loss, x, y, predictions, weighted)
             return loss
 
+        setattr(compute_loss, _ORIGINAL, original)
         model.__dict__["compute_loss"] = compute_loss
+
+
+_LOSS_ARGUMENTS = ("x", "y", "y_pred", "sample_weight", "training")
+"""Of ``compute_loss``, in the order in which Keras gives them."""
+
+_ORIGINAL = "_tb_gradients_original"
 
 
 def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return [id(one) for one in first] == [id(one) for one in second]
-
-
-def _takes_training(function: Any) -> bool:
-    from inspect import signature
-
-    parameters = signature(function).parameters
-    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

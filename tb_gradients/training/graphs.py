@@ -7,7 +7,8 @@ Does not know about statistics, frames or optimizers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -80,3 +81,22 @@ def branch(predicate: Tensor, then: Callable[[], Any], otherwise: Callable[[], A
         if operation.type in ("If", "StatelessIf") and set_attribute is not None:
             set_attribute("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
     return result
+
+
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """Operations that TensorFlow's debuggers do not see (``tf.debugging.enable_check_numerics``).
+
+    NaN means "not measured" in ours, and would be taken for a fault of the training and end it.
+    """
+    try:
+        from tensorflow.python.eager import context
+
+        observers = context.context().op_callbacks
+    except Exception:  # not public: without it only the debugger is in the way
+        observers = []
+    kept, observers[:] = list(observers), []
+    try:
+        yield
+    finally:
+        observers[:] = kept

@@ -45,9 +45,17 @@ class Handover:
             # A variable, because XLA would see through a constant.
             self._always = replicas.make_variable(tf.constant(True), "always")
 
-    def put(self, name: str, tensor: Tensor) -> None:
-        """Keep a tensor of static shape; inside the compiled step."""
+    def put(self, name: str, tensor: Tensor, at_most: int | None = None) -> None:
+        """Keep a tensor; inside the compiled step.
+
+        Args:
+            at_most: of a tensor whose size depends on the batch, how many elements it can have.
+        """
         flat = tf.reshape(tensor, [-1])
+        if at_most is not None:  # the length of the variable is the switch, so it stays the same
+            self.put(f"{name}_size", tf.cast(tf.shape(flat), tf.float32))
+            padded = tf.pad(flat, [[0, at_most - tf.size(flat)]])
+            flat = tf.ensure_shape(padded, [at_most])
         if name not in self._variables:
             self._sizes[name] = int(flat.shape[0])
             with tf.init_scope():
@@ -61,7 +69,9 @@ class Handover:
         """What was kept under that name, flat; None if nothing was. Outside of the step."""
         if name not in self._variables:
             return None
-        return tf.ensure_shape(self._variables[name].value(), [self._sizes[name]])
+        flat = tf.ensure_shape(self._variables[name].value(), [self._sizes[name]])
+        size = self.get(f"{name}_size")
+        return flat if size is None else flat[: tf.cast(size[0], tf.int32)]
 
     def set_open(self, is_open: bool) -> None:
         """Let the next steps fill the variables, or not; closed they hold no memory."""

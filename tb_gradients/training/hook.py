@@ -51,9 +51,14 @@ class Hook:
         # Not through __setattr__: Keras would try to track it.
         optimizer.__dict__[self.method] = self
 
+    @property
+    def attached(self) -> bool:
+        """Whether the optimizer calls this hook; another one may have replaced it."""
+        return self.optimizer.__dict__.get(self.method) is self
+
     def detach(self) -> None:
         """Leave the optimizer as it was; functions already traced are not changed by it."""
-        if self.optimizer.__dict__.get(self.method) is self:
+        if self.attached:
             self._sum.detach()
             if getattr(self._original, "__self__", None) is self.optimizer:
                 del self.optimizer.__dict__[self.method]
@@ -148,16 +153,21 @@ def clipping_of(optimizer: Any) -> dict[str, float]:
 
 
 def _updates(optimizer: Any) -> Any:
-    """How many updates were applied so far: of the first Keras 3 ``iterations`` are micro-steps."""
-    made = tf.cast(native(optimizer.iterations), tf.int64)
-    every = getattr(optimizer, "gradient_accumulation_steps", None)
-    return made // every if every and not hasattr(optimizer, "_iterations") else made
+    """How many steps were made so far, and how many updates: one every few steps if it accumulates.
+
+    (A step that is skipped, as its gradients are not finite, never gets to this optimizer.)
+    """
+    made = tf.cast(native(_counter(optimizer)), tf.int64)
+    return tf.stack([made, made // (getattr(optimizer, "gradient_accumulation_steps", None) or 1)])
+
+
+def _counter(optimizer: Any) -> Any:
+    """The variable that counts steps; in the first Keras 3 that is ``iterations`` itself."""
+    counter = getattr(optimizer, "_iterations", None)
+    return optimizer.iterations if counter is None else counter
 
 
 def steps_made(optimizer: Any) -> int:
     """Steps made before: those of a resumed optimizer, micro-steps where it accumulates."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    counter = getattr(inner, "_iterations", None)
-    if counter is None:
-        counter = inner.iterations
-    return int(replicas.local(native(counter)).numpy())
+    return int(replicas.local(native(_counter(inner))).numpy())

@@ -57,7 +57,7 @@ def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[
         values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
         finite = [tf.reduce_all(tf.math.is_finite(v)) for v in values if v is not None]
         applied = tf.reduce_all(finite)
-        counts = iter((tf.zeros([], tf.int64), tf.cast(applied, tf.int64)))
+        counts = iter((tf.zeros([2], tf.int64), tf.repeat(tf.cast(applied, tf.int64), 2)))
         updates = counts.__next__  # asked before and after the update
         gradients = [None if g is None else _scaled(g, scale) for g in gradients]
     view = OptimizerView(

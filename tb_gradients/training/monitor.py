@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import logging
 import os
+import shlex
 import statistics as stats
 import threading
 import time
@@ -37,6 +38,7 @@ from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
+from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook, is_legacy
 from tb_gradients.training.making import Drained
@@ -136,6 +138,17 @@ class GradientMonitor:
         rules: Rules | None = None,
         verbose: int = 1,
     ) -> None:
+        self._settings: dict[str, Any] = {
+            "variables": variables,
+            "model": model,
+            "every": every,
+            "histograms": histograms,
+            "activations": activations,
+            "stop_on": stop_on,
+            "on_flag": on_flag,
+            "rules": rules,
+            "verbose": verbose,
+        }
         self._schedule = make_schedule(every)
         self._stop_on = None if stop_on is None else Severity.parse(stop_on)
         Engine(VariableTable(()), rules)  # a mistake in `rules` is told before training
@@ -250,6 +263,11 @@ class GradientMonitor:
         self._backlog.run()
         return self._frames
 
+    @property
+    def sees_loss(self) -> bool:
+        """Whether the step itself tells its loss."""
+        return self._probes is not None and self._probes.sees_loss()
+
     def close(self) -> None:
         """Write what waits, close the file and print the summary. May be called twice."""
         waiting = self._probes is not None and not self._closed
@@ -267,6 +285,13 @@ class GradientMonitor:
             self._writer = None
         _OPEN.discard(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, here or in another process, has the settings and a run of its own.
+
+        (Tuners of hyperparameters copy their callbacks for each trial.)
+        """
+        return _monitor_of, (type(self), self.log_dir, self._settings)
+
     def __enter__(self) -> Self:
         return self
 
@@ -275,7 +300,8 @@ class GradientMonitor:
 
     def summary(self) -> str:
         """A few lines: the verdict, each flag, and the command that opens the tab."""
-        command = f"tensorboard --logdir {self.log_dir}"
+        folder = shlex.quote(self.log_dir)
+        command = f"tensorboard --logdir {folder}"
         if not self._frames:
             return "tb_gradients: no update was seen, so nothing was judged."
         if not self.flags:
@@ -283,7 +309,7 @@ class GradientMonitor:
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
         lines = [f"tb_gradients: {len(self.flags)} flag(s) in {self._frames} frames"]
         lines += [f"  {flag}" for flag in self.flags]
-        lines.append(f"Causes and fixes: tb-gradients check {self.log_dir}")
+        lines.append(f"Causes and fixes: tb-gradients check {folder}")
         lines.append(f"  or {command}, then its address with #gradient_health")
         return "\n".join(lines)
 
@@ -344,6 +370,19 @@ class GradientMonitor:
         if self._outputs is not None:
             self._outputs.detach()
             self._outputs = None
+
+    def recount(self) -> None:
+        """Before the first step: begin where the optimizer has been restored to since."""
+        if not self._ticks:
+            self._guarded(self._recount)
+
+    def _recount(self) -> None:
+        made = max((steps_made(hook.optimizer) for hook in self._hooks), default=0)
+        if self._probes is not None and made > self._next:
+            self._probes = None
+            if self._outputs is not None:
+                self._outputs.detach()
+            self._prepare(None)
 
     def observe_batch(
         self, loss: Any, inputs: Any, targets: Any, predictions: Any, weighted: bool = False
@@ -528,6 +567,11 @@ class GradientMonitor:
 
     def _tick(self, count: int, loss: Any, step: int | None) -> None:
         """``count`` steps were made since the last call."""
+        if not tf.executing_eagerly():
+            raise RuntimeError(
+                "monitor.step() was called inside of a tf.function, which does so only while it is "
+                "traced; call it on the host, after each call of the function"
+            )
         now = time.perf_counter()
         self._ticks += 1
         taken = self._next + count - 1
@@ -563,14 +607,18 @@ class GradientMonitor:
             self._probes.select(sampling)
 
     def _warn_unseen(self) -> None:
-        if self._ticks >= 3 and not self._warned_unseen:
-            self._warned_unseen = True
-            logger.warning(
-                "tb_gradients has seen no update after %d steps: attach the monitor before "
-                "the first call of the training function, and let that function call "
-                "optimizer.apply_gradients (or bracket its update with monitor.observe)",
-                self._ticks,
-            )
+        if self._ticks < 3 or self._warned_unseen:
+            return
+        self._warned_unseen = True
+        reason = (
+            "attach the monitor before the first call of the training function, and let that "
+            "function call optimizer.apply_gradients (or bracket its update with monitor.observe)"
+        )
+        if self._hooks and not any(hook.attached for hook in self._hooks):
+            reason = "another monitor was attached to its optimizer, which can have one at a time"
+        elif self._model is not None and not trainable_variables(_listed(self._model)):
+            reason = "nothing of the model is trainable"
+        logger.warning("tb_gradients has seen no update after %d steps: %s", self._ticks, reason)
 
     def _collect(self, due: bool) -> None:
         """Fetch, judge and write the frames that wait; then say when the next is due.
@@ -721,9 +769,7 @@ class GradientMonitor:
 
     def _losses_to_numbers(self, losses: Sequence[Any]) -> None:
         """Read the losses that were handed in (this waits for the device)."""
-        self._loss_numbers += [
-            (step, float(np.mean(np.asarray(native(loss))))) for step, loss in losses
-        ]
+        self._loss_numbers += [(step, _number(loss)) for step, loss in losses]
 
     def _add_loss(self, step: int, context: np.ndarray) -> None:
         """Fill the loss columns from what ``step(loss=...)`` was given, up to this frame."""
@@ -758,8 +804,9 @@ class GradientMonitor:
             def norms() -> Any:
                 return tf.stack([tf.norm(tf.cast(variable, tf.float32)) for variable in left])
 
-            # One call of the device, however many they are: a frozen base has hundreds.
-            self._norms[rows] = tf.function(norms, autograph=False)
+            # One call of the device, however many they are: a frozen base has hundreds. (Concrete:
+            # of the fifth monitor in a process TensorFlow would warn that it traces too often.)
+            self._norms[rows] = tf.function(norms, autograph=False).get_concrete_function()
         return np.asarray(self._norms[rows]().numpy())
 
     def _finish(self) -> None:
@@ -779,7 +826,8 @@ class GradientMonitor:
         if self._failed:
             return None
         try:
-            return action(*arguments)
+            with unobserved():
+                return action(*arguments)
         except Exception as error:
             self._fail(error)
             return None
@@ -797,8 +845,22 @@ class GradientMonitor:
         )
 
 
+def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:
+    return kind(log_dir, **settings)
+
+
 def _listed(model: Any) -> list[Any]:
     return list(model) if isinstance(model, (list, tuple)) else [model]
+
+
+def _number(loss: Any) -> float:
+    """A loss as it was handed in; of a tensor the mean."""
+    value = native(loss)
+    if isinstance(value, (int, float, np.generic, np.ndarray)) or tf.is_tensor(value):
+        return float(np.mean(np.asarray(value)))
+    raise TypeError(
+        f"monitor.step(loss=...) takes a scalar tensor or a number, not {type(loss).__name__}"
+    )
 
 
 def _is_built(model: Any) -> bool:

@@ -34,6 +34,7 @@ from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
 from tb_gradients.training.making import Contents, Drained, FrameMaker, Measured, Taken
 from tb_gradients.training.sampling import (
+    SAMPLE_ELEMENTS,
     Layout,
     Sample,
     in_order,
@@ -57,7 +58,8 @@ class OptimizerView:
     """What the probe reads of an optimizer; values are read when the step runs.
 
     Attributes:
-        updates: -> int64 scalar, number of updates applied so far; None: every step applies.
+        updates: -> int64 [2], how many steps were not skipped so far, and how many updates were
+            applied; None: every step applies.
         learning_rate: float scalar tensor as it was before the step, or None.
         loss_scale: -> float scalar that the gradients still carry, or None.
         clipping: "clipnorm", "global_clipnorm" or "clipvalue" -> limit; at most one;
@@ -204,7 +206,8 @@ class Probe:
         self.rows_seen.update(pending.gradients, pending.none_rows)
         pending.scale = optimizer.loss_scale() if optimizer.loss_scale else None
         if pending.scale is not None:
-            pending.scale = tf.cast(pending.scale, tf.float32)
+            # Not the variable: what it holds after the step may be the next step's scale.
+            pending.scale = tf.cast(tf.identity(pending.scale), tf.float32)
         pending.updates = tf.identity(optimizer.updates()) if optimizer.updates else None
         pending.step = self.step.value()
         pending.squares, pending.order = self._square_sums(pending)
@@ -298,7 +301,9 @@ class Probe:
                 return tf.constant(0)
 
             branch(pending.due, take, lambda: tf.constant(0))
-        self.step.assign_add(1)
+        # At the end of data of unknown length a graph fails, but runs what does not need the batch.
+        with tf.control_dependencies([pending.noted]):
+            self.step.assign_add(1)
 
     def _contents_of(self, pending: _Pending, batch: Batch) -> _Traced:
         """The contents of this trace's measurements; the same for the same variables."""
@@ -354,8 +359,8 @@ class Probe:
         """The row of this step; see ``window``."""
         applied = tf.constant(1.0)
         if pending.updates is not None:
-            changed = pending.optimizer.updates() - pending.updates
-            applied = tf.cast(tf.minimum(changed, 1), tf.float32)
+            made, changed = tf.unstack(tf.minimum(pending.optimizer.updates() - pending.updates, 1))
+            applied = tf.cast(changed + made - 1, tf.float32)
         loss = tf.constant(np.nan) if batch.loss is None else _mean(batch.loss)
         rest = np.zeros(self._width - HEADER - len(layout.order), np.float32)
         header = tf.stack([float(layout.number), applied, loss])
@@ -542,8 +547,8 @@ class Probe:
         parts = self._sparse_parts(
             pending.gradients, befores, afters, tables, pending.scale, xla=True
         )
-        for number, part in enumerate(parts):
-            kept.put(f"sparse_{number}", part)
+        for number, part in enumerate(parts):  # each second one is a sample of its batch
+            kept.put(f"sparse_{number}", part, at_most=SAMPLE_ELEMENTS if number % 2 else None)
         # Not the predictions: mostly the sum of a product and a bias, which XLA fuses into
         # the loss. Read by us they would be a value of their own, and other bits in the loss.
         columns = _step_columns(
@@ -607,6 +612,11 @@ class Probe:
         return [*known, pack, numbers, columns, layer_columns, *sparse_parts]
 
     # --- from the host -----------------------------------------------------------------
+
+    @property
+    def sees_loss(self) -> bool:
+        """Whether some traced update has its loss with it."""
+        return any(layout.has_loss for layout in self._layouts.values())
 
     def schedule(self, due: int, interval: int = NEVER) -> None:
         """Take the next frame at step ``due``, then at every multiple of ``interval``."""

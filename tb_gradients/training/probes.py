@@ -81,6 +81,10 @@ class Probes:
         """How many variables came with an update, so far."""
         return sum(len(member.probe.rows_seen) for member in self._members.values())
 
+    def sees_loss(self) -> bool:
+        """Whether the loss of some update was there to be measured."""
+        return any(member.probe.sees_loss for member in self._members.values())
+
     def schedule(self, now: int, due: int, interval: int = NEVER) -> None:
         """Take the next frame at step ``due``, then at every multiple of ``interval``.
 

@@ -71,7 +71,8 @@ class RecentBatches:
         inputs, targets, predictions = sides
         chosen = inputs_of(inputs, self._model), tensors_of(targets), tensors_of(predictions)
         tensors = [[tf.convert_to_tensor(t) for t in side] for side in chosen]
-        # One trace for all batches, whatever their length.
+        # One trace for all batches, whatever their length; concrete, so that TensorFlow does not
+        # warn of the fifth monitor in a process that it traces too often.
         signature = [
             [tf.TensorSpec([None] * t.shape.rank, t.dtype) for t in side] for side in tensors
         ]
@@ -79,7 +80,7 @@ class RecentBatches:
         if key not in self._functions:
             self._functions[key] = tf.function(
                 lambda *sides: columns(Batch(None, *sides)), signature, autograph=False
-            )
+            ).get_concrete_function()
         return {name: float(value) for name, value in self._functions[key](*tensors).items()}
 
 

@@ -8,6 +8,7 @@ Does not know about TensorFlow, files or what is in a frame. Time is passed in.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Literal, Protocol
 
 Every = int | Literal["auto"]
@@ -85,6 +86,6 @@ def make_schedule(every: Every) -> Schedule:
     """
     if every == "auto":
         return AutoSchedule()
-    if isinstance(every, int) and not isinstance(every, bool) and every >= 1:
-        return FixedSchedule(every)
+    if isinstance(every, numbers.Integral) and not isinstance(every, bool) and every >= 1:
+        return FixedSchedule(int(every))
     raise ValueError(f'every must be "auto" or a positive number of steps, not {every!r}')

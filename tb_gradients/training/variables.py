@@ -206,7 +206,7 @@ def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> 
         owners: row -> Keras optimizer; the run's settings become those of the first row's.
         model: where an optimizer is an attribute of it, that is its name: "d_optimizer".
     """
-    attributes = {id(value): name for name, value in vars(model).items()} if model else {}
+    attributes = {id(one): name for name, one in _named_optimizers(model)} if model else {}
     optimizers = list({id(owners[row]): owners[row] for row in sorted(owners)}.values())
     names = {id(o): attributes.get(id(o), "").lstrip("_") or o.name for o in optimizers}
     variables = tuple(
@@ -258,12 +258,25 @@ def optimizers_of(model: Any) -> list[Any]:
     ``compile`` without ``optimizer`` makes one that such a model never uses.
     """
     main = getattr(model, "optimizer", None)
-    found = {id(value): value for value in vars(model).values() if is_optimizer(value)}
+    found = {id(one): one for _, one in _named_optimizers(model)}
     found.pop(id(main), None)
     listed = [*found.values(), *([main] if main is not None else [])]
     # What a loss-scaling optimizer wraps is watched there.
     inner = [id(getattr(optimizer, "inner_optimizer", None)) for optimizer in listed]
     return [optimizer for optimizer in listed if id(optimizer) not in inner]
+
+
+def _named_optimizers(model: Any) -> list[tuple[str, Any]]:
+    """Names and optimizers that are attributes of a model, or in a list or dictionary of it."""
+    named: list[tuple[str, Any]] = []
+    for name, value in vars(model).items():
+        if isinstance(value, Mapping):
+            named += [(f"{name}/{key}", one) for key, one in value.items()]
+        elif isinstance(value, (list, tuple)):
+            named += [(f"{name}/{number}", one) for number, one in enumerate(value)]
+        else:
+            named.append((name, value))
+    return [(name, one) for name, one in named if is_optimizer(one)]
 
 
 def is_optimizer(thing: Any) -> bool:

@@ -17,7 +17,8 @@ from tb_gradients.training.sampling import Layout
 
 LAYOUT, APPLIED, LOSS = range(3)
 HEADER = 3
-"""A row of a step: number of its layout, 1 if weights were changed, loss, and sums of squares."""
+"""A row of a step: number of its layout, 1 if weights were changed (-1 if a loss-scaling optimizer
+skipped the step), loss, and sums of squares."""
 
 UNKNOWN = -1
 """Number of the layout of steps whose rows are lost."""
@@ -43,8 +44,8 @@ class Window:
         self._largest = np.full(count, -1.0)
         self._broken_at = np.full(count, -1)
         self._zero, self._none, self._seen = np.zeros((3, count))
-        self._steps = self._applied = 0.0
-        self._scaled = self._has_loss = False
+        self._steps = self._applied = self._skipped = 0.0
+        self._has_loss = False
         self._losses: list[npt.NDArray[Any]] = []
         self._loss_broken_at = -1
 
@@ -78,8 +79,8 @@ class Window:
         self._none[none] += len(rows)
         self._seen[[*order, *none]] += len(rows)
         self._steps += len(rows)
-        self._applied += float(rows[:, APPLIED].sum())
-        self._scaled |= layout.scaled
+        self._applied += float((rows[:, APPLIED] > 0).sum())
+        self._skipped += float((rows[:, APPLIED] < 0).sum())
         if layout.has_loss:
             self._add_losses(steps, rows[:, LOSS].astype(np.float64))
 
@@ -113,7 +114,7 @@ class Window:
         context = {
             "window_steps": self._steps,
             "applied_steps": self._applied,
-            "skipped_steps": self._steps - self._applied if self._scaled else 0.0,
+            "skipped_steps": self._skipped,
         }
         if self._has_loss:
             losses = np.concatenate(self._losses)

@@ -43,7 +43,7 @@ class LogDirError(OSError):
 
 
 def choose_folder(log_dir: str | os.PathLike[str]) -> str:
-    """The folder to write to: ``log_dir``, or one below it where somebody else writes.
+    """The folder to write to, absolute: ``log_dir``, or one below it where somebody else writes.
 
     Of two live event files in one folder TensorBoard's Python loader follows only the
     last, so a folder with a stranger's event file is left to the stranger.
@@ -54,6 +54,8 @@ def choose_folder(log_dir: str | os.PathLike[str]) -> str:
     folder = os.fspath(log_dir)
     if not folder:
         raise LogDirError("log_dir is empty; give a folder such as 'logs/run1'")
+    if "://" not in folder:
+        folder = os.path.abspath(folder)  # the program may change its folder while it trains
     try:
         tf.io.gfile.makedirs(folder)
         names = tf.io.gfile.listdir(folder)

@@ -4,7 +4,9 @@ accumulation, frozen layers, late-built models, custom train steps, several fits
 
 from __future__ import annotations
 
+import copy
 import pathlib
+import pickle
 from typing import Any
 
 import keras
@@ -173,6 +175,23 @@ def test_loss_scaling_is_taken_out_and_skipped_steps_are_known(tmp_path: pathlib
     assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
 
 
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": False}], ids=str)
+def test_a_gradient_is_unscaled_by_the_scale_that_it_carries(
+    tmp_path: pathlib.Path, how: dict[str, Any]
+) -> None:
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.1), initial_scale=8, dynamic_growth_steps=3
+    )
+    fit(make_model(optimizer=optimizer, **how), tmp_path / "scaled")
+    fit(make_model(), tmp_path / "plain")
+    scaled, plain = recording(tmp_path / "scaled"), recording(tmp_path / "plain")
+    np.testing.assert_array_equal(
+        scaled.context_value("loss_scale"), 8 * 2.0 ** (scaled.steps // 3)
+    )
+    for name in ("gradient_norm", "gradient_max", "gradient_norm_max"):
+        np.testing.assert_allclose(scaled.statistic(name), plain.statistic(name), rtol=1e-4)
+
+
 def test_accumulation_applies_every_kth_step(tmp_path: pathlib.Path) -> None:
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
     health = fit(make_model(optimizer=optimizer), tmp_path, epochs=6)
@@ -181,6 +200,26 @@ def test_accumulation_applies_every_kth_step(tmp_path: pathlib.Path) -> None:
     np.testing.assert_array_equal(applied, [float(step % 5 == 4) for step in run.steps])
     moved = (run.statistic("update_norm") > 0).all(axis=1)
     np.testing.assert_array_equal(moved, applied == 1)
+    assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
+
+
+def test_accumulating_under_a_loss_scale_skips_nothing(tmp_path: pathlib.Path) -> None:
+    inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8)
+    x = X.copy()
+    x[16:24] = np.inf  # the third step is skipped
+    fit(make_model(optimizer=optimizer), tmp_path / "skipped", x, epochs=3)
+    run = recording(tmp_path / "skipped")
+    skipped, applied = run.context_value("skipped_steps"), run.context_value("applied_steps")
+    np.testing.assert_array_equal(skipped, run.steps % 10 == 2)
+    made = np.cumsum(1 - skipped)
+    np.testing.assert_array_equal(applied, (made % 5 == 0) & (skipped == 0))
+
+
+def test_accumulating_under_a_loss_scale_is_no_fault(tmp_path: pathlib.Path) -> None:
+    inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=5)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8)
+    health = fit(make_model(optimizer=optimizer), tmp_path, epochs=6)
     assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
 
 
@@ -209,6 +248,34 @@ def test_an_embedding_is_judged_by_its_touched_rows(tmp_path: pathlib.Path) -> N
     zero = recording(tmp_path).statistic("gradient_zero_share")
     assert (zero[:, 0] < 0.5).all()
     assert not [flag for flag in health.report if flag.severity >= tbg.Severity.WARNING]
+
+
+def test_an_embedding_in_a_compiled_step_may_have_an_uneven_last_batch(
+    tmp_path: pathlib.Path,
+) -> None:
+    tokens = generator.integers(0, 30, (80, 4))
+    for name, how in (("eager", {"run_eagerly": True}), ("xla", {"jit_compile": True})):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((4,), dtype="int32"),
+                layers.Embedding(30, 600),
+                layers.Flatten(),
+                layers.Dense(2),
+            ]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, **how)
+        health = tbg.GradientHealth(tmp_path / name, every=1, verbose=0)
+        model.fit(tokens, Y, 32, 2, shuffle=False, callbacks=[health], verbose=0)
+    expected, got = recording(tmp_path / "eager"), recording(tmp_path / "xla")
+    assert list(got.steps) == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(got.values, expected.values, rtol=2e-3, atol=1e-5)
+    counts = [
+        [pack.unpack()[1].sum() for pack in EventFileSource(str(tmp_path / name)).histograms(".")]
+        for name in ("eager", "xla")
+    ]
+    assert counts[0] == counts[1]
 
 
 class Late(keras.Model):  # type: ignore[misc]
@@ -281,6 +348,117 @@ def test_a_custom_train_step_gives_its_loss_in_the_logs(tmp_path: pathlib.Path) 
     assert np.isfinite(run.context_value("loss")).all()
 
 
+class OwnLoss(keras.Model):  # type: ignore[misc]
+    """A loss of somebody's own, whose arguments have other names than those of Keras."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        return self.head(inputs)
+
+    def compute_loss(self, inputs: Any, targets: Any, outputs: Any, weights: Any = None) -> Any:
+        return tf.reduce_mean(tf.square(outputs[:, 0] - tf.cast(targets, tf.float32)))
+
+
+@pytest.mark.parametrize("eager", [True, False], ids=["eager", "graph"])
+def test_a_loss_of_ones_own_gets_its_arguments_as_keras_gives_them(
+    tmp_path: pathlib.Path, eager: bool
+) -> None:
+    model = OwnLoss()
+    model.compile("adam", run_eagerly=eager)
+    fit(model, tmp_path)
+    run = recording(tmp_path)
+    assert len(run) == 10
+    assert np.isfinite(run.context_value("loss")).all()
+    np.testing.assert_allclose(run.context_value("targets_mean")[0], Y[:8].mean())
+
+
+class SeveralLosses(OwnStep):
+    """``compute_loss`` gives a dictionary, and the train step adds it up."""
+
+    def compute_loss(self, y: Any, y_pred: Any) -> Any:
+        error = y_pred[:, 0] - tf.cast(y, tf.float32)
+        return {"square": tf.reduce_mean(error**2), "size": tf.reduce_mean(tf.abs(error))}
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = sum(self.compute_loss(y, self(x)).values())
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("eager", [True, False], ids=["eager", "graph"])
+def test_of_several_losses_the_one_in_the_logs_counts(tmp_path: pathlib.Path, eager: bool) -> None:
+    model = SeveralLosses()
+    model.compile("adam", run_eagerly=eager)
+    fit(model, tmp_path)
+    run = recording(tmp_path)
+    assert len(run) == 10
+    assert np.isfinite(run.context_value("loss")).all()
+
+
+class Accumulating(keras.Model):  # type: ignore[misc]
+    """Applies the sum of four gradients, in a branch of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = layers.Dense(2)
+        self.head.build((None, 6))
+        self.built = True
+        self.count = tf.Variable(0, trainable=False)
+        self.sums = [tf.Variable(tf.zeros(v.shape)) for v in self.head.trainable_variables]
+
+    def call(self, x: Any) -> Any:
+        return self.head(x)
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x))
+        variables = self.head.trainable_variables
+        for total, gradient in zip(self.sums, tape.gradient(loss, variables), strict=True):
+            total.assign_add(gradient)
+        self.count.assign_add(1)
+
+        def apply() -> int:
+            self.optimizer.apply([total.value() for total in self.sums], variables)
+            for total in self.sums:
+                total.assign(tf.zeros_like(total))
+            return 0
+
+        tf.cond(self.count % 4 == 0, apply, lambda: 0)
+        return {"loss": loss}
+
+
+def test_gradients_accumulated_by_hand_have_a_loss_too(tmp_path: pathlib.Path) -> None:
+    model = Accumulating()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, jit_compile=False)
+    model.optimizer.build(model.head.trainable_variables)
+    fit(model, tmp_path, epochs=2)
+    run = recording(tmp_path)
+    assert list(run.steps) == list(range(5))  # updates
+    assert np.isfinite(run.context_value("loss")).all()
+
+
+def test_of_many_callbacks_one_after_the_other_only_the_last_is_told(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(tbg.GradientMonitor, "observe_batch", lambda *_: told.append(1))
+    model = make_model()
+    for _ in range(3):
+        health = tbg.GradientHealth(tmp_path, verbose=0)
+        health.set_model(model)
+        health.on_train_begin()
+    model.compute_loss(x=X, y=tf.constant(Y), y_pred=model(X))
+    assert len(told) == 1
+
+
 def test_a_second_fit_goes_on_where_the_first_ended(tmp_path: pathlib.Path) -> None:
     model = make_model()
     health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
@@ -299,6 +477,36 @@ def test_the_last_step_is_a_frame_however_sparse_they_are(
     assert list(recording(tmp_path).steps) == [0, 10, 19]
     model.fit(X, Y, batch_size=8, epochs=3, initial_epoch=2, callbacks=[health], verbose=0)
     assert list(recording(tmp_path).steps) == [0, 10, 19, 20, 29]
+
+
+class Restoring(keras.callbacks.Callback):  # type: ignore[misc]
+    """Goes on where an earlier training ended, as ``BackupAndRestore`` does."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.model.optimizer.iterations.assign(20)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_training_that_a_callback_restores_goes_on_counting(
+    tmp_path: pathlib.Path, first: bool
+) -> None:
+    health = tbg.GradientHealth(tmp_path, every=5, activations=True, verbose=0)
+    callbacks = [health, Restoring()] if first else [Restoring(), health]
+    make_model().fit(X, Y, batch_size=8, callbacks=callbacks, verbose=0)
+    assert list(recording(tmp_path).steps) == [20, 25]
+    assert np.isfinite(recording(tmp_path).statistic("activation_rms")[:, 0]).all()
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_the_end_of_data_of_unknown_length_is_no_step(tmp_path: pathlib.Path, xla: bool) -> None:
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).filter(lambda *_: True)
+    health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
+    make_model(jit_compile=xla).fit(data, epochs=3, shuffle=False, callbacks=[health], verbose=0)
+    run = recording(tmp_path)
+    assert list(run.steps) == list(range(30))
+    assert (run.context_value("window_steps") == 1).all()
+    assert (run.statistic("zero_step_share") == 0).all()
+    np.testing.assert_allclose(run.context_value("loss_min"), run.context_value("loss"))
 
 
 def test_a_model_trained_before_is_watched_all_the_same(tmp_path: pathlib.Path) -> None:
@@ -333,6 +541,14 @@ def test_the_summary_names_the_command_that_opens_the_tab(
     assert f"tensorboard --logdir {tmp_path}" in capsys.readouterr().out
 
 
+def test_the_command_can_be_pasted_whatever_the_name_of_the_folder(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health = tbg.GradientHealth(tmp_path / "first run", every=5)
+    make_model().fit(X, Y, batch_size=8, callbacks=[health], verbose=0)
+    assert f"tensorboard --logdir '{tmp_path}/first run'" in capsys.readouterr().out
+
+
 def test_an_unwritable_folder_is_one_clear_error_before_training(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to the log folder"):
@@ -346,3 +562,13 @@ def test_the_run_tells_whether_its_loss_is_weighted(
     health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
     make_model().fit(X, Y, batch_size=8, class_weight=weights, callbacks=[health], verbose=0)
     assert ("weighted_loss" in recording(tmp_path).table.run.facts) == (weights is not None)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_has_the_settings_and_a_run_of_its_own(tmp_path: pathlib.Path, copied: Any) -> None:
+    health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
+    for model in (make_model(), make_model()):
+        one = copied(health)
+        model.fit(X, Y, batch_size=8, callbacks=[one], verbose=0)
+        assert one.monitor.frames == 2
+    assert health.monitor.frames == 0

@@ -133,6 +133,50 @@ def test_odd_things_handed_over_do_not_end_the_monitoring(tmp_path: pathlib.Path
     assert len(recording(tmp_path)) == 7
 
 
+@pytest.mark.parametrize("odd", [{"loss": 1.0}, [1.0, 0.5], "text"], ids=str)
+def test_a_loss_that_is_no_number_is_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, odd: Any
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        make_step(model, optimizer)()
+        monitor.step(loss=odd)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"takes a scalar tensor or a number, not {type(odd).__name__}" in told
+
+
+def test_a_step_told_inside_of_a_function_is_told_with_the_remedy(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    monitor = tbg.watch(optimizer, tmp_path, model=model, verbose=0)
+    step = make_step(model, optimizer)
+
+    @tf.function
+    def step_and_tell() -> None:
+        monitor.step(loss=step())
+
+    step_and_tell()
+    monitor.close()
+    (told,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
+    assert "call it on the host" in told
+
+
+def test_many_monitors_in_one_process_trace_no_function_too_often(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(6):
+        model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+        with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+            for _ in range(2):
+                monitor.step(inputs=X)
+            make_step(model, optimizer)()
+            monitor.step(inputs=X)
+        assert monitor.frames == 1
+    told = [record.getMessage() for record in caplog.records]
+    assert not [one for one in told if "retracing" in one and "make_step" not in one]
+
+
 def test_without_a_model_the_variables_of_the_first_update_are_watched(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -228,6 +272,55 @@ def test_a_monitor_attached_too_late_says_so_once(
             monitor.step()
     told = [r for r in caplog.records if "before the first call" in r.getMessage()]
     assert len(told) == 1
+
+
+def test_a_monitor_whose_optimizer_another_one_has_taken_says_so(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    first = tbg.watch(optimizer, tmp_path / "first", model=model, verbose=0)
+    second = tbg.watch(optimizer, tmp_path / "second", model=model, every=1, verbose=0)
+    step = make_step(model, optimizer)
+    for _ in range(6):
+        step()
+        first.step()
+        second.step()
+    assert (first.frames, second.frames) == (0, 6)
+    assert [r for r in caplog.records if "another monitor" in r.getMessage()]
+
+
+def test_a_model_of_which_nothing_is_trainable_is_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    model.trainable = False
+    with tbg.watch(optimizer, tmp_path, model=model, verbose=0) as monitor:
+        for _ in range(4):
+            monitor.step()
+    assert [
+        one for one in caplog.records if "nothing of the model is trainable" in one.getMessage()
+    ]
+
+
+@pytest.mark.parametrize("how", ["eager", "graph"])
+def test_what_checks_the_training_for_nan_does_not_find_ours(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=3, verbose=0) as monitor:
+        step = make_step(model, optimizer)
+        tf.debugging.enable_check_numerics()
+        try:
+            for _ in range(6):
+                loss = step.python_function() if how == "eager" else step()  # type: ignore[attr-defined]
+                # Of constant integers most columns of a batch are not measured.
+                monitor.step(loss=loss, inputs=tf.zeros([0, 6]), targets=Y)
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                tf.math.log(-tf.ones([]))
+        finally:
+            tf.debugging.disable_check_numerics()
+    assert monitor.frames == 2
+    assert not caplog.records
 
 
 def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(

@@ -129,6 +129,44 @@ def test_each_variable_names_its_optimizer(tmp_path: pathlib.Path) -> None:
     assert table.run.facts["optimizers"] == "g_optimizer: SGD, d_optimizer: Adam"
 
 
+class Kept(Gan):
+    """Its optimizers are in a dictionary, or in a list."""
+
+    def __init__(self, kept: str) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def compile(self, d_optimizer: Any, g_optimizer: Any, **others: Any) -> None:
+        keras.Model.compile(self, **others)
+        both = {"d": d_optimizer, "g": g_optimizer}
+        self.optimizers = both if self.kept == "dictionary" else list(both.values())
+        self.loss_of = keras.losses.BinaryCrossentropy(from_logits=True)
+
+    @property
+    def d_optimizer(self) -> Any:
+        return self.optimizers["d" if self.kept == "dictionary" else 0]
+
+    @property
+    def g_optimizer(self) -> Any:
+        return self.optimizers["g" if self.kept == "dictionary" else 1]
+
+
+@pytest.mark.parametrize(
+    ("kept", "names"),
+    [
+        ("dictionary", ["optimizers/g", "optimizers/d"]),
+        ("list", ["optimizers/1", "optimizers/0"]),
+    ],
+)
+def test_optimizers_in_a_dictionary_or_list_are_found(
+    tmp_path: pathlib.Path, kept: str, names: list[str]
+) -> None:
+    fit(Kept(kept), tmp_path)
+    run = recording(tmp_path)
+    assert [variable.optimizer for variable in run.table.variables] == np.repeat(names, 4).tolist()
+    assert not np.isnan(run.values[:, :, NORM]).any()
+
+
 def test_no_learning_rate_is_given_where_there_are_two(tmp_path: pathlib.Path) -> None:
     fit(Gan(), tmp_path)
     rates = recording(tmp_path).context[:, schema.context_names().index("learning_rate")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from tb_gradients.training.schedule import AutoSchedule, FixedSchedule, make_schedule
@@ -23,6 +24,10 @@ def frames_of(steps: int, step_seconds: float, frame_seconds: float) -> tuple[li
 def test_every_n_is_every_multiple_of_n() -> None:
     schedule = FixedSchedule(10)
     assert [schedule.next_due(step, 0, 0) for step in (0, 7, 10, 19)] == [10, 10, 20, 20]
+
+
+def test_a_whole_number_of_numpy_is_one_too() -> None:
+    assert make_schedule(np.int64(5)).interval == 5  # type: ignore[arg-type]
 
 
 def test_auto_takes_the_start_densely() -> None:

@@ -212,6 +212,13 @@ def test_the_folder_is_made_and_a_path_object_is_taken(tmp_path: pathlib.Path) -
     assert os.listdir(folder) == []
 
 
+def test_a_relative_folder_stays_where_it_is_when_the_program_changes_its_own(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pathlib.Path(choose_folder("runs/a")) == tmp_path / "runs" / "a"
+
+
 def test_beside_a_strangers_event_file_a_sub_folder_is_used(tmp_path: pathlib.Path) -> None:
     (tmp_path / "events.out.tfevents.123.host.v2").write_bytes(b"")
     assert pathlib.Path(choose_folder(tmp_path)) == tmp_path / schema.PLUGIN_NAME
