@@ -1,4 +1,4 @@
-"""Read from the graph of a training step which variable meets the loss, and behind which activation.
+"""Read from a training step's graph which variable meets the loss, and behind which activation.
 
 In:  the predictions, as the loss gets them, while a step is traced.
 Out: the variable of the last layer, and the activations between it and the loss.

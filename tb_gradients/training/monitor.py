@@ -39,6 +39,7 @@ from tb_gradients.training.activations import Outputs
 from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.graphs import unobserved
+from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook, is_legacy
 from tb_gradients.training.making import Drained
@@ -47,6 +48,7 @@ from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches
 from tb_gradients.training.schedule import Every, make_schedule
 from tb_gradients.training.variables import (
+    head_facts,
     key_of,
     make_table,
     native,
@@ -172,6 +174,7 @@ class GradientMonitor:
         # Each replica runs in a thread of its own.
         self._observed = threading.local()
         self._passive = self._weighted = False
+        self._head: Head | None = None
         self._run_facts: dict[str, Any] = {}
         self._frames = 0
         self._verdict: list[Any] = []
@@ -448,6 +451,8 @@ class GradientMonitor:
                 self._prepare(None)
             sides = inputs_of(inputs, self._model), tensors_of(targets), tensors_of(predictions)
             self._observed.batch = Batch(loss, *sides)
+            if len(sides[-1]) == 1:
+                self._head = head_of(sides[-1][0], self._watched)
 
     def _combine(self) -> list[Any]:
         """Sum the loss over the replicas; they all come along here, whatever has happened."""
@@ -511,10 +516,16 @@ class GradientMonitor:
             self._engine.set_table(self._table)
 
     def _complete_table(self) -> None:
-        """Once updates were seen: the owner of each variable, and whether the loss is weighted."""
+        """What the first step has told: the owner of each variable, whether the loss is weighted,
+        and the end of a model that does not say it itself.
+        """
         assert self._probes is not None and self._engine is not None and self._table is not None
+        facts = dict(self._table.run.facts)
         if self._weighted:
-            facts = {**self._table.run.facts, WEIGHTED: "True"}
+            facts[WEIGHTED] = "True"
+        if self._head is not None and "head" not in facts:
+            facts.update(head_facts(self._table.variables[self._head.row], self._head.activations))
+        if facts != self._table.run.facts:
             run = dataclasses.replace(self._table.run, facts=facts)
             self._table = dataclasses.replace(self._table, run=run)
             self._engine.set_table(self._table)

@@ -497,13 +497,23 @@ def _head_facts(model: Any) -> dict[str, str]:
     if not heads or not all(_is_known(layer) for layer in tail[: tail.index(heads[0])]):
         return facts
     activations = [name for layer in reversed(tail) if (name := _own_activation(layer))]
-    facts["head"] = heads[0].name
-    facts["head_activation"] = activations[-1] if activations else "linear"
-    facts["head_activations"] = ",".join(activations)
     units = getattr(heads[0], "units", None) or getattr(heads[0], "filters", None)
-    if units is not None:
-        facts["head_units"] = str(units)
-    return facts
+    return {**facts, **_head(heads[0].name, activations, units)}
+
+
+def head_facts(variable: Variable, activations: Sequence[str]) -> dict[str, str]:
+    """The end of the model, told by a variable of the last layer, and what stands behind it."""
+    name = variable.module.rpartition("/")[2]
+    return _head(name, activations, variable.units or variable.shape[-1])
+
+
+def _head(name: str, activations: Sequence[str], units: int | None) -> dict[str, str]:
+    facts = {
+        "head": name,
+        "head_activation": activations[-1] if activations else "linear",
+        "head_activations": ",".join(activations),
+    }
+    return facts if units is None else {**facts, "head_units": str(units)}
 
 
 def _is_known(layer: Layer) -> bool:
