@@ -155,6 +155,18 @@ def scaled(rms: float, activation: str) -> Run:
     return run.loss(np.linspace(2.7, 2.0, STEPS))
 
 
+def optimised_image() -> Run:
+    """Not a model but one tensor of no layer, and a loss whose level of guessing is not known."""
+    image = dataclasses.replace(
+        TABLE.variables[0], path="image", layer_class="", activation="", units=3, initial_rms=0.5
+    )
+    image = dataclasses.replace(image, shape=(1, 32, 32, 3), unit_axis=3, initializer="")
+    alone = dataclasses.replace(
+        TABLE, variables=(image,), run=dataclasses.replace(TABLE.run, loss="")
+    )
+    return Run(alone).loss(0.2 + 1e-3 * np.random.default_rng(0).standard_normal(STEPS))
+
+
 def saturated(share: float) -> Run:
     run = Run(table({"activation": "tanh"})).stuck()
     return run.set([0, 2, 4], activation_saturated_share=share)
@@ -418,6 +430,7 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "tasks drawn at random, the others without a gradient": lambda: taking_turns("none_step_share"),
     "tasks drawn at random, the others times zero": lambda: taking_turns("zero_step_share"),
     "a loss scale that is never used up": lambda: collapsing(0),
+    "an image that is optimised, whose loss hardly falls": optimised_image,
 }
 
 
