@@ -145,8 +145,7 @@ class DeadUnits(Rule):
             if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
                 onset = np.maximum(onset - int(horizon) + 1, window.first_step)
             # Where all units are dead, the whole gradient is zero, which every step tells.
-            zero = window.statistic("zero_step_share")
-            exact = window.onset(zero >= 1, ~np.isnan(zero), per_step=False)
+            exact = window.at_every_step_since(window.statistic("zero_step_share"))
             return np.where(dead >= 1, np.minimum(onset, exact), onset)
 
         learns, converged = window.learning.learning, window.learning.converged

@@ -460,6 +460,22 @@ class Window:
         onset: IntArray = np.maximum(begins[first], 0)
         return onset
 
+    def at_every_step_since(self, share: FloatArray) -> IntArray:
+        """int64 [variables]: since which step it has been so at every step.
+
+        Args:
+            share: [frames, variables], at how many of the frame's steps it was so; NaN where
+                unknown. In the last frame that has others, too, those came first.
+        """
+        others = share < 1
+        frames = np.arange(len(self))[:, np.newaxis]
+        last = np.where(others, frames, -1).max(axis=0)
+        steps = np.take_along_axis(share, np.maximum(last, 0)[np.newaxis], axis=0)[0]
+        steps = np.rint(steps * self.spans[last])
+        since = np.where(last < 0, self.steps[0] - self.spans[0], self.steps[last] - steps) + 1
+        onset: IntArray = np.maximum(since, 0).astype(np.int64)
+        return onset
+
     def own_step_applied(self) -> BoolArray:
         """bool [frames]: whether the optimizer changed weights at the frame's own step.
 
