@@ -290,6 +290,19 @@ def test_a_gradient_that_fades_is_as_bad_as_the_loss_says() -> None:
     assert "vanishing_gradient" not in flags_of(frames, table)  # this one learns
 
 
+def test_queries_and_keys_of_attention_are_no_way_back_to_the_inputs() -> None:
+    """Their gradient comes through the slope of a softmax, and is small at the start."""
+    frames = fading(0.03)
+    variables = list(TABLE.variables)
+    for row, name in ((0, "query"), (2, "key"), (4, "k_proj")):
+        for at, part in ((row, "kernel"), (row + 1, "bias")):
+            path = f"block/attention/{name}/{part}"
+            variables[at] = dataclasses.replace(variables[at], path=path)
+    table = dataclasses.replace(TABLE, variables=tuple(variables), run=RunContext(optimizer="Adam"))
+
+    assert "vanishing_gradient" not in flags_of(with_context(frames, loss_mean=0.7), table)
+
+
 def test_one_small_layer_is_no_fading() -> None:
     frames = set_all(healthy(), "gradient_norm", 1e-6, [4])
 
