@@ -114,8 +114,16 @@ class Rows:
         return cast(T, self._told[describe])
 
 
+DENSE_OR_ACTIVATION = ("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
+"""What may stand behind a dense layer for the next one to get what it gives, and no more."""
+
+
 class Chain:
-    """Where one dense layer feeds the next: its kernel, its bias, and both of the one behind."""
+    """Where one dense layer feeds the next: its kernel, its bias, and both of the one behind.
+
+    Told from their order and shapes, and from the layer that is known to come next: behind a
+    product, a sum or a normalisation stands another layer than that.
+    """
 
     def __init__(self, table: VariableTable, rows: Rows) -> None:
         variables = table.variables
@@ -124,6 +132,7 @@ class Chain:
             (row, behind, int(rows.bias_of[row]), int(rows.bias_of[behind]))
             for row, behind in itertools.pairwise(kernels)
             if variables[row].layer_class == variables[behind].layer_class == "Dense"
+            and variables[row].facts.get("followed_by", "Dense") in DENSE_OR_ACTIVATION
             and len(variables[behind].shape) == 2
             and variables[behind].shape[0] == variables[row].units
         ]

@@ -172,6 +172,12 @@ def saturated(share: float) -> Run:
     return run.set([0, 2, 4], activation_saturated_share=share)
 
 
+def flattened(followed_by: str) -> Run:
+    """Next to nothing of the error behind the second layer comes back through its tanh."""
+    run = Run(table({"activation": "tanh", "facts": {"followed_by": followed_by}})).stuck()
+    return run.set([3], gradient_norm=1e-3)
+
+
 def thrown(ratio: float, loss: Any) -> Run:
     return Run().set(KERNELS, update_norm=4 * ratio).say(learning_rate=1.0).loss(loss)
 
@@ -324,6 +330,9 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     ),
     "units on the flat part of tanh": (
         lambda: saturated(0.9), "saturated_units", "saturating_activation"
+    ),
+    "a mean slope of next to nothing": (
+        lambda: flattened("Dense"), "saturated_units", "saturating_activation"
     ),
     "steps of half the weights' size": (
         lambda: thrown(0.5, RISING), "update_too_large", "learning_rate_too_large"
