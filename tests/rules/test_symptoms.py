@@ -200,9 +200,37 @@ def accumulated(steps: int, epoch: int) -> Run:
 def left_out(weight: Sequence[float]) -> Run:
     """The first two layers are in no update."""
     run = Run()
+    kernels = [
+        dataclasses.replace(v, initial_rms=0.25 + 1e-4 * i) if v.role == "kernel" else v
+        for i, v in enumerate(TABLE.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(kernels))
     run.set(slice(0, 4), **dict.fromkeys(TABLE.statistics, np.nan))
     for i, frame in enumerate(run.frames):
         run.frames[i] = with_value(frame, TABLE, "weight_norm", weight[i], slice(0, 4))
+    return run
+
+
+def kept(**change: Any) -> Run:
+    """The two layers that are in no update are a model of their own."""
+    run = left_out([4.0] * STEPS)
+    variables = [
+        dataclasses.replace(v, path=f"{'teacher' if i < 4 else 'student'}/{v.path}")
+        for i, v in enumerate(run.table.variables)
+    ]
+    variables[1] = dataclasses.replace(variables[1], **change)
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    return run
+
+
+def copied() -> Run:
+    """The layers that are in no update started at the weights of those that are trained."""
+    run = kept()
+    variables = list(run.table.variables)
+    for row in (0, 2):
+        rms = variables[row].initial_rms
+        variables[row + 4] = dataclasses.replace(variables[row + 4], initial_rms=rms)
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
     return run
 
 
@@ -352,6 +380,12 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "variables that are in no update": (
         lambda: left_out([4.0] * STEPS), "frozen_weight", "update_not_applied"
     ),
+    "a model of its own that starts afresh, in no update": (
+        kept, "frozen_weight", "update_not_applied"
+    ),
+    "the same with an LSTM, whose bias does not start at zero": (
+        lambda: kept(layer_class="LSTM", initial_rms=0.5), "frozen_weight", "update_not_applied"
+    ),
     "no gradient any more after steps of half the weights' size": (
         lambda: ended().set(update_norm=2), "zero_gradient", "learning_rate_too_large"
     ),
@@ -436,6 +470,9 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a penalty that leaves a third of the weights, in a run that learns": lambda: shrunk(0.3),
     "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
+    "a gate, whose error comes back through a product": lambda: flattened("Multiply"),
+    "a teacher that was trained before, in no update": lambda: kept(initial_rms=0.1),
+    "a target network, in no update": copied,
     "tasks drawn at random, the others without a gradient": lambda: taking_turns("none_step_share"),
     "tasks drawn at random, the others times zero": lambda: taking_turns("zero_step_share"),
     "a loss scale that is never used up": lambda: collapsing(0),
