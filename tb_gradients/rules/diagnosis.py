@@ -31,15 +31,20 @@ USUAL_LEARNING_RATE = {
     "Adamax": 1e-3,
     "Nadam": 1e-3,
     "RMSprop": 1e-3,
-    "Adagrad": 1e-3,
-    "Adadelta": 1e-3,
+    "Adagrad": 1e-2,
+    "Adadelta": 1.0,
     "Ftrl": 1e-3,
     "Lion": 1e-4,
     "Lamb": 1e-3,
     "Adafactor": 1e-3,
     "Muon": 1e-3,
 }
-"""Keras' defaults. Good values lie within a factor of 100 of these for nearly every model."""
+"""Keras' defaults. Good values lie within a factor of 100 of these for nearly every model.
+
+But for two whose default of 1e-3 in Keras is not what their authors and other frameworks use:
+Adadelta's steps have the size of the weights' last ones, times 1.0 (Zeiler 2012); Adagrad's only
+shrink, from 1e-2 (Duchi, Hazan, Singer 2011; the default of PyTorch and of TensorFlow 1).
+"""
 
 ADAPTIVE = frozenset(
     {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}

@@ -525,6 +525,20 @@ def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() ->
     assert flag.causes[0].id == "learning_rate_too_small"
 
 
+def test_the_usual_rate_is_that_of_practice_and_not_every_default_of_keras() -> None:
+    """Adadelta hardly moves at 1e-3; Adagrad is used at a tenth."""
+
+    def told(optimizer: str, rate: float, step: float) -> list[str]:
+        run = Run(table(optimizer=optimizer), steps=120).stuck().set(update_norm=4 * step)
+        flag = run.say(learning_rate=rate).flags()["not_learning"]
+        return [c.id for c in flag.causes]
+
+    assert told("Adadelta", 1e-3, 1e-5) == ["learning_rate_too_small"]
+    assert told("Adadelta", 1.0, 1e-2) == []
+    assert told("Adagrad", 0.1, 1e-2) == []
+    assert told("Adagrad", 1.0, 1e-2) == ["learning_rate_too_large"]
+
+
 def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
     flag = nan_at(30).flags()["nonfinite_gradient"]
     spread = not_finite(30).set(since=30, gradient_nan_count=3, nonfinite_age=0).flags()
