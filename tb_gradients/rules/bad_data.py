@@ -193,7 +193,7 @@ class BadData(Rule):
         # of a contrastive loss, where what is right is always at the same place. The loss of the
         # one does not go to nothing; the other has no last layer that could learn the place.
         has_head = bool(window.table.run.facts.get("head"))
-        empty = learning.stuck or (has_head and learning.now <= 0.2 * learning.start)
+        empty = has_head and (learning.stuck or learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
         if whole == round(whole):  # classes: the other ones may be rare
             several = window.table.run.facts.get("head_units", "") not in ("", "1", "2")

@@ -462,6 +462,13 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
         lambda: clipped(1e-3, "Adam")
     ),
     "a ReLU that is no head": lambda: head("linear"),
+    "tiny inputs of a run that learns": lambda: Run().say(inputs_max_abs=1e-3, inputs_std=1e-4),
+    "half of a layer's units without a gradient, before the run learns": (
+        lambda: Run().stuck().set([2], since=20, dead_unit_share=0.6)
+    ),
+    "a comparison whose right answer is always at the same place, before it learns": (
+        lambda: targets(0.0).stuck().say(predictions_spread=0.5)
+    ),
     "targets that differ between samples": lambda: targets(0.1).loss(FALLING),
     "float32 that rounds": lambda: rounded(0.95, "float32").loss(FALLING),
     "a large start before ReLU that learns": lambda: scaled(8.0, "relu"),
