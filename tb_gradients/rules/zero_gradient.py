@@ -77,6 +77,7 @@ class ZeroGradient(Rule):
         "update_too_large",
         "poor_initialization",
         "gradient_underflow",
+        "regularizer_dominates",
     )
 
     share = Threshold(0.9, "some batches may reach a variable by chance; one in ten still is dead")

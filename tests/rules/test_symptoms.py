@@ -546,6 +546,17 @@ def test_the_usual_rate_is_that_of_practice_and_not_every_default_of_keras() -> 
     assert told("Adagrad", 1.0, 1e-2) == ["learning_rate_too_large"]
 
 
+def test_units_that_saw_one_input_only_are_not_called_dead() -> None:
+    def told(spread: float) -> dict[str, Flag]:
+        run = unseen(Run(steps=120).stuck()).set([2], since=20, dead_unit_share=0.95)
+        return run.say(predictions_spread=spread).flags()
+
+    alike = told(0.0)
+    assert set(alike) == {"not_learning"}
+    assert alike["not_learning"].causes[0].id == "constant_inputs"
+    assert "dead_units" in told(0.1)
+
+
 def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
     flag = nan_at(30).flags()["nonfinite_gradient"]
     spread = not_finite(30).set(since=30, gradient_nan_count=3, nonfinite_age=0).flags()
