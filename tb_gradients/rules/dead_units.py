@@ -30,6 +30,7 @@ from tb_gradients.rules.diagnosis import (
     slower,
     starts_constant,
     taking_turns,
+    tiny_inputs_cause,
     underflow_cause,
     unscaled_inputs_cause,
     usual_learning_rate,
@@ -251,6 +252,7 @@ class DeadUnits(Rule):
                     f"used around {usual:g}.",
                 )
             )
+        data = data or tiny_inputs_cause(window, 0.92)
         if data is not None:
             found.append(data)
         start = initialization_cause(window.table, [row])
@@ -271,7 +273,7 @@ class DeadUnits(Rule):
         elif "learning_rate_too_large" in named or not (from_start or flat):
             fixes.append(slower(window))  # what was so before any step, no rate undoes
         if "unscaled_inputs" in named:
-            fixes.append(SCALE_INPUTS)
+            fixes.insert(0 if likeliest(causes) == "unscaled_inputs" else len(fixes), SCALE_INPUTS)
         if flat:
             change = 'activation="relu", kernel_initializer="he_normal"'
             other = ", or put `keras.layers.BatchNormalization()` before the activation"

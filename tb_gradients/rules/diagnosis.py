@@ -354,6 +354,21 @@ def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 
+TINY_INPUT = 0.01
+"""A hundredth of what is usual: pixels that were divided by 255 twice reach 0.004."""
+
+
+def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if they are so small that the biases decide what every unit does."""
+    if "input_scaling" in window.table.run.facts:
+        return None
+    extreme, std = window.latest("inputs_max_abs"), window.latest("inputs_std")
+    if not (0 < extreme < TINY_INPUT and std > 0):
+        return None
+    told = f"no input is larger than {extreme:.2g} (standard deviation {std:.2g})"
+    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+
+
 UNSCALED_TARGET = 30.0
 """As of inputs: standardised targets do not reach it."""
 

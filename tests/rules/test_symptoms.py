@@ -422,6 +422,11 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
         "update_too_large",
         "unscaled_targets",
     ),
+    "inputs that were scaled twice": (
+        lambda: Run().stuck().say(inputs_max_abs=1 / 255, inputs_std=1e-3),
+        "bad_data",
+        "unscaled_inputs",
+    ),
     "NaN at the first step, inputs of 0..255": (
         lambda: nan_at(0, inputs_max_abs=255).say(loss_nonfinite_age=0).loss(np.nan),
         "nonfinite_gradient",
