@@ -106,8 +106,15 @@ def plain(initializer: str) -> str:
     return initializer.lower().replace("_", "")
 
 
+EQUAL = 1e-6
+"""Spread over RMS of numbers that differ by rounding alone."""
+
+
 def starts_constant(variable: Variable) -> bool:
-    """Whether all elements are known to have started at one value."""
+    """Whether all elements are known to have started at one value: as measured, or by name."""
+    spread = variable.facts.get("initial_spread")
+    if spread is not None:  # a constant initializer may hold an array; weights may be assigned
+        return float(spread) < EQUAL
     return plain(variable.initializer) in CONSTANT_INITIALIZERS or (
         not variable.initializer and variable.initial_rms == 0
     )
@@ -123,6 +130,11 @@ def initializer_for(variable: Variable) -> str:
     return "he_normal" if "relu" in activation(variable) else "glorot_uniform"
 
 
+def is_vector(variable: Variable) -> bool:
+    """A vector that no layer is known to hold: by hand a bias or a scale, and no weight."""
+    return variable.role == "other" and len(variable.shape) == 1
+
+
 def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | None:
     """zero_initialization or constant_initialization, if a weight in ``rows`` shows it."""
     suspects = [
@@ -130,6 +142,7 @@ def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | N
         for row in rows
         if table.variables[int(row)].role in ("kernel", "recurrent_kernel", "embedding", "other")
         and table.variables[int(row)].elements > 1
+        and not is_vector(table.variables[int(row)])
         and starts_constant(table.variables[int(row)])
     ]
     if not suspects:

@@ -172,6 +172,13 @@ def saturated(share: float) -> Run:
     return run.set([0, 2, 4], activation_saturated_share=share)
 
 
+def alike(spread: str, initializer: str) -> Run:
+    """Units that receive the same gradient, in weights whose spread at the start was measured."""
+    facts = {"initial_spread": spread}
+    run = Run(table({"initializer": initializer, "initial_rms": 0.1, "facts": facts}))
+    return run.set(KERNELS, unit_spread=0.0)
+
+
 def flattened(followed_by: str) -> Run:
     """Next to nothing of the error behind the second layer comes back through its tanh."""
     run = Run(table({"activation": "tanh", "facts": {"followed_by": followed_by}})).stuck()
@@ -359,6 +366,12 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "units on the flat part of tanh": (
         lambda: saturated(0.9), "saturated_units", "saturating_activation"
     ),
+    "weights made by hand of one value": (
+        lambda: alike("0", ""), "symmetric_units", "constant_initialization"
+    ),
+    "weights that were assigned one value": (
+        lambda: alike("0", "GlorotUniform"), "symmetric_units", "constant_initialization"
+    ),
     "a mean slope of next to nothing": (
         lambda: flattened("Dense"), "saturated_units", "saturating_activation"
     ),
@@ -482,6 +495,9 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a penalty that leaves a third of the weights, in a run that learns": lambda: shrunk(0.3),
     "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
+    "weights that an initializer called constant took from an array": (
+        lambda: alike("0.98", "Constant")
+    ),
     "a gate, whose error comes back through a product": lambda: flattened("Multiply"),
     "a teacher that was trained before, in no update": lambda: kept(initial_rms=0.1),
     "a target network, in no update": copied,
