@@ -371,9 +371,19 @@ TINY_INPUT = 0.01
 """A hundredth of what is usual: pixels that were divided by 255 twice reach 0.004."""
 
 
+ADAPTED = 400
+"""Steps in which an optimizer whose step does not scale with the gradient makes up for it."""
+
+
 def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
-    """unscaled_inputs, if they are so small that the biases decide what every unit does."""
+    """unscaled_inputs, if they are so small that the biases decide what every unit does.
+
+    With plain SGD the gradient of the first kernel, and so its step, are as small; Adam and its
+    kin move it all the same, and get there later.
+    """
     if "input_scaling" in window.table.run.facts:
+        return None
+    if window.table.run.optimizer in ADAPTIVE and window.learning.steps < ADAPTED:
         return None
     extreme, std = window.latest("inputs_max_abs"), window.latest("inputs_std")
     if not (0 < extreme < TINY_INPUT and std > 0):

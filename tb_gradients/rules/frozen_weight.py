@@ -267,7 +267,8 @@ class FrozenWeight(Rule):
 def kept_on_purpose(table: VariableTable, left_out: BoolArray) -> BoolArray:
     """Those of the variables left out that belong to a part which came trained, or is a copy.
 
-    A part is a model or a layer of the top level.
+    A part is a model or a layer of the top level. One that holds nothing which would tell (a
+    convolution without bias) is taken for what the others are.
     """
     parts: dict[str, list[Variable]] = {}
     drawn = set[tuple[object, float]]()
@@ -276,12 +277,16 @@ def kept_on_purpose(table: VariableTable, left_out: BoolArray) -> BoolArray:
             parts.setdefault(_part(variable), []).append(variable)
         elif _drawn(variable):
             drawn.add((variable.shape, variable.initial_rms))
-    known = {
-        part
-        for part, members in parts.items()
-        if any(_came_trained(v) for v in members)
-        or {(v.shape, v.initial_rms) in drawn for v in members if _drawn(v)} == {True}
-    }
+    known, silent = set[str](), set[str]()
+    for part, members in parts.items():
+        trained = {_came_trained(v) for v in members} - {None}
+        copies = {(v.shape, v.initial_rms) in drawn for v in members if _drawn(v)}
+        if True in trained or copies == {True}:
+            known.add(part)
+        elif not trained:
+            silent.add(part)
+    if known:
+        known |= silent
     result: BoolArray = left_out & np.array([_part(v) in known for v in table.variables], bool)
     return result
 
@@ -295,9 +300,9 @@ def _drawn(variable: Variable) -> bool:
     return starts_random(variable) and plain(variable.initializer) not in ("orthogonal", "identity")
 
 
-def _came_trained(variable: Variable) -> bool:
+def _came_trained(variable: Variable) -> bool | None:
     """Whether it is no longer what its initializer made of it; told of zeros and ones alone."""
     usual = {"zeros": 0.0, "ones": 1.0}.get(plain(variable.initializer))
     if usual is None or "LSTM" in variable.layer_class:  # whose forget gate starts at one
-        return False
+        return None
     return abs(variable.initial_rms - usual) > 1e-6

@@ -230,6 +230,17 @@ def kept(**change: Any) -> Run:
     return run
 
 
+def unnested() -> Run:
+    """A feature extractor whose layers stand at the top level; its first has no bias."""
+    run = kept(initial_rms=0.1)
+    variables = [dataclasses.replace(v, path=v.path.partition("/")[2]) for v in run.table.variables]
+    variables[1], variables[3] = variables[3], variables[1]
+    variables[1] = dataclasses.replace(variables[1], trainable=False, path="other/moving_mean")
+    variables[3] = dataclasses.replace(variables[3], path="dense_1/bias")
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    return run
+
+
 def copied() -> Run:
     """The layers that are in no update started at the weights of those that are trained."""
     run = kept()
@@ -436,7 +447,7 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
         "unscaled_targets",
     ),
     "inputs that were scaled twice": (
-        lambda: Run().stuck().say(inputs_max_abs=1 / 255, inputs_std=1e-3),
+        lambda: Run(table(optimizer="SGD")).stuck().say(inputs_max_abs=1 / 255, inputs_std=1e-3),
         "bad_data",
         "unscaled_inputs",
     ),
@@ -480,7 +491,9 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
         lambda: clipped(1e-3, "Adam")
     ),
     "a ReLU that is no head": lambda: head("linear"),
-    "tiny inputs of a run that learns": lambda: Run().say(inputs_max_abs=1e-3, inputs_std=1e-4),
+    "tiny inputs, to which Adam has yet to adapt": (
+        lambda: Run().stuck().say(inputs_max_abs=1e-3, inputs_std=1e-4)
+    ),
     "half of a layer's units without a gradient, before the run learns": (
         lambda: Run().stuck().set([2], since=20, dead_unit_share=0.6)
     ),
@@ -500,6 +513,7 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     ),
     "a gate, whose error comes back through a product": lambda: flattened("Multiply"),
     "a teacher that was trained before, in no update": lambda: kept(initial_rms=0.1),
+    "the same in layers of their own, one of them without a bias": unnested,
     "a target network, in no update": copied,
     "tasks drawn at random, the others without a gradient": lambda: taking_turns("none_step_share"),
     "tasks drawn at random, the others times zero": lambda: taking_turns("zero_step_share"),
