@@ -42,11 +42,11 @@ class FrozenWeight(Rule):
     Why it matters: the gradient is computed and thrown away; the variable does not learn.
 
     Definition: over at least 10 applied updates the weights stay bit-identical while the
-    gradient is not zero and the step that the learning rate would give is large enough not
-    to be rounded away (otherwise update_too_small speaks); or no update at all was applied
-    for 30 steps or four rounds of gradient accumulation (two epochs, where a round is longer
-    than four). Or a variable of the model, or all of them, was given to the optimizer at none of
-    30 steps, and nothing else changed it.
+    gradient is not zero and the step that the learning rate would give, after clipping, is large
+    enough not to be rounded away (otherwise update_too_small speaks); or no update at all was
+    applied for 30 steps or four rounds of gradient accumulation (two epochs, where a round is
+    longer than four). Or a variable of the model, or all of them, was given to the optimizer at
+    none of 30 steps, and nothing else changed it.
 
     Try:
     * In a train_step of your own, call `optimizer.apply(gradients, variables)`.
@@ -66,6 +66,7 @@ class FrozenWeight(Rule):
     needs = (
         "update_norm",
         "gradient_norm",
+        "applied_norm",
         "weight_norm",
         "none_step_share",
         "applied_steps",
@@ -157,7 +158,9 @@ class FrozenWeight(Rule):
         if rate == 0:
             return np.ones(gradient.shape[1], bool)
         weight = window.statistic("weight_norm")[-1] / np.sqrt(window.rows.elements)
-        largest = gradient[-1].astype(np.float64)  # no element is larger than the norm
+        # No element is larger than the norm; and after clipping it is as much smaller.
+        applied = window.statistic("applied_norm")[-1]
+        largest = np.where(np.isfinite(applied), applied, gradient[-1]).astype(np.float64)
         if np.isnan(rate):
             # A step of ours by hand: what moved tells the rate.
             moved = (update > 0) & (gradient > 0)

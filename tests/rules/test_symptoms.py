@@ -511,6 +511,13 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "weights that an initializer called constant took from an array": (
         lambda: alike("0.98", "Constant")
     ),
+    "a weight whose clipped steps are rounded away": (
+        lambda: (
+            Run(table(optimizer="SGD"))
+            .set(slice(1, 8), update_norm=0, applied_norm=1e-6)
+            .say(learning_rate=0.1)
+        )
+    ),
     "a gate, whose error comes back through a product": lambda: flattened("Multiply"),
     "a teacher that was trained before, in no update": lambda: kept(initial_rms=0.1),
     "the same in layers of their own, one of them without a bias": unnested,
