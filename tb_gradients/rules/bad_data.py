@@ -16,8 +16,11 @@ from tb_gradients.rules.diagnosis import (
     FAR_OUT,
     INPUT_NEEDS,
     SCALE_INPUTS,
+    TINY_INPUT,
+    UNSCALED_INPUT,
     head_rows,
     plural,
+    tiny_inputs_cause,
     unscaled_inputs_cause,
 )
 from tb_gradients.rules.window import IntArray, Window
@@ -64,8 +67,8 @@ class BadData(Rule):
     interquartile ranges from the median of their feature (normal data reach 3, log-normal ones
     50), where batches with them have ten times the usual gradient or the run does not learn.
     Targets outside of what the output's activation can produce. Inputs of magnitudes above 30,
-    or features whose scales differ more than 1000-fold, that no layer scales, where the run
-    does not learn, or is at a hundred times the loss of guessing after 100 steps.
+    all below 0.01, or features whose scales differ more than 1000-fold, that no layer scales,
+    where the run does not learn, or is at a hundred times the loss of guessing after 100 steps.
 
     Try:
     * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.
@@ -193,7 +196,7 @@ class BadData(Rule):
         # of a contrastive loss, where what is right is always at the same place. The loss of the
         # one does not go to nothing; the other has no last layer that could learn the place.
         has_head = bool(window.table.run.facts.get("head"))
-        empty = learning.stuck or (has_head and learning.now <= 0.2 * learning.start)
+        empty = has_head and (learning.stuck or learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
         if whole == round(whole):  # classes: the other ones may be rare
             several = window.table.run.facts.get("head_units", "") not in ("", "1", "2")
@@ -305,15 +308,17 @@ class BadData(Rule):
         far = learning.steps >= self.patience_far and learning.now > self.far * learning.guess
         if not far and (not learning.stuck or learning.steps < self.patience):
             return None
-        reason = unscaled_inputs_cause(window, 0.7)
+        reason = unscaled_inputs_cause(window, 0.7) or tiny_inputs_cause(window, 0.7)
         if reason is None:
             return None
+        extreme = window.latest("inputs_max_abs")
+        limit = TINY_INPUT if extreme < TINY_INPUT else UNSCALED_INPUT
         level = f", the level of guessing is {learning.guess:.3g}" if learning.learning else ""
         return _Fault(
             Severity.WARNING if learning.guessing or learning.worse else Severity.INFO,
             window.first_step,
             f"{reason.summary[0].upper()}{reason.summary[1:-1]}; {learning.sentence()}{level}",
-            Evidence("inputs_max_abs", window.latest("inputs_max_abs"), 30.0),
+            Evidence("inputs_max_abs", extreme, limit),
             SCALE_INPUTS,
             (reason,),
             SYMPTOMS,

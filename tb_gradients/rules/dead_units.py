@@ -30,6 +30,7 @@ from tb_gradients.rules.diagnosis import (
     slower,
     starts_constant,
     taking_turns,
+    tiny_inputs_cause,
     underflow_cause,
     unscaled_inputs_cause,
     usual_learning_rate,
@@ -59,7 +60,8 @@ class DeadUnits(Rule):
     * Scale the inputs to about [-1, 1].
 
     Silent when: branches that take turns, such as tasks, until one is silent for 100 steps;
-    embeddings; weights without units; the whole gradient of the model is zero
+    embeddings; weights without units; all samples have one prediction while no layer is dead as
+    a whole (the inputs are all alike then); the whole gradient of the model is zero
     (zero_gradient speaks then). `info` once the run has converged with the units it has, and
     while no more are dead than inputs of one sign leave dead by chance.
     """
@@ -76,6 +78,7 @@ class DeadUnits(Rule):
         "weight_norm",
         "learning_rate",
         "unit_window",
+        "predictions_spread",
         *BATCH_NEEDS,
         *INPUT_NEEDS,
     )
@@ -102,6 +105,7 @@ class DeadUnits(Rule):
     )
     early_steps = Threshold(20, "what is dead by then was dead at birth, or nearly so")
     nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
+    frames = Threshold(10, "predictions that are equal by chance, in as many batches")
 
     def detect(self, window: Window) -> Detection | None:
         dead = window.statistic("dead_unit_share")[-1]
@@ -125,6 +129,8 @@ class DeadUnits(Rule):
             sick &= ~(turns & waiting)
             if not sick.any():
                 return HEALTHY
+        if self._one_input(window) and not (rows.judged & rows.kernel & silent).any():
+            return HEALTHY  # each unit is on for it or off: there are no others to judge by
         # A layer behind which all is dead has no gradient either. The one that is to blame
         # is the last silent layer that can die; those that start equal have their own rule.
         full = np.flatnonzero(sick & (dead >= 1))
@@ -145,8 +151,7 @@ class DeadUnits(Rule):
             if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
                 onset = np.maximum(onset - int(horizon) + 1, window.first_step)
             # Where all units are dead, the whole gradient is zero, which every step tells.
-            zero = window.statistic("zero_step_share")
-            exact = window.onset(zero >= 1, ~np.isnan(zero), per_step=False)
+            exact = window.at_every_step_since(window.statistic("zero_step_share"))
             return np.where(dead >= 1, np.minimum(onset, exact), onset)
 
         learns, converged = window.learning.learning, window.learning.converged
@@ -159,9 +164,14 @@ class DeadUnits(Rule):
             dead >= 1, int(all_of_it), np.where(dead >= self.nearly_all, int(severe), int(little))
         )
         chance = 0.5 + self.deviations * np.sqrt(0.25 / np.maximum(rows.units, 1))
-        if not window.learning.stuck:
-            severity = np.where((dead < 1) & (dead <= chance), int(Severity.INFO), severity)
+        severity = np.where((dead < 1) & (dead <= chance), int(Severity.INFO), severity)
         return Detection.of(sick, since, severity)
+
+    def _one_input(self, window: Window) -> bool:
+        """Whether all samples of all batches had the same prediction, as if they were one."""
+        spread = window.context("predictions_spread")
+        known = spread[np.isfinite(spread)]
+        return len(known) >= self.frames and bool((known == 0).all())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         dead = window.statistic("dead_unit_share")[-1][rows]
@@ -242,6 +252,7 @@ class DeadUnits(Rule):
                     f"used around {usual:g}.",
                 )
             )
+        data = data or tiny_inputs_cause(window, 0.92)
         if data is not None:
             found.append(data)
         start = initialization_cause(window.table, [row])
@@ -262,7 +273,7 @@ class DeadUnits(Rule):
         elif "learning_rate_too_large" in named or not (from_start or flat):
             fixes.append(slower(window))  # what was so before any step, no rate undoes
         if "unscaled_inputs" in named:
-            fixes.append(SCALE_INPUTS)
+            fixes.insert(0 if likeliest(causes) == "unscaled_inputs" else len(fixes), SCALE_INPUTS)
         if flat:
             change = 'activation="relu", kernel_initializer="he_normal"'
             other = ", or put `keras.layers.BatchNormalization()` before the activation"

@@ -31,15 +31,20 @@ USUAL_LEARNING_RATE = {
     "Adamax": 1e-3,
     "Nadam": 1e-3,
     "RMSprop": 1e-3,
-    "Adagrad": 1e-3,
-    "Adadelta": 1e-3,
+    "Adagrad": 1e-2,
+    "Adadelta": 1.0,
     "Ftrl": 1e-3,
     "Lion": 1e-4,
     "Lamb": 1e-3,
     "Adafactor": 1e-3,
     "Muon": 1e-3,
 }
-"""Keras' defaults. Good values lie within a factor of 100 of these for nearly every model."""
+"""Keras' defaults. Good values lie within a factor of 100 of these for nearly every model.
+
+But for two whose default of 1e-3 in Keras is not what their authors and other frameworks use:
+Adadelta's steps have the size of the weights' last ones, times 1.0 (Zeiler 2012); Adagrad's only
+shrink, from 1e-2 (Duchi, Hazan, Singer 2011; the default of PyTorch and of TensorFlow 1).
+"""
 
 ADAPTIVE = frozenset(
     {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
@@ -101,8 +106,15 @@ def plain(initializer: str) -> str:
     return initializer.lower().replace("_", "")
 
 
+EQUAL = 1e-6
+"""Spread over RMS of numbers that differ by rounding alone."""
+
+
 def starts_constant(variable: Variable) -> bool:
-    """Whether all elements are known to have started at one value."""
+    """Whether all elements are known to have started at one value: as measured, or by name."""
+    spread = variable.facts.get("initial_spread")
+    if spread is not None:  # a constant initializer may hold an array; weights may be assigned
+        return float(spread) < EQUAL
     return plain(variable.initializer) in CONSTANT_INITIALIZERS or (
         not variable.initializer and variable.initial_rms == 0
     )
@@ -118,6 +130,11 @@ def initializer_for(variable: Variable) -> str:
     return "he_normal" if "relu" in activation(variable) else "glorot_uniform"
 
 
+def is_vector(variable: Variable) -> bool:
+    """A vector that no layer is known to hold: by hand a bias or a scale, and no weight."""
+    return variable.role == "other" and len(variable.shape) == 1
+
+
 def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | None:
     """zero_initialization or constant_initialization, if a weight in ``rows`` shows it."""
     suspects = [
@@ -125,6 +142,7 @@ def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | N
         for row in rows
         if table.variables[int(row)].role in ("kernel", "recurrent_kernel", "embedding", "other")
         and table.variables[int(row)].elements > 1
+        and not is_vector(table.variables[int(row)])
         and starts_constant(table.variables[int(row)])
     ]
     if not suspects:
@@ -346,6 +364,31 @@ def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
         told = f"the scales of the input features differ by {ratio:.3g}{around}"
     else:
         return None
+    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+
+
+TINY_INPUT = 0.01
+"""A hundredth of what is usual: pixels that were divided by 255 twice reach 0.004."""
+
+
+ADAPTED = 400
+"""Steps in which an optimizer whose step does not scale with the gradient makes up for it."""
+
+
+def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if they are so small that the biases decide what every unit does.
+
+    With plain SGD the gradient of the first kernel, and so its step, are as small; Adam and its
+    kin move it all the same, and get there later.
+    """
+    if "input_scaling" in window.table.run.facts:
+        return None
+    if window.table.run.optimizer in ADAPTIVE and window.learning.steps < ADAPTED:
+        return None
+    extreme, std = window.latest("inputs_max_abs"), window.latest("inputs_std")
+    if not (0 < extreme < TINY_INPUT and std > 0):
+        return None
+    told = f"no input is larger than {extreme:.2g} (standard deviation {std:.2g})"
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 

@@ -59,7 +59,7 @@ class DisconnectedGradient(Rule):
         sick = candidates & (share[frames] >= 1).all(axis=0)
 
         def since() -> IntArray:
-            return window.onset(share >= 1, ~np.isnan(share), per_step=False)
+            return window.at_every_step_since(share)
 
         # Cut off, that is everything from the inputs up to somewhere; or merely lying about.
         alive = np.flatnonzero(window.rows.judged & ~sick)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import FloatArray
+from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
@@ -14,7 +14,9 @@ from tb_gradients.rules.diagnosis import (
     MIXED,
     names,
     optimizer_name,
+    plain,
     plural,
+    starts_random,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
@@ -40,11 +42,11 @@ class FrozenWeight(Rule):
     Why it matters: the gradient is computed and thrown away; the variable does not learn.
 
     Definition: over at least 10 applied updates the weights stay bit-identical while the
-    gradient is not zero and the step that the learning rate would give is large enough not
-    to be rounded away (otherwise update_too_small speaks); or no update at all was applied
-    for 30 steps or four rounds of gradient accumulation (two epochs, where a round is longer
-    than four). Or a variable of the model, or all of them, was given to the optimizer at none of
-    30 steps, and nothing else changed it.
+    gradient is not zero and the step that the learning rate would give, after clipping, is large
+    enough not to be rounded away (otherwise update_too_small speaks); or no update at all was
+    applied for 30 steps or four rounds of gradient accumulation (two epochs, where a round is
+    longer than four). Or a variable of the model, or all of them, was given to the optimizer at
+    none of 30 steps, and nothing else changed it.
 
     Try:
     * In a train_step of your own, call `optimizer.apply(gradients, variables)`.
@@ -53,7 +55,9 @@ class FrozenWeight(Rule):
     Silent when: trainable=False; between two updates of gradient accumulation; steps that
     a loss-scaling optimizer skips; a learning rate of zero in a warm-up; variables that
     another optimizer changes, as in a GAN. `info` where the run has learnt most of what there
-    is without them.
+    is without them; and of variables left out, where they were trained before (what starts at
+    zero is not zero) or are copies of others that are trained: a teacher, the net of a perceptual
+    loss, a target network.
     """
 
     id = "frozen_weight"
@@ -62,6 +66,7 @@ class FrozenWeight(Rule):
     needs = (
         "update_norm",
         "gradient_norm",
+        "applied_norm",
         "weight_norm",
         "none_step_share",
         "applied_steps",
@@ -84,7 +89,10 @@ class FrozenWeight(Rule):
             severity = Severity.CRITICAL if everything else Severity.WARNING
             if window.learning.converged:
                 severity = Severity.INFO
-            return Detection.of(left_out, window.first_step, severity)
+            each = np.full(left_out.shape, int(severity))
+            if not everything:
+                each[kept_on_purpose(window.table, left_out)] = int(Severity.INFO)
+            return Detection.of(left_out, window.first_step, each)
         rows = window.rows
         update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
         candidates = rows.judged & (update[-1] == 0) & (gradient[-1] > 0)
@@ -150,7 +158,9 @@ class FrozenWeight(Rule):
         if rate == 0:
             return np.ones(gradient.shape[1], bool)
         weight = window.statistic("weight_norm")[-1] / np.sqrt(window.rows.elements)
-        largest = gradient[-1].astype(np.float64)  # no element is larger than the norm
+        # No element is larger than the norm; and after clipping it is as much smaller.
+        applied = window.statistic("applied_norm")[-1]
+        largest = np.where(np.isfinite(applied), applied, gradient[-1]).astype(np.float64)
         if np.isnan(rate):
             # A step of ours by hand: what moved tells the rate.
             moved = (update > 0) & (gradient > 0)
@@ -255,3 +265,47 @@ class FrozenWeight(Rule):
             causes=(cause("update_not_applied", 0.9, f"{told}."),),
             fixes=(APPLY,),
         )
+
+
+def kept_on_purpose(table: VariableTable, left_out: BoolArray) -> BoolArray:
+    """Those of the variables left out that belong to a part which came trained, or is a copy.
+
+    A part is a model or a layer of the top level. One that holds nothing which would tell (a
+    convolution without bias) is taken for what the others are.
+    """
+    parts: dict[str, list[Variable]] = {}
+    drawn = set[tuple[object, float]]()
+    for variable, out in zip(table.variables, left_out, strict=True):
+        if out:
+            parts.setdefault(_part(variable), []).append(variable)
+        elif _drawn(variable):
+            drawn.add((variable.shape, variable.initial_rms))
+    known, silent = set[str](), set[str]()
+    for part, members in parts.items():
+        trained = {_came_trained(v) for v in members} - {None}
+        copies = {(v.shape, v.initial_rms) in drawn for v in members if _drawn(v)}
+        if True in trained or copies == {True}:
+            known.add(part)
+        elif not trained:
+            silent.add(part)
+    if known:
+        known |= silent
+    result: BoolArray = left_out & np.array([_part(v) in known for v in table.variables], bool)
+    return result
+
+
+def _part(variable: Variable) -> str:
+    return variable.path.partition("/")[0]
+
+
+def _drawn(variable: Variable) -> bool:
+    """Whether it started at random numbers, of which no two draws have the same norm."""
+    return starts_random(variable) and plain(variable.initializer) not in ("orthogonal", "identity")
+
+
+def _came_trained(variable: Variable) -> bool | None:
+    """Whether it is no longer what its initializer made of it; told of zeros and ones alone."""
+    usual = {"zeros": 0.0, "ones": 1.0}.get(plain(variable.initializer))
+    if usual is None or "LSTM" in variable.layer_class:  # whose forget gate starts at one
+        return None
+    return abs(variable.initial_rms - usual) > 1e-6

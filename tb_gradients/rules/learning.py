@@ -274,7 +274,8 @@ class LossTrace:
             return Learning("early", total, start, now, guess, majority)
         middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
         still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
-        trend, dropped = _trend(loss[share > MIDDLE[1]])
+        recent = share > MIDDLE[1]
+        trend, dropped = _trend(_comparable(loss[recent], self._columns[1, :count][recent]))
         still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
         # Of few points each is the mean of many steps, and a drop is not judged by their noise.
         before = loss[(share > MIDDLE[1]) & ~late]
@@ -408,6 +409,22 @@ def _mean(points: list[_Point]) -> _Point:
         loss, mean, std = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
         pair = (loss, mean, std)
     return _Point(sum(point.loss * point.steps for point in points) / steps, steps, pair)
+
+
+def _comparable(loss: FloatArray, steps: FloatArray) -> FloatArray:
+    """Consecutive points as means, none of which stands for less than half as many steps as the
+    longest point: where frames have just become sparse, a trend of the many points before would
+    not see how far the loss has come in the few long ones since."""
+    least = float(steps.max(initial=0.0)) / 2
+    if not (steps < least).any():
+        return loss
+    means, total, seen = [], 0.0, 0.0
+    for value, weight in zip(loss.tolist(), steps.tolist(), strict=True):
+        total, seen = total + value * weight, seen + weight
+        if seen >= least:
+            means.append(total / seen)
+            total = seen = 0.0
+    return np.array(means)
 
 
 def _trend(loss: npt.NDArray[np.float64]) -> tuple[float, bool]:

@@ -23,6 +23,7 @@ from tb_gradients.rules.diagnosis import (
     optimizer_code,
     optimizer_name,
     slower,
+    tiny_inputs_cause,
     unscaled_inputs_cause,
     usual_learning_rate,
     warms_up,
@@ -192,7 +193,7 @@ class NotLearning(Rule):
                 )
             )
         more = (
-            unscaled_inputs_cause(window, 0.55),
+            unscaled_inputs_cause(window, 0.55) or tiny_inputs_cause(window, 0.55),
             far_targets_cause(window),
             deep_narrow_cause(window, 0.7),
         )

@@ -41,7 +41,8 @@ class PoorInitialization(Rule):
     or tanh onto its flat part, and half of what there is is not learnt yet. Or the run does not
     learn, kernels before ReLUs are smaller than He's, all of them together by 1e-3 or less, and
     what reaches the last layer is below 0.01 (the gradient of its kernel over that of its bias).
-    (With normalisation behind a kernel its scale does not matter; that one is not counted.)
+    (With normalisation behind a kernel its scale does not matter; that one is not counted. Nor is
+    a single tensor that belongs to no layer: it may be an image that is optimised.)
 
     Try:
     * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and its kin;
@@ -120,9 +121,10 @@ class PoorInitialization(Rule):
             ],
             bool,
         )
-        result: BoolArray = (
-            plain & window.rows.judged & window.rows.kernel & (window.rows.initial_rms > 0)
-        )
+        kernels = window.rows.judged & window.rows.kernel
+        if kernels.sum() == 1 and not window.table.variables[int(np.argmax(kernels))].layer_class:
+            kernels[:] = False  # a lone tensor of no layer, such as an image that is optimised
+        result: BoolArray = plain & kernels & (window.rows.initial_rms > 0)
         return result
 
     def _flattened(self, window: Window, off: BoolArray) -> BoolArray:

@@ -8,9 +8,11 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.diagnosis import (
     initialization_cause,
+    is_vector,
     names,
     plural,
     start_at_random,
+    starts_constant,
     starts_random,
 )
 from tb_gradients.rules.window import IntArray, Window
@@ -62,12 +64,13 @@ class SymmetricUnits(Rule):
         enough = known[reach].sum(axis=0) >= self.frames
         sick = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
         for row in np.flatnonzero(sick):
-            sick[row] = not starts_random(window.table.variables[row])
+            variable = window.table.variables[row]
+            sick[row] = not (starts_random(variable) or is_vector(variable))
 
         def since() -> IntArray:
             return window.onset(equal, known, per_step=True)
 
-        certain = [v.initializer != "" or v.initial_rms == 0 for v in window.table.variables]
+        certain = [starts_constant(v) for v in window.table.variables]
         severity = np.where(certain, int(Severity.CRITICAL), int(Severity.WARNING))
         return Detection.of(sick, since, severity)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
@@ -49,7 +51,9 @@ class VanishingGradient(Rule):
     * In recurrent models use LSTM or GRU instead of SimpleRNN.
 
     Silent when: the run learns, unless the first layers also hardly move (`info` then); the
-    loss is not seen (`info`); frozen layers, embeddings, biases and scales are not judged.
+    loss is not seen (`info`); frozen layers, embeddings, biases and scales are not judged, nor
+    are queries and keys of attention: what arrives there came through the slope of a softmax, and
+    what goes on to the layers before does not.
     """
 
     id = "vanishing_gradient"
@@ -91,7 +95,7 @@ class VanishingGradient(Rule):
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
-        rows = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        rows = window.rows.once(on_the_way)
         recurrent = self._through_time(window)
         if recurrent.any():
             return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
@@ -192,7 +196,7 @@ class VanishingGradient(Rule):
         recurrent = np.flatnonzero(self._through_time(window))
         if recurrent.size:
             return self._explain_recurrence(window, int(recurrent[0]), since)
-        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        kernels = window.rows.once(on_the_way)
         reach = window.last_frames(self.steps, self.frames) or slice(0, len(window))
         profile = _lower_median(self._profiles(window, reach, kernels))[np.isin(kernels, rows)]
         known = profile[~np.isnan(profile)]
@@ -286,6 +290,16 @@ class VanishingGradient(Rule):
             "initialization_scale": f'In {span} use `kernel_initializer="he_normal"`.',
             "unscaled_inputs": SCALE_INPUTS,
         }[reason.id]
+
+
+SCORES = re.compile(r"(query|key)(_|$)|(w|to_)?[qk](_proj)?$", re.IGNORECASE)
+"""Names of the layers that make queries and keys."""
+
+
+def on_the_way(table: VariableTable, rows: Rows) -> IntArray:
+    """Kernels that what comes back from the loss passes; not those of attention's scores."""
+    scores = [SCORES.match(layer(v).rpartition("/")[2]) is not None for v in table.variables]
+    return np.flatnonzero(rows.judged & rows.kernel & ~np.array(scores, bool))
 
 
 def simple_recurrences(table: VariableTable, rows: Rows) -> list[tuple[int, int]]:

@@ -114,8 +114,16 @@ class Rows:
         return cast(T, self._told[describe])
 
 
+DENSE_OR_ACTIVATION = ("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
+"""What may stand behind a dense layer for the next one to get what it gives, and no more."""
+
+
 class Chain:
-    """Where one dense layer feeds the next: its kernel, its bias, and both of the one behind."""
+    """Where one dense layer feeds the next: its kernel, its bias, and both of the one behind.
+
+    Told from their order and shapes, and from the layer that is known to come next: behind a
+    product, a sum or a normalisation stands another layer than that.
+    """
 
     def __init__(self, table: VariableTable, rows: Rows) -> None:
         variables = table.variables
@@ -124,6 +132,7 @@ class Chain:
             (row, behind, int(rows.bias_of[row]), int(rows.bias_of[behind]))
             for row, behind in itertools.pairwise(kernels)
             if variables[row].layer_class == variables[behind].layer_class == "Dense"
+            and variables[row].facts.get("followed_by", "Dense") in DENSE_OR_ACTIVATION
             and len(variables[behind].shape) == 2
             and variables[behind].shape[0] == variables[row].units
         ]
@@ -458,6 +467,22 @@ class Window:
         first = np.argmax(hit, axis=0)
         begins = self.steps if per_step else self.steps - self.spans + 1
         onset: IntArray = np.maximum(begins[first], 0)
+        return onset
+
+    def at_every_step_since(self, share: FloatArray) -> IntArray:
+        """int64 [variables]: since which step it has been so at every step.
+
+        Args:
+            share: [frames, variables], at how many of the frame's steps it was so; NaN where
+                unknown. In the last frame that has others, too, those came first.
+        """
+        others = share < 1
+        frames = np.arange(len(self))[:, np.newaxis]
+        last = np.where(others, frames, -1).max(axis=0)
+        steps = np.take_along_axis(share, np.maximum(last, 0)[np.newaxis], axis=0)[0]
+        steps = np.rint(steps * self.spans[last])
+        since = np.where(last < 0, self.steps[0] - self.spans[0], self.steps[last] - steps) + 1
+        onset: IntArray = np.maximum(since, 0).astype(np.int64)
         return onset
 
     def own_step_applied(self) -> BoolArray:

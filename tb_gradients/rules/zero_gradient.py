@@ -77,6 +77,7 @@ class ZeroGradient(Rule):
         "update_too_large",
         "poor_initialization",
         "gradient_underflow",
+        "regularizer_dominates",
     )
 
     share = Threshold(0.9, "some batches may reach a variable by chance; one in ten still is dead")
@@ -108,7 +109,10 @@ class ZeroGradient(Rule):
             sick &= ~(window.largest("gradient_norm") > 0)
 
         def since() -> IntArray:
-            return window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
+            onset = window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
+            return np.where(
+                zero[-1] >= 1, np.minimum(onset, window.at_every_step_since(zero)), onset
+            )
 
         severity = np.full(sick.shape, int(Severity.CRITICAL))
         if window.learning.succeeds:
@@ -148,7 +152,9 @@ class ZeroGradient(Rule):
             told = "all variables, the last layer's too, have a gradient of exactly zero"
             if constant:
                 told += f", and the loss is {losses[-1]:.3g} at every step"
-            return (cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{told}."),)
+            ignored = cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{told}.")
+            zeros = self._products_of_zeros(window, rows)
+            return (zeros, ignored) if zeros is not None else (ignored,)
         low = underflow_cause(window)
         found: list[Cause] = [low] if low is not None else []
         # What ends the gradient is at the border: the last silent layer, or the next one.
@@ -192,6 +198,16 @@ class ZeroGradient(Rule):
                 )
             )
         return tuple(found)
+
+    @staticmethod
+    def _products_of_zeros(window: Window, rows: IntArray) -> Cause | None:
+        """zero_initialization, if all that is multiplied starts at zero: of two factors neither
+        has a gradient then, as each of them is that of the other."""
+        factors = rows[~window.rows.minor[rows]]
+        if len(factors) < 2 or (window.rows.initial_rms[factors] > 0).any():
+            return None
+        told = f"{names(window.table, factors)} all start at zero: where they are multiplied, "
+        return cause("zero_initialization", 0.99, f"{told}each is the gradient of the other.")
 
     def _what_ended_it(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
         """Why variables that had a gradient have none: not by how the model was built."""

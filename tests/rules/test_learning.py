@@ -59,6 +59,34 @@ def test_coming_down_to_the_level_of_guessing_is_no_learning() -> None:
     assert judged(losses, loss="mse", target_std=2.0).learning
 
 
+SPARSE = [*((i, i + 1) for i in range(101)), (101, 151), (151, 226)]
+"""First and last step of frames that have just become sparse."""
+
+
+@pytest.mark.parametrize("draw", range(10))
+def test_a_loss_that_falls_through_guessing_between_sparse_frames_is_hopeful(draw: int) -> None:
+    """The noise of the many frames before does not hide how far it has come in the last few."""
+    noise = np.random.default_rng(draw).standard_normal(400)
+    loss = np.maximum(22 - STEPS / 12, 1.5) + 1.5 * noise
+    guess = float(np.mean(loss[slice(*SPARSE[-1])]))
+    trace = LossTrace()
+    for start, stop in SPARSE:
+        trace.add(float(np.mean(loss[start:stop])), stop - start)
+
+    assert trace.judge(make_table(facts={"loss_at_guess": f"{guess}"})).hopeful
+
+
+def test_a_loss_that_stays_at_guessing_is_not_hopeful_at_sparse_frames() -> None:
+    for seed in range(20):
+        noise = np.random.default_rng(seed).standard_normal(400)
+        trace = LossTrace()
+        for start, stop in [*SPARSE, (226, 339)]:
+            trace.add(float(np.mean(2.3 + 0.02 * noise[start:stop])), stop - start)
+
+        learning = trace.judge(make_table(facts={"loss_at_guess": "2.3"}))
+        assert learning.stuck and not learning.hopeful
+
+
 def test_a_low_loss_that_does_not_move_has_converged() -> None:
     flat = np.full(400, 0.01)
 

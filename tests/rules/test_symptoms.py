@@ -155,9 +155,34 @@ def scaled(rms: float, activation: str) -> Run:
     return run.loss(np.linspace(2.7, 2.0, STEPS))
 
 
+def optimised_image() -> Run:
+    """Not a model but one tensor of no layer, and a loss whose level of guessing is not known."""
+    image = dataclasses.replace(
+        TABLE.variables[0], path="image", layer_class="", activation="", units=3, initial_rms=0.5
+    )
+    image = dataclasses.replace(image, shape=(1, 32, 32, 3), unit_axis=3, initializer="")
+    alone = dataclasses.replace(
+        TABLE, variables=(image,), run=dataclasses.replace(TABLE.run, loss="")
+    )
+    return Run(alone).loss(0.2 + 1e-3 * np.random.default_rng(0).standard_normal(STEPS))
+
+
 def saturated(share: float) -> Run:
     run = Run(table({"activation": "tanh"})).stuck()
     return run.set([0, 2, 4], activation_saturated_share=share)
+
+
+def alike(spread: str, initializer: str) -> Run:
+    """Units that receive the same gradient, in weights whose spread at the start was measured."""
+    facts = {"initial_spread": spread}
+    run = Run(table({"initializer": initializer, "initial_rms": 0.1, "facts": facts}))
+    return run.set(KERNELS, unit_spread=0.0)
+
+
+def flattened(followed_by: str) -> Run:
+    """Next to nothing of the error behind the second layer comes back through its tanh."""
+    run = Run(table({"activation": "tanh", "facts": {"followed_by": followed_by}})).stuck()
+    return run.set([3], gradient_norm=1e-3)
 
 
 def thrown(ratio: float, loss: Any) -> Run:
@@ -182,9 +207,48 @@ def accumulated(steps: int, epoch: int) -> Run:
 def left_out(weight: Sequence[float]) -> Run:
     """The first two layers are in no update."""
     run = Run()
+    kernels = [
+        dataclasses.replace(v, initial_rms=0.25 + 1e-4 * i) if v.role == "kernel" else v
+        for i, v in enumerate(TABLE.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(kernels))
     run.set(slice(0, 4), **dict.fromkeys(TABLE.statistics, np.nan))
     for i, frame in enumerate(run.frames):
         run.frames[i] = with_value(frame, TABLE, "weight_norm", weight[i], slice(0, 4))
+    return run
+
+
+def kept(**change: Any) -> Run:
+    """The two layers that are in no update are a model of their own."""
+    run = left_out([4.0] * STEPS)
+    variables = [
+        dataclasses.replace(v, path=f"{'teacher' if i < 4 else 'student'}/{v.path}")
+        for i, v in enumerate(run.table.variables)
+    ]
+    variables[1] = dataclasses.replace(variables[1], **change)
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    return run
+
+
+def unnested() -> Run:
+    """A feature extractor whose layers stand at the top level; its first has no bias."""
+    run = kept(initial_rms=0.1)
+    variables = [dataclasses.replace(v, path=v.path.partition("/")[2]) for v in run.table.variables]
+    variables[1], variables[3] = variables[3], variables[1]
+    variables[1] = dataclasses.replace(variables[1], trainable=False, path="other/moving_mean")
+    variables[3] = dataclasses.replace(variables[3], path="dense_1/bias")
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    return run
+
+
+def copied() -> Run:
+    """The layers that are in no update started at the weights of those that are trained."""
+    run = kept()
+    variables = list(run.table.variables)
+    for row in (0, 2):
+        rms = variables[row].initial_rms
+        variables[row + 4] = dataclasses.replace(variables[row + 4], initial_rms=rms)
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
     return run
 
 
@@ -313,6 +377,15 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "units on the flat part of tanh": (
         lambda: saturated(0.9), "saturated_units", "saturating_activation"
     ),
+    "weights made by hand of one value": (
+        lambda: alike("0", ""), "symmetric_units", "constant_initialization"
+    ),
+    "weights that were assigned one value": (
+        lambda: alike("0", "GlorotUniform"), "symmetric_units", "constant_initialization"
+    ),
+    "a mean slope of next to nothing": (
+        lambda: flattened("Dense"), "saturated_units", "saturating_activation"
+    ),
     "steps of half the weights' size": (
         lambda: thrown(0.5, RISING), "update_too_large", "learning_rate_too_large"
     ),
@@ -330,6 +403,12 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     ),
     "variables that are in no update": (
         lambda: left_out([4.0] * STEPS), "frozen_weight", "update_not_applied"
+    ),
+    "a model of its own that starts afresh, in no update": (
+        kept, "frozen_weight", "update_not_applied"
+    ),
+    "the same with an LSTM, whose bias does not start at zero": (
+        lambda: kept(layer_class="LSTM", initial_rms=0.5), "frozen_weight", "update_not_applied"
     ),
     "no gradient any more after steps of half the weights' size": (
         lambda: ended().set(update_norm=2), "zero_gradient", "learning_rate_too_large"
@@ -366,6 +445,11 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
         .loss(RISING),
         "update_too_large",
         "unscaled_targets",
+    ),
+    "inputs that were scaled twice": (
+        lambda: Run(table(optimizer="SGD")).stuck().say(inputs_max_abs=1 / 255, inputs_std=1e-3),
+        "bad_data",
+        "unscaled_inputs",
     ),
     "NaN at the first step, inputs of 0..255": (
         lambda: nan_at(0, inputs_max_abs=255).say(loss_nonfinite_age=0).loss(np.nan),
@@ -407,6 +491,15 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
         lambda: clipped(1e-3, "Adam")
     ),
     "a ReLU that is no head": lambda: head("linear"),
+    "tiny inputs, to which Adam has yet to adapt": (
+        lambda: Run().stuck().say(inputs_max_abs=1e-3, inputs_std=1e-4)
+    ),
+    "half of a layer's units without a gradient, before the run learns": (
+        lambda: Run().stuck().set([2], since=20, dead_unit_share=0.6)
+    ),
+    "a comparison whose right answer is always at the same place, before it learns": (
+        lambda: targets(0.0).stuck().say(predictions_spread=0.5)
+    ),
     "targets that differ between samples": lambda: targets(0.1).loss(FALLING),
     "float32 that rounds": lambda: rounded(0.95, "float32").loss(FALLING),
     "a large start before ReLU that learns": lambda: scaled(8.0, "relu"),
@@ -415,9 +508,24 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
     "a penalty that leaves a third of the weights, in a run that learns": lambda: shrunk(0.3),
     "updates that the monitor does not see": lambda: never_applied(np.linspace(1, 2, STEPS)),
     "variables that another optimizer trains": lambda: left_out(np.linspace(4, 5, STEPS).tolist()),
+    "weights that an initializer called constant took from an array": (
+        lambda: alike("0.98", "Constant")
+    ),
+    "a weight whose clipped steps are rounded away": (
+        lambda: (
+            Run(table(optimizer="SGD"))
+            .set(slice(1, 8), update_norm=0, applied_norm=1e-6)
+            .say(learning_rate=0.1)
+        )
+    ),
+    "a gate, whose error comes back through a product": lambda: flattened("Multiply"),
+    "a teacher that was trained before, in no update": lambda: kept(initial_rms=0.1),
+    "the same in layers of their own, one of them without a bias": unnested,
+    "a target network, in no update": copied,
     "tasks drawn at random, the others without a gradient": lambda: taking_turns("none_step_share"),
     "tasks drawn at random, the others times zero": lambda: taking_turns("zero_step_share"),
     "a loss scale that is never used up": lambda: collapsing(0),
+    "an image that is optimised, whose loss hardly falls": optimised_image,
 }
 
 
@@ -464,6 +572,31 @@ def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() ->
 
     assert (flag.severity, flag.first_step) == (Severity.WARNING, 0)
     assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_the_usual_rate_is_that_of_practice_and_not_every_default_of_keras() -> None:
+    """Adadelta hardly moves at 1e-3; Adagrad is used at a tenth."""
+
+    def told(optimizer: str, rate: float, step: float) -> list[str]:
+        run = Run(table(optimizer=optimizer), steps=120).stuck().set(update_norm=4 * step)
+        flag = run.say(learning_rate=rate).flags()["not_learning"]
+        return [c.id for c in flag.causes]
+
+    assert told("Adadelta", 1e-3, 1e-5) == ["learning_rate_too_small"]
+    assert told("Adadelta", 1.0, 1e-2) == []
+    assert told("Adagrad", 0.1, 1e-2) == []
+    assert told("Adagrad", 1.0, 1e-2) == ["learning_rate_too_large"]
+
+
+def test_units_that_saw_one_input_only_are_not_called_dead() -> None:
+    def told(spread: float) -> dict[str, Flag]:
+        run = unseen(Run(steps=120).stuck()).set([2], since=20, dead_unit_share=0.95)
+        return run.say(predictions_spread=spread).flags()
+
+    alike = told(0.0)
+    assert set(alike) == {"not_learning"}
+    assert alike["not_learning"].causes[0].id == "constant_inputs"
+    assert "dead_units" in told(0.1)
 
 
 def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:

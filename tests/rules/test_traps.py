@@ -121,6 +121,30 @@ def test_a_dead_layer_is_blamed_and_not_the_ones_that_starve_by_it() -> None:
     assert flag.causes[0].id == "dying_relu"
 
 
+@pytest.mark.parametrize(("steps", "zeros"), [(70, 20), (70, 69), (25, 24)])
+def test_a_layer_that_died_between_two_sparse_frames_is_told_since_its_own_step(
+    steps: int, zeros: int
+) -> None:
+    """How many of the last steps had no gradient tells when it began."""
+    frames = [*healthy()[:40], *turn_zero(healthy()[40:], TABLE, range(4))]
+    last = 39 + steps
+    frames = [*frames[:40], dataclasses.replace(frames[40], step=last)]
+    frames[40] = with_value(frames[40], TABLE, "zero_step_share", zeros / steps, range(4))
+    frames = with_context(frames, window_steps=[1] * 40 + [steps], unit_window=20)
+
+    assert flags_of(frames)["dead_units"].first_step == last - zeros + 1
+
+
+def test_a_product_of_zeros_is_told_from_a_loss_that_ignores_the_model() -> None:
+    zeros = {"initializer": "Zeros", "initial_rms": 0.0}
+    table = dataclasses.replace(
+        TABLE, variables=tuple(dataclasses.replace(v, **zeros) for v in TABLE.variables)
+    )
+    causes = flags_of(turn_zero(healthy(), table, slice(None)), table)["zero_gradient"].causes
+
+    assert [c.id for c in causes] == ["zero_initialization", "loss_ignores_parameters"]
+
+
 def test_half_of_the_units_without_gradient_are_normal() -> None:
     assert flags_of(set_all(healthy(), "dead_unit_share", 0.5)) == {}
 
@@ -264,6 +288,19 @@ def test_a_gradient_that_fades_is_as_bad_as_the_loss_says() -> None:
     assert unseen.severity == Severity.INFO
     assert stuck.variables[0] == "dense/kernel"
     assert "vanishing_gradient" not in flags_of(frames, table)  # this one learns
+
+
+def test_queries_and_keys_of_attention_are_no_way_back_to_the_inputs() -> None:
+    """Their gradient comes through the slope of a softmax, and is small at the start."""
+    frames = fading(0.03)
+    variables = list(TABLE.variables)
+    for row, name in ((0, "query"), (2, "key"), (4, "k_proj")):
+        for at, part in ((row, "kernel"), (row + 1, "bias")):
+            path = f"block/attention/{name}/{part}"
+            variables[at] = dataclasses.replace(variables[at], path=path)
+    table = dataclasses.replace(TABLE, variables=tuple(variables), run=RunContext(optimizer="Adam"))
+
+    assert "vanishing_gradient" not in flags_of(with_context(frames, loss_mean=0.7), table)
 
 
 def test_one_small_layer_is_no_fading() -> None:
