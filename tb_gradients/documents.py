@@ -58,7 +58,7 @@ def html_document(report: Report, title: str) -> str:
 
 def _overview(runs: list[RunReport]) -> str:
     rows = "".join(
-        f'<tr><td><b class="{run.verdict}">{run.verdict}</b></td>'
+        f"<tr><td>{_verdict(run)}</td>"
         f'<td><a href="#{_anchor(run.run)}">{html.escape(_name(run))}</a></td>'
         f"<td>{html.escape(', '.join(dict.fromkeys(flag.rule for flag in run.flags)))}</td></tr>"
         for run in runs
@@ -69,7 +69,7 @@ def _overview(runs: list[RunReport]) -> str:
 
 def _run(run: RunReport) -> Iterator[str]:
     yield f'<section id="{_anchor(run.run)}">'
-    yield f'<h2><b class="{run.verdict}">{run.verdict}</b> {html.escape(_name(run))}</h2>'
+    yield f"<h2>{_verdict(run)} {html.escape(_name(run))}</h2>"
     steps = "" if run.first_step is None else f"steps {run.first_step} to {run.last_step}, "
     yield f'<p class="dim">{steps}{run.frames} frames, {len(run.variables)} variables</p>'
     for flag in run.flags:
@@ -118,6 +118,10 @@ def _evidence(item: Evidence) -> str:
 def _text(text: str) -> str:
     """A sentence, what stands in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
+def _verdict(run: RunReport) -> str:
+    return f'<b class="{run.verdict}">{run.verdict}</b>' if run.frames else "<b>not judged</b>"
 
 
 def _name(run: RunReport) -> str:
@@ -183,5 +187,5 @@ def _plain(flag: Flag) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without the control characters that XML 1.0 cannot hold (a variable's name may)."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "?", text)
+    """Without the characters that XML 1.0 cannot hold (the name of a variable or a folder may)."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "?", text)
