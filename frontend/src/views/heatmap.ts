@@ -32,7 +32,6 @@ import {
   formatRelation,
   formatValue,
   plural,
-  splitName,
   title,
 } from '../scale/format';
 import {
@@ -74,6 +73,7 @@ import { attachBrush } from './brush';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
 import { createLegend } from './legend';
+import { nameParts } from './runs';
 import type { View } from './view';
 
 /** One canvas: a run, or its difference from the first one. */
@@ -191,18 +191,13 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       const count = names.length / 2;
       heads.hidden = count < 2;
       const name = (which: number): Child => {
-        const [start, end] = splitName(String(names[2 * which]));
+        const run = String(names[2 * which]);
         return [
           h('span', {
             class: 'run-dot',
             style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
           }),
-          h(
-            'span',
-            { class: 'run-name', title: names[2 * which] },
-            h('span', { class: 'name-start' }, start),
-            h('span', {}, end),
-          ),
+          h('span', { class: 'run-name', title: run }, nameParts(run)),
         ];
       };
       fill(

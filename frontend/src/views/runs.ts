@@ -4,7 +4,7 @@ import { SEVERITIES, type RunState, type RunSummary } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
 import { runColour } from '../scale/colour';
-import { formatCount, plural } from '../scale/format';
+import { formatCount, plural, shortNames, splitName } from '../scale/format';
 import { isPattern, matcher } from '../scale/pattern';
 import type { Actions } from '../store/actions';
 import { orderRuns, sortRuns, type RunEntry } from '../store/selectors';
@@ -90,9 +90,13 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
       const focused = list.contains(document.activeElement)
         ? document.activeElement?.getAttribute('data-focus')
         : null;
+      const short = shortNames(shown.map(({ summary }) => summary.run));
       fill(
         list,
-        shown.map((entry) => runRow(entry, selected, compared, theme, actions)),
+        shown.map((entry, i) => {
+          const shared = entry.summary.run.length - (short[i]?.length ?? 0);
+          return runRow(entry, shared, selected, compared, theme, actions);
+        }),
       );
       if (focused)
         list.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
@@ -129,6 +133,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
 
 function runRow(
   entry: RunEntry,
+  shared: number,
   selected: string | null,
   compared: readonly string[],
   theme: Theme,
@@ -152,7 +157,7 @@ function runRow(
           actions.selectRun(run);
         },
       },
-      runLabel(run, entry.position, theme),
+      runLabel(run, entry.position, theme, shared),
       verdictBadge(entry.summary),
     ),
     h(
@@ -181,13 +186,26 @@ function runRow(
 
 export const runName = (run: string): string => (run === '.' ? '. (log folder itself)' : run);
 
-export function runLabel(run: string, position: number, theme: Theme): HTMLElement {
+/**
+ * A run in its colour. Where there is little room, the name is cut off in the middle, and before
+ * that its first `shared` characters, with which all runs of the list begin.
+ */
+export function runLabel(run: string, position: number, theme: Theme, shared = 0): HTMLElement {
   return h(
     'span',
     { class: 'run-label' },
     h('span', { class: 'run-dot', style: `background: ${runColour(position, theme)}` }),
-    h('span', { class: 'run-name' }, runName(run)),
+    h('span', { class: 'run-name' }, nameParts(runName(run), shared)),
   );
+}
+
+export function nameParts(name: string, shared = 0): Child[] {
+  const [start, end] = splitName(name.slice(shared));
+  return [
+    shared > 0 && h('span', { class: 'name-start name-shared' }, name.slice(0, shared)),
+    h('span', { class: 'name-start' }, start),
+    h('span', {}, end),
+  ];
 }
 
 /** Counts by severity, or the one word that a run without flags has. */
