@@ -15,6 +15,7 @@ import { drawCells, type Cells } from '../draw/heatmap';
 import { drawOnset } from '../draw/marks';
 import type { Pen } from '../draw/pen';
 import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../draw/steps';
+import { UNROLLED } from '../export/unroll';
 import {
   createStepAxis,
   frameAtStep,
@@ -611,6 +612,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     choose(place.row);
   }
 
+  // A picture of all rows has all their names.
+  element.addEventListener(UNROLLED, () => {
+    const { from, to } = visibleRows(canvases.clientHeight);
+    drawLabels(from, to);
+  });
   scroller.addEventListener('scroll', () => {
     tooltip.hidden = true;
     request();
