@@ -157,7 +157,7 @@ function runRow(
           actions.selectRun(run);
         },
       },
-      runLabel(run, entry.position, theme, shared),
+      runLabel(run, entry.position, theme, nameParts(runName(run), shared)),
       verdictBadge(entry.summary),
     ),
     h(
@@ -186,19 +186,24 @@ function runRow(
 
 export const runName = (run: string): string => (run === '.' ? '. (log folder itself)' : run);
 
-/**
- * A run in its colour. Where there is little room, the name is cut off in the middle, and before
- * that its first `shared` characters, with which all runs of the list begin.
- */
-export function runLabel(run: string, position: number, theme: Theme, shared = 0): HTMLElement {
+export function runLabel(
+  run: string,
+  position: number,
+  theme: Theme,
+  name: Child = runName(run),
+): HTMLElement {
   return h(
     'span',
     { class: 'run-label' },
     h('span', { class: 'run-dot', style: `background: ${runColour(position, theme)}` }),
-    h('span', { class: 'run-name' }, nameParts(runName(run), shared)),
+    h('span', { class: 'run-name', title: runName(run) }, name),
   );
 }
 
+/**
+ * A name that is cut off in its middle where there is little room, and before that its first
+ * `shared` characters, with which all names beside it begin.
+ */
 export function nameParts(name: string, shared = 0): Child[] {
   const [start, end] = splitName(name.slice(shared));
   return [
