@@ -25,7 +25,8 @@ _STYLE = """
   --critical: #b3261e; --warning: #8a5a00; --info: #1a5fb4; --healthy: #1b6e3c; }
 @media (prefers-color-scheme: dark) { :root { --critical: #ff8a80; --warning: #ffc266;
   --info: #8ab4f8; --healthy: #7fd6a0; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  background: Canvas; color: CanvasText; overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 0; } p { margin: .4rem 0; }
 article { border: 1px solid var(--line); border-left-width: .4rem; border-radius: .3rem;
@@ -51,8 +52,8 @@ def html_document(report: Report, title: str) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Gradient health: {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>Gradient health of {name}</h1>\n{_overview(runs)}\n{body}\n"
-        f'<p class="dim">tb_gradients {__version__}</p>\n</body>\n</html>\n'
+        f"<main>\n<h1>Gradient health of {name}</h1>\n{_overview(runs)}\n{body}\n"
+        f'<p class="dim">tb_gradients {__version__}</p>\n</main>\n</body>\n</html>\n'
     )
 
 
