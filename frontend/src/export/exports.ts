@@ -124,7 +124,7 @@ export async function picture(
   } finally {
     rollUp(); // All is drawn; only its compression may be awaited.
   }
-  const file = { name: `${fileName([name, ...runs].join(' '))}.${format}`, content: await content };
+  const file = { name: `${fileName(parts.join(' '))}.${format}`, content: await content };
   return height > TALLEST ? { ...file, note: TOO_TALL } : file;
 }
 

@@ -45,7 +45,7 @@ import {
   type Source,
 } from '../scale/map';
 import { markWords } from '../scale/nonfinite';
-import { matcher } from '../scale/pattern';
+import { matcher, nothingMatches } from '../scale/pattern';
 import type { Strip } from '../scale/reduce';
 import { against } from '../scale/relate';
 import { buildRows, type Row } from '../scale/rows';
@@ -746,7 +746,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       const failure = failureOf(next, 'matrix');
       message.textContent =
         failure ??
-        (first ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
+        (first
+          ? rows.length === 0
+            ? nothingMatches('variable', next.rowFilter)
+            : ''
+          : 'Reading …');
       message.hidden = message.textContent === '';
       request();
     },

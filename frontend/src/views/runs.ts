@@ -5,7 +5,7 @@ import { fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
 import { runColour } from '../scale/colour';
 import { formatCount, plural, shortNames, splitName } from '../scale/format';
-import { isPattern, matcher } from '../scale/pattern';
+import { isPattern, matcher, nothingMatches } from '../scale/pattern';
 import type { Actions } from '../store/actions';
 import { orderRuns, sortRuns, type RunEntry } from '../store/selectors';
 import { MOST_SIDES, RUN_ORDERS, type RunOrder } from '../store/state';
@@ -50,7 +50,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
   });
   const tools = h('div', { class: 'list-tools' }, filter, order);
   const list = h('ul', { class: 'run-list' });
-  const nothing = h('p', { class: 'nothing' }, 'No run matches the filter.');
+  const nothing = h('p', { class: 'nothing' });
   const element = h(
     'section',
     { class: 'runs', 'aria-labelledby': 'runs' },
@@ -101,6 +101,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
       if (focused)
         list.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
       nothing.hidden = shown.length > 0;
+      nothing.textContent = nothingMatches('run', wanted);
     },
   );
   const reveal = onChange((selected: string | null, known: boolean) => {
