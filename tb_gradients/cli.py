@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -39,20 +40,37 @@ class UsageError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _set_up_output()
     arguments = _parser(argv).parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()  # a closed pipe shows here, not at interpreter exit
+        sys.stdout.flush()  # a closed pipe or a full disk shows here, not at interpreter exit
     except UsageError as error:
         print(f"tb-gradients: {' '.join(str(error).split())}", file=sys.stderr)
         return UNUSABLE
     except BrokenPipeError:  # `tb-gradients check logs | head`
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+        return UNUSABLE
+    except OSError as error:  # a full disk; what could not be read, `_load` has told
+        print(f"tb-gradients: {error}", file=sys.stderr)
+        _discard_output()
         return UNUSABLE
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _set_up_output(encoding: str | None = None) -> None:
+    """Characters that the terminal's code page lacks are written as escapes: no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """What is still in the buffer goes nowhere, and no error comes at the interpreter's exit."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -119,10 +137,12 @@ def _check(arguments: argparse.Namespace) -> int:
     elif arguments.format == "html":
         from tb_gradients.documents import html_document
 
+        _set_up_output("utf-8")  # as the page itself says, whatever the terminal speaks
         print(html_document(report, arguments.logdir), end="")
     elif arguments.format == "junit":
         from tb_gradients.documents import junit_document
 
+        _set_up_output("utf-8")  # as its first line says
         limit = None if arguments.fail_on == "never" else Severity.parse(arguments.fail_on)
         print(junit_document(report, limit), end="")
     else:
@@ -138,13 +158,12 @@ def _check(arguments: argparse.Namespace) -> int:
 def _load(logdir: str, settings: dict[str, Any] | None) -> Report:
     from tb_gradients.reading.report import load
 
-    folder = pathlib.Path(logdir)
-    if not folder.exists():
-        raise UsageError(f"there is no folder {logdir!r}; pass the one given to GradientHealth")
     try:
         report = load(logdir, settings)
-    except (ValueError, OSError) as error:  # ReadError is a ValueError
+    except ValueError as error:  # ReadError is one
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"cannot read {logdir!r}: {error.strerror or error}") from error
     if not any(run.frames for run in report.runs):
         reasons = [str(problem) for run in report.runs for problem in run.errors]
         told = reasons[0] if reasons else "Has training made its first step?"
@@ -159,7 +178,7 @@ def _read_settings(path: str | None) -> dict[str, Any] | None:
     from tb_gradients.rules import make_rules
 
     try:
-        settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read --rules {path!r}: {error.strerror}") from error
     except ValueError as error:

@@ -4,12 +4,14 @@ In:  a ``Report`` (or what looks like one), pages of the rule book.
 Out: strings, with or without ANSI colours.
 Does not know where a report comes from, about arguments, or about exit statuses.
 
-Nothing is told by colour alone: every severity is written out.
+Nothing is told by colour alone: every severity is written out. What folders and variables are
+called reaches the terminal without control characters: a name must not paint or move the cursor.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
@@ -57,15 +59,16 @@ class Console:
         what = f"{_count(run.frames, 'frame')}, {_count(len(run.variables), 'variable')}"
         if run.first_step is not None:
             what = f"steps {run.first_step} to {run.last_step}, {what}"
-        verdict = self._paint(run.verdict.upper(), run.verdict)
-        name = "this folder" if run.run == "." else run.run
+        verdict = self._paint(run.verdict.upper(), run.verdict) if run.frames else "NOT JUDGED"
+        name = "this folder" if run.run == "." else printable(run.run)
         yield f"{verdict}  {name}  {self._paint(what, 'dim')}"
         for flag in run.flags:
             yield ""
             yield from self._flag(flag)
         if not run.flags and run.frames:
+            failed = sum(problem.rule is not None for problem in run.errors)
             yield from self._wrapped(
-                f"{_count(rules - len(run.errors), 'rule')} found nothing in "
+                f"{_count(rules - failed, 'rule')} found nothing in "
                 f"{_count(len(run.variables), 'variable')}.",
                 "  ",
             )
@@ -98,8 +101,10 @@ class Console:
             for severity in (Severity.CRITICAL, Severity.WARNING)
         }
         told = [f"{count} {severity.label}" for severity, count in sick.items() if count]
-        quiet = len(runs) - sum(sick.values())
+        unjudged = sum(not run.frames for run in runs)
+        quiet = len(runs) - sum(sick.values()) - unjudged
         told += [f"{quiet} without a warning"] if quiet else []
+        told += [f"{unjudged} not judged"] if unjudged else []
         return f"{_count(len(runs), 'run')}: {', '.join(told)}."
 
     # --- The rule book --------------------------------------------------------------------
@@ -136,7 +141,7 @@ class Console:
 
     def _labelled(self, label: str, text: str) -> list[str]:
         first, *others = textwrap.wrap(
-            text, self.width - 14, break_long_words=False, break_on_hyphens=False
+            _one_line(text), self.width - 14, break_long_words=False, break_on_hyphens=False
         ) or [""]
         return [
             f"    {self._paint(f'{label:<10}', 'dim')}{first}",
@@ -145,7 +150,7 @@ class Console:
 
     def _wrapped(self, text: str, indent: str, hang: int = 0) -> list[str]:
         return textwrap.wrap(
-            text,
+            _one_line(text),
             self.width,
             initial_indent=indent,
             subsequent_indent=indent + " " * hang,
@@ -155,6 +160,16 @@ class Console:
 
     def _paint(self, text: str, style: str) -> str:
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour else text
+
+
+def printable(text: str) -> str:
+    """Control characters as their escapes: a newline as \\n, ESC as \\x1b."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
+
+
+def _one_line(text: str) -> str:
+    """A sentence that is going to be wrapped: its own line breaks are spaces."""
+    return printable(text.replace("\n", " "))
 
 
 def _count(number: int, noun: str) -> str:

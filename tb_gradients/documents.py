@@ -25,7 +25,8 @@ _STYLE = """
   --critical: #b3261e; --warning: #8a5a00; --info: #1a5fb4; --healthy: #1b6e3c; }
 @media (prefers-color-scheme: dark) { :root { --critical: #ff8a80; --warning: #ffc266;
   --info: #8ab4f8; --healthy: #7fd6a0; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  background: Canvas; color: CanvasText; overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 0; } p { margin: .4rem 0; }
 article { border: 1px solid var(--line); border-left-width: .4rem; border-radius: .3rem;
@@ -51,14 +52,14 @@ def html_document(report: Report, title: str) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Gradient health: {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>Gradient health of {name}</h1>\n{_overview(runs)}\n{body}\n"
-        f'<p class="dim">tb_gradients {__version__}</p>\n</body>\n</html>\n'
+        f"<main>\n<h1>Gradient health of {name}</h1>\n{_overview(runs)}\n{body}\n"
+        f'<p class="dim">tb_gradients {__version__}</p>\n</main>\n</body>\n</html>\n'
     )
 
 
 def _overview(runs: list[RunReport]) -> str:
     rows = "".join(
-        f'<tr><td><b class="{run.verdict}">{run.verdict}</b></td>'
+        f"<tr><td>{_verdict(run)}</td>"
         f'<td><a href="#{_anchor(run.run)}">{html.escape(_name(run))}</a></td>'
         f"<td>{html.escape(', '.join(dict.fromkeys(flag.rule for flag in run.flags)))}</td></tr>"
         for run in runs
@@ -69,7 +70,7 @@ def _overview(runs: list[RunReport]) -> str:
 
 def _run(run: RunReport) -> Iterator[str]:
     yield f'<section id="{_anchor(run.run)}">'
-    yield f'<h2><b class="{run.verdict}">{run.verdict}</b> {html.escape(_name(run))}</h2>'
+    yield f"<h2>{_verdict(run)} {html.escape(_name(run))}</h2>"
     steps = "" if run.first_step is None else f"steps {run.first_step} to {run.last_step}, "
     yield f'<p class="dim">{steps}{run.frames} frames, {len(run.variables)} variables</p>'
     for flag in run.flags:
@@ -118,6 +119,10 @@ def _evidence(item: Evidence) -> str:
 def _text(text: str) -> str:
     """A sentence, what stands in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
+def _verdict(run: RunReport) -> str:
+    return f'<b class="{run.verdict}">{run.verdict}</b>' if run.frames else "<b>not judged</b>"
 
 
 def _name(run: RunReport) -> str:
@@ -183,5 +188,5 @@ def _plain(flag: Flag) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without the control characters that XML 1.0 cannot hold (a variable's name may)."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "?", text)
+    """Without the characters that XML 1.0 cannot hold (the name of a variable or a folder may)."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "?", text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import io
 import json
 import pathlib
 import subprocess
@@ -15,6 +18,7 @@ from recordings import make_frames, make_table, turn_missing, turn_nonfinite, wr
 
 from tb_gradients import __version__, cli
 from tb_gradients.console import wants_colour
+from tb_gradients.reading import event_files
 
 
 @pytest.fixture
@@ -88,6 +92,7 @@ def test_rules_can_be_switched_off_by_file(logs: pathlib.Path, tmp_path: pathlib
         ('{"dead_units": {"share": "much"}}', "must be a number"),
         ("[]", "must hold an object"),
         ("{", "is not JSON"),
+        ("\ufeff[]", "must hold an object"),  # as Windows' own editors and shell begin a file
     ],
 )
 def test_unusable_settings_are_one_line_with_the_remedy(
@@ -125,6 +130,43 @@ def test_a_run_without_frames_is_one_line(
 
     assert cli.main(["check", str(tmp_path)]) == 2
     assert_one_line(capsys, "first step")
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(tmp_path / ("long" * 99))]) == 2
+    assert_one_line(capsys, "name too long")
+
+
+def test_folders_of_other_file_systems_are_checked(
+    logs: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Elsewhere(event_files._Local):
+        def __getattribute__(self, name: str) -> Any:
+            method = object.__getattribute__(self, name)
+            return lambda path: method(path.removeprefix("bucket:/"))
+
+    monkeypatch.setattr(event_files, "_remote", lambda path: Elsewhere())
+
+    assert cli.main(["check", f"bucket://{logs}"]) == 1
+    assert "CRITICAL  nan" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_and_no_verdict(
+    logs: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def fileno(self) -> int:
+            raise OSError
+
+    monkeypatch.setattr(sys, "stdout", Full())
+
+    assert cli.main(["check", str(logs)]) == 2
+    assert capsys.readouterr().err == "tb-gradients: [Errno 28] No space left on device\n"
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], told: str) -> None:
@@ -221,6 +263,82 @@ def test_the_command_runs_as_a_program_and_survives_a_closed_pipe(logs: pathlib.
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp437", "utf-8"])
+def test_what_a_code_page_lacks_is_escaped(
+    logs: pathlib.Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    (logs / "nan").rename(logs / "ü\U0001f525")
+    out = code_page(monkeypatch, encoding)
+
+    assert cli.main(["check", str(logs)]) == 1
+    assert cli.main(["rules"]) == 0
+    assert "CRITICAL  ü\U0001f525".encode(encoding, "backslashreplace") in out.getvalue()
+
+
+@pytest.mark.parametrize("form", ["html", "junit"])
+def test_documents_are_utf_8_as_they_say_whatever_the_code_page(
+    logs: pathlib.Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    (logs / "nan").rename(logs / "ü\U0001f525")
+    out = code_page(monkeypatch, "cp1252")
+
+    assert cli.main(["check", str(logs), "--format", form]) == 1
+    assert "ü\U0001f525" in out.getvalue().decode("utf-8")
+
+
+def code_page(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
+    """What is printed from now on, in that encoding."""
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding, write_through=True))
+    return out
+
+
+def test_names_cannot_steer_the_terminal(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table()
+    [kernel, *others] = table.variables
+    hostile = dataclasses.replace(kernel, path="\x1b[2Jdense\x07/kernel")
+    table = dataclasses.replace(table, variables=(hostile, *others))
+    frames = turn_nonfinite(make_frames(table, range(60)), table, 30)
+    write_run(tmp_path / "\x1b]0;title\nHEALTHY", table, frames)
+
+    cli.main(["check", str(tmp_path)])
+
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert r"CRITICAL  \x1b]0;title\nHEALTHY" in out
+    assert r"\x1b[2Jdense\x07/kernel" in out
+
+
+def test_a_run_without_frames_is_not_called_healthy(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(logs / "attached", make_table(), [])
+
+    assert cli.main(["check", str(logs)]) == 1
+    out = capsys.readouterr().out
+    assert "NOT JUDGED  attached" in out
+    assert out.endswith("3 runs: 1 critical, 1 without a warning, 1 not judged.\n")
+    assert cli.main(["check", str(logs), "--format", "html"]) == 1
+    assert "<b>not judged</b> attached" in capsys.readouterr().out
+
+
+def test_damage_takes_no_rule_away(logs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(logs / "good")]) == 0
+    [whole] = found_nothing(capsys)
+    [file] = (logs / "good").iterdir()
+    file.write_bytes(file.read_bytes() + b"\xff" * 64)
+
+    assert cli.main(["check", str(logs / "good")]) == 0
+    assert found_nothing(capsys) == [whole]
+
+
+def found_nothing(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().out.split("\n") if "rules found" in line]
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         cli.main(["--version"])
@@ -257,6 +375,17 @@ def test_junit_of_a_check_that_never_fails_has_no_failure_and_tells_all_the_same
     assert root.findall(".//failure") == []
     [output] = root.findall(".//system-out")
     assert "nonfinite_gradient" in (output.text or "")
+
+
+def test_junit_takes_folders_whose_names_are_no_text(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "latin-1 \udcfc", make_table(), make_frames(make_table(), range(9)))
+
+    assert cli.main(["check", str(tmp_path), "--format", "junit"]) == 0
+
+    [case] = ElementTree.fromstring(capsys.readouterr().out).iter("testcase")
+    assert case.get("name") == "latin-1 ?"
 
 
 class Page(HTMLParser):

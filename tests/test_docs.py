@@ -62,6 +62,13 @@ def test_every_route_is_in_the_manual() -> None:
     assert undocumented(named, "http_api.md") == []
 
 
+def test_every_key_of_the_rule_book_is_documented() -> None:
+    book = rule_book()
+    thresholds = [threshold for page in book["rules"] for threshold in page["thresholds"]]
+    keys = {key for item in (*book["rules"], *book["causes"], *thresholds) for key in item}
+    assert undocumented(keys, "http_api.md") == []
+
+
 def test_this_check_can_fail() -> None:
     assert undocumented(["no_such_rule"], "design.md") == ["no_such_rule"]
 

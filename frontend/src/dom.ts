@@ -36,6 +36,11 @@ function append(element: Element, children: readonly Child[]): void {
   }
 }
 
+/** Long paths may break after a slash. */
+export function breakable(path: string): Child[] {
+  return path.split('/').flatMap((part, i) => (i === 0 ? [part] : ['/', h('wbr'), part]));
+}
+
 /** Replace what an element holds. */
 export function fill(element: Element, ...children: readonly Child[]): void {
   element.replaceChildren();

@@ -31,6 +31,7 @@ import {
   signedShares,
 } from '../src/scale/histogram';
 import { INF, markShape, markWords, NAN, NONFINITE } from '../src/scale/nonfinite';
+import { nothingMatches } from '../src/scale/pattern';
 import { reduceRow, seriesGrid, stretches, type Grid } from '../src/scale/reduce';
 
 const column = (fields: Partial<Column>): Column => ({
@@ -415,6 +416,13 @@ describe('names and sentences', () => {
     expect(splitName('sick')).toEqual(['', 'sick']);
     expect(splitName('in größe 📈📉', 3)).toEqual(['in größe', ' 📈📉']);
     expect(splitName('')).toEqual(['', '']);
+  });
+
+  it('tell a pattern that nothing matches from one that is none', () => {
+    expect(nothingMatches('run', 'seed_[12]')).toBe('No run matches the filter.');
+    expect(nothingMatches('run', 'seed_[12')).toBe(
+      'No run has “seed_[12” in its name, and it is no regular expression.',
+    );
   });
 
   it('begin with a capital unless they begin with code', () => {

@@ -36,6 +36,7 @@ from tb_gradients.reading.source import (
     latest_timeline,
 )
 
+_OUR_SUFFIX = f".{schema.PLUGIN_NAME}"  # of every file that our writer makes
 _EVENT_FILE_MARK = "tfevents"  # as TensorBoard decides (io_wrapper.IsTensorFlowEventsFile)
 _OUR_PREFIX = f"{schema.PLUGIN_NAME}/".encode()
 _OUR_TAGS = tuple(tag.encode() for tag in schema.TAGS)
@@ -58,7 +59,9 @@ class EventFileSource:
             )
 
     def runs(self) -> list[str]:
-        """Folders with at least one record of ours, sorted; "." first."""
+        """Folders with at least one record of ours, or with a file of ours that is damaged or
+        cannot be opened, sorted; "." first.
+        """
         return sorted(
             (
                 run
@@ -105,7 +108,13 @@ class EventFileSource:
         return found
 
     def _holds_ours(self, files: list[str]) -> bool:
-        return any(True for path in files for _ in self._records(path, []))
+        for path in files:
+            errors: list[str] = []
+            if any(True for _ in self._records(path, errors)):
+                return True
+            if errors and path.endswith(_OUR_SUFFIX):  # for `read` to tell
+                return True
+        return False
 
     def _records(self, path: str, errors: list[str]) -> Iterator[bytes]:
         try:
@@ -214,6 +223,7 @@ class _Local:
 
     def walk(self, root: str) -> Iterator[tuple[str, str, list[str]]]:
         """Folder, run name and names of files, for the root and every folder below it."""
+        os.scandir(root).close()  # `walk` passes over in silence what it may not list
         seen: set[str] = set()  # links are followed as TensorBoard does, circles are not
         for folder, children, names in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)

@@ -71,7 +71,7 @@ class RunReport:
     def of(cls, data: RunData, flags: Iterable[Flag], problems: Iterable[Problem]) -> RunReport:
         """The report on a run whose frames were judged already."""
         errors = [Problem(sentence) for sentence in data.errors]
-        if not data.frames:
+        if not data.frames and not errors:
             errors.append(Problem("There are no frames yet. Has training made its first step?"))
         steps = data.steps
         return cls(

@@ -205,10 +205,15 @@ class Tab:
 
 def violations(tab: Any) -> list[str]:
     """What axe-core objects to in our frame, a line each."""
+    return objections(tab.run)
+
+
+def objections(run: Callable[[str], Any]) -> list[str]:
+    """What axe-core objects to in the document that a function runs scripts in."""
     if not AXE.exists():
         pytest.skip("no axe-core: run `npm ci` in frontend/")
-    tab.run(f"() => {{ {AXE.read_text()} }}")
-    found: list[str] = tab.run(
+    run(f"() => {{ {AXE.read_text()} }}")
+    found: list[str] = run(
         """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
              .map(({help, nodes}) => help + ': ' + nodes.map(({html}) => html).join(' | '))"""
     )

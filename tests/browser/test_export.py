@@ -87,6 +87,33 @@ def test_cells_are_an_image_and_all_around_them_is_vectors(tab: Any) -> None:
     assert {"#b3142c", "#8a5300", "#000000"} <= colours, "where findings begin, and NaN"
 
 
+def test_a_picture_holds_what_is_scrolled_out_of_view_and_leaves_the_page_as_it_was(
+    tab: Any,
+) -> None:
+    tab.open(run="sick", variable=KERNEL)
+    expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+    expect(tab.find(".panel[data-title='Loss'] canvas")).to_be_attached()
+    scrolled = """() => ['.scroller', '.charts'].map((name) => {
+        const box = document.querySelector(name);
+        return [box.scrollTop, box.clientHeight, box.style.cssText];
+    })"""
+    tab.find(".charts").evaluate("(charts) => charts.scrollTop = 70")
+    tab.find(".scroller").evaluate("(box) => box.scrollTop = 40")
+    before = tab.run(scrolled)
+    assert before[0][0] == 40, "not all rows are in view"
+
+    heatmap = vectors(tab, "Heat-map")
+    names = texts(heatmap)
+    assert {"encoder/block_1", "encoder/block_6", "auxiliary"} <= set(names)
+    assert names.count("conv/kernel") == made_up_runs.BLOCKS
+    (cells,) = images(heatmap)
+    rows = 23 + 9  # variables and their modules
+    assert float(cells.get("height", "0")) > 20 * (rows - 1)
+    assert "Learning rate" in texts(vectors(tab, "Variable over steps"))
+    assert tab.run(scrolled) == before
+    expect(tab.find(".label-text", has_text="auxiliary")).to_have_count(0)
+
+
 def test_lines_profile_and_histograms_are_vectors(tab: Any) -> None:
     tab.page.set_viewport_size({"width": 1280, "height": 1600})
     tab.open(run="sick", variable=KERNEL, zoom="0-1000")
@@ -94,7 +121,10 @@ def test_lines_profile_and_histograms_are_vectors(tab: Any) -> None:
     expect(tab.find(".panel[data-title='Loss'] canvas")).to_be_visible()
     charts = vectors(tab, "Variable over steps")
     assert images(charts) == []
-    assert {f"Variable over steps · sick · {KERNEL}", "Update ratio"} <= set(texts(charts))
+    assert {
+        f"Variable over steps · sick · {KERNEL} · steps 0 to 1,000",
+        "Update ratio",
+    } <= set(texts(charts))
     assert any(text.startswith("−1e-") for text in texts(charts)), "the axis of the histograms"
     # The lines of gradient, update ratio, zeros, NaN, loss and learning rate.
     assert len([count for count in points(charts) if count > 100]) >= 5

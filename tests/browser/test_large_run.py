@@ -67,6 +67,18 @@ def test_of_5000_variables_only_the_rows_in_view_exist(tab: Any) -> None:
     assert tab.find(".label").count() < 100
 
 
+def test_a_picture_of_5000_rows_has_those_in_view_and_says_so(tab: Any) -> None:
+    tab.open(run="large")
+    expect(tab.find(".label").first).to_be_visible()
+    tab.find(".options .popup-button").click()
+    tab.find("button", has_text="Open all").click()
+    tab.wait_until(lambda: tab.run("document.querySelector('.rows').clientHeight") > 5000 * 20)
+    tab.find(".export .popup-button").click()
+    with tab.page.expect_download():
+        tab.frame.get_by_role("button", name="PNG of Heat-map", exact=True).click()
+    expect(tab.find(".export .note")).to_contain_text("It shows the rows in view")
+
+
 def test_one_of_5000_variables_is_found_by_its_flag_and_by_a_pattern(tab: Any) -> None:
     tab.open(run="large")
     tab.find(".flag-head").click()

@@ -144,6 +144,13 @@ def test_a_flag_leads_to_its_cells_and_to_its_variable(tab: Any) -> None:
     expect(tab.find(".facts", has_text="GlorotUniform")).to_be_visible()
 
 
+def test_a_link_to_a_variable_that_is_gone_waits_for_nothing(tab: Any) -> None:
+    tab.open(run="sick", variable="renamed/kernel")
+    expect(tab.find(".label-text", has_text="conv/kernel").first).to_be_visible()
+    expect(tab.find(".progress")).to_be_hidden()
+    expect(tab.find(".charts .overlay-message")).to_be_hidden()
+
+
 def test_a_flag_far_down_is_scrolled_into_view(tab: Any) -> None:
     tab.open(run="sick")
     tab.find(".flag-head", has_text="auxiliary/kernel").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -152,6 +153,29 @@ def test_a_record_that_is_no_event_is_left_out_and_reported(tmp_path: pathlib.Pa
 
 
 # --- Nothing to read ------------------------------------------------------------------------
+
+
+def test_a_file_of_ours_that_is_nothing_but_damage_is_a_run_that_says_so(
+    tmp_path: pathlib.Path,
+) -> None:
+    ours, others = "events.out.tfevents.1.host.2.gradient_health", "events.out.tfevents.1.host.2.v2"
+    for name in (ours, others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(b"\xff" * 64)
+    source = EventFileSource(tmp_path)
+    assert source.runs() == [ours]
+    assert source.read(ours).errors == (f"{ours} is damaged at byte 0; what follows was not read.",)
+
+
+def test_a_folder_that_may_not_be_listed_is_no_empty_one(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError):
+        EventFileSource(tmp_path).runs()
 
 
 def test_a_missing_folder_is_named(tmp_path: pathlib.Path) -> None:

@@ -116,8 +116,20 @@ function drawLine(
   context.lineJoin = 'round';
   context.setLineDash(dashed ? [4, 3] : []);
   context.beginPath();
+  /** Frame of a value after a gap, until a second one makes it a line. */
+  let lone = -1;
   let pen = false;
   let drawn = -1;
+  const endStretch = (): void => {
+    // A lone value between gaps must still leave a trace: as wide as its frame.
+    const high = strip.high[axis.start[lone] ?? -1];
+    if (high !== undefined) {
+      const [from, to] = [axis.start[lone] ?? 0, Math.min(axis.end[lone] ?? 0, axis.width)];
+      context.moveTo(x + from, y(high));
+      context.lineTo(x + Math.max(to, from + 2), y(high));
+    }
+    [lone, pen] = [-1, false];
+  };
   for (let frame = 0; frame < axis.start.length; frame++) {
     const column = axis.start[frame] ?? 0;
     if (column === drawn || (axis.end[frame] ?? 0) <= column) continue;
@@ -125,20 +137,20 @@ function drawLine(
     const high = strip.high[column] ?? Number.NaN;
     const low = strip.low[column] ?? Number.NaN;
     if (Number.isNaN(high)) {
-      pen = false;
+      endStretch();
       continue;
     }
     const at = x + (column + Math.min(axis.end[frame] ?? 0, axis.width)) / 2;
-    if (!pen) context.moveTo(at, y(high));
-    // A lone value between gaps must still leave a trace.
-    if (!pen) context.lineTo(at + 0.5, y(high));
-    context.lineTo(at, y(high));
+    if (pen) context.lineTo(at, y(high));
+    else context.moveTo(at, y(high));
     if (low !== high) {
       context.lineTo(at, y(low));
       context.lineTo(at, y(high));
     }
+    lone = pen ? -1 : frame;
     pen = true;
   }
+  endStretch();
   context.stroke();
   context.setLineDash([]);
 }

@@ -8,7 +8,8 @@
 
 import type { Client } from '../api/client';
 import type { Run } from '../api/types';
-import { title } from '../scale/format';
+import { jointSteps } from '../scale/axis';
+import { formatInterval, title } from '../scale/format';
 import { matcher } from '../scale/pattern';
 import {
   columnOf,
@@ -21,10 +22,13 @@ import {
 import type { State } from '../store/state';
 import { toCsv, type Cell } from './csv';
 import { takePicture, toPng, toSvg } from './picture';
+import { TALLEST, unroll } from './unroll';
 
 export interface File {
   readonly name: string;
   readonly content: Blob;
+  /** What it lacks, as a sentence. */
+  readonly note?: string;
 }
 
 const csv = (name: string, header: readonly string[], rows: readonly Cell[][]): File => ({
@@ -92,7 +96,7 @@ export async function report(state: State, client: Client, all: boolean): Promis
   };
 }
 
-/** An element marked with `data-picture`, its name. */
+/** An element marked with `data-picture`, its name; whole, unless that is too tall. */
 export async function picture(
   state: State,
   element: HTMLElement,
@@ -107,13 +111,31 @@ export async function picture(
     element.dataset.pictureOf === 'variable'
       ? state.selectedVariable
       : run && title(shownStatistic(run, state.statistic)),
+    element.dataset.pictureAxis === 'elsewhere' && interval(state),
   ].filter((part) => part);
-  const taken = takePicture(element, parts.join(' · '));
-  const content =
-    format === 'png'
-      ? await toPng(taken)
-      : new Blob([toSvg(taken)], { type: 'image/svg+xml;charset=utf-8' });
-  return { name: `${fileName([name, ...runs].join(' '))}.${format}`, content };
+  const { height, rollUp } = unroll(element);
+  let content: Blob | Promise<Blob>;
+  try {
+    const taken = takePicture(element, parts.join(' · '));
+    content =
+      format === 'png'
+        ? toPng(taken)
+        : new Blob([toSvg(taken)], { type: 'image/svg+xml;charset=utf-8' });
+  } finally {
+    rollUp(); // All is drawn; only its compression may be awaited.
+  }
+  const file = { name: `${fileName(parts.join(' '))}.${format}`, content: await content };
+  return height > TALLEST ? { ...file, note: TOO_TALL } : file;
+}
+
+const TOO_TALL =
+  'It shows the rows in view: all of them would be too tall for a picture. Close modules or filter the variables to have all.';
+
+/** In words, what the axis over steps tells on the page. */
+function interval(state: State): string {
+  const steps = jointSteps(...shownRuns(state).map((run) => run.steps));
+  const { from, to } = shownFrames(steps, state.stepRange);
+  return formatInterval(steps[from] ?? 0, steps[to - 1] ?? 0, false);
 }
 
 /** A name that every system takes. */

@@ -1,7 +1,7 @@
 /**
  * What an element shows, as a picture file: its canvases, its texts, its icons.
  *
- * In:  an element of the page, as large and as scrolled as it is.
+ * In:  an element of the page, as large and as scrolled as it is (`unroll` makes it whole).
  * Out: shapes with positions, and from them SVG text or a PNG.
  * Does not know what is shown. A browser gives pages no way to photograph themselves, and the
  * names beside our canvases are elements; so they are read from the page and drawn again, and

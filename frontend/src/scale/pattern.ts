@@ -20,3 +20,9 @@ export function isPattern(text: string): boolean {
     return false;
   }
 }
+
+/** Why a list is empty. */
+export const nothingMatches = (what: string, pattern: string): string =>
+  isPattern(pattern)
+    ? `No ${what} matches the filter.`
+    : `No ${what} has “${pattern}” in its name, and it is no regular expression.`;

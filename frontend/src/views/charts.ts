@@ -126,6 +126,7 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       'aria-label': 'The selected variable over steps',
       'data-picture': 'Variable over steps',
       'data-picture-of': 'variable',
+      'data-picture-axis': 'elsewhere',
       // It scrolls, and the keyboard has to be able to do that.
       tabindex: 0,
     },
@@ -147,7 +148,11 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       const failure = failureOf(state, 'variable') ?? failureOf(state, 'context');
       const open = state.selectedVariable !== null;
       element.ariaLabel = open ? 'The selected variable over steps' : 'The run over steps';
-      message.textContent = failure ?? (sides[0]?.variable || !open ? '' : 'Reading …');
+      // A link, or another run, may name a variable that a run does not have.
+      const owner = sides.find(
+        ({ run }) => run?.variables.some(({ path }) => path === state.selectedVariable) ?? open,
+      );
+      message.textContent = failure ?? (owner && !owner.variable ? 'Reading …' : '');
       message.hidden = message.textContent === '';
       element.dataset.sides = String(sides.length);
       for (const panel of panels) panel.update(state, sides);

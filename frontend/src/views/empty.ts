@@ -14,10 +14,12 @@ const SNIPPET = `import tb_gradients as tbg
 
 model.fit(x, y, callbacks=[tbg.GradientHealth("logs/run1")])`;
 
-const LOOP_SNIPPET = `monitor = tbg.watch(optimizer, "logs/run1", model=model)
+const LOOP_SNIPPET = `import tb_gradients as tbg
+
+monitor = tbg.watch(optimizer, "logs/run1", model=model)
 for x, y in data:
-    train_step(x, y)
-    monitor.step()
+    loss = train_step(x, y)
+    monitor.step(loss=loss)
 monitor.close()`;
 
 /** In place of the whole page. */

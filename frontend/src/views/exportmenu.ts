@@ -23,7 +23,7 @@ export function createExportMenu(page: HTMLElement, client: Client): ExportMenu 
     try {
       const file = await make(state);
       exports.save(file);
-      message.textContent = `${file.name} is saved.`;
+      message.textContent = [`${file.name} is saved.`, file.note].filter(Boolean).join(' ');
     } catch (error) {
       message.textContent = error instanceof Error ? error.message : String(error);
     }

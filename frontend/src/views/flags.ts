@@ -14,7 +14,7 @@ import {
   type RuleError,
   type Run,
 } from '../api/types';
-import { fill, h, onChange, remember, type Child } from '../dom';
+import { breakable, fill, h, onChange, remember, type Child } from '../dom';
 import {
   formatCount,
   formatEvidence,
@@ -400,7 +400,7 @@ function variableLine(flag: Flag): Child {
   return h(
     'span',
     { class: 'flag-where' },
-    h('code', {}, first),
+    h('code', {}, breakable(first)),
     others.length > 0 && ` and ${formatCount(others.length)} more`,
   );
 }
@@ -422,7 +422,7 @@ function variableList(flag: Flag, selected: string | null, actions: Actions): Ch
             actions.selectVariable(path);
           },
         },
-        path,
+        breakable(path),
       ),
     );
   const rest = flag.variables.slice(NAMED_VARIABLES);

@@ -15,6 +15,7 @@ import { drawCells, type Cells } from '../draw/heatmap';
 import { drawOnset } from '../draw/marks';
 import type { Pen } from '../draw/pen';
 import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../draw/steps';
+import { UNROLLED } from '../export/unroll';
 import {
   createStepAxis,
   frameAtStep,
@@ -32,7 +33,6 @@ import {
   formatRelation,
   formatValue,
   plural,
-  splitName,
   title,
 } from '../scale/format';
 import {
@@ -45,7 +45,7 @@ import {
   type Source,
 } from '../scale/map';
 import { markWords } from '../scale/nonfinite';
-import { matcher } from '../scale/pattern';
+import { matcher, nothingMatches } from '../scale/pattern';
 import type { Strip } from '../scale/reduce';
 import { against } from '../scale/relate';
 import { buildRows, type Row } from '../scale/rows';
@@ -74,6 +74,7 @@ import { attachBrush } from './brush';
 import { icon } from './icons';
 import { AXIS, FONT, ROW } from './layout';
 import { createLegend } from './legend';
+import { nameParts } from './runs';
 import type { View } from './view';
 
 /** One canvas: a run, or its difference from the first one. */
@@ -191,18 +192,13 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       const count = names.length / 2;
       heads.hidden = count < 2;
       const name = (which: number): Child => {
-        const [start, end] = splitName(String(names[2 * which]));
+        const run = String(names[2 * which]);
         return [
           h('span', {
             class: 'run-dot',
             style: `background: ${runColour(Number(names[2 * which + 1]), theme)}`,
           }),
-          h(
-            'span',
-            { class: 'run-name', title: names[2 * which] },
-            h('span', { class: 'name-start' }, start),
-            h('span', {}, end),
-          ),
+          h('span', { class: 'run-name', title: run }, nameParts(run)),
         ];
       };
       fill(
@@ -616,6 +612,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     choose(place.row);
   }
 
+  // A picture of all rows has all their names.
+  element.addEventListener(UNROLLED, () => {
+    const { from, to } = visibleRows(canvases.clientHeight);
+    drawLabels(from, to);
+  });
   scroller.addEventListener('scroll', () => {
     tooltip.hidden = true;
     request();
@@ -745,7 +746,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
       const failure = failureOf(next, 'matrix');
       message.textContent =
         failure ??
-        (first ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
+        (first
+          ? rows.length === 0
+            ? nothingMatches('variable', next.rowFilter)
+            : ''
+          : 'Reading …');
       message.hidden = message.textContent === '';
       request();
     },

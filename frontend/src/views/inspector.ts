@@ -1,7 +1,7 @@
 /** One variable at one step: its facts, its flags, its distribution and every number. */
 
 import type { Column, Flag, RuleBook, Run, Variable } from '../api/types';
-import { fill, h, onChange, type Child } from '../dom';
+import { breakable, fill, h, onChange, type Child } from '../dom';
 import { formatCount, formatInterval, formatValue, title } from '../scale/format';
 import type { Actions } from '../store/actions';
 import {
@@ -100,11 +100,6 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
       element.remove();
     },
   };
-}
-
-/** Long paths may break after a slash. */
-function breakable(path: string): Child[] {
-  return path.split('/').flatMap((part, i) => (i === 0 ? [part] : ['/', h('wbr'), part]));
 }
 
 type FlagInputs = [Run | null, string | null, string | null, RuleBook | null];

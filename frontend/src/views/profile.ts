@@ -14,7 +14,7 @@ import { PALETTES } from '../scale/colour';
 import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
 import { formatCount, formatRelation, formatValue, title } from '../scale/format';
 import { markWords } from '../scale/nonfinite';
-import { matcher } from '../scale/pattern';
+import { matcher, nothingMatches } from '../scale/pattern';
 import {
   createDepthAxis,
   growthPerLayer,
@@ -337,7 +337,11 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       );
       message.textContent =
         failureOf(next, 'matrix') ??
-        (matrix ? (rows.length === 0 ? 'No variable matches the filter.' : '') : 'Reading …');
+        (matrix
+          ? rows.length === 0
+            ? nothingMatches('variable', next.rowFilter)
+            : ''
+          : 'Reading …');
       message.hidden = message.textContent === '';
       drawing.request();
     },

@@ -4,8 +4,8 @@ import { SEVERITIES, type RunState, type RunSummary } from '../api/types';
 import { fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
 import { runColour } from '../scale/colour';
-import { formatCount, plural } from '../scale/format';
-import { isPattern, matcher } from '../scale/pattern';
+import { formatCount, plural, shortNames, splitName } from '../scale/format';
+import { isPattern, matcher, nothingMatches } from '../scale/pattern';
 import type { Actions } from '../store/actions';
 import { orderRuns, sortRuns, type RunEntry } from '../store/selectors';
 import { MOST_SIDES, RUN_ORDERS, type RunOrder } from '../store/state';
@@ -50,7 +50,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
   });
   const tools = h('div', { class: 'list-tools' }, filter, order);
   const list = h('ul', { class: 'run-list' });
-  const nothing = h('p', { class: 'nothing' }, 'No run matches the filter.');
+  const nothing = h('p', { class: 'nothing' });
   const element = h(
     'section',
     { class: 'runs', 'aria-labelledby': 'runs' },
@@ -90,13 +90,18 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
       const focused = list.contains(document.activeElement)
         ? document.activeElement?.getAttribute('data-focus')
         : null;
+      const short = shortNames(shown.map(({ summary }) => summary.run));
       fill(
         list,
-        shown.map((entry) => runRow(entry, selected, compared, theme, actions)),
+        shown.map((entry, i) => {
+          const shared = entry.summary.run.length - (short[i]?.length ?? 0);
+          return runRow(entry, shared, selected, compared, theme, actions);
+        }),
       );
       if (focused)
         list.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
       nothing.hidden = shown.length > 0;
+      nothing.textContent = nothingMatches('run', wanted);
     },
   );
   const reveal = onChange((selected: string | null, known: boolean) => {
@@ -129,6 +134,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
 
 function runRow(
   entry: RunEntry,
+  shared: number,
   selected: string | null,
   compared: readonly string[],
   theme: Theme,
@@ -152,7 +158,7 @@ function runRow(
           actions.selectRun(run);
         },
       },
-      runLabel(run, entry.position, theme),
+      runLabel(run, entry.position, theme, nameParts(runName(run), shared)),
       verdictBadge(entry.summary),
     ),
     h(
@@ -181,13 +187,31 @@ function runRow(
 
 export const runName = (run: string): string => (run === '.' ? '. (log folder itself)' : run);
 
-export function runLabel(run: string, position: number, theme: Theme): HTMLElement {
+export function runLabel(
+  run: string,
+  position: number,
+  theme: Theme,
+  name: Child = runName(run),
+): HTMLElement {
   return h(
     'span',
     { class: 'run-label' },
     h('span', { class: 'run-dot', style: `background: ${runColour(position, theme)}` }),
-    h('span', { class: 'run-name' }, runName(run)),
+    h('span', { class: 'run-name', title: runName(run) }, name),
   );
+}
+
+/**
+ * A name that is cut off in its middle where there is little room, and before that its first
+ * `shared` characters, with which all names beside it begin.
+ */
+export function nameParts(name: string, shared = 0): Child[] {
+  const [start, end] = splitName(name.slice(shared));
+  return [
+    shared > 0 && h('span', { class: 'name-start name-shared' }, name.slice(0, shared)),
+    h('span', { class: 'name-start' }, start),
+    h('span', {}, end),
+  ];
 }
 
 /** Counts by severity, or the one word that a run without flags has. */
