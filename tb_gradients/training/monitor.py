@@ -870,6 +870,10 @@ _OPEN: weakref.WeakSet[GradientMonitor] = weakref.WeakSet()
 """Monitors with an open file. ``fit`` does not end its callbacks when it raises."""
 
 
+if hasattr(os, "register_at_fork"):  # what a child process inherits is not its own to close
+    os.register_at_fork(after_in_child=_OPEN.clear)
+
+
 @atexit.register
 def _close_all() -> None:
     for monitor in list(_OPEN):
