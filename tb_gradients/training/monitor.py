@@ -729,7 +729,7 @@ class GradientMonitor:
         # Also when one has closed or become less severe: the tab shows what was written last.
         flags = self._engine.flags
         verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in flags]
-        if verdict != self._verdict:
+        if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
             self._verdict = verdict
             self._write_flags(writer, frame.step)
 
