@@ -741,7 +741,7 @@ class GradientMonitor:
         # Also when one has closed or become less severe: the tab shows what was written last.
         flags = self._engine.flags
         verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in flags]
-        if verdict != self._verdict:
+        if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
             self._verdict = verdict
             self._write_flags(writer, frame.step)
 
@@ -880,6 +880,10 @@ def _is_built(model: Any) -> bool:
 
 _OPEN: weakref.WeakSet[GradientMonitor] = weakref.WeakSet()
 """Monitors with an open file. ``fit`` does not end its callbacks when it raises."""
+
+
+if hasattr(os, "register_at_fork"):  # what a child process inherits is not its own to close
+    os.register_at_fork(after_in_child=_OPEN.clear)
 
 
 @atexit.register

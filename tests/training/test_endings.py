@@ -115,6 +115,34 @@ def test_the_status_is_that_of_the_program(ended: dict[str, Ended]) -> None:
     assert "the user's program fails" in ended["exception"].errors
 
 
+FORKING = f"""
+import os, sys
+import tensorflow as tf
+import tb_gradients as tbg
+
+variable = tf.Variable(tf.ones([4, 4]), name="kernel")
+monitor = tbg.GradientMonitor(sys.argv[1], variables=[variable], every=1)
+for step in range({FRAMES}):
+    with monitor.observe([tf.ones([4, 4])], [variable]):
+        variable.assign_sub(0.01 * tf.ones([4, 4]))
+    monitor.step(loss=1.0 / (step + 1))
+    if step == 5:
+        child = os.fork()
+        if child == 0:
+            sys.exit()
+        os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_process_leaves_the_monitor_to_its_parent(tmp_path: pathlib.Path) -> None:
+    program = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path)]
+    output = subprocess.run(program, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert output.count("tensorboard --logdir") == 1
+    (recording,) = EventFileSource(str(tmp_path)).read(".").recordings
+    assert len(recording) == FRAMES
+
+
 def test_no_signal_handler_is_installed(tmp_path: pathlib.Path) -> None:
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     with tbg.GradientMonitor(tmp_path, verbose=0):

@@ -412,6 +412,22 @@ def test_stop_on_and_on_flag(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtu
     assert f"tensorboard --logdir {tmp_path}" in printed
 
 
+def test_an_on_flag_may_close_the_monitor(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    variable = tf.Variable(tf.ones([3, 3]))
+    monitor = tbg.GradientMonitor(
+        tmp_path, variables=[variable], every=1, verbose=0, on_flag=lambda flag: monitor.close()
+    )
+    with monitor.observe([tf.fill([3, 3], np.nan)], [variable]):
+        pass
+    monitor.step()
+    verdict = EventFileSource(str(tmp_path)).read(".").covering_verdict()
+    assert verdict is not None
+    assert [flag.rule for flag in verdict.flags] == ["nonfinite_gradient"]
+    assert not caplog.records
+
+
 def test_an_on_flag_that_raises_is_told_and_forgiven(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
