@@ -177,6 +177,9 @@ class ZeroGradient(Rule):
                 "of zero, a branch that is never chosen)"
             )
             return (*found, cause("loss_ignores_parameters", 0.85, f"{told}."))
+        fed = self._fed_with_zeros(window, rows, alive)
+        if start is None and fed is not None:
+            return (*found, fed)
         if start is None:
             found += self._flat(window, rows, 0.3 if found else 0.7)
         before = alive & window.rows.kernel & (np.arange(len(alive)) < rows[0])
@@ -219,6 +222,21 @@ class ZeroGradient(Rule):
             observed = f"single steps changed a typical kernel by up to {ratio:.2g} of its size"
             found.append(large_rate_cause(window, observed, 0.6))
         return (*found, *self._flat(window, rows, 0.3 if low is not None else 0.7))
+
+    @staticmethod
+    def _fed_with_zeros(window: Window, rows: IntArray, alive: BoolArray) -> Cause | None:
+        """Kernels without a gradient whose layer's biases have one: the units are not dead."""
+        table = window.table
+        kernels = [table.variables[row] for row in rows if window.rows.kernel[row]]
+        biases = {table.variables[row].module for row in np.flatnonzero(alive)}
+        if not kernels or not all(kernel.module in biases for kernel in kernels):
+            return None
+        told = (
+            f"the other variables of {layer(kernels[-1])} do receive a gradient, so its units are "
+            "alive: what they are fed with is exactly zero, or the gradient is set to zero on its "
+            "way to the optimizer"
+        )
+        return cause("loss_ignores_parameters", 0.7, f"{told}.")
 
     @staticmethod
     def _flat(window: Window, rows: IntArray, confidence: float) -> list[Cause]:

@@ -145,6 +145,18 @@ def test_a_product_of_zeros_is_told_from_a_loss_that_ignores_the_model() -> None
     assert [c.id for c in causes] == ["zero_initialization", "loss_ignores_parameters"]
 
 
+def test_a_unit_whose_bias_has_a_gradient_is_not_dead() -> None:
+    """The kernel alone is zero: what it is multiplied with is, or somebody has made it so."""
+    zero = turn_zero(healthy(), TABLE, [2])
+    frames = [with_value(frame, TABLE, "dead_unit_share", 0, [2]) for frame in zero]
+
+    flag = flags_of(frames)["zero_gradient"]
+
+    assert flag.variables == ("dense_1/kernel",)
+    assert [c.id for c in flag.causes] == ["loss_ignores_parameters"]
+    assert "are alive" in flag.causes[0].summary
+
+
 def test_half_of_the_units_without_gradient_are_normal() -> None:
     assert flags_of(set_all(healthy(), "dead_unit_share", 0.5)) == {}
 
