@@ -266,6 +266,14 @@ def test_a_gradient_that_fades_is_as_bad_as_the_loss_says() -> None:
     assert "vanishing_gradient" not in flags_of(frames, table)  # this one learns
 
 
+def test_a_frame_that_measured_no_update_is_no_error_while_a_gradient_fades() -> None:
+    """As one is that a non-finite gradient has forced."""
+    frames = fading(0.03)
+    frames[-5:] = set_all(frames[-5:], "update_norm", np.nan)
+
+    assert "vanishing_gradient" not in flags_of(frames)
+
+
 def test_one_small_layer_is_no_fading() -> None:
     frames = set_all(healthy(), "gradient_norm", 1e-6, [4])
 
