@@ -117,8 +117,10 @@ class VanishingGradient(Rule):
             severity = Severity.INFO
             if window.learning.learning:
                 step = window.statistic("update_ratio")[-1]
-                still = step < self.update_gap * np.nanmedian(step[rows])
-                sick &= still
+                known = step[rows][np.isfinite(step[rows])]
+                # None is known at a frame that a non-finite gradient has forced.
+                usual = float(np.median(known)) if len(known) else 0.0
+                sick &= step < self.update_gap * usual
 
         def since() -> IntArray:
             onset = np.full(len(sick), window.step)

@@ -315,6 +315,14 @@ def test_queries_and_keys_of_attention_are_no_way_back_to_the_inputs() -> None:
     assert "vanishing_gradient" not in flags_of(with_context(frames, loss_mean=0.7), table)
 
 
+def test_a_frame_that_measured_no_update_is_no_error_while_a_gradient_fades() -> None:
+    """As one is that a non-finite gradient has forced."""
+    frames = fading(0.03)
+    frames[-5:] = set_all(frames[-5:], "update_norm", np.nan)
+
+    assert "vanishing_gradient" not in flags_of(frames)
+
+
 def test_one_small_layer_is_no_fading() -> None:
     frames = set_all(healthy(), "gradient_norm", 1e-6, [4])
 
