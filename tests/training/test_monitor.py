@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_is_told(
     with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
         make_step(model, optimizer)()
         monitor.step(loss=odd)
-    (told,) = [record.getMessage() for record in caplog.records]
+    (told,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
     assert f"takes a scalar tensor or a number, not {type(odd).__name__}" in told
 
 
