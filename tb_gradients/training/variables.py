@@ -470,7 +470,6 @@ _PASSING = ("InputLayer", "Reshape", "Flatten", "Permute", "ZeroPadding2D", *_SH
 
 def _head_facts(model: Any) -> dict[str, str]:
     """The end of the model, where it meets the loss, and what stands at its beginning."""
-    layers = [layer for layer in _flat_layers(model) if layer is not model]
     facts = {}
     for layer in _front(model):
         kind = type(layer).__name__
@@ -481,9 +480,10 @@ def _head_facts(model: Any) -> dict[str, str]:
             break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
-    if not tail:
-        heads = [layer for layer in layers if hasattr(layer, "activation")][-1:]
-        tail = heads
+    guessed = not tail
+    if guessed:  # by the order in which a model of one's own declares its layers
+        layers = [layer for layer in _declared(model) if hasattr(layer, "activation")]
+        tail = heads = layers[-1:]
     # What a layer of one's own at the end makes of its input, nobody knows.
     if not heads or not all(_is_known(layer) for layer in tail[: tail.index(heads[0])]):
         return facts
@@ -494,7 +494,20 @@ def _head_facts(model: Any) -> dict[str, str]:
     units = getattr(heads[0], "units", None) or getattr(heads[0], "filters", None)
     if units is not None:
         facts["head_units"] = str(units)
+    if guessed:
+        facts["head_guessed"] = "True"
     return facts
+
+
+def _declared(model: Any) -> list[Layer]:
+    """The innermost layers of a model, in the order in which they are declared.
+
+    (``_flatten_layers`` gives the layers of a model inside of the model last one first.)
+    """
+    inner = getattr(model, "layers", None)
+    if not inner:
+        return [model]
+    return [layer for part in inner for layer in _declared(part)]
 
 
 def _is_known(layer: Layer) -> bool:

@@ -136,6 +136,32 @@ class Transposed(layers.Layer):  # type: ignore[misc]
         return tf.sigmoid(tf.matmul(x, self.encoder.kernel, transpose_b=True) + self.offset)
 
 
+class Wrapped(keras.Model):  # type: ignore[misc]
+    """A model of one's own round a model whose first layers are other ones than its last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = keras.Sequential(
+            [
+                keras.Input((4,)),
+                layers.Dense(8, activation="tanh", name="first"),
+                layers.Dense(1, name="last"),
+            ]
+        )
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+
+def test_the_last_layer_of_a_model_of_ones_own_is_the_last_that_it_declares() -> None:
+    model = Wrapped()
+    model(tf.zeros((2, 4)))
+    facts = table_of(model).run.facts
+
+    assert (facts["head"], facts["head_activation"]) == ("last", "linear")
+    assert facts["head_guessed"] == "True"  # nobody knows what its call() makes of it
+
+
 def test_what_a_layer_of_ones_own_makes_at_the_end_is_not_known() -> None:
     x = keras.Input((4,))
     encoder = layers.Dense(2, activation="tanh")
