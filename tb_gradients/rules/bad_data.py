@@ -102,6 +102,8 @@ class BadData(Rule):
         "targets_min",
         "targets_max",
         "predictions_spread",
+        "predictions_min",
+        "predictions_max",
         "global_norm",
         "loss_mean",
         "loss_nonfinite_age",
@@ -266,6 +268,10 @@ class BadData(Rule):
             return None
         far = distance > self.beyond * width
         if (not far or "head_guessed" in facts) and not window.learning.stuck:
+            return None
+        # Predictions outside of the range are those of another layer than the one that was guessed.
+        lowest, highest = window.context("predictions_min"), window.context("predictions_max")
+        if ((low - lowest > 0.01 * width) | (highest - high > 0.01 * width)).any():
             return None
         worst = float(
             smallest[known].min()

@@ -158,6 +158,13 @@ def centred(**change: Any) -> Run:
     return run.say(predictions_spread=0.5)
 
 
+def beyond(**context: float) -> Run:
+    """Targets of up to 5, and what seems to be the last layer has activation tanh."""
+    facts = {"head": "dense_3", "head_units": "16", "head_activation": "tanh"}
+    run = Run(table(loss="mse", facts=facts)).stuck().say(targets_mean=2.0, targets_std=1.0)
+    return run.say(targets_min=-1, targets_max=5, predictions_min=-0.9, **context)
+
+
 def rounded(share: float, dtype: str) -> Run:
     return Run(table({"dtype": dtype})).stuck().set(KERNELS, lost_share=share)
 
@@ -380,6 +387,9 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "each output's target is the same for every sample": (
         lambda: targets(0.0), "bad_data", "constant_targets"
     ),
+    "targets that no tanh can reach": (
+        lambda: beyond(predictions_max=0.9), "bad_data", "loss_output_mismatch"
+    ),
     "targets that are the same for every sample, learnt by the last bias": (
         centred, "bad_data", "constant_targets"
     ),
@@ -533,6 +543,7 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
             .say(learning_rate=0.1)
         )
     ),
+    "targets beyond a tanh that is not the last layer": lambda: beyond(predictions_max=4.0),
     "a centre that all samples are drawn to, by layers without bias": (
         lambda: centred(trainable=False)
     ),
