@@ -38,6 +38,13 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """What an output of that activation can be."""
 
+
+def broken(window: Window) -> bool:
+    """Whether a loss or a gradient has become NaN or Inf within the window."""
+    ages = window.context("loss_nonfinite_age"), window.statistic("nonfinite_age")
+    return any(bool((age >= 0).any()) for age in ages)
+
+
 SYMPTOMS = ("saturated_units", "vanishing_gradient", "exploding_gradient", "update_too_large")
 NONFINITE = ("nonfinite_gradient", "nonfinite_loss", "nonfinite_weight", "loss_scale_collapse")
 
@@ -62,21 +69,22 @@ class BadData(Rule):
 
     Why it matters: no change of the model or of the optimizer makes up for it.
 
-    Definition: one of these. NaN or Inf in a batch. Inputs, or targets, that are the same in
-    every sample of every batch, for 30 steps or more. Single inputs further than 100
-    interquartile ranges from the median of their feature (normal data reach 3, log-normal ones
-    50), where batches with them have ten times the usual gradient or the run does not learn.
-    Targets outside of what the output's activation can produce. Inputs of magnitudes above 30,
-    all below 0.01, or features whose scales differ more than 1000-fold, that no layer scales,
-    where the run does not learn, or is at a hundred times the loss of guessing after 100 steps.
+    Definition: one of these. NaN or Inf in a batch, where the loss or a gradient becomes so, too.
+    Inputs, or targets, that are the same in every sample of every batch, for 30 steps or more.
+    Single inputs further than 100 interquartile ranges from the median of their feature (normal
+    data reach 3, log-normal ones 50), where batches with them have ten times the usual gradient
+    or the run does not learn. Targets outside of what the output's activation can produce. Inputs
+    of magnitudes above 30, all below 0.01, or features whose scales differ more than 1000-fold,
+    that no layer scales, where the run does not learn, or is at a hundred times the loss of
+    guessing after 100 steps.
 
     Try:
     * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.
     * Standardise inputs and targets; clip or drop extreme values; impute missing ones.
 
     Silent when: the run learns all the same (images in 0..255 with Adam, unscaled regression
-    targets); a layer of the model scales the inputs; inputs are tokens; inputs or targets are
-    not seen.
+    targets); a layer of the model scales the inputs; the model fills in what is missing, or the
+    loss leaves it out (`info`); inputs are tokens; inputs or targets are not seen.
     """
 
     id = "bad_data"
@@ -94,8 +102,12 @@ class BadData(Rule):
         "targets_min",
         "targets_max",
         "predictions_spread",
+        "predictions_min",
+        "predictions_max",
         "global_norm",
         "loss_mean",
+        "loss_nonfinite_age",
+        "nonfinite_age",
     )
     every = 4
     provisional = True
@@ -158,8 +170,10 @@ class BadData(Rule):
                 most = float(count[bad].max())
                 told = f"{plural(int(most), 'element')} of the {side} in one batch are NaN or Inf"
                 data = "x" if side == "inputs" else "y"
+                # A model may fill in what is missing, a loss may leave it out.
+                harmless = window.learning.learning or not broken(window)
                 return _Fault(
-                    Severity.INFO if window.learning.learning else Severity.WARNING,
+                    Severity.INFO if harmless else Severity.WARNING,
                     int(window.steps[bad[0]]),
                     told,
                     Evidence(f"{side}_nonfinite", most, 0),
@@ -192,10 +206,13 @@ class BadData(Rule):
             return None
         flat = window.context("predictions_spread")
         flat = flat[np.isfinite(flat)]
-        # Constant targets may be by design: of a network that is trained against another one, or
-        # of a contrastive loss, where what is right is always at the same place. The loss of the
-        # one does not go to nothing; the other has no last layer that could learn the place.
-        has_head = bool(window.table.run.facts.get("head"))
+        # Constant targets may be by design: of a network that is trained against another one, of a
+        # contrastive loss, where what is right is always at the same place, of a residual that is
+        # to become zero, or of a centre that all samples are drawn to. The loss of the first one
+        # does not go to nothing; the others have no last layer whose bias could learn the place.
+        facts = window.table.run.facts
+        biased = (head_rows(window) & window.rows.minor).any()
+        has_head = bool(facts.get("head")) and bool(biased)
         empty = has_head and (learning.stuck or learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
         if whole == round(whole):  # classes: the other ones may be rare
@@ -251,6 +268,10 @@ class BadData(Rule):
             return None
         far = distance > self.beyond * width
         if not far and not window.learning.stuck:
+            return None
+        # Predictions outside of the range do not come from there.
+        lowest, highest = window.context("predictions_min"), window.context("predictions_max")
+        if ((low - lowest > 0.01 * width) | (highest - high > 0.01 * width)).any():
             return None
         worst = float(
             smallest[known].min()

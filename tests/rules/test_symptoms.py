@@ -146,6 +146,25 @@ def targets(spread: float) -> Run:
     return run.say(predictions_spread=1e-6)
 
 
+def centred(**change: Any) -> Run:
+    """All samples are drawn to one place, and nearly there."""
+    facts = {"head": "dense_3", "head_units": "16", "head_activation": "linear"}
+    facts |= change.pop("facts", {})
+    run = Run(table(loss="mse", facts=facts)).loss(np.linspace(1, 0.01, STEPS))
+    variables = list(run.table.variables)
+    variables[7] = dataclasses.replace(variables[7], **change)
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    run.say(targets_mean=0.5, targets_std=0.25, targets_spread=0.0, targets_max_abs=0.75)
+    return run.say(predictions_spread=0.5)
+
+
+def beyond(**context: float) -> Run:
+    """Targets of up to 5, and what seems to be the last layer has activation tanh."""
+    facts = {"head": "dense_3", "head_units": "16", "head_activation": "tanh"}
+    run = Run(table(loss="mse", facts=facts)).stuck().say(targets_mean=2.0, targets_std=1.0)
+    return run.say(targets_min=-1, targets_max=5, predictions_min=-0.9, **context)
+
+
 def rounded(share: float, dtype: str) -> Run:
     return Run(table({"dtype": dtype})).stuck().set(KERNELS, lost_share=share)
 
@@ -368,6 +387,12 @@ SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
     "each output's target is the same for every sample": (
         lambda: targets(0.0), "bad_data", "constant_targets"
     ),
+    "targets that no tanh can reach": (
+        lambda: beyond(predictions_max=0.9), "bad_data", "loss_output_mismatch"
+    ),
+    "targets that are the same for every sample, learnt by the last bias": (
+        centred, "bad_data", "constant_targets"
+    ),
     "bfloat16 rounds the steps away": (
         lambda: rounded(0.95, "bfloat16"), "update_lost", "low_precision"
     ),
@@ -518,6 +543,15 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
             .say(learning_rate=0.1)
         )
     ),
+    "targets beyond a tanh that is not the last layer": lambda: beyond(predictions_max=4.0),
+    "a centre that all samples are drawn to, by layers without bias": (
+        lambda: centred(trainable=False)
+    ),
+    "a residual that becomes zero, behind layers that nobody knows the use of": (
+        lambda: centred(facts={"head": ""})
+    ),
+    "missing values that the model fills in": lambda: Run(steps=30).say(inputs_nonfinite=3),
+    "missing labels that the loss leaves out": lambda: Run().stuck().say(targets_nonfinite=3),
     "a gate, whose error comes back through a product": lambda: flattened("Multiply"),
     "a teacher that was trained before, in no update": lambda: kept(initial_rms=0.1),
     "the same in layers of their own, one of them without a bias": unnested,
