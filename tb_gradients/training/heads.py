@@ -56,7 +56,10 @@ def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
 
     That is: eager tensors, and whatever is neither an activation nor a layer's product and bias.
     """
-    handles = {id(native(variable).handle): row for row, variable in enumerate(variables)}
+    handles = {
+        id(getattr(native(variable), "handle", variable)): row
+        for row, variable in enumerate(variables)
+    }
     activations: list[str] = []
     tensor = predictions
     for _ in range(_LONGEST):
