@@ -88,6 +88,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             rules=rules,
             verbose=verbose,
         )
+        self.params: Any = None  # the first Keras 3 leaves it to set_params
         self._attached: list[Any] = []
         self._batch = 0
         self._loss_seen = False
