@@ -56,6 +56,8 @@ def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
 
     That is: eager tensors, and whatever is neither an activation nor a layer's product and bias.
     """
+    if not tf.is_symbolic_tensor(predictions):
+        return None
     handles = {
         id(getattr(native(variable), "handle", variable)): row
         for row, variable in enumerate(variables)
@@ -63,9 +65,7 @@ def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
     activations: list[str] = []
     tensor = predictions
     for _ in range(_LONGEST):
-        operation = getattr(tensor, "op", None) if tf.is_symbolic_tensor(tensor) else None
-        if operation is None:
-            return None
+        operation = tensor.op
         if operation.type in _SUMS + _PRODUCTS:
             rows = [handles.get(_handle_read_by(part)) for part in operation.inputs]
             known = [row for row in rows if row is not None]
