@@ -320,8 +320,8 @@ def test_weights_that_exist_from_the_first_step_on_have_a_size_at_the_start(
     assert zero.initial_rms == 0
 
 
-class OwnStep(keras.Model):  # type: ignore[misc]
-    """A train_step that computes its loss by itself."""
+class OneOutput(keras.Model):  # type: ignore[misc]
+    """What the models below train, each in its own way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -329,6 +329,10 @@ class OwnStep(keras.Model):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         return self.head(x)
+
+
+class OwnStep(OneOutput):
+    """A train_step that computes its loss by itself."""
 
     def train_step(self, data: Any) -> Any:
         x, y = data
@@ -348,15 +352,8 @@ def test_a_custom_train_step_gives_its_loss_in_the_logs(tmp_path: pathlib.Path) 
     assert np.isfinite(run.context_value("loss")).all()
 
 
-class OwnLoss(keras.Model):  # type: ignore[misc]
+class OwnLoss(OneOutput):
     """A loss of somebody's own, whose arguments have other names than those of Keras."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = layers.Dense(1)
-
-    def call(self, inputs: Any) -> Any:
-        return self.head(inputs)
 
     def compute_loss(self, inputs: Any, targets: Any, outputs: Any, weights: Any = None) -> Any:
         return tf.reduce_mean(tf.square(outputs[:, 0] - tf.cast(targets, tf.float32)))
