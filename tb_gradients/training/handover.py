@@ -8,13 +8,14 @@ Statistics inside a compiled step multiply its compilation, four- to tenfold for
 So a compiled step that is to be sampled only copies what they are computed from into variables,
 and is measured afterwards, by an ordinary graph.
 
-Nothing may be handed over as it is: a gradient would become a value of its own, and an update
+Little may be handed over as it is: a gradient would become a value of its own, and an update
 that XLA contracts with the product before it (the gradient of a normalisation's scale, a clipped
 one) would round twice instead of once. What is put between is fused element-wise with what
 computes the gradient, as is the update, so neither changes how the other is rounded. Small
 tensors are concatenated to one vector, since each variable of a step costs a microsecond or two.
 Of a large one the concatenation would cost ten times the copy (XLA asks for every element which
-part it is of); those go through a choice that is only known when the step runs.
+part it is of); those go through a choice that is only known when the step runs, or as they are if
+they come out of a product, which is fused with nothing.
 """
 
 from __future__ import annotations
@@ -84,5 +85,15 @@ class Handover:
         return self._sizes[name] if self._open else 0
 
     def put_large(self, name: str, tensor: Tensor) -> None:
-        """Keep a large tensor, by a choice of which XLA does not know the outcome."""
-        self.put(name, tf.where(self._always.value(), tensor, tf.zeros_like(tensor)))
+        """Keep a large tensor: as it is or by a choice of which XLA does not know the outcome."""
+        if not _is_product(tensor):
+            tensor = tf.where(self._always.value(), tensor, tf.zeros_like(tensor))
+        self.put(name, tensor)
+
+
+def _is_product(tensor: Tensor) -> bool:
+    """Whether XLA makes a value of its own of a tensor in any case."""
+    operation = tensor.op
+    while operation.type in ("Identity", "Reshape"):
+        operation = operation.inputs[0].op
+    return operation.type in ("MatMul", "Conv2DBackpropFilter")

@@ -19,8 +19,10 @@ Two numerical care-points:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,9 +44,16 @@ FEWEST_STACKED = 4
 TINY_SQUARES = 1e-30
 """A sum of squares below this may have lost elements to underflow (1.1e-19 squared)."""
 
-FOLD, FOLD_WIDTH = 16, 128
-"""How a vector is folded onto itself before it is reduced under XLA: of what was measured, on
-matrices of 18,000 to 6 million elements, the fastest that is good for all."""
+FOLD = 16
+"""So many runs of a tensor are folded onto each other under XLA; with 8 to 15 of them it takes up
+to twice as long."""
+
+FOLD_WIDTHS, BEST_WIDTH = range(64, 4097), 2048
+"""How long a run of a vector may be, and of which length it best is: up to a million elements all
+lengths do, of 16 million runs of 128 take 1.5 times as long as those of thousands."""
+
+FOLD_ROWS = 256
+"""Rows of a matrix that are as long as this are folded as they are."""
 
 UPDATE_SCALE = 2.0**20
 """Updates are multiplied by this power of two (so: exactly) before squaring, which makes
@@ -68,10 +77,9 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
         return tf.zeros([], tf.float32)
     if not xla:
         return 2.0 * tf.cast(tf.nn.l2_loss(tensor), tf.float32)
-    flat = tf.reshape(tensor, [-1])
-    if flat.shape[0] is None:
-        return tf.cast(tf.reduce_sum(flat * flat), tf.float32)
-    return tf.cast(_folded_squares(flat), tf.float32)
+    if not tensor.shape.is_fully_defined():
+        return tf.cast(tf.reduce_sum(tf.square(tensor)), tf.float32)
+    return tf.cast(_folded([tensor], tf.square, tf.add, tf.reduce_sum), tf.float32)
 
 
 def all_squares(tensors: Mapping[int, Tensor], xla: bool) -> tuple[Tensor, tuple[int, ...]]:
@@ -110,27 +118,62 @@ def _half_squares(tensor: Tensor) -> Tensor:
     return half if half.dtype == tf.float32 else tf.cast(half, tf.float32)
 
 
-def _folded_squares(flat: Tensor) -> Tensor:
-    """Sum of the squares of a vector, in a form that XLA vectorises.
+def _folded(
+    tensors: Sequence[Tensor],
+    part: Callable[..., Tensor],
+    combine: Callable[[Tensor, Tensor], Tensor],
+    reduce: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Reduction of tensors of one known shape to a scalar, in a form that XLA vectorises.
 
-    Neighbouring runs of FOLD_WIDTH elements are added, FOLD at a time. (Far-apart parts of the
-    vector cost twice as much, and so does squaring the vector before it is divided into runs: XLA
-    then writes all squares to memory.)
+    Args:
+        part: of a part of each tensor, what is reduced.
+        combine: two tensors to one.
+        reduce: a tensor to a scalar.
     """
     rest: list[Tensor] = []
-    part: Callable[[Tensor], Tensor] = tf.square  # of the first parts, then what was folded
-    while (size := int(flat.shape[0])) > 4096:
-        whole = size // (FOLD * FOLD_WIDTH) * (FOLD * FOLD_WIDTH)
-        if whole < size:
-            rest.append(tf.reduce_sum(part(flat[whole:])))
-        runs = [
-            part(run)
-            for run in tf.unstack(tf.reshape(flat[:whole], [-1, FOLD, FOLD_WIDTH]), axis=1)
-        ]
-        while len(runs) > 1:
-            runs = [a + b for a, b in zip(runs[::2], runs[1::2], strict=True)]
-        flat, part = tf.reshape(runs[0], [-1]), tf.identity
-    return tf.add_n([tf.reduce_sum(part(flat)), *rest])
+    while tensors[0].shape.num_elements() > 4096:
+        runs, left = _divided(tensors)
+        folded = [part(*run) for run in runs]
+        if left:
+            rest.append(_folded(left, part, combine, reduce))
+        while len(folded) > 1:
+            folded = [combine(a, b) for a, b in zip(folded[::2], folded[1::2], strict=True)]
+        tensors, part = [tf.reshape(folded[0], [-1])], tf.identity
+    return reduce(tf.stack([reduce(part(*tensors)), *rest]))
+
+
+def _divided(tensors: Sequence[Tensor]) -> tuple[list[tuple[Tensor, ...]], list[Tensor]]:
+    """FOLD runs of neighbouring elements of each, to fold onto each other, and what is left.
+
+    Each run is sliced from the tensor as it is: what is done to it as a whole before (a cut, a
+    square) XLA writes to memory first.
+    """
+    shape = tensors[0].shape.as_list()
+    axis = int(np.argmax(shape[:-1])) if len(shape) > 1 else 0
+    if len(shape) > 1 and shape[-1] >= FOLD_ROWS and shape[axis] >= FOLD:
+        before = (slice(None),) * axis
+        whole = shape[axis] // FOLD * FOLD
+        parts = [(*before, slice(i, whole, FOLD)) for i in range(FOLD)]
+        rest = (*before, slice(whole, None))
+        runs = [[tensor[part] for part in parts] for tensor in tensors]
+        left = [tensor[rest] for tensor in tensors if whole < shape[axis]]
+    else:
+        flat = [tf.reshape(tensor, [-1]) for tensor in tensors]
+        size = int(flat[0].shape[0])
+        width = _width(size)
+        whole = size // (FOLD * width) * (FOLD * width)
+        shape = [-1, FOLD, width]
+        runs = [tf.unstack(tf.reshape(vector[:whole], shape), axis=1) for vector in flat]
+        left = [vector[whole:] for vector in flat if whole < size]
+    return list(zip(*runs, strict=True)), left
+
+
+@functools.cache
+def _width(size: int) -> int:
+    """How long the runs of a vector are to be: so that nothing is left where that is possible."""
+    widths = [width for width in FOLD_WIDTHS if size % (FOLD * width) == 0]
+    return min(widths or [FOLD_WIDTHS.start], key=lambda width: abs(math.log(width / BEST_WIDTH)))
 
 
 # --- At a sampled step ----------------------------------------------------------------------
@@ -163,14 +206,27 @@ def _table(tensor: Tensor, sample: Sample) -> Tensor:
     return tf.reshape(tensor, [sample.rows, sample.units])
 
 
-def update_squares(before: Tensor, after: Tensor) -> Tensor:
-    """Sum of squares of UPDATE_SCALE times an update, in a step compiled by XLA: float32 scalar.
+def update_norms(
+    layout: Layout, befores: Mapping[int, Tensor], afters: Mapping[int, Tensor]
+) -> Tensor:
+    """float32 [large samples], in a step compiled by XLA, of the weights before and after, by row.
 
-    NaN, that is unknown, for 16-bit weights: of their difference XLA leaves out the rounding.
+    NaN, that is unknown, for huge variables, whose old weights would be kept by it, and for 16-bit
+    weights: of their difference XLA leaves out the rounding.
     """
-    if after.dtype.size < 4:
-        return tf.constant(np.nan)
-    return squares(difference(before, after) * UPDATE_SCALE, xla=True)
+
+    def square(before: Tensor, after: Tensor) -> Tensor:
+        return tf.square(difference(before, after) * UPDATE_SCALE)
+
+    norms = []
+    for sample in layout.large:
+        before, after = befores[sample.row], afters[sample.row]
+        if sample.coarse > 1 or after.dtype.size < 4:
+            norms.append(tf.constant(np.nan))
+        else:
+            total = _folded([before, after], square, tf.add, tf.reduce_sum)
+            norms.append(tf.sqrt(tf.cast(total, tf.float32)) / UPDATE_SCALE)
+    return tf.stack(norms) if norms else tf.zeros([0])
 
 
 def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -> Tensor:
@@ -193,23 +249,57 @@ def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -
     return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
 
 
-def sampled(
-    layout: Layout, small: Tensor, tensors: Mapping[int, Tensor], *, coarse: bool = False
-) -> Tensor:
-    """The elements of all samples of a layout, one after the other; of complex ones the magnitudes.
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step is measured by.
+
+    Attributes:
+        small_gradients, small_befores, small_afters: those of all ``layout.small`` ``together``:
+            gradients, and weights before and after the step.
+        gradients, befores, afters: of all others, by row; of the weights before the step of a huge
+            one the ``coarse_rows``. Where those of one are missing, its sample comes next in
+            ``small_befores``. A single NaN for any weights before the step: they are not known.
+        update_norms: float32 [large samples] of those that are missing.
+    """
+
+    small_gradients: Tensor
+    small_befores: Tensor
+    small_afters: Tensor
+    gradients: Mapping[int, Tensor]
+    befores: Mapping[int, Tensor]
+    afters: Mapping[int, Tensor]
+    update_norms: Tensor | None = None
+
+
+def reduced(
+    layout: Layout, step: Step, squares: Tensor, scale: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """``pack`` and ``numbers`` of ``statistics.rows_of``.
 
     Args:
-        small: of all ``layout.small`` ``together``.
-        tensors: those of ``layout.others``, by row.
-        coarse: of huge variables they are the ``coarse_rows``.
+        squares: sums of the squares of the unscaled gradients, in ``layout.order``.
+        scale: the loss scale, or None.
     """
-    parts = [small] if layout.small else []
+    small, befores = step.small_afters, step.small_befores
+    update = difference(befores[: tf.size(small)], small)
+    columns = [[step.small_gradients], [small], [update]]
+    start = sum(sample.size for sample in layout.small)
+    moved = {}
     for sample in layout.others:
-        take_it = take_coarse if coarse and sample.coarse > 1 else take
-        parts.append(tf.cast(as_real(take_it(tensors[sample.row], sample)), small.dtype))
-    if not parts:
-        return small
-    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
+        after, before = step.afters[sample.row], step.befores.get(sample.row)
+        taken = take(after, sample)
+        if before is None:
+            update = difference(befores[start : start + sample.size], taken)
+            start += sample.size
+        else:
+            rows = coarse_rows(after, sample) if sample.coarse > 1 else after
+            moved[sample.row] = difference(before, rows)
+            update = (take_coarse if sample.coarse > 1 else take)(moved[sample.row], sample)
+        gradient = take(step.gradients[sample.row], sample)
+        for column, part in zip(columns, (gradient, taken, update), strict=True):
+            column.append(tf.cast(as_real(part), small.dtype))
+    pack = tf.stack([tf.concat(column, 0) for column in columns])
+    return pack, _numbers_of(layout, step, moved, squares, scale)
 
 
 def difference(before: Tensor, after: Tensor) -> Tensor:
@@ -222,70 +312,64 @@ def difference(before: Tensor, after: Tensor) -> Tensor:
     return as_real(after) - as_real(before)
 
 
-def numbers_of(
+def _numbers_of(
     layout: Layout,
-    gradients: Mapping[int, Tensor],
-    afters: Mapping[int, Tensor],
-    updates: Mapping[int, Tensor] | Tensor,
+    step: Step,
+    updates: Mapping[int, Tensor],
     squares: Tensor,
     scale: Tensor | None,
 ) -> Tensor:
     """float32 [large samples, NUMBERS] of all elements of the large variables.
 
     Args:
-        gradients: with the loss scale in them, by row.
-        afters: weights after the step, by row.
         updates: of each the ``difference`` of its weights, of a huge one that of its
-            ``coarse_rows``, by row; or the ``update_squares``, float32 [large samples].
-        squares: sums of the squares of the unscaled gradients, in ``layout.order``.
-        scale: the loss scale, or None.
+            ``coarse_rows``, by row; where it is missing ``update_norms`` tell.
     """
     large = layout.large
     if not large:
         return tf.zeros([0, len(NUMBERS)])
-    place = {row: i for i, row in enumerate(layout.order)}
-    flat = [tf.reshape(as_real(gradients[s.row]), [-1]) for s in large]
-    weights = [tf.reshape(as_real(afters[s.row]), [-1]) for s in large]
-    square = tf.gather(squares, [place[s.row] for s in large])
-    half = _halves(weights)
-    usable = _in_range(square) & _in_range(half)
-    if isinstance(updates, Mapping):
-        moved = [tf.reshape(updates[s.row], [-1]) for s in large]
-        of_update = _halves(moved)
-        usable &= _in_range(of_update)
-        share = np.array([s.rows / -(-s.rows // s.coarse) for s in large], np.float32)
-        update_norm = tf.sqrt(2.0 * share * of_update)
-    else:
-        moved, share = [None] * len(large), np.ones(len(large), np.float32)
-        update_norm = tf.sqrt(updates) / UPDATE_SCALE
 
-    def each(reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        return tf.stack([tf.cast(reduce(gradient), tf.float32) for gradient in flat])
+    given = [tf.reshape(as_real(step.gradients[s.row]), [-1]) for s in large]
+    weights = [tf.reshape(as_real(step.afters[s.row]), [-1]) for s in large]
+    moved = [tf.reshape(updates[s.row], [-1]) if s.row in updates else None for s in large]
+    place = {row: i for i, row in enumerate(layout.order)}
+    square = tf.gather(squares, [place[s.row] for s in large])
+    of_weights, of_updates = _each(_half_squares, weights), _each(_half_squares, moved)
+    usable = _in_range(square) & _in_range(of_weights)
+    usable &= _in_range(of_updates) | [update is None for update in moved]
+    share = np.array([s.rows / -(-s.rows // s.coarse) for s in large], np.float32)
+
+    def each(reduce: Callable[[Tensor], Any]) -> Tensor:
+        return _each(reduce, given)
 
     def fast() -> Tensor:
-        nothing = tf.zeros([len(large)])
         norms = tf.sqrt(square) if scale is None else tf.sqrt(square) * scale
-        elements = tf.constant([s.elements for s in large], tf.float32)
-        extremes = each(tf.reduce_min), each(tf.reduce_max)
-        columns = [each(tf.reduce_sum), *extremes, nothing, elements, norms]
-        return tf.stack([*columns, tf.sqrt(2.0 * half), nothing, update_norm], axis=1)
+        nothing = tf.zeros([len(large)])
+        columns = [each(tf.reduce_sum), each(tf.reduce_min), each(tf.reduce_max)]
+        columns += [nothing, nothing, norms, tf.sqrt(2.0 * of_weights), nothing]
+        return tf.stack([*columns, tf.sqrt(2.0 * share * of_updates)], axis=1)
 
     def careful() -> Tensor:
         rows = []
-        for i, (gradient, weight, update) in enumerate(zip(flat, weights, moved, strict=True)):
-            given = [gradient, weight] if update is None else [gradient, weight, update]
-            row = _careful(*(tensor.dtype for tensor in given))(*given)
-            last = update_norm[i] if update is None else row[-1] * np.sqrt(share[i])
-            rows.append(tf.concat([row[: len(NUMBERS) - 1], last[None]], 0))
+        for gradient, weight, update, factor in zip(given, weights, moved, share, strict=True):
+            tensors = [t for t in (gradient, weight, update) if t is not None]
+            row = _careful(*(tensor.dtype for tensor in tensors))(*tensors)
+            rows.append(tf.concat([row[:-1], row[-1:] * np.sqrt(factor)], 0))
         return tf.stack(rows)
 
     numbers: Tensor = branch(tf.reduce_all(usable), fast, careful)
+    if step.update_norms is not None:
+        norms = step.update_norms
+        norms = tf.where(tf.math.is_nan(norms), numbers[:, -1], norms)
+        numbers = tf.concat([numbers[:, :-1], norms[:, None]], 1)
     return numbers
 
 
-def _halves(tensors: Sequence[Tensor]) -> Tensor:
-    """Half the sums of squares: float32 [tensors]."""
-    return tf.stack([_half_squares(tensor) for tensor in tensors])
+def _each(reduce: Callable[[Tensor], Any], tensors: Sequence[Tensor | None]) -> Tensor:
+    """float32 [tensors] of their reductions, NaN for None."""
+    return tf.stack(
+        [np.float32(np.nan) if t is None else tf.cast(reduce(t), tf.float32) for t in tensors]
+    )
 
 
 def _in_range(squares: Tensor) -> Tensor:
@@ -297,7 +381,7 @@ def _in_range(squares: Tensor) -> Tensor:
 def _careful(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any = None) -> Any:
     """Function of vectors of any length, traced once: NUMBERS of non-finite and extreme elements.
 
-    float32 [NUMBERS], the norm of the update last; without an update it is left out.
+    float32 [NUMBERS]; without an update its norm is NaN.
     """
 
     def of_gradient(gradient: Tensor) -> list[Tensor]:
@@ -305,11 +389,11 @@ def _careful(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any = None) -
         infinity = tf.constant(np.inf, gradient.dtype)
         low = tf.reduce_min(tf.where(finite, gradient, infinity))
         high = tf.reduce_max(tf.where(finite, gradient, -infinity))
-        nans = tf.reduce_sum(tf.cast(tf.math.is_nan(gradient), gradient.dtype))
-        known = tf.reduce_sum(tf.cast(finite, gradient.dtype))
+        nans = tf.reduce_sum(tf.cast(tf.math.is_nan(gradient), tf.float32))
+        infinities = tf.reduce_sum(tf.cast(tf.math.is_inf(gradient), tf.float32))
         clean = tf.where(finite, gradient, tf.zeros_like(gradient))
         peak, scaled = _scaled(clean)
-        return [peak * tf.reduce_sum(scaled), low, high, nans, known, norm(clean)]
+        return [peak * tf.reduce_sum(scaled), low, high, nans, infinities, norm(clean)]
 
     def norm_of_finite(values: Tensor) -> Tensor:
         return norm(tf.where(tf.math.is_finite(values), values, tf.zeros_like(values)))
@@ -318,10 +402,11 @@ def _careful(gradient_dtype: Any, weight_dtype: Any, update_dtype: Any = None) -
         columns = of_gradient(gradient)
         broken = tf.reduce_sum(tf.cast(~tf.math.is_finite(weight), tf.float32))
         columns += [norm_of_finite(weight), broken]
+        moved = tf.constant(np.nan)
         if update is not None:  # not known where no element of it is finite
             known = tf.reduce_any(tf.math.is_finite(update))
-            columns.append(tf.where(known, bounded(norm_of_finite(update)), np.nan))
-        return tf.stack([bounded(column) for column in columns])
+            moved = tf.where(known, bounded(norm_of_finite(update)), moved)
+        return tf.stack([bounded(column) for column in [*columns, moved]])
 
     dtypes = [gradient_dtype, weight_dtype, *([update_dtype] if update_dtype else [])]
     signature = [tf.TensorSpec([None], dtype) for dtype in dtypes]

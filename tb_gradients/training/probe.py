@@ -458,25 +458,15 @@ class Probe:
         given: list[Tensor],
     ) -> list[Tensor]:
         """Pack, numbers, context columns, layers' outputs, rows and samples of sparse gradients."""
-        layout = contents.layout
-        small_before, others = befores
-        updates = {
-            s.row: measuring.difference(
-                others[s.row],
-                measuring.coarse_rows(afters[s.row], s) if s.coarse > 1 else afters[s.row],
-            )
-            for s in layout.others
-        }
-        pack = tf.stack(
-            [
-                measuring.sampled(layout, self._together(layout.samples, gradients), gradients),
-                measuring.sampled(layout, small, afters),
-                measuring.sampled(
-                    layout, measuring.difference(small_before, small), updates, coarse=True
-                ),
-            ]
+        small_befores, others = befores
+        step = measuring.Step(
+            self._together(contents.layout.samples, gradients),
+            small_befores,
+            small,
+            gradients,
+            others,
+            afters,
         )
-        numbers = measuring.numbers_of(layout, gradients, afters, updates, squares, scale)
         columns = _step_columns(Batch(**batch), scale, learning_rate)
         layers = self._layer_columns(
             {
@@ -486,8 +476,7 @@ class Probe:
         )
         contents.columns, contents.activations = tuple(columns), tuple(layers)
         return [
-            pack,
-            numbers,
+            *measuring.reduced(contents.layout, step, squares, scale),
             _stacked(columns),
             _stacked(layers),
             *self._sparse_parts(gradients, others, afters, tables, scale, xla=False),
@@ -537,11 +526,16 @@ class Probe:
             kept.put_large(f"gradient_{sample.row}", pending.gradients[sample.row])
         # Not the differences: XLA would leave out the rounding of a bfloat16 before them.
         small = self._together(layout.samples, befores)
-        taken = {s.row: measuring.take(befores[s.row], s) for s in layout.others}
-        real = [tf.cast(taken[s.row], small.dtype) for s in layout.others if s.real]
-        kept.put("befores", tf.concat([small, *real], 0))
-        for sample in layout.complex:
-            kept.put_large(f"before_{sample.row}", taken[sample.row])
+        taken = []
+        for sample in layout.others:
+            before = befores[sample.row]
+            if sample.coarse > 1:  # all of it would be a copy as large as the model
+                kept.put_large(f"before_{sample.row}", measuring.coarse_rows(before, sample))
+            elif not sample.real:
+                kept.put_large(f"before_{sample.row}", before)
+            else:
+                taken.append(tf.cast(measuring.take(before, sample), small.dtype))
+        kept.put("befores", tf.concat([small, *taken], 0))
         tables = {row: sparse.table_sample(pending.variables[row]) for row in pending.sparse}
         afters = {r: _touched(pending.variables[r], pending.gradients[r]) for r in pending.sparse}
         parts = self._sparse_parts(
@@ -557,15 +551,11 @@ class Probe:
             pending.optimizer.learning_rate,
             xla=True,
         )
-        updates = [
-            measuring.update_squares(befores[s.row], pending.variables[s.row].value())
-            for s in layout.large
-        ]
         layers = self._layer_columns(pending.outputs)
-        flat = [tf.reshape(part, [-1]) for part in (_stacked(columns), _stacked(layers))]
-        if updates:
-            flat.append(tf.stack(updates))
-        kept.put("few", tf.concat(flat, 0))
+        afters = {s.row: pending.variables[s.row].value() for s in layout.large}
+        norms = measuring.update_norms(layout, befores, afters)
+        parts = [_stacked(columns), _stacked(layers), norms]
+        kept.put("few", tf.concat([tf.reshape(part, [-1]) for part in parts], 0))
         contents.columns, contents.activations = tuple(columns), tuple(layers)
         contents.variables = dict(pending.variables)
 
@@ -578,38 +568,37 @@ class Probe:
         step = self.step.value() - 1
         noted = self._ring.value()[tf.cast(step, tf.int32) % RING_STEPS]
         squares = noted[HEADER : HEADER + len(layout.order)]
-        others = {s.row: kept.get(f"gradient_{s.row}") for s in layout.others}
-        gradients = {s.row: tf.reshape(others[s.row], s.shape) for s in layout.others}
-        afters = {s.row: contents.variables[s.row].value() for s in layout.others}
-        weights = measuring.sampled(
-            layout, self._together(layout.samples, contents.variables), afters
-        )
-        before = kept.get("befores")
-        updates = [measuring.difference(before, weights[: tf.size(before)])]
-        for sample in layout.complex:
-            after = measuring.take(afters[sample.row], sample)
-            update = measuring.difference(kept.get(f"before_{sample.row}"), after)
-            updates.append(tf.cast(update, weights.dtype))
-        pack = tf.stack(
-            [
-                measuring.sampled(layout, kept.get("gradients"), gradients),
-                weights,
-                tf.concat(updates, 0),
-            ]
-        )
         few = kept.get("few")
         assert few is not None
         count, layers = len(contents.columns), len(contents.activations)
         width = layers * len(self.table.variables)
         columns, layer_columns = few[:count], tf.reshape(few[count : count + width], [layers, -1])
         scale = columns[contents.columns.index("loss_scale")] if layout.scaled else None
-        squares_of_updates = few[count + width :]
-        numbers = measuring.numbers_of(
-            layout, gradients, afters, squares_of_updates, squares, scale
-        )
         sparse_parts = [kept.get(f"sparse_{i}") for i in range(2 * len(layout.sparse))]
-        known = [step, noted, self._unit_age.value()]
-        return [*known, pack, numbers, columns, layer_columns, *sparse_parts]
+        befores = {}
+        for sample in layout.others:
+            before = kept.get(f"before_{sample.row}")
+            if before is not None:
+                shape = [-1, sample.units] if sample.coarse > 1 else sample.shape
+                befores[sample.row] = tf.reshape(before, shape)
+        measured = measuring.Step(
+            kept.get("gradients"),
+            kept.get("befores"),
+            self._together(layout.samples, contents.variables),
+            {s.row: tf.reshape(kept.get(f"gradient_{s.row}"), s.shape) for s in layout.others},
+            befores,
+            {s.row: contents.variables[s.row].value() for s in layout.others},
+            update_norms=few[count + width :],
+        )
+        return [
+            step,
+            noted,
+            self._unit_age.value(),
+            *measuring.reduced(layout, measured, squares, scale),
+            columns,
+            layer_columns,
+            *sparse_parts,
+        ]
 
     # --- from the host -----------------------------------------------------------------
 

@@ -58,7 +58,7 @@ NUMBERS = (
     "gradient_min",
     "gradient_max",
     "gradient_nans",
-    "gradient_finite",
+    "gradient_infinities",
     "gradient_norm",
     "weight_norm",
     "weight_nonfinite",
@@ -211,11 +211,6 @@ class Layout:
     @functools.cached_property
     def others(self) -> tuple[Sample, ...]:
         return self.samples[len(self.small) :]
-
-    @functools.cached_property
-    def complex(self) -> tuple[Sample, ...]:
-        """The last of all."""
-        return tuple(sample for sample in self.samples if not sample.real)
 
     @functools.cached_property
     def large(self) -> tuple[Sample, ...]:

@@ -181,11 +181,8 @@ def _put_numbers(layout: Layout, columns: dict[str, Floats], numbers: Floats) ->
         values: Floats = numbers[:, _NUMBER[name]]
         return values
 
-    elements, finite, nans = (
-        layout.elements[large],
-        number("gradient_finite"),
-        number("gradient_nans"),
-    )
+    nans, infinities = number("gradient_nans"), number("gradient_infinities")
+    finite = layout.elements[large] - nans - infinities
     none = finite == 0
     exact = {
         "gradient_norm": number("gradient_norm"),
@@ -193,7 +190,7 @@ def _put_numbers(layout: Layout, columns: dict[str, Floats], numbers: Floats) ->
         "gradient_min": np.where(none, np.nan, number("gradient_min")),
         "gradient_max": np.where(none, np.nan, number("gradient_max")),
         "gradient_nan_count": nans,
-        "gradient_inf_count": elements - finite - nans,
+        "gradient_inf_count": infinities,
         "weight_norm": number("weight_norm"),
         "weight_nonfinite_count": number("weight_nonfinite"),
     }

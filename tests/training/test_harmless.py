@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tb_gradients as tbg
+from tb_gradients.training import sampling
 
 layers = keras.layers
 STEPS = 200
@@ -28,25 +29,29 @@ def dense() -> keras.Model:
 
 
 def wide() -> keras.Model:
-    """A kernel large enough to be handed over by itself, its gradient a product and a sum."""
+    """Kernels large enough to be handed over by themselves: gradients that are a product and a
+    sum, and a product alone.
+    """
     return keras.Sequential(
         [
             keras.Input((48,)),
             layers.Dense(400, activation="relu", kernel_regularizer="l2"),
             layers.LayerNormalization(),
+            layers.Dense(50, activation="tanh"),
             layers.Dense(10),
         ]
     )
 
 
 def convolutional() -> keras.Model:
+    """Its second kernel is a large one."""
     return keras.Sequential(
         [
             keras.Input((48,)),
             layers.Reshape((4, 4, 3)),
             layers.Conv2D(8, 2, activation="relu"),
             layers.BatchNormalization(),
-            layers.Conv2D(16, 2),
+            layers.Conv2D(300, 2),
             layers.ReLU(),
             layers.GlobalAveragePooling2D(),
             layers.Dense(10),
@@ -81,6 +86,19 @@ def test_looking_at_activations_leaves_the_weights_alone(
     bare = weights_after_training(make, OPTIMIZERS["adam"], xla, [])
     health = tbg.GradientHealth(tmp_path, every=3, activations=True, verbose=0)
     watched = weights_after_training(make, OPTIMIZERS["adam"], xla, [health])
+    for a, b in zip(bare, watched, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_of_which_only_some_rows_are_kept_are_bit_identical_too(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under XLA, as those of a model of many millions of parameters."""
+    monkeypatch.setattr(sampling, "HUGE_ELEMENTS", 10_000)
+    monkeypatch.setattr(sampling, "COARSE_ELEMENTS", 5_000)
+    bare = weights_after_training(wide, OPTIMIZERS["adam"], True, [])
+    health = tbg.GradientHealth(tmp_path, every=3, verbose=0)
+    watched = weights_after_training(wide, OPTIMIZERS["adam"], True, [health])
     for a, b in zip(bare, watched, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -16,6 +16,7 @@ from reference import norm, reference_row, unit_spread
 
 from tb_gradients import schema
 from tb_gradients.frames import Variable
+from tb_gradients.training.measuring import squares
 from tb_gradients.training.probe import OptimizerView
 from tb_gradients.training.sampling import HUGE_ELEMENTS, SAMPLE_ELEMENTS
 
@@ -342,7 +343,6 @@ def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_the_update_of_a_huge_variable_follows_from_a_sample_of_its_rows(mode: str) -> None:
-    """In a graph; a step that XLA compiles reduces it without a copy."""
     generator = np.random.default_rng(9)
     weight = np.ones((9000, 160), np.float32)
     update = (generator.normal(size=weight.shape) * 1e-3).astype(np.float32)
@@ -378,6 +378,39 @@ def test_sums_and_extremes_of_a_huge_gradient_are_those_of_all_elements(
     assert row["gradient_mean"] == pytest.approx(finite.mean(), abs=1e-5)
     assert row["weight_norm"] == pytest.approx(1200.0)
     assert frame.rows[1]["gradient_norm"] == pytest.approx(math.sqrt(3))
+
+
+def test_a_gradient_of_more_elements_than_float32_can_count_has_no_infinities() -> None:
+    """2**24 + 1 is no float32."""
+    gradient = np.full(2**24 + 1, 1e-3, np.float32)
+    probed = ProbedVariables([np.ones_like(gradient)], "graph")
+    probed.step([gradient])
+    (frame,) = probed.frames()
+    assert frame.rows[0]["gradient_nan_count"] == frame.rows[0]["gradient_inf_count"] == 0
+    assert frame.rows[0]["gradient_mean"] == pytest.approx(1e-3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (5000,),
+        (70_001,),
+        (784, 512),
+        (1000, 1001),
+        (37, 300),
+        (3, 3, 64, 256),
+        (2, 90, 300),
+        (5003, 7),
+        (1, 20_000),
+    ],
+)
+def test_what_xla_folds_is_the_sum_over_every_element_once(shape: tuple[int, ...]) -> None:
+    """Whatever is left of a shape that cannot be divided into equal runs."""
+    gradient = np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape) / np.prod(shape)
+    folded = tf.function(lambda tensor: squares(tensor, True), jit_compile=True, autograph=False)
+    assert float(folded(gradient)) == pytest.approx(norm(gradient) ** 2, rel=RELATIVE)
+    gradient.flat[-1] = np.nan
+    assert math.isnan(float(folded(gradient)))
 
 
 @pytest.mark.parametrize("mode", MODES)
