@@ -79,7 +79,7 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
         return 2.0 * tf.cast(tf.nn.l2_loss(tensor), tf.float32)
     if not tensor.shape.is_fully_defined():
         return tf.cast(tf.reduce_sum(tf.square(tensor)), tf.float32)
-    return tf.cast(_folded([tensor], tf.square, tf.add, tf.reduce_sum), tf.float32)
+    return tf.cast(_folded([tensor], tf.square), tf.float32)
 
 
 def all_squares(tensors: Mapping[int, Tensor], xla: bool) -> tuple[Tensor, tuple[int, ...]]:
@@ -118,29 +118,22 @@ def _half_squares(tensor: Tensor) -> Tensor:
     return half if half.dtype == tf.float32 else tf.cast(half, tf.float32)
 
 
-def _folded(
-    tensors: Sequence[Tensor],
-    part: Callable[..., Tensor],
-    combine: Callable[[Tensor, Tensor], Tensor],
-    reduce: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Reduction of tensors of one known shape to a scalar, in a form that XLA vectorises.
+def _folded(tensors: Sequence[Tensor], part: Callable[..., Tensor]) -> Tensor:
+    """Sum over tensors of one known shape, in a form that XLA vectorises: scalar.
 
     Args:
-        part: of a part of each tensor, what is reduced.
-        combine: two tensors to one.
-        reduce: a tensor to a scalar.
+        part: of a part of each tensor, what is to be summed.
     """
     rest: list[Tensor] = []
     while tensors[0].shape.num_elements() > 4096:
         runs, left = _divided(tensors)
-        folded = [part(*run) for run in runs]
+        sums = [part(*run) for run in runs]
         if left:
-            rest.append(_folded(left, part, combine, reduce))
-        while len(folded) > 1:
-            folded = [combine(a, b) for a, b in zip(folded[::2], folded[1::2], strict=True)]
-        tensors, part = [tf.reshape(folded[0], [-1])], tf.identity
-    return reduce(tf.stack([reduce(part(*tensors)), *rest]))
+            rest.append(_folded(left, part))
+        while len(sums) > 1:
+            sums = [a + b for a, b in zip(sums[::2], sums[1::2], strict=True)]
+        tensors, part = [tf.reshape(sums[0], [-1])], tf.identity
+    return tf.add_n([tf.reduce_sum(part(*tensors)), *rest])
 
 
 def _divided(tensors: Sequence[Tensor]) -> tuple[list[tuple[Tensor, ...]], list[Tensor]]:
@@ -224,7 +217,7 @@ def update_norms(
         if sample.coarse > 1 or after.dtype.size < 4:
             norms.append(tf.constant(np.nan))
         else:
-            total = _folded([before, after], square, tf.add, tf.reduce_sum)
+            total = _folded([before, after], square)
             norms.append(tf.sqrt(tf.cast(total, tf.float32)) / UPDATE_SCALE)
     return tf.stack(norms) if norms else tf.zeros([0])
 
