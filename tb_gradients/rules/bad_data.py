@@ -19,9 +19,8 @@ from tb_gradients.rules.diagnosis import (
     TINY_INPUT,
     UNSCALED_INPUT,
     head_rows,
+    input_scale_cause,
     plural,
-    tiny_inputs_cause,
-    unscaled_inputs_cause,
 )
 from tb_gradients.rules.window import IntArray, Window
 
@@ -329,7 +328,7 @@ class BadData(Rule):
         far = learning.steps >= self.patience_far and learning.now > self.far * learning.guess
         if not far and (not learning.stuck or learning.steps < self.patience):
             return None
-        reason = unscaled_inputs_cause(window, 0.7) or tiny_inputs_cause(window, 0.7)
+        reason = input_scale_cause(window, 0.7)
         if reason is None:
             return None
         extreme = window.latest("inputs_max_abs")

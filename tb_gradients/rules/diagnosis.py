@@ -392,6 +392,11 @@ def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 
+def input_scale_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if the inputs are too large, too uneven or too small."""
+    return unscaled_inputs_cause(window, confidence) or tiny_inputs_cause(window, confidence)
+
+
 UNSCALED_TARGET = 30.0
 """As of inputs: standardised targets do not reach it."""
 

@@ -19,12 +19,11 @@ from tb_gradients.rules.diagnosis import (
     deep_narrow_cause,
     far_targets_cause,
     head_mismatch,
+    input_scale_cause,
     large_rate_cause,
     optimizer_code,
     optimizer_name,
     slower,
-    tiny_inputs_cause,
-    unscaled_inputs_cause,
     usual_learning_rate,
     warms_up,
 )
@@ -193,7 +192,7 @@ class NotLearning(Rule):
                 )
             )
         more = (
-            unscaled_inputs_cause(window, 0.55) or tiny_inputs_cause(window, 0.55),
+            input_scale_cause(window, 0.55),
             far_targets_cause(window),
             deep_narrow_cause(window, 0.7),
         )

@@ -156,8 +156,8 @@ def _divided(tensors: Sequence[Tensor]) -> tuple[list[tuple[Tensor, ...]], list[
         size = int(flat[0].shape[0])
         width = _width(size)
         whole = size // (FOLD * width) * (FOLD * width)
-        shape = [-1, FOLD, width]
-        runs = [tf.unstack(tf.reshape(vector[:whole], shape), axis=1) for vector in flat]
+        folds = [tf.reshape(vector[:whole], [-1, FOLD, width]) for vector in flat]
+        runs = [tf.unstack(fold, axis=1) for fold in folds]
         left = [vector[whole:] for vector in flat if whole < size]
     return list(zip(*runs, strict=True)), left
 

@@ -552,8 +552,8 @@ class Probe:
             xla=True,
         )
         layers = self._layer_columns(pending.outputs)
-        afters = {s.row: pending.variables[s.row].value() for s in layout.large}
-        norms = measuring.update_norms(layout, befores, afters)
+        weights = {s.row: pending.variables[s.row].value() for s in layout.large}
+        norms = measuring.update_norms(layout, befores, weights)
         parts = [_stacked(columns), _stacked(layers), norms]
         kept.put("few", tf.concat([tf.reshape(part, [-1]) for part in parts], 0))
         contents.columns, contents.activations = tuple(columns), tuple(layers)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from models import TwoLayers
 
 import tb_gradients as tbg
 from tb_gradients import schema
@@ -278,20 +279,8 @@ def test_an_embedding_in_a_compiled_step_may_have_an_uneven_last_batch(
     assert counts[0] == counts[1]
 
 
-class Late(keras.Model):  # type: ignore[misc]
-    """Builds its layers when it is called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = layers.Dense(8, activation="relu")
-        self.head = layers.Dense(2)
-
-    def call(self, x: Any) -> Any:
-        return self.head(self.hidden(x))
-
-
 def test_a_subclassed_model_that_is_built_late(tmp_path: pathlib.Path) -> None:
-    model = Late()
+    model = TwoLayers()
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     fit(model, tmp_path)
     run = recording(tmp_path)

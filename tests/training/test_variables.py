@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from models import TwoLayers
 
 from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.training.variables import key_of, make_table, trainable_variables
@@ -122,22 +123,10 @@ def test_the_run_is_described() -> None:
     assert run.versions["keras"] == keras.__version__
 
 
-class Subclassed(keras.Model):  # type: ignore[misc]
-    """Its ``call`` alone knows which layer comes last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = layers.Dense(3, activation="relu")
-        self.outer = layers.Dense(2)
-
-    def call(self, x: Any) -> Any:
-        return self.outer(self.hidden(x))
-
-
 def test_which_layer_of_a_model_with_a_call_of_its_own_is_the_last_is_not_guessed() -> None:
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
     several = keras.Model(inner.inputs, [inner.layers[0].output, inner.outputs[0]])
-    subclassed = Subclassed()
+    subclassed = TwoLayers()
     subclassed(np.ones((1, 4), np.float32))
 
     assert table_of(inner).run.facts["head_activation"] == "linear"
