@@ -563,12 +563,28 @@ def scale_gain(variable: Variable) -> float:
     return float(variable.initial_rms * math.sqrt(max(fan_in, 1)))
 
 
-def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
+def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     """What does not fit between the model's output and its loss, if that is known.
 
     Returns:
         The observation, the code that repairs it, and whether it is certain to hurt.
     """
+    shapes = table.run.facts.get("broadcast")
+    if shapes is None:
+        return head_mismatch(table)
+    told = (
+        f"the loss takes differences of shapes {shapes}, and broadcasting compares every "
+        "prediction with every target: one constant for all is the best answer then"
+    )
+    fix = (
+        "Give both one shape before the loss: `predictions = tf.squeeze(predictions, -1)` or "
+        "`targets = targets[:, None]`."
+    )
+    return told, fix, True
+
+
+def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
+    """The same, of the activation of the last layer alone."""
     facts, loss = table.run.facts, table.run.loss
     name = loss.lower().replace("_", "").replace(" ", "")
     head, last = facts.get("head", ""), facts.get("head_activation", "")

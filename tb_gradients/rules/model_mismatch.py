@@ -7,12 +7,12 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import RELU, head_mismatch, head_rows
+from tb_gradients.rules.diagnosis import RELU, head_rows, output_mismatch
 from tb_gradients.rules.window import IntArray, Window
 
 
 class ModelMismatch(Rule):
-    """The activation of the last layer does not fit the loss.
+    """The activation of the last layer, or the shape of its output, does not fit the loss.
 
     Why it matters: the loss is computed from numbers that are not what it takes them for; it
     may fall, and the predictions be useless.
@@ -20,18 +20,21 @@ class ModelMismatch(Rule):
     Definition: read from the model and the loss: softmax on a single unit (always 1); softmax
     applied twice; an activation before a loss from logits; no activation, or one with the wrong
     range, before a cross-entropy of probabilities; an output that may be negative before a
-    Poisson loss. On its own this is worth an `info`; it is a
-    warning if the run does not learn, if a ReLU has switched outputs off for every batch, or
-    where it is certain to hurt: softmax on one unit, or twice. Keras repairs the gradient of some
-    of these through cached logits: the loss then falls while the predictions stay useless, so
-    that of softmax on one unit the predictions are asked, not the loss.
+    Poisson loss; or read from the graph of the step: predictions [n, 1] less targets [n] (or the
+    other way round), which is broadcast to [n, n]. On its own this is worth an `info`; it is a
+    warning if the run does not learn, if a ReLU has switched outputs off for every batch, or where
+    it is certain to hurt: softmax on one unit, or twice, and that broadcast. Keras repairs the
+    gradient of some of these through cached logits: the loss then falls while the predictions stay
+    useless, so that of softmax on one unit the predictions are asked, not the loss.
 
     Try:
     * One unit: sigmoid with BinaryCrossentropy. Several classes: softmax with
       CategoricalCrossentropy. No activation: the same losses with from_logits=True.
+    * Give predictions and targets one shape in a loss of your own; those of Keras do it.
 
     Silent when: the loss is not one of Keras' cross-entropies, or the model has several
-    outputs.
+    outputs. Of the broadcast: both sides are learnt, or none (pairs are compared on purpose), and
+    in eager steps, which have no graph.
     """
 
     id = "model_mismatch"
@@ -44,7 +47,7 @@ class ModelMismatch(Rule):
     spread = Threshold(1e-6, "of predictions in [0, 1]: rounding alone")
 
     def detect(self, window: Window) -> Detection | None:
-        wrong = head_mismatch(window.table)
+        wrong = output_mismatch(window.table)
         if wrong is None:
             return HEALTHY
         if window.last_frames(self.steps) is None:
@@ -71,7 +74,8 @@ class ModelMismatch(Rule):
         return cut and bool((window.statistic("dead_unit_share")[-1][head_rows(window)] > 0).any())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
-        told, fix, certain = head_mismatch(window.table) or ("", "", False)
+        loss = window.table.run.loss
+        told, fix, certain = output_mismatch(window.table) or ("", "", False)
         spread = window.latest("predictions_spread")
         seen = ""
         if spread <= self.spread:
@@ -86,7 +90,7 @@ class ModelMismatch(Rule):
                 cause(
                     "loss_output_mismatch",
                     0.95 if certain else 0.8,
-                    f"{told} ({window.table.run.loss}).",
+                    f"{told} ({loss})." if loss else f"{told}.",
                 ),
             ),
             fixes=(fix,),

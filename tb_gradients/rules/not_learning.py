@@ -18,11 +18,11 @@ from tb_gradients.rules.diagnosis import (
     decayed_from,
     deep_narrow_cause,
     far_targets_cause,
-    head_mismatch,
     input_scale_cause,
     large_rate_cause,
     optimizer_code,
     optimizer_name,
+    output_mismatch,
     slower,
     usual_learning_rate,
     warms_up,
@@ -164,7 +164,7 @@ class NotLearning(Rule):
                     "always predicting it.",
                 )
             )
-        wrong = head_mismatch(window.table)
+        wrong = output_mismatch(window.table)
         if wrong is not None:
             found.append(cause("loss_output_mismatch", 0.8 if wrong[2] else 0.6, f"{wrong[0]}."))
         rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
@@ -217,7 +217,7 @@ class NotLearning(Rule):
                 f"{weight:.3g}}})` (rare class = 1), or sample the classes evenly."
             )
         if reason.id == "loss_output_mismatch":
-            wrong = head_mismatch(window.table)
+            wrong = output_mismatch(window.table)
             return wrong[1] if wrong else "Fit the output layer to the loss."
         if reason.id == "unscaled_targets":
             return SCALE_TARGETS

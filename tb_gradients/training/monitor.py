@@ -38,6 +38,7 @@ from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
+from tb_gradients.training.broadcasts import broadcast_difference
 from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
@@ -175,6 +176,7 @@ class GradientMonitor:
         self._observed = threading.local()
         self._passive = self._weighted = False
         self._head: Head | None = None
+        self._broadcast: tuple[str, str] | None = None
         self._run_facts: dict[str, Any] = {}
         self._frames = 0
         self._verdict: list[Any] = []
@@ -310,7 +312,8 @@ class GradientMonitor:
         if not self.flags:
             verdict = f"tb_gradients: healthy ({self._frames} frames, no flag)."
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
-        lines = [f"tb_gradients: {len(self.flags)} flag(s) in {self._frames} frames"]
+        flags = "1 flag" if len(self.flags) == 1 else f"{len(self.flags)} flags"
+        lines = [f"tb_gradients: {flags} in {self._frames} frames"]
         lines += [f"  {flag}" for flag in self.flags]
         lines.append(f"Causes and fixes: tb-gradients check {folder}")
         lines.append(f"  or {command}, then its address with #gradient_health")
@@ -431,6 +434,7 @@ class GradientMonitor:
     ) -> Any:
         self._prepare(variables)
         assert self._probes is not None
+        self._broadcast = self._broadcast or broadcast_difference(gradients)
         probe = self._probes.of(optimizer and id(optimizer), self._next)
         probe.outputs = self._outputs
         probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
@@ -516,8 +520,8 @@ class GradientMonitor:
             self._engine.set_table(self._table)
 
     def _complete_table(self) -> None:
-        """What the first step has told: the owner of each variable, whether the loss is weighted,
-        and the end of a model that does not say it itself.
+        """What the first step has told: the owner of each variable, what is known of the loss, and
+        the end of a model that does not say it itself.
         """
         assert self._probes is not None and self._engine is not None and self._table is not None
         facts = dict(self._table.run.facts)
@@ -525,6 +529,8 @@ class GradientMonitor:
             facts[WEIGHTED] = "True"
         if self._head is not None and "head" not in facts:
             facts.update(head_facts(self._table.variables[self._head.row], self._head.activations))
+        if self._broadcast is not None:
+            facts["broadcast"] = " and ".join(self._broadcast)
         if facts != self._table.run.facts:
             run = dataclasses.replace(self._table.run, facts=facts)
             self._table = dataclasses.replace(self._table, run=run)
