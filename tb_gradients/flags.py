@@ -42,11 +42,18 @@ class Severity(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """A number that decided, and the threshold it was held against (if there is one)."""
+    """A number that decided, and the threshold it was held against (if there is one).
+
+    A threshold of NaN, such as the level of guessing where nobody knows it, is none.
+    """
 
     name: str
     value: float
     threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and math.isnan(self.threshold):
+            object.__setattr__(self, "threshold", None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,11 @@ flags = st.builds(
 )
 
 
+def test_an_unknown_threshold_is_none() -> None:
+    assert Evidence("loss_median", 1.0, math.nan).threshold is None
+    assert Evidence("loss_median", math.nan, 0.0).threshold == 0
+
+
 @given(flags)
 def test_a_flag_survives_the_protobuf(flag: Flag) -> None:
     # repr, because NaN is not equal to itself

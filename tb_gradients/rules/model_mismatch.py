@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
@@ -76,16 +78,18 @@ class ModelMismatch(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         loss = window.table.run.loss
         told, fix, certain = output_mismatch(window.table) or ("", "", False)
-        spread = window.latest("predictions_spread")
+        spread, learning = window.latest("predictions_spread"), window.learning
         seen = ""
         if spread <= self.spread:
             seen = f"; the predictions are {window.latest('predictions_max'):.3g} for every sample"
+        observed = (
+            Evidence("predictions_spread", spread, self.spread),
+            Evidence("predictions_max", window.latest("predictions_max")),
+            Evidence("loss_median", learning.now, learning.guess),
+        )
         return Finding(
-            summary=f"{told[:1].upper()}{told[1:]}{seen}; {window.learning.sentence()}.",
-            evidence=(
-                Evidence("predictions_spread", spread, self.spread),
-                Evidence("predictions_max", window.latest("predictions_max")),
-            ),
+            summary=f"{told[:1].upper()}{told[1:]}{seen}; {learning.sentence()}.",
+            evidence=tuple(one for one in observed if not math.isnan(one.value)),
             causes=(
                 cause(
                     "loss_output_mismatch",
