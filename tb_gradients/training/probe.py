@@ -212,10 +212,10 @@ class Probe:
         pending.step = self.step.value()
         pending.squares, pending.order = self._square_sums(pending)
         if not in_xla():
-            pending.foreseen = pending.due = pending.step >= self.due
+            pending.foreseen = pending.due = pending.step >= self.due.value()
             if pending.rows:
                 finite = tf.reduce_all(tf.math.is_finite(pending.squares))
-                pending.due |= self._armed & ~finite
+                pending.due |= self._armed.value() & ~finite
         sparse_rows = set(pending.sparse)
         dense = [row for row in pending.rows if row in self._samples and row not in sparse_rows]
         pending.samples = in_order(self._samples[row] for row in dense)
@@ -425,10 +425,11 @@ class Probe:
             receive(*(tensor.numpy() for tensor in tensors))
         else:
             tf.numpy_function(receive, tensors, [])
-        self.due.assign((pending.step // self.interval + 1) * self.interval)
+        interval = self.interval.value()
+        self.due.assign((pending.step // interval + 1) * interval)
         if pending.rows:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
-            self._armed.assign(self._armed & finite)
+            self._armed.assign(self._armed.value() & finite)
 
     def _receive(
         self, contents: _Traced, step: Any, noted: Any, unit_age: Any, *arrays: Any
