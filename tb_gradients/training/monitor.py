@@ -159,6 +159,7 @@ class GradientMonitor:
         self._model = model
         self._variables = None if variables is None else list(variables)
         self._watched: Sequence[Any] = ()
+        self._rows: dict[Any, int] = {}
         self._histograms = histograms
         self._activations = activations
         self._outputs: Outputs | None = None
@@ -431,7 +432,9 @@ class GradientMonitor:
     ) -> Any:
         self._prepare(variables)
         assert self._probes is not None
-        probe = self._probes.of(optimizer and id(optimizer), self._next)
+        found = [self._rows.get(key_of(variable)) for variable in variables]
+        rows = [row for row in found if row is not None]
+        probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
         probe.outputs = self._outputs
         probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
         return probe, probe.before(gradients, variables, view)
@@ -502,11 +505,11 @@ class GradientMonitor:
                     slots=min(frames, 64) + 1,
                     unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
                 )
+            rows = self._rows = {key: row for row, key in enumerate(keys)}
 
             self._probes = Probes(make_probe)
             self._arm(first)
             if self._activations and self._model is not None:
-                rows = {key: row for row, key in enumerate(keys)}
                 kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
                 self._outputs = Outputs(_listed(self._model), kernels, self._guarded)
                 self._outputs.attach()
