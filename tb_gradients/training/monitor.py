@@ -46,7 +46,7 @@ from tb_gradients.training.making import Drained
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches
-from tb_gradients.training.schedule import Every, make_schedule
+from tb_gradients.training.schedule import AutoSchedule, Every, make_schedule
 from tb_gradients.training.variables import (
     head_facts,
     key_of,
@@ -191,6 +191,7 @@ class GradientMonitor:
         self._batches = RecentBatches(model)
         self._offset: int | None = None
         self._next = 0
+        self._begun = 0
         self._ticks = 0
         self._due = 0
         self._ends: int | None = None
@@ -358,9 +359,11 @@ class GradientMonitor:
         self.attach(*optimizers)
 
     def resume(self) -> None:
-        """Go on after ``close``: a new event file, the same flags."""
+        """Go on after ``close``: the same flags, and a new event file with the next frame."""
+        self._begun = self._next
         if self._probes is not None and self._closed:
-            self._guarded(self._arm, self._next)
+            # When it is due anyway: an agent calls `fit` after every few steps of its world.
+            self._guarded(self._arm, max(self._due, self._next))
             self._guarded(self._select)
             if self._outputs is not None:
                 self._guarded(self._outputs.attach)
@@ -400,10 +403,16 @@ class GradientMonitor:
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
     def ends_after(self, steps: int) -> None:
-        """So many steps are still to be made: with ``every="auto"`` the last one is a frame."""
+        """So many steps are still to be made: with ``every="auto"`` the last one is a frame.
+
+        (Not of a further ``fit`` that adds little to the run: of a thousand short ones each would
+        have a frame, and an event file, of its own.)
+        """
         self._guarded(self._set_end, self._next + steps - 1)
 
     def _set_end(self, last: int) -> None:
+        if last + 1 - self._begun < AutoSchedule.GROWTH * (last + 1):
+            return
         self._ends = last
         sparse = not self._schedule.interval and self._next <= last < self._due
         if sparse and self._probes is not None:
@@ -496,6 +505,7 @@ class GradientMonitor:
             frames = -(-self._per_tick // (self._schedule.interval or 1))
             epoch = table.run.steps_per_epoch
             keys = [key_of(v) for v in watched]
+            rows = self._rows = {key: row for row, key in enumerate(keys)}
 
             def make_probe(step: int) -> Probe:
                 return Probe(
@@ -505,7 +515,6 @@ class GradientMonitor:
                     slots=min(frames, 64) + 1,
                     unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
                 )
-            rows = self._rows = {key: row for row, key in enumerate(keys)}
 
             self._probes = Probes(make_probe)
             self._arm(first)
