@@ -47,7 +47,7 @@ from tb_gradients.training.making import Drained
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches
-from tb_gradients.training.schedule import Every, make_schedule
+from tb_gradients.training.schedule import AutoSchedule, Every, make_schedule
 from tb_gradients.training.variables import (
     head_facts,
     key_of,
@@ -160,6 +160,7 @@ class GradientMonitor:
         self._model = model
         self._variables = None if variables is None else list(variables)
         self._watched: Sequence[Any] = ()
+        self._rows: dict[Any, int] = {}
         self._histograms = histograms
         self._activations = activations
         self._outputs: Outputs | None = None
@@ -192,6 +193,7 @@ class GradientMonitor:
         self._batches = RecentBatches(model)
         self._offset: int | None = None
         self._next = 0
+        self._begun = 0
         self._ticks = 0
         self._due = 0
         self._ends: int | None = None
@@ -360,9 +362,11 @@ class GradientMonitor:
         self.attach(*optimizers)
 
     def resume(self) -> None:
-        """Go on after ``close``: a new event file, the same flags."""
+        """Go on after ``close``: the same flags, and a new event file with the next frame."""
+        self._begun = self._next
         if self._probes is not None and self._closed:
-            self._guarded(self._arm, self._next)
+            # When it is due anyway: an agent calls `fit` after every few steps of its world.
+            self._guarded(self._arm, max(self._due, self._next))
             self._guarded(self._select)
             if self._outputs is not None:
                 self._guarded(self._outputs.attach)
@@ -402,10 +406,16 @@ class GradientMonitor:
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
     def ends_after(self, steps: int) -> None:
-        """So many steps are still to be made: with ``every="auto"`` the last one is a frame."""
+        """So many steps are still to be made: with ``every="auto"`` the last one is a frame.
+
+        (Not of a further ``fit`` that adds little to the run: of a thousand short ones each would
+        have a frame, and an event file, of its own.)
+        """
         self._guarded(self._set_end, self._next + steps - 1)
 
     def _set_end(self, last: int) -> None:
+        if last + 1 - self._begun < AutoSchedule.GROWTH * (last + 1):
+            return
         self._ends = last
         sparse = not self._schedule.interval and self._next <= last < self._due
         if sparse and self._probes is not None:
@@ -435,7 +445,9 @@ class GradientMonitor:
         self._prepare(variables)
         assert self._probes is not None
         self._broadcast = self._broadcast or broadcast_difference(gradients)
-        probe = self._probes.of(optimizer and id(optimizer), self._next)
+        found = [self._rows.get(key_of(variable)) for variable in variables]
+        rows = [row for row in found if row is not None]
+        probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
         probe.outputs = self._outputs
         probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
         return probe, probe.before(gradients, variables, view)
@@ -497,6 +509,7 @@ class GradientMonitor:
             frames = -(-self._per_tick // (self._schedule.interval or 1))
             epoch = table.run.steps_per_epoch
             keys = [key_of(v) for v in watched]
+            rows = self._rows = {key: row for row, key in enumerate(keys)}
 
             def make_probe(step: int) -> Probe:
                 return Probe(
@@ -510,7 +523,6 @@ class GradientMonitor:
             self._probes = Probes(make_probe)
             self._arm(first)
             if self._activations and self._model is not None:
-                rows = {key: row for row, key in enumerate(keys)}
                 kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
                 self._outputs = Outputs(_listed(self._model), kernels, self._guarded)
                 self._outputs.attach()

@@ -8,6 +8,10 @@ The optimizers of a model (a GAN's) need not be applied equally often, so each p
 the updates of its own optimizer. Where all are applied once per step, that is the step. Where
 one is not, its due step is foretold from how often it was applied so far, and its frame
 becomes a part of the training step's.
+
+One optimizer may take turns, too: first the critic's variables, then the generator's. Parts that
+have no variable in common are as those of two optimizers; sets that overlap are one part, of which
+a step may leave some out.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +37,10 @@ _OF_LAYERS = [i for i, n in enumerate(schema.statistic_names()) if n.startswith(
 
 @dataclasses.dataclass
 class _Member:
-    """A probe, and the step of the training at which it was made."""
+    """A probe, whose updates it sees, and the step of the training at which it was made."""
 
     probe: Probe
+    owner: Any
     start: int
 
 
@@ -57,33 +62,40 @@ class Probes:
 
     def __init__(self, make: Callable[[int], Probe]) -> None:
         self._make = make
-        self._members: dict[Any, _Member] = {}
+        self._members: list[_Member] = []
         self._due, self._interval = NEVER, NEVER
         self._sampling = True
 
-    def of(self, owner: Any, step: int) -> Probe:
-        """The probe of an optimizer (None: of hand-written updates), made when first asked for."""
-        if owner not in self._members:
-            with tf.init_scope():  # a step is being traced
-                member = _Member(self._make(step), step)
-                member.probe.schedule(self._due, self._interval)
-                member.probe.select(self._sampling)
-            self._members[owner] = member
-        return self._members[owner].probe
+    def of(self, owner: Any, step: int, rows: Collection[int] = ()) -> Probe:
+        """The probe of an optimizer (None: of hand-written updates), made when first asked for.
+
+        Args:
+            step: number of the next step of the training.
+            rows: of the table, those that the update is of; none of them has been in an update
+                of another probe of this optimizer.
+        """
+        own = [member for member in self._members if member.owner == owner]
+        for member in own:
+            if not rows or not member.probe.rows_seen.isdisjoint(rows):
+                return member.probe
+        with tf.init_scope():  # a step is being traced
+            member = _Member(self._make(step), owner, step)
+            member.probe.schedule(self._due, self._interval)
+            member.probe.select(self._sampling)
+        self._members.append(member)
+        return member.probe
 
     def owners(self) -> dict[int, Any]:
         """Row of the table -> the optimizer whose updates it is seen in."""
-        return {
-            row: owner for owner, member in self._members.items() for row in member.probe.rows_seen
-        }
+        return {row: member.owner for member in self._members for row in member.probe.rows_seen}
 
     def rows_seen(self) -> int:
         """How many variables came with an update, so far."""
-        return sum(len(member.probe.rows_seen) for member in self._members.values())
+        return sum(len(member.probe.rows_seen) for member in self._members)
 
     def sees_loss(self) -> bool:
         """Whether the loss of some update was there to be measured."""
-        return any(member.probe.sees_loss for member in self._members.values())
+        return any(member.probe.sees_loss for member in self._members)
 
     def schedule(self, now: int, due: int, interval: int = NEVER) -> None:
         """Take the next frame at step ``due``, then at every multiple of ``interval``.
@@ -92,7 +104,7 @@ class Probes:
             now: the number of the next step, as the host has counted.
         """
         self._due, self._interval = due, interval
-        for member in self._members.values():
+        for member in self._members:
             if due >= NEVER or self._counts_steps(member, now):
                 member.probe.schedule(due, interval)
             else:
@@ -110,22 +122,22 @@ class Probes:
     def select(self, sampling: bool) -> None:
         """See ``Probe.select``."""
         self._sampling = sampling
-        for member in self._members.values():
+        for member in self._members:
             member.probe.select(sampling)
 
     def follow(self, steps: int) -> None:
         """See ``Probe.follow``."""
-        for member in self._members.values():
+        for member in self._members:
             member.probe.follow(steps)
 
     def rearm(self) -> None:
         """See ``Probe.rearm``."""
-        for member in self._members.values():
+        for member in self._members:
             member.probe.rearm()
 
     def status(self) -> tuple[bool, bool]:
         """See ``Probe.status``."""
-        states = [member.probe.status() for member in self._members.values()]
+        states = [member.probe.status() for member in self._members]
         return any(waits for waits, _ in states), any(wanted for _, wanted in states)
 
     def next_step(self, counted: int) -> int:
@@ -134,7 +146,7 @@ class Probes:
         Args:
             counted: what the host has counted; several probes may have seen fewer each.
         """
-        members = list(self._members.values())
+        members = self._members
         return members[0].probe.counted if len(members) == 1 else counted
 
     def fetch(self, now: int) -> list[Coming]:
@@ -143,7 +155,7 @@ class Probes:
         Args:
             now: the number of the next step, as the host has counted.
         """
-        members = list(self._members.values())
+        members = self._members
         if len(members) == 1:
             (probe,) = (member.probe for member in members)
             return [Coming(t.broken, functools.partial(probe.frame, t)) for t in probe.fetch()]

@@ -480,17 +480,26 @@ _SCALING = (
 _PASSING = ("InputLayer", "Reshape", "Flatten", "Permute", "ZeroPadding2D", *_SHAPE_ONLY)
 """Layers in front that leave the values alone (random augmentation, too, is passed over)."""
 
+_PASSING_OPERATIONS = (
+    *("cast", "reshape", "transpose", "squeeze", "stack", "concat", "concatenate"),
+    *("expanddims", "getitem"),
+)
+"""Operations of a functional model that leave them alone; by name, in small letters."""
+
 
 def _head_facts(model: Any) -> dict[str, str]:
     """The end of the model, where it meets the loss, and what stands at its beginning."""
     facts = {}
     for layer in _front(model):
         kind = type(layer).__name__
-        if kind not in _PASSING and not kind.startswith("Random"):
-            facts["first_layer"] = kind
-            if kind in _SCALING:
-                facts["input_scaling"] = kind
-            break
+        operation = _operation(layer)
+        if operation in _PASSING_OPERATIONS or kind in _PASSING or kind.startswith("Random"):
+            continue
+        facts["first_layer"] = kind
+        # `x / 255`, or a function of one's own: that is how inputs are scaled by hand.
+        if kind in (*_SCALING, "Lambda") or operation:
+            facts["input_scaling"] = kind
+        break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
     # What a layer of one's own at the end makes of its input, nobody knows.
@@ -530,11 +539,22 @@ def _own_activation(layer: Layer) -> str:
 
 
 def _front(model: Any) -> list[Layer]:
-    """The layers from the input on, as far as they are one chain."""
-    chain = list(getattr(model, "layers", []))
-    if chain and hasattr(chain[0], "layers"):
-        return _front(chain[0])
-    return chain
+    """The layers, and the operations between them, from the input on, as far as they are one chain;
+    of models within the model (a pretrained base, a block of augmentation) their layers."""
+    chain = getattr(model, "operations", None) or getattr(model, "layers", [])
+    return [
+        inner
+        for layer in chain
+        for inner in (_front(layer) if hasattr(layer, "get_layer") else [layer])
+    ]
+
+
+def _operation(layer: Layer) -> str:
+    """Name of what is no layer, but an operation in a functional model; "" for a layer."""
+    kind = type(layer).__name__
+    if kind in ("TFOpLambda", "SlicingOpLambda"):  # those of Keras 2
+        return str(layer.name).rpartition(".")[2].replace("_", "")
+    return "" if hasattr(layer, "trainable") else kind.lower()
 
 
 def _tail(model: Any) -> list[Layer]:

@@ -466,7 +466,21 @@ def test_the_last_step_is_a_frame_however_sparse_they_are(
     health = fit(model, tmp_path, every="auto", epochs=2)
     assert list(recording(tmp_path).steps) == [0, 10, 19]
     model.fit(X, Y, batch_size=8, epochs=3, initial_epoch=2, callbacks=[health], verbose=0)
-    assert list(recording(tmp_path).steps) == [0, 10, 19, 20, 29]
+    assert list(recording(tmp_path).steps) == [0, 10, 19, 29]
+
+
+def test_short_fits_one_after_the_other_have_no_frame_each(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AutoSchedule, "next_due", lambda self, step, *_: step + 50)
+    model = make_model()
+    health = fit(model, tmp_path, every="auto", epochs=6)
+    for _ in range(8):  # as an agent does after every step of its world
+        model.fit(X[:8], Y[:8], callbacks=[health], verbose=0)
+    for _ in range(2):
+        model.fit(X, Y, batch_size=8, epochs=2, callbacks=[health], verbose=0)
+    assert list(recording(tmp_path).steps) == [0, 50, 59, 87, 107]
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 class Restoring(keras.callbacks.Callback):  # type: ignore[misc]

@@ -193,6 +193,14 @@ def test_weights_are_the_same_with_and_without(tmp_path: pathlib.Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def two_layers() -> list[Any]:
+    keras.utils.set_random_seed(0)
+    return [
+        keras.Sequential([keras.Input((2,)), layers.Dense(2, name=name)], name=name)
+        for name in ("first", "second")
+    ]
+
+
 def alternating(monitor: Any, parts: list[Any], optimizers: list[Any]) -> None:
     """One part of the model is updated at even steps, the other at odd ones."""
 
@@ -210,11 +218,7 @@ def alternating(monitor: Any, parts: list[Any], optimizers: list[Any]) -> None:
 
 
 def test_alternating_optimizers_share_the_steps(tmp_path: pathlib.Path) -> None:
-    keras.utils.set_random_seed(0)
-    parts = [
-        keras.Sequential([keras.Input((2,)), layers.Dense(2, name=name)], name=name)
-        for name in ("first", "second")
-    ]
+    parts = two_layers()
     optimizers = [keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1)]
     monitor = tbg.watch(optimizers, tmp_path, model=parts, every=1, verbose=0)
     alternating(monitor, parts, optimizers)
@@ -224,6 +228,51 @@ def test_alternating_optimizers_share_the_steps(tmp_path: pathlib.Path) -> None:
     for number, row in enumerate(seen):
         assert list(row) == [number % 2 == 0] * 2 + [number % 2 == 1] * 2
     assert not [flag for flag in monitor.flags if flag.rule == "disconnected_gradient"]
+
+
+@pytest.mark.parametrize("graph", [True, False], ids=["graph", "eager"])
+@pytest.mark.parametrize("every", [1, 5])
+def test_one_optimizer_that_updates_two_parts_in_turn_is_seen_in_both(
+    tmp_path: pathlib.Path, every: int, graph: bool
+) -> None:
+    parts, optimizer = two_layers(), keras.optimizers.SGD(0.1)
+    optimizer.build([v for part in parts for v in part.trainable_variables])
+
+    def step(x: Any) -> Any:
+        for part in parts:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(parts[1](parts[0](x)) - 1.0))
+            variables = part.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    step = tf.function(step) if graph else step
+    monitor = tbg.watch(optimizer, tmp_path, model=parts, every=every, verbose=0)
+    for _ in range(STEPS):
+        monitor.step(loss=step(tf.constant(REAL[:BATCH])))
+    monitor.close()
+    run = recording(tmp_path)
+    assert list(run.steps) == list(range(0, STEPS, every))
+    assert np.isfinite(run.values[:, :, NORM]).all()
+
+
+def test_updates_that_leave_some_variables_out_are_of_one_part(tmp_path: pathlib.Path) -> None:
+    parts, optimizer = two_layers(), keras.optimizers.SGD(0.1)
+    both = [v for part in parts for v in part.trainable_variables]
+    optimizer.build(both)
+    monitor = tbg.watch(optimizer, tmp_path, model=parts, every=1, verbose=0)
+    for number in range(STEPS):
+        variables = both if number % 3 else parts[1].trainable_variables
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(parts[1](parts[0](tf.constant(REAL[:BATCH]))) - 1.0))
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        monitor.step(loss=loss)
+    monitor.close()
+    run = recording(tmp_path)
+    assert list(run.steps) == list(range(STEPS))
+    seen = np.isfinite(run.values[:, :, NORM])
+    assert [bool(row[:2].all()) for row in seen] == [bool(n % 3) for n in range(STEPS)]
+    assert seen[:, 2:].all()
 
 
 def test_an_optimizer_wrapped_for_loss_scaling_is_watched_once() -> None:

@@ -123,6 +123,51 @@ def test_the_run_is_described() -> None:
     assert run.versions["keras"] == keras.__version__
 
 
+def front_facts(*front: Any) -> dict[str, str]:
+    """Of a model of these steps, a convolution and a head."""
+    x = inputs = keras.Input((8, 8, 3))
+    for step in front:
+        x = step(x)
+    x = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    return dict(table_of(keras.Model(inputs, layers.Dense(2)(x))).run.facts)
+
+
+@pytest.mark.parametrize(
+    ("front", "scaling"),
+    [
+        ([layers.Rescaling(1 / 255)], "Rescaling"),
+        ([keras.Sequential([layers.RandomFlip()]), layers.Rescaling(1 / 255)], "Rescaling"),
+        ([keras.Sequential([layers.Rescaling(1 / 255), layers.Conv2D(3, 1)])], "Rescaling"),
+        ([lambda x: x / 127.5 - 1], "TrueDivide"),
+        ([lambda x: keras.ops.cast(x, "float32") * 0.01], "Multiply"),
+        ([layers.Lambda(lambda x: x / 255)], "Lambda"),
+        ([], None),
+        ([keras.Sequential([layers.RandomFlip()])], None),
+        ([keras.Sequential([layers.Conv2D(3, 1), layers.Rescaling(1 / 255)])], None),
+        ([lambda x: keras.ops.reshape(x, (-1, 4, 16, 3))], None),
+    ],
+)
+def test_what_scales_the_inputs_is_found_in_a_model_within_the_model_too(
+    front: list[Any], scaling: str | None
+) -> None:
+    facts = front_facts(*front)
+    assert facts.get("input_scaling") == scaling
+    assert scaling or facts["first_layer"] == "Conv2D"
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_the_front_of_a_pretrained_base_is_that_of_the_model(sequential: bool) -> None:
+    inputs = keras.Input((8, 8, 3))
+    base = keras.Model(inputs, layers.Conv2D(4, 3)(layers.Normalization()(inputs)), name="base")
+    base.trainable = False
+    head = [base, layers.Flatten(), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *head])
+    if not sequential:
+        x = keras.Input((8, 8, 3))
+        model = keras.Model(x, head[2](head[1](base(x, training=False))))
+    assert table_of(model).run.facts["input_scaling"] == "Normalization"
+
+
 def test_which_layer_of_a_model_with_a_call_of_its_own_is_the_last_is_not_guessed() -> None:
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
     several = keras.Model(inner.inputs, [inner.layers[0].output, inner.outputs[0]])
