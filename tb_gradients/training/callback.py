@@ -16,8 +16,9 @@ import keras
 import tensorflow as tf
 
 from tb_gradients.flags import Flag
+from tb_gradients.rules.registry import RuleSettings
 from tb_gradients.training.hook import require_tensorflow
-from tb_gradients.training.monitor import GradientMonitor, Rules
+from tb_gradients.training.monitor import GradientMonitor
 from tb_gradients.training.schedule import Every
 from tb_gradients.training.variables import optimizers_of
 
@@ -73,7 +74,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         activations: bool = False,
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
-        rules: Rules | None = None,
+        rules: RuleSettings | None = None,
         verbose: int = 1,
     ) -> None:
         super().__init__()

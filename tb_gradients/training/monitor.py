@@ -18,11 +18,9 @@ import functools
 import logging
 import os
 import shlex
-import statistics as stats
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +30,8 @@ import tensorflow as tf
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
-from tb_gradients.rules.engine import Engine
 from tb_gradients.rules.learning import WEIGHTED
+from tb_gradients.rules.registry import RuleSettings, make_rules
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.backlog import Backlog
@@ -42,12 +40,13 @@ from tb_gradients.training.broadcasts import broadcast_difference
 from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
+from tb_gradients.training.journal import Journal
 from tb_gradients.training.legacy import LegacyHook, is_legacy
 from tb_gradients.training.making import Drained
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
-from tb_gradients.training.recent import RecentBatches
-from tb_gradients.training.schedule import AutoSchedule, Every, make_schedule
+from tb_gradients.training.recent import RecentBatches, RecentLosses
+from tb_gradients.training.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.training.variables import (
     head_facts,
     key_of,
@@ -57,7 +56,7 @@ from tb_gradients.training.variables import (
     with_initial_scales,
     with_owners,
 )
-from tb_gradients.training.writer import EventWriter, choose_folder
+from tb_gradients.training.writer import choose_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,17 +70,8 @@ MIN_UNIT_WINDOW, MAX_UNIT_WINDOW = 20, 100
 """A unit counts as dead after one epoch without gradient, within these bounds: fewer batches
 do not cover the data, and more only delay the answer."""
 
-HISTOGRAM_BYTES_PER_VARIABLE = 15
-"""Mean size on disk that histograms may add to each frame and variable; one packed
-histogram is 60 to 150 bytes, so only every few frames of a larger model carry them."""
-
-SMALL_MODEL_VARIABLES = 64
-"""Up to this many variables every frame carries histograms: size is no question then."""
-
 IDLE_STEPS = 10
 """After so many steps without an update the weights are looked at, and again after as many."""
-
-Rules = Mapping[str, Any]
 
 
 class GradientMonitor:
@@ -138,7 +128,7 @@ class GradientMonitor:
         activations: bool = False,
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
-        rules: Rules | None = None,
+        rules: RuleSettings | None = None,
         verbose: int = 1,
     ) -> None:
         self._settings: dict[str, Any] = {
@@ -153,23 +143,26 @@ class GradientMonitor:
             "verbose": verbose,
         }
         self._schedule = make_schedule(every)
-        self._stop_on = None if stop_on is None else Severity.parse(stop_on)
-        Engine(VariableTable(()), rules)  # a mistake in `rules` is told before training
+        severity = None if stop_on is None else Severity.parse(stop_on)
+        make_rules(rules)  # a mistake in it is told before a folder is made
         self.log_dir = os.fspath(log_dir)
         self.folder = choose_folder(log_dir)
+        self._journal = Journal(
+            self.folder,
+            rules,
+            histograms=histograms,
+            stop_on=severity,
+            on_flag=on_flag,
+            verbose=bool(verbose),
+        )
         self._model = model
         self._variables = None if variables is None else list(variables)
         self._watched: Sequence[Any] = ()
         self._rows: dict[Any, int] = {}
-        self._histograms = histograms
         self._activations = activations
         self._outputs: Outputs | None = None
-        self._on_flag = on_flag
-        self._rules = rules
         self._verbose = verbose
 
-        self._engine: Engine | None = None
-        self._writer: EventWriter | None = None
         self._table: VariableTable | None = None
         self._probes: Probes | None = None
         self._hooks: list[Hook] = []
@@ -179,17 +172,12 @@ class GradientMonitor:
         self._head: Head | None = None
         self._broadcast: tuple[str, str] | None = None
         self._run_facts: dict[str, Any] = {}
-        self._frames = 0
-        self._verdict: list[Any] = []
-        self._announced: dict[tuple[str, int], Severity] = {}
-        self._last_step = 0
         self._failed = False
         self._closed = False
         self._warned_unseen = False
         self._updated = False
         self._still: tuple[int, np.ndarray | None] | None = None
-        self._losses: deque[tuple[int, Any]] = deque(maxlen=4096)
-        self._loss_numbers: list[tuple[int, float]] = []
+        self._losses = RecentLosses()
         self._batches = RecentBatches(model)
         self._offset: int | None = None
         self._next = 0
@@ -202,10 +190,8 @@ class GradientMonitor:
         self._norms: dict[tuple[int, ...], Callable[[], Any]] = {}
         self._sampling = True
         self._last_poll = 0.0
-        self._clock = _Clock()
-        self._backlog = Backlog()  # all that reads or changes the engine and the writer
-        self.should_stop = False
-        """True once a flag of severity ``stop_on`` has opened."""
+        self._clock = Clock()
+        self._backlog = Backlog()  # all that reads or changes the journal
 
     # --- what the user calls -----------------------------------------------------------
 
@@ -254,10 +240,15 @@ class GradientMonitor:
         return self.should_stop
 
     @property
+    def should_stop(self) -> bool:
+        """Whether a flag of severity ``stop_on`` has opened."""
+        return self._journal.should_stop
+
+    @property
     def flags(self) -> tuple[Flag, ...]:
         """The flags so far, worst first."""
         self._backlog.run()
-        return self._engine.flags if self._engine is not None else ()
+        return self._journal.flags
 
     @property
     def report(self) -> tuple[Flag, ...]:
@@ -268,7 +259,7 @@ class GradientMonitor:
     def frames(self) -> int:
         """How many frames were written so far."""
         self._backlog.run()
-        return self._frames
+        return self._journal.frames
 
     @property
     def sees_loss(self) -> bool:
@@ -286,10 +277,8 @@ class GradientMonitor:
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
         self._backlog.close()
-        if self._failed and self._writer is not None:  # told before
-            with contextlib.suppress(Exception):
-                self._writer.close()
-            self._writer = None
+        if self._failed:
+            self._journal.abandon()
         _OPEN.discard(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -309,14 +298,15 @@ class GradientMonitor:
         """A few lines: the verdict, each flag, and the command that opens the tab."""
         folder = shlex.quote(self.log_dir)
         command = f"tensorboard --logdir {folder}"
-        if not self._frames:
+        frames, flags = self._journal.frames, self.flags
+        if not frames:
             return "tb_gradients: no update was seen, so nothing was judged."
-        if not self.flags:
-            verdict = f"tb_gradients: healthy ({self._frames} frames, no flag)."
+        if not flags:
+            verdict = f"tb_gradients: healthy ({frames} frames, no flag)."
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
-        flags = "1 flag" if len(self.flags) == 1 else f"{len(self.flags)} flags"
-        lines = [f"tb_gradients: {flags} in {self._frames} frames"]
-        lines += [f"  {flag}" for flag in self.flags]
+        found = "1 flag" if len(flags) == 1 else f"{len(flags)} flags"
+        lines = [f"tb_gradients: {found} in {frames} frames"]
+        lines += [f"  {flag}" for flag in flags]
         lines.append(f"Causes and fixes: tb-gradients check {folder}")
         lines.append(f"  or {command}, then its address with #gradient_health")
         return "\n".join(lines)
@@ -342,8 +332,8 @@ class GradientMonitor:
             self._fail(NotImplementedError(reason))
             return
         self._passive = not replicas.is_chief(strategy)
-        if self._stop_on is not None and replicas.several_workers(strategy):
-            self._stop_on = None
+        if self._settings["stop_on"] is not None and replicas.several_workers(strategy):
+            self._journal.never_stop()
             logger.warning(
                 "tb_gradients ignores stop_on: only the chief judges, and the other workers "
                 "would wait for it for ever"
@@ -480,7 +470,7 @@ class GradientMonitor:
         return sums
 
     def _prepare(self, variables: Sequence[Any] | None) -> None:
-        """Make table, engine and probes, when the variables are known."""
+        """Make table and probes, when the variables are known."""
         if self._probes is not None:
             return
         watched = self._variables
@@ -526,16 +516,13 @@ class GradientMonitor:
                 kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
                 self._outputs = Outputs(_listed(self._model), kernels, self._guarded)
                 self._outputs.attach()
-        if self._engine is None:
-            self._engine = Engine(self._table, self._rules)
-        else:
-            self._engine.set_table(self._table)
+        self._journal.set_table(self._table)
 
     def _complete_table(self) -> None:
         """What the first step has told: the owner of each variable, what is known of the loss, and
         the end of a model that does not say it itself.
         """
-        assert self._probes is not None and self._engine is not None and self._table is not None
+        assert self._probes is not None and self._table is not None
         facts = dict(self._table.run.facts)
         if self._weighted:
             facts[WEIGHTED] = "True"
@@ -546,18 +533,16 @@ class GradientMonitor:
         if facts != self._table.run.facts:
             run = dataclasses.replace(self._table.run, facts=facts)
             self._table = dataclasses.replace(self._table, run=run)
-            self._engine.set_table(self._table)
         hooked = {id(hook.optimizer): hook.optimizer for hook in self._hooks}
         owners = {row: hooked[o] for row, o in self._probes.owners().items() if o in hooked}
         if len(hooked) > 1 and owners:
             model = None if isinstance(self._model, (list, tuple)) else self._model
             self._table = with_owners(self._table, owners, model)
-            self._engine.set_table(self._table)
 
     def _read_late_weights(self, frame: Frame) -> None:
         """Sizes at the start of layers that were built while the first step was traced."""
-        assert self._table is not None and self._engine is not None
-        if self._frames or frame.step - (self._offset or 0) > 0:
+        assert self._table is not None
+        if self._journal.frames or frame.step - (self._offset or 0) > 0:
             return
         weight, update = (
             frame.values[:, self._table.statistics.index(name)]
@@ -565,22 +550,7 @@ class GradientMonitor:
         )
         with np.errstate(all="ignore"):
             moved = (update / weight).tolist()
-        completed = with_initial_scales(self._table, self._watched, moved)
-        if completed != self._table:
-            self._table = completed
-            self._engine.set_table(completed)
-
-    def _open(self, frame: Frame) -> EventWriter:
-        """The event file; a new one starts with the table and the verdict so far."""
-        if self._writer is None:
-            assert self._table is not None and self._engine is not None
-            self._complete_table()
-            self._read_late_weights(frame)
-            self._writer = EventWriter(self.folder)
-            _OPEN.add(self)
-            self._writer.table(self._table, frame.step)
-            self._writer.flags(self._engine.flags, self._engine.errors, frame.step, self._frames)
-        return self._writer
+        self._table = with_initial_scales(self._table, self._watched, moved)
 
     def _arm(self, due: int) -> None:
         assert self._probes is not None
@@ -605,7 +575,7 @@ class GradientMonitor:
         self._ticks += 1
         taken = self._next + count - 1
         if loss is not None:
-            self._losses.append((taken, loss))
+            self._losses.add(taken, loss)
         if step is not None and self._offset is None:
             self._offset = step - taken
         self._next += count
@@ -666,7 +636,7 @@ class GradientMonitor:
             return
         self._updated = True
         self._next = self._probes.next_step(self._next)
-        losses = self._new_losses()
+        losses = self._losses.take()
         now, wait = time.time(), not self._may_wait()
         for frame in coming:
             job = functools.partial(self._guarded, self._judge, frame.make, losses, now)
@@ -707,17 +677,15 @@ class GradientMonitor:
         known = {"table_id": self._table.table_id, "window_steps": self._next - since}
         known.update(applied_steps=0, skipped_steps=0)
         context = np.array([known.get(n, np.nan) for n in schema.context_names()], np.float32)
-        self._losses_to_numbers(self._new_losses())
+        self._losses.fill(self._next - 1, context, self._losses.take())
         self._write(self._next - 1, values, context, None, time.time())
 
     def _may_wait(self) -> bool:
         """Whether the training may go on before its newest frames are judged."""
         assert self._probes is not None
-        awaited = self._stop_on is not None or self._on_flag is not None
-        started = self._writer is not None
         # Not if more is to be read of this step: its batch, or variables of other optimizers.
         complete = not self._batches and self._probes.rows_seen() == len(self._watched)
-        return started and complete and not awaited
+        return self._journal.open and complete and not self._journal.awaited
 
     def _judge(self, make: Callable[[], Drained], losses: Sequence[Any], now: float) -> None:
         """Make, judge and write the next frame.
@@ -728,7 +696,7 @@ class GradientMonitor:
         """
         with self._backlog.lock:
             number, values, context, histograms = make()
-            self._losses_to_numbers(losses)
+            self._losses.fill(number, context, losses)
             self._weigh_others(values)
             self._write(number, values, context, histograms, now)
 
@@ -736,85 +704,21 @@ class GradientMonitor:
         self, number: int, values: np.ndarray, context: np.ndarray, histograms: Any, now: float
     ) -> None:
         """Complete the frame of a step by what the host knows, judge and write it."""
-        self._add_loss(number, context)
         self._batches.fill(number, context)
         frame = Frame(
             step=number + (self._offset or 0),
             wall_time=now,
             values=values[:, self._columns],
             context=context,
-            histograms=histograms() if histograms and self._wants_histograms() else None,
+            histograms=histograms() if histograms and self._journal.wants_histograms() else None,
         )
-        self._judge_and_write(frame)
-
-    def _judge_and_write(self, frame: Frame) -> None:
-        assert self._engine is not None
-        writer = self._open(frame)
-        assert self._table is not None
-        self._frames += 1
-        self._last_step = frame.step
-        writer.frame(frame, self._table.table_id)
-        for flag in self._engine.update(frame):
-            self._announce(flag)
-        # Also when one has closed or become less severe: the tab shows what was written last.
-        flags = self._engine.flags
-        verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in flags]
-        if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
-            self._verdict = verdict
-            self._write_flags(writer, frame.step)
-
-    def _announce(self, flag: Flag) -> None:
-        """Tell of a flag that has opened, or whose severity has risen."""
-        key = (flag.rule, flag.first_step)
-        before = self._announced.get(key)
-        self._announced[key] = flag.severity
-        if self._verbose and flag.severity >= Severity.WARNING > (before or 0):
-            print(f"\ntb_gradients: {flag}", flush=True)  # noqa: T201
-        if self._stop_on is not None and flag.severity >= self._stop_on:
-            self.should_stop = True
-        if self._on_flag is not None and before is None:
-            try:
-                self._on_flag(flag)
-            except Exception:
-                logger.exception("tb_gradients: on_flag raised; training goes on")
-
-    def _write_flags(self, writer: EventWriter, step: int) -> None:
-        assert self._engine is not None
-        writer.flags(self._engine.flags, self._engine.errors, step, self._frames)
-
-    def _wants_histograms(self) -> bool:
-        assert self._table is not None
-        if not self._histograms:
-            return False
-        small = len(self._table.variables) <= SMALL_MODEL_VARIABLES
-        typical = 100
-        return small or self._frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
-
-    def _new_losses(self) -> list[tuple[int, Any]]:
-        """Steps and losses that were handed in since the last time."""
-        losses = list(self._losses)
-        self._losses.clear()
-        return losses
-
-    def _losses_to_numbers(self, losses: Sequence[Any]) -> None:
-        """Read the losses that were handed in (this waits for the device)."""
-        self._loss_numbers += [(step, _number(loss)) for step, loss in losses]
-
-    def _add_loss(self, step: int, context: np.ndarray) -> None:
-        """Fill the loss columns from what ``step(loss=...)`` was given, up to this frame."""
-        window = [(s, value) for s, value in self._loss_numbers if s <= step]
-        self._loss_numbers = [(s, value) for s, value in self._loss_numbers if s > step]
-        column = schema.context_names().index
-        if not window or not np.isnan(context[column("loss_mean")]):
-            return
-        finite = [value for _, value in window if np.isfinite(value)]
-        context[column("loss")] = window[-1][1]
-        broken = [s for s, value in window if not np.isfinite(value)]
-        context[column("loss_nonfinite_age")] = step - broken[0] if broken else -1
-        if finite:
-            context[column("loss_mean")] = np.mean(finite)
-            context[column("loss_min")] = min(finite)
-            context[column("loss_max")] = max(finite)
+        if not self._journal.open:
+            _OPEN.add(self)
+            self._complete_table()
+            self._read_late_weights(frame)
+            assert self._table is not None
+            self._journal.set_table(self._table)
+        self._journal.add(frame)
 
     def _weigh_others(self, values: np.ndarray) -> None:
         """Weights of variables that were in no update: whether another optimizer trains them."""
@@ -843,10 +747,7 @@ class GradientMonitor:
             self._collect(due=True)
             self._probes.schedule(self._next, NEVER)
         self._backlog.close()
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            with contextlib.closing(writer):
-                self._write_flags(writer, self._last_step)
+        self._journal.close()
 
     # --- failing softly ----------------------------------------------------------------
 
@@ -882,16 +783,6 @@ def _listed(model: Any) -> list[Any]:
     return list(model) if isinstance(model, (list, tuple)) else [model]
 
 
-def _number(loss: Any) -> float:
-    """A loss as it was handed in; of a tensor the mean."""
-    value = native(loss)
-    if isinstance(value, (int, float, np.generic, np.ndarray)) or tf.is_tensor(value):
-        return float(np.mean(np.asarray(value)))
-    raise TypeError(
-        f"monitor.step(loss=...) takes a scalar tensor or a number, not {type(loss).__name__}"
-    )
-
-
 def _is_built(model: Any) -> bool:
     return all(getattr(one, "built", False) for one in _listed(model))
 
@@ -910,43 +801,6 @@ def _close_all() -> None:
         monitor.close()
 
 
-class _Clock:
-    """What steps and frames cost, from the times between calls of ``step``."""
-
-    def __init__(self) -> None:
-        self._start: float | None = None
-        self._last: float | None = None
-        self._plain: deque[float] = deque(maxlen=16)
-        self._frames = 0
-        self.spent = 0.0
-
-    @property
-    def elapsed(self) -> float:
-        if self._start is None or self._last is None:
-            return 0.0
-        return self._last - self._start
-
-    def step(self, now: float, sampled: bool) -> None:
-        """A step ended now; ``sampled`` tells whether it took a frame."""
-        if self._last is None:
-            self._start = now  # the first step compiles: no measure of anything
-        else:
-            duration = now - self._last
-            if not sampled:
-                self._plain.append(duration)
-            elif self._plain:
-                self.spent += max(0.0, duration - stats.median(self._plain))
-        self._last = now
-
-    def frame(self, seconds: float) -> None:
-        """Fetching, judging and handing over a frame took so long on the host."""
-        self._frames += 1
-        if self._frames > 1:  # the first one traces and opens files: once, not a frame's cost
-            self.spent += seconds
-        if self._last is not None:
-            self._last += seconds
-
-
 def watch(
     optimizer: Any | Sequence[Any],
     log_dir: str | os.PathLike[str],
@@ -958,7 +812,7 @@ def watch(
     activations: bool = False,
     stop_on: str | None = None,
     on_flag: Callable[[Flag], None] | None = None,
-    rules: Rules | None = None,
+    rules: RuleSettings | None = None,
     verbose: int = 1,
 ) -> GradientMonitor:
     """Watch a training loop of one's own: attach once, tick once per step.

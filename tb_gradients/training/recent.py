@@ -1,6 +1,6 @@
-"""Batches that a training loop hands over, until it is known whether a frame needs them.
+"""Losses and batches that a training loop hands over, until it is known whether a frame needs them.
 
-In:  inputs, targets and predictions of a step, as the loop has them.
+In:  loss, inputs, targets and predictions of a step, as the loop has them.
 Out: the context columns of a frame of that step.
 Does not know about the probe, schedules or files.
 
@@ -11,7 +11,7 @@ that a non-finite gradient forced is found later, so the batches of some steps a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.training.batch import Batch, columns, inputs_of, tensors_of
+from tb_gradients.training.variables import native
+
+KEPT_LOSSES = 4096
+"""Losses that are kept for one frame: scalars, of which a sparse frame may stand for many."""
 
 KEPT_BYTES = 2**24
 """Size of the batches that are kept besides the latest: arrays that the loop may have dropped."""
@@ -82,6 +86,59 @@ class RecentBatches:
                 lambda *sides: columns(Batch(None, *sides)), signature, autograph=False
             ).get_concrete_function()
         return {name: float(value) for name, value in self._functions[key](*tensors).items()}
+
+
+class RecentLosses:
+    """The losses of the steps since the last frame: the latest ``KEPT_LOSSES`` of them."""
+
+    def __init__(self) -> None:
+        self._given: deque[tuple[int, Any]] = deque(maxlen=KEPT_LOSSES)
+        self._read: list[tuple[int, float]] = []
+
+    def add(self, step: int, loss: Any) -> None:
+        """Keep the loss of a step, unread: reading it waits for the device."""
+        self._given.append((step, loss))
+
+    def take(self) -> list[tuple[int, Any]]:
+        """Steps and losses since the last time, unread."""
+        losses = list(self._given)
+        self._given.clear()
+        return losses
+
+    def fill(self, step: int, context: np.ndarray, taken: Iterable[tuple[int, Any]]) -> None:
+        """Put the losses up to a frame's step into its context, where the step told none itself.
+
+        Args:
+            context: float32 [context columns].
+            taken: what ``take`` gave, in order; of later steps it is kept for the next frame.
+
+        Raises:
+            TypeError: something that was handed over is no loss.
+        """
+        self._read += [(s, _number(loss)) for s, loss in taken]
+        window = [(s, value) for s, value in self._read if s <= step]
+        self._read = [(s, value) for s, value in self._read if s > step]
+        column = schema.context_names().index
+        if not window or not np.isnan(context[column("loss_mean")]):
+            return
+        finite = [value for _, value in window if np.isfinite(value)]
+        context[column("loss")] = window[-1][1]
+        broken = [s for s, value in window if not np.isfinite(value)]
+        context[column("loss_nonfinite_age")] = step - broken[0] if broken else -1
+        if finite:
+            context[column("loss_mean")] = np.mean(finite)
+            context[column("loss_min")] = min(finite)
+            context[column("loss_max")] = max(finite)
+
+
+def _number(loss: Any) -> float:
+    """A loss as it was handed in; of a tensor the mean."""
+    value = native(loss)
+    if isinstance(value, (int, float, np.generic, np.ndarray)) or tf.is_tensor(value):
+        return float(np.mean(np.asarray(value)))
+    raise TypeError(
+        f"monitor.step(loss=...) takes a scalar tensor or a number, not {type(loss).__name__}"
+    )
 
 
 def _bytes_of(leaf: Any) -> int:

@@ -1,7 +1,7 @@
 """When to take the next frame.
 
-In:  the step just taken, and what frames and steps have cost so far.
-Out: the number of the step at which the next frame is due.
+In:  the step just taken, and the times at which steps ended.
+Out: what frames and steps have cost, and the number of the step at which the next frame is due.
 Does not know about TensorFlow, files or what is in a frame. Time is passed in.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import numbers
+import statistics
+from collections import deque
 from typing import Literal, Protocol
 
 Every = int | Literal["auto"]
@@ -89,3 +91,40 @@ def make_schedule(every: Every) -> Schedule:
     if isinstance(every, numbers.Integral) and not isinstance(every, bool) and every >= 1:
         return FixedSchedule(int(every))
     raise ValueError(f'every must be "auto" or a positive number of steps, not {every!r}')
+
+
+class Clock:
+    """What steps and frames cost, from the times between calls of ``step``."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+        self._last: float | None = None
+        self._plain: deque[float] = deque(maxlen=16)
+        self._frames = 0
+        self.spent = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        if self._start is None or self._last is None:
+            return 0.0
+        return self._last - self._start
+
+    def step(self, now: float, sampled: bool) -> None:
+        """A step ended now; ``sampled`` tells whether it took a frame."""
+        if self._last is None:
+            self._start = now  # the first step compiles: no measure of anything
+        else:
+            duration = now - self._last
+            if not sampled:
+                self._plain.append(duration)
+            elif self._plain:
+                self.spent += max(0.0, duration - statistics.median(self._plain))
+        self._last = now
+
+    def frame(self, seconds: float) -> None:
+        """Fetching, judging and handing over a frame took so long on the host."""
+        self._frames += 1
+        if self._frames > 1:  # the first one traces and opens files: once, not a frame's cost
+            self.spent += seconds
+        if self._last is not None:
+            self._last += seconds

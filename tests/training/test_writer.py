@@ -15,11 +15,11 @@ import pytest
 import tensorflow as tf
 from recordings import make_frame, make_table
 
-import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Variable, VariableTable
 from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.journal import Journal
 from tb_gradients.training.statistics import bins_of
 from tb_gradients.training.writer import QUEUE_LENGTH, EventWriter, LogDirError, choose_folder
 
@@ -82,15 +82,13 @@ def test_a_frame_of_many_variables_takes_at_most_100_bytes_for_each(tmp_path: pa
     table = dataclasses.replace(make_table(500), statistics=tuple(names))
     shape = (len(table.variables), 256)
     gradients = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    monitor = tbg.GradientMonitor(tmp_path)
-    monitor._table = table
-    writer = EventWriter(tmp_path)
-    writer.table(table, 0)
+    journal = Journal(str(tmp_path))
+    journal.set_table(table)
     frames = 21
     for step in range(frames):
         one = make_frame(table, step)
         one = dataclasses.replace(one, values=one.values[:, columns])
-        if monitor._wants_histograms():
+        if journal.wants_histograms():
             counts = np.array(
                 [
                     np.bincount(bins_of(row), minlength=schema.HISTOGRAM_BINS)
@@ -98,9 +96,8 @@ def test_a_frame_of_many_variables_takes_at_most_100_bytes_for_each(tmp_path: pa
                 ]
             )
             one = dataclasses.replace(one, histograms=counts)
-        monitor._frames += 1
-        writer.frame(one, table.table_id)
-    writer.close()
+        journal.add(one)
+    journal.close()
     size = sum(file.stat().st_size for file in tmp_path.iterdir())
     assert size / frames / len(table.variables) <= 100
     assert len(EventFileSource(str(tmp_path)).histograms(".")) == frames // 7

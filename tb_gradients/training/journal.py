@@ -1,0 +1,152 @@
+"""Judge the frames of one run as they come, write them, and tell of what is found.
+
+In:  a variable table, and frames in step order.
+Out: an event file, and flags: printed, handed to a function of the user's, a reason to stop.
+Does not know about training steps, devices, or how a frame is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from tb_gradients.flags import Flag, Severity
+from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.rules.engine import Engine
+from tb_gradients.rules.registry import RuleSettings
+from tb_gradients.training.writer import EventWriter
+
+logger = logging.getLogger("tb_gradients")
+
+HISTOGRAM_BYTES_PER_VARIABLE = 15
+"""Mean size on disk that histograms may add to each frame and variable; one packed
+histogram is 60 to 150 bytes, so only every few frames of a larger model carry them."""
+
+SMALL_MODEL_VARIABLES = 64
+"""Up to this many variables every frame carries histograms: size is no question then."""
+
+
+class Journal:
+    """The frames and flags of one run.
+
+    Args:
+        folder: where the event file goes.
+        rules: settings of the engine.
+        histograms: whether they are wanted at all.
+        stop_on: the severity of a flag that is a reason to stop.
+        on_flag: called with each flag that opens.
+        verbose: whether flags are printed as they open.
+
+    Attributes:
+        frames: how many were written so far.
+        should_stop: whether a flag of severity ``stop_on`` has opened.
+
+    Raises:
+        ValueError: a mistake in ``rules``; it is told before the training.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        rules: RuleSettings | None = None,
+        *,
+        histograms: bool = True,
+        stop_on: Severity | None = None,
+        on_flag: Callable[[Flag], None] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.frames = 0
+        self.should_stop = False
+        self._folder = folder
+        self._histograms = histograms
+        self._stop_on, self._on_flag, self._verbose = stop_on, on_flag, verbose
+        self._table = VariableTable(())
+        self._engine = Engine(self._table, rules)
+        self._writer: EventWriter | None = None
+        self._verdict: list[Any] = []
+        self._announced: dict[tuple[str, int], Severity] = {}
+        self._last_step = 0
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The flags so far, worst first."""
+        return self._engine.flags
+
+    @property
+    def open(self) -> bool:
+        """Whether there is an event file; the next frame begins one otherwise."""
+        return self._writer is not None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a flag changes what happens next, so that each frame has to be judged at once."""
+        return self._stop_on is not None or self._on_flag is not None
+
+    def never_stop(self) -> None:
+        """No flag is a reason to stop."""
+        self._stop_on = None
+
+    def set_table(self, table: VariableTable) -> None:
+        """The variables of the frames from the next one on."""
+        self._table = table
+        self._engine.set_table(table)
+
+    def wants_histograms(self) -> bool:
+        """Whether the next frame is to have histograms."""
+        if not self._histograms:
+            return False
+        small = len(self._table.variables) <= SMALL_MODEL_VARIABLES
+        typical = 100
+        return small or self.frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
+
+    def add(self, frame: Frame) -> None:
+        """Write and judge the next frame."""
+        writer = self._writer
+        if writer is None:  # a new file starts with the table and the verdict so far
+            writer = self._writer = EventWriter(self._folder)
+            writer.table(self._table, frame.step)
+            self._write_flags(writer, frame.step)
+        self.frames += 1
+        self._last_step = frame.step
+        writer.frame(frame, self._table.table_id)
+        for flag in self._engine.update(frame):
+            self._announce(flag)
+        # Also when one has closed or become less severe: the tab shows what was written last.
+        verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in self.flags]
+        if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
+            self._verdict = verdict
+            self._write_flags(writer, frame.step)
+
+    def close(self) -> None:
+        """Write the last verdict and close the file; a further frame begins another."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.closing(writer):
+                self._write_flags(writer, self._last_step)
+
+    def abandon(self) -> None:
+        """Close the file after a failure, which was told before."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(Exception):
+                writer.close()
+
+    def _write_flags(self, writer: EventWriter, step: int) -> None:
+        writer.flags(self.flags, self._engine.errors, step, self.frames)
+
+    def _announce(self, flag: Flag) -> None:
+        """Tell of a flag that has opened, or whose severity has risen."""
+        key = (flag.rule, flag.first_step)
+        before = self._announced.get(key)
+        self._announced[key] = flag.severity
+        if self._verbose and flag.severity >= Severity.WARNING > (before or 0):
+            print(f"\ntb_gradients: {flag}", flush=True)  # noqa: T201 - what `verbose` asks for
+        if self._stop_on is not None and flag.severity >= self._stop_on:
+            self.should_stop = True
+        if self._on_flag is not None and before is None:
+            try:
+                self._on_flag(flag)
+            except Exception:
+                logger.exception("tb_gradients: on_flag raised; training goes on")
