@@ -1,4 +1,4 @@
-"""Batches handed over by a loop: those of due steps and of the last ones, within bounds."""
+"""Losses and batches that a loop hands over: of due steps and of the last ones, within bounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.training import recent
-from tb_gradients.training.recent import RecentBatches
+from tb_gradients.training.recent import KEPT_LOSSES, RecentBatches, RecentLosses
 
 Described = dict[str, float]
 
@@ -79,3 +79,53 @@ def test_no_more_is_kept_than_allowed_and_always_the_latest(
     assert described(batches, 20)["inputs_mean"] == 20
     batches.add(21, batch_of(21), None, None)
     assert described(batches, 20) == {}
+
+
+# --- losses ---------------------------------------------------------------------------------
+
+
+def losses_of(losses: RecentLosses, step: int) -> Described:
+    context = np.full(len(schema.context_names()), np.nan, np.float32)
+    losses.fill(step, context, losses.take())
+    named = dict(zip(schema.context_names(), map(float, context), strict=True))
+    return {name: value for name, value in named.items() if not np.isnan(value)}
+
+
+def test_a_frame_gets_the_losses_since_the_one_before() -> None:
+    losses = RecentLosses()
+    for step, loss in enumerate([1.0, np.float64(3.0), tf.constant([4.0, 6.0]), 7]):
+        losses.add(step, loss)
+    two = {"loss": 3, "loss_mean": 2, "loss_min": 1, "loss_max": 3, "loss_nonfinite_age": -1}
+    assert losses_of(losses, 1) == two
+    assert losses_of(losses, 3) == {**two, "loss": 7, "loss_mean": 6, "loss_min": 5, "loss_max": 7}
+    assert losses_of(losses, 9) == {}
+
+
+def test_a_nan_among_them_keeps_its_step_and_leaves_the_mean_alone() -> None:
+    losses = RecentLosses()
+    for step, loss in enumerate([1.0, np.nan, 2.0, 3.0]):
+        losses.add(step, loss)
+    told = losses_of(losses, 3)
+    assert (told["loss_nonfinite_age"], told["loss_mean"]) == (2, 2)
+
+
+def test_what_the_step_tells_itself_stays() -> None:
+    losses = RecentLosses()
+    losses.add(0, 5.0)
+    context = np.ones(len(schema.context_names()), np.float32)
+    losses.fill(0, context, losses.take())
+    assert (context == 1).all()
+
+
+def test_of_very_many_losses_the_latest_are_kept() -> None:
+    losses = RecentLosses()
+    for step in range(KEPT_LOSSES + 5):
+        losses.add(step, float(step))
+    assert losses_of(losses, KEPT_LOSSES + 5)["loss_min"] == 5
+
+
+def test_what_is_no_loss_is_told() -> None:
+    losses = RecentLosses()
+    losses.add(0, "low")
+    with pytest.raises(TypeError, match="a scalar tensor or a number, not str"):
+        losses_of(losses, 0)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from tb_gradients.training.schedule import AutoSchedule, FixedSchedule, make_schedule
+from tb_gradients.training.schedule import AutoSchedule, Clock, FixedSchedule, make_schedule
 
 
 def frames_of(steps: int, step_seconds: float, frame_seconds: float) -> tuple[list[int], float]:
@@ -66,3 +66,24 @@ def test_auto_looks_at_least_whenever_the_run_has_grown_by_half(frame_seconds: f
 def test_anything_else_is_refused_with_what_would_do(every: object) -> None:
     with pytest.raises(ValueError, match='"auto" or a positive number'):
         make_schedule(every)  # type: ignore[arg-type]
+
+
+def test_what_a_frame_costs_is_what_its_step_takes_longer_and_the_host() -> None:
+    clock, now = Clock(), 100.0
+    clock.step(now, sampled=True)  # compiles: no measure of anything
+    clock.frame(3.0)
+    assert clock.spent == 0
+    now += 3.0
+    for seconds, sampled in [(0.1, False), (0.1, False), (0.5, True)]:
+        now += seconds
+        clock.step(now, sampled)
+    clock.frame(0.2)
+    assert clock.spent == pytest.approx(0.4 + 0.2)
+    assert clock.elapsed == pytest.approx(3.0 + 0.7 + 0.2)
+
+
+def test_before_two_steps_nothing_is_known_of_time() -> None:
+    clock = Clock()
+    assert (clock.elapsed, clock.spent) == (0, 0)
+    clock.step(5.0, sampled=False)
+    assert clock.elapsed == 0

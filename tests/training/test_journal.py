@@ -1,0 +1,117 @@
+"""The journal judges each frame it writes, tells of each flag once, and can go on after a close."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import pytest
+from recordings import make_frames, make_table, turn_nonfinite
+
+import tb_gradients as tbg
+from tb_gradients.flags import Severity
+from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.journal import SMALL_MODEL_VARIABLES, Journal
+
+TABLE = make_table(3)
+HEALTHY = make_frames(TABLE, range(12))
+ONSET = 4  # one infinity; then everything is NaN
+SICK = turn_nonfinite(HEALTHY, TABLE, since=ONSET + 1)
+
+
+def journal_of(folder: pathlib.Path, **options: object) -> Journal:
+    journal = Journal(str(folder), **options)  # type: ignore[arg-type]
+    journal.set_table(TABLE)
+    return journal
+
+
+def files(folder: pathlib.Path) -> int:
+    return sum(1 for _ in folder.iterdir())
+
+
+def test_there_is_no_file_before_the_first_frame(tmp_path: pathlib.Path) -> None:
+    journal = journal_of(tmp_path)
+    journal.close()
+    assert (journal.open, files(tmp_path)) == (False, 0)
+    journal.add(HEALTHY[0])
+    assert (journal.open, files(tmp_path)) == (True, 1)
+    journal.close()
+
+
+def test_the_verdict_in_the_file_is_the_one_that_was_told(tmp_path: pathlib.Path) -> None:
+    told: list[tbg.Flag] = []
+    journal = journal_of(tmp_path, on_flag=told.append)
+    for frame in SICK:
+        journal.add(frame)
+    journal.close()
+    stored = EventFileSource(str(tmp_path)).read(".").verdict
+    assert stored is not None
+    assert (stored.flags, stored.frames, stored.last_step) == (journal.flags, 12, 11)
+    assert [flag.rule for flag in told] == ["nonfinite_gradient"]
+    assert journal.frames == 12
+
+
+def test_a_flag_is_printed_once_and_only_if_that_is_asked_for(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verbose in (False, True):
+        journal = journal_of(tmp_path, verbose=verbose)
+        for frame in SICK:
+            journal.add(frame)
+        journal.close()
+        assert capsys.readouterr().out.count("nonfinite_gradient") == int(verbose)
+
+
+@pytest.mark.parametrize(("stop_on", "stops"), [(Severity.CRITICAL, True), (None, False)])
+def test_a_flag_of_the_severity_asked_for_is_a_reason_to_stop(
+    tmp_path: pathlib.Path, stop_on: Severity | None, stops: bool
+) -> None:
+    journal = journal_of(tmp_path, stop_on=stop_on)
+    assert journal.awaited is stops
+    for frame in SICK:
+        journal.add(frame)
+        assert journal.should_stop is (stops and frame.step >= ONSET)
+    journal.close()
+
+
+def test_nothing_is_where_no_flag_may_stop(tmp_path: pathlib.Path) -> None:
+    journal = journal_of(tmp_path, stop_on=Severity.CRITICAL)
+    journal.never_stop()
+    for frame in SICK:
+        journal.add(frame)
+    journal.close()
+    assert not (journal.awaited or journal.should_stop)
+
+
+def test_after_a_close_a_new_file_goes_on_with_the_same_verdict(tmp_path: pathlib.Path) -> None:
+    journal = journal_of(tmp_path)
+    for frame in SICK[:8]:
+        journal.add(frame)
+    journal.close()
+    journal.add(SICK[8])
+    journal.abandon()
+    assert files(tmp_path) == 2
+    run = EventFileSource(str(tmp_path)).read(".")
+    np.testing.assert_array_equal(run.recordings[0].steps, range(9))
+    assert [flag.first_step for flag in journal.flags] == [ONSET]
+
+
+@pytest.mark.parametrize(("layers", "every"), [(3, 1), (SMALL_MODEL_VARIABLES, 7)])
+def test_large_models_have_histograms_now_and_then(
+    tmp_path: pathlib.Path, layers: int, every: int
+) -> None:
+    table = make_table(layers)
+    journal = Journal(str(tmp_path))
+    journal.set_table(table)
+    wanted = []
+    for frame in make_frames(table, range(15)):
+        wanted.append(journal.wants_histograms())
+        journal.add(frame)
+    journal.close()
+    assert wanted == [step % every == 0 for step in range(15)]
+    assert not Journal(str(tmp_path), histograms=False).wants_histograms()
+
+
+def test_a_mistake_in_the_rules_is_told_at_once(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match="no_such_rule"):
+        Journal(str(tmp_path), {"no_such_rule": False})
