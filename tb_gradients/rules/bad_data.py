@@ -20,6 +20,7 @@ from tb_gradients.rules.diagnosis import (
     UNSCALED_INPUT,
     head_rows,
     input_scale_cause,
+    outlying,
     plural,
 )
 from tb_gradients.rules.window import IntArray, Window
@@ -293,7 +294,9 @@ class BadData(Rule):
         )
 
     def _outliers(self, window: Window) -> _Fault | None:
-        distance = window.context("inputs_outlier")
+        if not (window.context("inputs_outlier") > self.outlier).any():  # cheap, and usually so
+            return None
+        distance = outlying(window)
         far = distance > self.outlier
         if not far.any():
             return None

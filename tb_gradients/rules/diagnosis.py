@@ -463,9 +463,31 @@ SHORTCUTS = (
 )
 
 
+SINGLE_INPUT = 4.0
+"""Times the RMS of a batch: at most one value in 16 can be as large, whatever the data. (One of 32
+values reaches 5.7; the brightest pixels of handwriting, of which there are many, 3.)"""
+
+
+def outlying(window: Window) -> FloatArray:
+    """``inputs_outlier`` of each frame; 0 where the largest input is nothing special.
+
+    Pixels of a drawing are a few hundred interquartile ranges from the median of theirs, where the
+    pen hardly ever comes, and no larger than others. What is not larger than standardised data, or
+    than many of its batch, cannot drive sums and gradients; only a layer that normalises the
+    inputs feature by feature would make it so.
+    """
+    distance = window.context("inputs_outlier")
+    if window.table.run.facts.get("input_scaling", "").endswith("Normalization"):
+        return distance
+    extreme = window.context("inputs_max_abs")
+    size = np.hypot(window.context("inputs_mean"), window.context("inputs_std"))
+    usual = (extreme <= UNSCALED_INPUT) | (extreme <= SINGLE_INPUT * size)
+    return np.where(usual, 0.0, distance)
+
+
 def outliers_cause(window: Window, confidence: float, frames: slice = slice(None)) -> Cause | None:
     """input_outliers, if a batch held values far outside of their feature's range."""
-    distance = window.context("inputs_outlier")[frames]
+    distance = outlying(window)[frames]
     far = distance[distance > FAR_OUT]
     if not far.size:
         return None

@@ -802,3 +802,30 @@ def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_a
 
     assert ("dead_units" in flags) is told_apart
     assert "exploding_gradient" in flags
+
+
+def causes_of(run: Run, rule: str) -> list[str]:
+    """What a rule gives as its causes, if it speaks at all."""
+    flag = run.flags().get(rule)
+    return [] if flag is None else [cause.id for cause in flag.causes]
+
+
+def test_bright_pixels_are_no_outliers_and_a_value_alone_in_its_batch_is_one() -> None:
+    def told(largest: float, size: float, **run: Any) -> list[str]:
+        stuck = Run(table(**run)).stuck().say(inputs_outlier=300, inputs_max_abs=largest)
+        return causes_of(stuck.say(inputs_mean=0.0, inputs_std=size), "bad_data")
+
+    assert told(1000, 56) == ["input_outliers"]  # one of 320 standardised values
+    assert told(1, 0.3) == []
+    assert told(255, 85) == ["unscaled_inputs"]
+    assert told(1, 0.3, facts={"input_scaling": "Rescaling"}) == []
+    assert told(1, 0.3, facts={"input_scaling": "Normalization"}) == ["input_outliers"]
+
+
+def test_a_spike_is_not_blamed_on_pixels() -> None:
+    def told(largest: float) -> list[str]:
+        run = spiked(100).say(inputs_outlier=300, inputs_max_abs=largest)
+        return causes_of(run.say(inputs_mean=0.0, inputs_std=0.3), "gradient_spike")
+
+    assert told(1e3) == ["input_outliers"]
+    assert told(1.0) == []
