@@ -350,20 +350,40 @@ def slower(window: Window) -> str:
     return f"Lower the learning rate: `{optimizer_code(window.table, learning_rate=target)}`."
 
 
-def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
-    """unscaled_inputs, if the inputs are far from usual and no layer scales them."""
-    facts = window.table.run.facts
-    if "input_scaling" in facts or facts.get("first_layer") == "Embedding":
-        return None
-    extreme, ratio = window.latest("inputs_max_abs"), window.latest("inputs_scale_ratio")
+def _scales_itself(table: VariableTable) -> bool:
+    """Whether a layer scales the inputs, or they are no numbers but tokens."""
+    facts = table.run.facts
+    return "input_scaling" in facts or facts.get("first_layer") == "Embedding"
+
+
+def _around(window: Window) -> str:
     mean, std = window.latest("inputs_mean"), window.latest("inputs_std")
-    around = f" (mean {mean:.3g}, standard deviation {std:.3g})" if math.isfinite(mean) else ""
-    if extreme > UNSCALED_INPUT:
-        told = f"the inputs reach magnitudes of {extreme:.3g}{around}"
-    elif ratio > UNEVEN_INPUTS:
-        told = f"the scales of the input features differ by {ratio:.3g}{around}"
-    else:
+    return f" (mean {mean:.3g}, standard deviation {std:.3g})" if math.isfinite(mean) else ""
+
+
+def large_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if they are so large that sums, gradients and steps are."""
+    extreme = window.latest("inputs_max_abs")
+    if not extreme > UNSCALED_INPUT or _scales_itself(window.table):
         return None
+    told = f"the inputs reach magnitudes of {extreme:.3g}{_around(window)}"
+    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+
+
+MANY_FEATURES = 100
+"""Inputs of the first kernel from which on they are no columns of a table, but pixels or words:
+of so many some are next to never there, and none matters much."""
+
+
+def uneven_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if single features are so small beside the others that they are lost."""
+    ratio = window.latest("inputs_scale_ratio")
+    if not ratio > UNEVEN_INPUTS or _scales_itself(window.table):
+        return None
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    if kernels.size and window.rows.fan_in[kernels[0]] >= MANY_FEATURES:
+        return None
+    told = f"the scales of the input features differ by {ratio:.3g}{_around(window)}"
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 
@@ -394,7 +414,11 @@ def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
 
 def input_scale_cause(window: Window, confidence: float) -> Cause | None:
     """unscaled_inputs, if the inputs are too large, too uneven or too small."""
-    return unscaled_inputs_cause(window, confidence) or tiny_inputs_cause(window, confidence)
+    return (
+        large_inputs_cause(window, confidence)
+        or uneven_inputs_cause(window, confidence)
+        or tiny_inputs_cause(window, confidence)
+    )
 
 
 UNSCALED_TARGET = 30.0
@@ -756,7 +780,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     )
     data_seen = bool(np.isfinite(window.context("inputs_nonfinite")[until]).any())
     if since <= window.first_step + FIRST_STEPS and not any(c.id in OF_DATA for c in found):
-        scales = (unscaled_inputs_cause(window, 0.55), unscaled_targets_cause(window))
+        scales = (large_inputs_cause(window, 0.55), unscaled_targets_cause(window))
         found += [reason for reason in scales if reason is not None]
     wrong = head_mismatch(window.table)
     if not found and wrong is not None:

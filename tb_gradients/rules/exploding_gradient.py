@@ -16,6 +16,7 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     SCALE_TARGETS,
     coarse_moments_cause,
+    large_inputs_cause,
     large_rate_cause,
     layer,
     names,
@@ -23,7 +24,6 @@ from tb_gradients.rules.diagnosis import (
     outliers_cause,
     scale_gain,
     slower,
-    unscaled_inputs_cause,
     unscaled_targets_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -169,7 +169,7 @@ class ExplodingGradient(Rule):
         found: list[Cause] = []
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
         data = (
-            unscaled_inputs_cause(window, 0.8),
+            large_inputs_cause(window, 0.8),
             unscaled_targets_cause(window),
             outliers_cause(window, 0.85),
             coarse_moments_cause(window),

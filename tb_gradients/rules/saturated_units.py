@@ -12,12 +12,13 @@ from tb_gradients.rules.diagnosis import (
     INPUT_NEEDS,
     SCALE_INPUTS,
     activation,
+    far_targets_cause,
+    large_inputs_cause,
     large_rate_cause,
     layer,
     names,
     scale_gain,
     slower,
-    unscaled_inputs_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
@@ -114,7 +115,7 @@ class SaturatedUnits(Rule):
     def _hurts(window: Window) -> bool:
         """Whether unscaled inputs explain it, and what there is to learn is not learnt yet."""
         learning = window.learning
-        unscaled = unscaled_inputs_cause(window, 0.5) is not None
+        unscaled = large_inputs_cause(window, 0.5) is not None
         return unscaled and learning.learning and not learning.converged
 
     @staticmethod
@@ -165,7 +166,7 @@ class SaturatedUnits(Rule):
     def _causes(window: Window, rows: IntArray) -> tuple[Cause, ...]:
         variables = [window.table.variables[int(row)] for row in rows]
         found: list[Cause] = []
-        data = unscaled_inputs_cause(window, 0.9)
+        data = large_inputs_cause(window, 0.9)
         if data is not None:
             found.append(data)
         large = [v for v in variables if scale_gain(v) > 10]

@@ -829,3 +829,26 @@ def test_a_spike_is_not_blamed_on_pixels() -> None:
 
     assert told(1e3) == ["input_outliers"]
     assert told(1.0) == []
+
+
+def with_inputs(count: int, **run: Any) -> VariableTable:
+    """The table with so many inputs."""
+    first = dataclasses.replace(TABLE.variables[0], shape=(count, 16))
+    return dataclasses.replace(table(**run), variables=(first, *TABLE.variables[1:]))
+
+
+def test_uneven_columns_are_lost_among_others_and_rare_pixels_do_not_matter() -> None:
+    def told(count: int) -> list[str]:
+        run = Run(with_inputs(count)).stuck().say(inputs_scale_ratio=1e5, inputs_max_abs=3)
+        return causes_of(run, "bad_data")
+
+    assert told(16) == ["unscaled_inputs"]
+    assert told(784) == []
+
+
+def test_steps_are_too_large_for_large_inputs_not_for_uneven_ones() -> None:
+    def told(**inputs: float) -> list[str]:
+        return causes_of(thrown(0.5, RISING).say(**inputs), "update_too_large")
+
+    assert "unscaled_inputs" in told(inputs_max_abs=1e3, inputs_scale_ratio=1)
+    assert "unscaled_inputs" not in told(inputs_max_abs=3, inputs_scale_ratio=1e5)
