@@ -609,6 +609,18 @@ def scale_gain(variable: Variable) -> float:
     return float(variable.initial_rms * math.sqrt(max(fan_in, 1)))
 
 
+def signal_gains(window: Window) -> FloatArray:
+    """``scale_gain``, that of the first kernel times the size of inputs that are large: of inputs
+    in the thousands a kernel that starts at a hundredth makes a large signal all the same."""
+    gains: FloatArray = window.rows.scale_gain.copy()
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    size = np.hypot(window.context("inputs_mean"), window.context("inputs_std"))
+    size = size[np.isfinite(size)]
+    if kernels.size and size.size and not _scales_itself(window.table):
+        gains[kernels[0]] *= max(float(np.median(size)), 1.0)
+    return gains
+
+
 def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     """What does not fit between the model's output and its loss, if that is known.
 

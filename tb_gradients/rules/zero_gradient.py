@@ -12,19 +12,23 @@ from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
     BATCH_NEEDS,
+    INPUT_NEEDS,
     LARGER_BATCHES,
     RELU,
     SATURATING,
+    SCALE_INPUTS,
     TURN,
     WIDER,
     activation,
     batch_of_one_cause,
     initialization_cause,
     initializer_for,
+    large_inputs_cause,
     large_rate_cause,
     layer,
     names,
     nothing_comes_back,
+    signal_gains,
     slower,
     start_at_random,
     taking_turns,
@@ -64,6 +68,7 @@ class ZeroGradient(Rule):
         "loss_scale",
         "loss_mean",
         *BATCH_NEEDS,
+        *INPUT_NEEDS,
         "update_ratio",
         "learning_rate",
     )
@@ -251,13 +256,15 @@ class ZeroGradient(Rule):
             if which:
                 told = f"{layer(which[-1])} has activation {which[-1].activation}: {told}."
                 found.append(cause(kind, confidence if not found else 0.3, told))
-        return found
+        saturating = any(c.id == "saturating_activation" for c in found)
+        data = large_inputs_cause(window, 0.85) if saturating and confidence > 0.5 else None
+        return [data, *found] if data is not None else found
 
     def _tiny_start(self, window: Window) -> Cause | None:
         """initialization_scale, if most kernels start so small that products of them vanish."""
         kernels = window.rows.judged & window.rows.kernel & (window.rows.initial_rms > 0)
-        gains = window.rows.scale_gain[kernels]
-        if gains.size < 2 or np.median(gains) >= self.small:
+        gains = signal_gains(window)[kernels]
+        if gains.size < 2 or np.median(gains) >= self.small or np.prod(gains) >= self.small:
             return None
         told = (
             f"a typical kernel starts at {float(np.median(gains)):.2g} of what keeps the size of "
@@ -293,6 +300,8 @@ class ZeroGradient(Rule):
                 f'In {layer(last_with(RELU))} use `activation="leaky_relu", '
                 'kernel_initializer="he_normal"`, and lower the learning rate.'
             )
+        if reason.id == "unscaled_inputs":
+            return SCALE_INPUTS
         if reason.id == "saturating_activation":
             return (
                 f'In {layer(last_with(SATURATING))} use `activation="relu", '

@@ -852,3 +852,29 @@ def test_steps_are_too_large_for_large_inputs_not_for_uneven_ones() -> None:
 
     assert "unscaled_inputs" in told(inputs_max_abs=1e3, inputs_scale_ratio=1)
     assert "unscaled_inputs" not in told(inputs_max_abs=3, inputs_scale_ratio=1e5)
+
+
+def test_a_small_first_kernel_before_inputs_in_the_thousands_makes_no_small_signal() -> None:
+    def told(size: float) -> dict[str, Flag]:
+        run = Run(make_table(3)).stuck().say(inputs_max_abs=3 * size, inputs_std=size)
+        variables = [
+            dataclasses.replace(v, initial_rms=0.01) if not i % 2 else v
+            for i, v in enumerate(run.table.variables)
+        ]
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        return run.flags()
+
+    assert told(1.0)["poor_initialization"].causes[0].id == "initialization_scale"
+    large = told(3000.0)
+    assert "poor_initialization" not in large
+    assert large["bad_data"].causes[0].id == "unscaled_inputs"
+
+
+def test_a_gradient_that_ends_behind_a_tanh_of_large_inputs_is_blamed_on_them() -> None:
+    def told(largest: float) -> list[str]:
+        run = Run(table({"activation": "tanh"})).stuck().say(inputs_max_abs=largest)
+        run.set(slice(0, 4), gradient_norm=0, zero_step_share=1)
+        return causes_of(run, "zero_gradient")
+
+    assert told(1e4)[0] == "unscaled_inputs"
+    assert told(1.0)[0] == "saturating_activation"
