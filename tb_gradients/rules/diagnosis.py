@@ -695,6 +695,21 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     return None
 
 
+ALIKE = 1e-6
+"""Spread of predictions in [0, 1] that differ by rounding alone."""
+
+
+def constant_output(window: Window) -> bool:
+    """Whether the model answers the same to every input, because of its last activation: then
+    neither inputs nor weights can be told from the loss."""
+    wrong = head_mismatch(window.table)
+    if wrong is None or not wrong[2]:
+        return False
+    spread = window.context("predictions_spread")
+    known = spread[np.isfinite(spread)]
+    return bool(known.size and (known <= ALIKE).all())
+
+
 POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
 """Activations whose output is never below zero."""
 

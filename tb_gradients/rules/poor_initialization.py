@@ -13,6 +13,7 @@ from tb_gradients.rules.diagnosis import (
     RELU,
     SATURATING,
     activation,
+    constant_output,
     layer,
     layers_of,
     names,
@@ -171,6 +172,7 @@ class PoorInitialization(Rule):
                 f'In {layers_of(group)} use `kernel_initializer="{initializer}"`.'
                 for initializer, group in self._by_initializer(variables).items()
             ),
+            follows=("model_mismatch",) if constant_output(window) else (),
         )
 
     def _explain_fading(self, window: Window, rows: IntArray, variables: list[Variable]) -> Finding:

@@ -878,3 +878,46 @@ def test_a_gradient_that_ends_behind_a_tanh_of_large_inputs_is_blamed_on_them() 
 
     assert told(1e4)[0] == "unscaled_inputs"
     assert told(1.0)[0] == "saturating_activation"
+
+
+def one_unit(**context: float) -> Run:
+    facts = {"head": "dense_3", "head_activation": "softmax", "head_units": "1"}
+    run = Run(table(loss="mse", facts=facts)).stuck()
+    return run.say(predictions_spread=0, predictions_min=1, predictions_max=1, **context)
+
+
+def test_an_output_that_never_changes_explains_what_the_inputs_are_suspected_of() -> None:
+    flags = one_unit(inputs_max_abs=1e4, targets_min=0, targets_max=1).flags()
+
+    assert "bad_data" not in flags
+    assert any("bad_data" in told for told in flags["model_mismatch"].follow_ups)
+    assert "sigmoid" in flags["model_mismatch"].fixes[0]
+
+
+def test_softmax_on_one_unit_for_numbers_is_to_be_no_sigmoid() -> None:
+    flags = one_unit(targets_min=-3, targets_max=3e4, targets_mean=1e4, targets_std=1e3).flags()
+
+    assert set(flags) == {"model_mismatch"}
+    assert "Dense(1" in flags["model_mismatch"].fixes[0]
+    assert "sigmoid" not in flags["model_mismatch"].fixes[0]
+
+
+@pytest.mark.parametrize(("smallest", "largest", "told"), [(0, 9, False), (0, 9 / 255, True)])
+def test_labels_of_a_sparse_loss_are_whole_numbers(
+    smallest: float, largest: float, told: bool
+) -> None:
+    run = Run(table(loss="sparse_categorical_crossentropy")).loss(FALLING)
+    run.say(targets_min=smallest, targets_max=largest)
+
+    assert (causes_of(run, "bad_data") == ["loss_output_mismatch"]) is told
+
+
+def test_targets_of_a_softmax_add_up_to_one() -> None:
+    def told(mean: float, loss: str = "mse") -> list[str]:
+        facts = {"head": "dense_3", "head_activation": "softmax", "head_units": "16"}
+        run = Run(table(loss=loss, facts=facts)).loss(FALLING)
+        return causes_of(run.say(targets_mean=mean, targets_min=0, targets_max=1), "bad_data")
+
+    assert told(1 / 16) == []
+    assert told(2 / 16) == ["loss_output_mismatch"]
+    assert told(2 / 16, "categorical_crossentropy") == []  # ranks them all the same
