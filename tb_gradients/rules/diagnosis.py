@@ -15,7 +15,7 @@ import numpy as np
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.causes import cause, likeliest, likeliest_first
-from tb_gradients.rules.learning import named_loss
+from tb_gradients.rules.learning import WORSE, named_loss
 from tb_gradients.rules.window import BoolArray, Window
 
 SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
@@ -425,15 +425,30 @@ UNSCALED_TARGET = 30.0
 """As of inputs: standardised targets do not reach it."""
 
 
+FAR_TARGETS_NEEDS = ("targets_max_abs", "targets_mean", "predictions_min", "predictions_max")
 FAR_TARGETS = {"squared": 10.0, "absolute": 3.0}
 """Loss over that of guessing, where the targets are three of their deviations away."""
+
+
+NOT_REACHED = 0.1
+"""Largest prediction over the targets' mean: a tenth of the way, in as many steps as it takes to
+say that the loss stands still."""
 
 
 def far_targets_cause(window: Window) -> Cause | None:
     """unscaled_targets, if the predictions are far from targets that are far from zero."""
     learning, extreme = window.learning, window.latest("targets_max_abs")
     times = FAR_TARGETS.get(named_loss(window.table), math.inf)
-    if not learning.now > times * learning.guess or not extreme > UNSCALED_TARGET:
+    if not extreme > UNSCALED_TARGET:
+        return None
+    reached = max(abs(window.latest("predictions_min")), abs(window.latest("predictions_max")))
+    mean = window.context("targets_mean")
+    mean = mean[np.isfinite(mean)]
+    # They are still where they started, near zero, and a constant would be better by far.
+    waited = learning.steps >= ADAPTED and not learning.hopeful and math.isfinite(times)
+    if waited and mean.size and reached < NOT_REACHED * abs(float(np.median(mean))):
+        times = WORSE
+    if not learning.now > times * learning.guess:
         return None
     return cause(
         "unscaled_targets",

@@ -10,6 +10,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
+    FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
     SCALE_TARGETS,
@@ -67,7 +68,7 @@ class NotLearning(Rule):
         "learning_rate",
         "predictions_spread",
         "targets_std",
-        "targets_max_abs",
+        *FAR_TARGETS_NEEDS,
         *INPUT_NEEDS,
     )
     every = 4

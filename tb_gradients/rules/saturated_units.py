@@ -9,8 +9,10 @@ from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest, likeliest_first
 from tb_gradients.rules.diagnosis import (
+    FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SCALE_TARGETS,
     activation,
     far_targets_cause,
     large_inputs_cause,
@@ -72,6 +74,7 @@ class SaturatedUnits(Rule):
         "update_ratio",
         "learning_rate",
         *INPUT_NEEDS,
+        *FAR_TARGETS_NEEDS,
     )
     every = 4
     follows = ("zero_gradient", "symmetric_units", "exploding_gradient")
@@ -169,6 +172,9 @@ class SaturatedUnits(Rule):
         data = large_inputs_cause(window, 0.9)
         if data is not None:
             found.append(data)
+        targets = far_targets_cause(window)
+        if targets is not None:  # whatever reaches for them is driven to its end
+            found.append(targets)
         large = [v for v in variables if scale_gain(v) > 10]
         if large:
             found.append(
@@ -198,6 +204,8 @@ class SaturatedUnits(Rule):
         first = layer(window.table.variables[int(rows[0])])
         if reason.id == "unscaled_inputs":
             return SCALE_INPUTS
+        if reason.id == "unscaled_targets":
+            return SCALE_TARGETS
         if reason.id == "initialization_scale":
             return f'In {first} use `kernel_initializer="glorot_uniform"`.'
         if reason.id == "learning_rate_too_large":

@@ -921,3 +921,22 @@ def test_targets_of_a_softmax_add_up_to_one() -> None:
     assert told(1 / 16) == []
     assert told(2 / 16) == ["loss_output_mismatch"]
     assert told(2 / 16, "categorical_crossentropy") == []  # ranks them all the same
+
+
+def test_targets_that_no_prediction_has_come_near_are_told() -> None:
+    def told(reached: float, steps: int = 450) -> list[str]:
+        run = Run(table(loss="mae"), steps=steps).loss(1e6)
+        run.say(targets_mean=1e6, targets_std=5e5, targets_max_abs=2e6)
+        return causes_of(run.say(predictions_min=-1, predictions_max=reached), "not_learning")
+
+    assert told(300.0) == ["unscaled_targets"]
+    assert told(9e5) == []
+    assert told(300.0, steps=120) == []  # they may be on their way
+
+
+def test_a_layer_that_reaches_for_far_targets_is_saturated_by_them() -> None:
+    run = flattened("Dense")
+    run.table = dataclasses.replace(run.table, run=dataclasses.replace(run.table.run, loss="mae"))
+    run.loss(1e7).say(targets_mean=1e7, targets_std=5e5, targets_max_abs=1.2e7)
+
+    assert causes_of(run, "saturated_units")[0] == "unscaled_targets"
