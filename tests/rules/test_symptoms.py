@@ -940,3 +940,15 @@ def test_a_layer_that_reaches_for_far_targets_is_saturated_by_them() -> None:
     run.loss(1e7).say(targets_mean=1e7, targets_std=5e5, targets_max_abs=1.2e7)
 
     assert causes_of(run, "saturated_units")[0] == "unscaled_targets"
+
+
+def test_a_plateau_of_a_thousand_steps_that_move_nothing_is_told() -> None:
+    def told(steps: int, epoch: int = 10) -> Flag:
+        run = Run(table(steps_per_epoch=epoch), steps=steps).stuck()
+        return run.set(update_norm=4e-5).flags()["not_learning"]
+
+    assert told(900).severity == Severity.INFO
+    assert told(1100, epoch=100).severity == Severity.INFO  # of large data sets an epoch is long
+    flag = told(1100)
+    assert flag.severity == Severity.WARNING
+    assert flag.causes[0].id == "learning_rate_too_small"
