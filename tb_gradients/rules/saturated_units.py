@@ -34,6 +34,9 @@ STEEPEST = {
 """The largest slope of activations with two flat sides."""
 
 
+NEAR = 1.0
+"""Sums of that size are on the steep part of all of them: the slope of a tanh is 0.42 there."""
+
 COMES_OF = {
     "learning_rate_too_large": ("update_too_large",),
     "initialization_scale": ("poor_initialization",),
@@ -60,8 +63,9 @@ class SaturatedUnits(Rule):
     * Scale the inputs; start with smaller weights (glorot_uniform).
     * BatchNormalization before the activation, or relu with he_normal.
 
-    Silent when: gates of recurrent layers and the last layer, which saturate by design; the run
-    learns (`info` if activations are observed).
+    Silent when: gates of recurrent layers and the last layer, which saturate by design; weights
+    behind a sigmoid or tanh that are too small for sums above 1; the run learns (`info` if
+    activations are observed).
     """
 
     id = "saturated_units"
@@ -101,7 +105,8 @@ class SaturatedUnits(Rule):
         seen = share[reach][:, rows]
         flat: BoolArray = measured & np.all((seen > self.share) | np.isnan(seen), axis=0)
         if fails and not measured.all():
-            flat = flat | (~measured & (self._slopes(window, reach, rows) < self.slope))
+            flat |= ~measured & (self._slopes(window, reach, rows) < self.slope)
+            flat &= measured | ~_out_of_reach(window)[rows]
         sick = np.zeros(len(window.rows.judged), bool)
         sick[rows[flat]] = True
         if not flat.any():
@@ -214,6 +219,18 @@ class SaturatedUnits(Rule):
             f'In {first} use `activation="relu", kernel_initializer="he_normal"`, or put '
             "`keras.layers.BatchNormalization()` before the activation."
         )
+
+
+def _out_of_reach(window: Window) -> BoolArray:
+    """bool [variables]: kernels whose sums cannot come near the flat part of any activation, as
+    what they multiply is the output of such an activation, and so between -1 and 1."""
+    chain, result = window.rows.chain, np.zeros(len(window.rows.judged), bool)
+    norm = window.statistic("weight_norm")[-1]
+    bounded = [activation(window.table.variables[row]) in STEEPEST for row in chain.row]
+    weights = norm[chain.behind] * np.sqrt(window.rows.fan_in[chain.behind])
+    largest = (weights + norm[chain.bias_behind]) / np.sqrt(chain.units_behind)
+    result[chain.behind] = np.array(bounded, bool) & (largest < NEAR)
+    return result
 
 
 def flat_on_both_sides(table: VariableTable, rows: Rows) -> tuple[IntArray, FloatArray]:

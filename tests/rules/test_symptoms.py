@@ -942,6 +942,11 @@ def test_a_layer_that_reaches_for_far_targets_is_saturated_by_them() -> None:
     assert causes_of(run, "saturated_units")[0] == "unscaled_targets"
 
 
+def test_weights_behind_a_tanh_that_are_too_small_cannot_saturate_the_next_one() -> None:
+    assert "saturated_units" in flattened("Dense").flags()
+    assert "saturated_units" not in flattened("Dense").set(weight_norm=0.2).flags()
+
+
 def test_a_plateau_of_a_thousand_steps_that_move_nothing_is_told() -> None:
     def told(steps: int, epoch: int = 10) -> Flag:
         run = Run(table(steps_per_epoch=epoch), steps=steps).stuck()
