@@ -957,3 +957,23 @@ def test_a_plateau_of_a_thousand_steps_that_move_nothing_is_told() -> None:
     flag = told(1100)
     assert flag.severity == Severity.WARNING
     assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_a_tanh_of_tiny_weights_is_not_what_makes_the_gradient_vanish() -> None:
+    def told(activation: str, rms: float) -> str:
+        run = Run(make_table(8)).stuck()
+        variables = [
+            dataclasses.replace(v, activation=activation, initial_rms=rms)
+            if v.role == "kernel"
+            else v
+            for v in run.table.variables
+        ]
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        for row in range(16):
+            run.set([row], gradient_norm=5.0 ** (row // 2 - 7), weight_norm=16 * rms)
+        return run.flags()["vanishing_gradient"].causes[0].id
+
+    assert told("tanh", 0.05) == "initialization_scale"
+    assert told("tanh", 0.1) == "saturating_activation"
+    assert told("tanh", 0.25) == "saturating_activation"
+    assert told("sigmoid", 0.05) == "saturating_activation"
