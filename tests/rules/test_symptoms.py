@@ -977,3 +977,16 @@ def test_a_tanh_of_tiny_weights_is_not_what_makes_the_gradient_vanish() -> None:
     assert told("tanh", 0.1) == "saturating_activation"
     assert told("tanh", 0.25) == "saturating_activation"
     assert told("sigmoid", 0.05) == "saturating_activation"
+
+
+def test_a_penalty_is_not_to_blame_behind_layers_that_start_at_zero() -> None:
+    run = penalised(0.05)
+    variables = [
+        dataclasses.replace(v, initializer="Zeros", initial_rms=0.0) if i < 6 else v
+        for i, v in enumerate(run.table.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    flags = run.set(slice(0, 6), gradient_norm=0, zero_step_share=1).flags()
+
+    assert flags["zero_gradient"].causes[0].id == "zero_initialization"
+    assert "regularizer_dominates" not in flags
