@@ -331,6 +331,8 @@ def large_rate_cause(window: Window, observed: str, confidence: float) -> Cause:
     """learning_rate_too_large: what was observed, and how far off the usual the rate is."""
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
     told = observed
+    if rate < 0:
+        return cause("wrong_sign", 0.95, f"{told}; the learning rate is {rate:.3g}, negative.")
     if math.isfinite(rate):
         told += f"; the learning rate is {rate:.3g}"
         if rate >= 10 * usual:
@@ -346,6 +348,9 @@ def slower(window: Window) -> str:
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
     if not math.isfinite(rate):
         return "Lower the step size tenfold."
+    if rate < 0:
+        code = optimizer_code(window.table, learning_rate=usual)
+        return f"Let the learning rate be positive: `{code}`."
     target = usual if rate >= 10 * usual else rate / 10
     return f"Lower the learning rate: `{optimizer_code(window.table, learning_rate=target)}`."
 

@@ -184,7 +184,7 @@ class NotLearning(Rule):
         rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
         ratio = window.statistic("update_ratio")[-1][window.rows.judged & window.rows.kernel]
         ratio = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
-        if rate <= usual / 100 and not ratio > 1e-3:
+        if 0 <= rate <= usual / 100 and not ratio > 1e-3:
             found.append(
                 cause(
                     "learning_rate_too_small",

@@ -213,7 +213,7 @@ class SaturatedUnits(Rule):
             return SCALE_TARGETS
         if reason.id == "initialization_scale":
             return f'In {first} use `kernel_initializer="glorot_uniform"`.'
-        if reason.id == "learning_rate_too_large":
+        if reason.id in ("learning_rate_too_large", "wrong_sign"):
             return slower(window)
         return (
             f'In {first} use `activation="relu", kernel_initializer="he_normal"`, or put '

@@ -291,7 +291,7 @@ class ZeroGradient(Rule):
             )
         if reason.id in ("zero_initialization", "constant_initialization"):
             return start_at_random(variables)
-        if reason.id == "learning_rate_too_large":
+        if reason.id in ("learning_rate_too_large", "wrong_sign"):
             return slower(window)
         if reason.id == "initialization_scale":
             return f'In {layer(last)} use `kernel_initializer="{initializer_for(last)}"`.'

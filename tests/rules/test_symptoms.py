@@ -990,3 +990,22 @@ def test_a_penalty_is_not_to_blame_behind_layers_that_start_at_zero() -> None:
 
     assert flags["zero_gradient"].causes[0].id == "zero_initialization"
     assert "regularizer_dominates" not in flags
+
+
+def test_small_steps_that_raise_the_loss_go_the_wrong_way() -> None:
+    def told(run: Run) -> Flag:
+        return (
+            run.set(KERNELS, update_norm=4e-3).say(learning_rate=1e-3).flags()["exploding_gradient"]
+        )
+
+    flag = told(grown(1e3, 50.0).loss(np.geomspace(2.3, 1e3, STEPS)))
+    assert flag.causes[0].id == "wrong_sign"
+    assert "sign" in flag.fixes[0]
+    assert told(grown(1e3, 50.0)).causes[0].id == "learning_rate_too_large"  # all at once
+
+
+def test_a_negative_learning_rate_is_not_to_be_lowered() -> None:
+    flag = thrown(0.5, RISING).say(learning_rate=-1e3).flags()["update_too_large"]
+
+    assert flag.causes[0].id == "wrong_sign"
+    assert "learning_rate=0.001" in flag.fixes[0]
