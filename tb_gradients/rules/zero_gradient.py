@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import Variable
+from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
@@ -44,7 +44,8 @@ class ZeroGradient(Rule):
 
     Definition: all elements zero in at least 90 % of the steps of a window of at least 10
     steps (every step is counted, logged or not), and in all of 100 steps, where branches behind a
-    common trunk take turns. Of embeddings only the touched rows count.
+    common trunk take turns or a gradient has come back before. Of embeddings only the touched rows
+    count.
     Exact zeros do not come from small numbers alone: something multiplies by zero.
 
     Try:
@@ -105,11 +106,14 @@ class ZeroGradient(Rule):
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
-        if sick.any() and taking_turns(window).any():
-            frames = window.last_frames(self.turn)
-            if frames is None:
-                return None
-            sick &= (zero[frames] >= 1).all(axis=0)
+        if sick.any():
+            waits = _came_back(zero) | taking_turns(window).any()
+            if (sick & waits).any():
+                frames = window.last_frames(self.turn)
+                long = np.zeros_like(sick) if frames is None else (zero[frames] >= 1).all(axis=0)
+                sick &= ~waits | long
+                if frames is None and not sick.any():
+                    return None
         if window.learning.converged:
             sick &= ~(window.largest("gradient_norm") > 0)
 
@@ -312,3 +316,12 @@ class ZeroGradient(Rule):
             f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "
             "(sign, floor, comparison) by a smooth one."
         )
+
+
+def _came_back(zero: FloatArray) -> BoolArray:
+    """bool [variables]: those that have had no gradient before, and one again since: batches that
+    do not reach them, such as a single sample of zeros, are what they are used to."""
+    was, alive = zero > 0, zero < 1
+    last = len(zero) - 1 - alive[::-1].argmax(axis=0)
+    result: BoolArray = was.any(axis=0) & alive.any(axis=0) & (was.argmax(axis=0) < last)
+    return result

@@ -1009,3 +1009,16 @@ def test_a_negative_learning_rate_is_not_to_be_lowered() -> None:
 
     assert flag.causes[0].id == "wrong_sign"
     assert "learning_rate=0.001" in flag.fixes[0]
+
+
+def test_a_gradient_that_comes_and_goes_is_waited_for() -> None:
+    def told(goes: list[int], ends: int, steps: int) -> bool:
+        run = Run(steps=steps).stuck()
+        for step in [*goes, *range(ends, steps)]:
+            run.frames[step] = with_value(run.frames[step], TABLE, "gradient_norm", 0, [0])
+            run.frames[step] = with_value(run.frames[step], TABLE, "zero_step_share", 1, [0])
+        return "zero_gradient" in run.flags()
+
+    assert told([], 50, 80)
+    assert not told([20, 27, 28, 35], 50, 80)  # single samples, half of which are all zeros
+    assert told([20, 27, 28, 35], 50, 200)
