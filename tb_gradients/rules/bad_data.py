@@ -18,8 +18,10 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     TINY_INPUT,
     UNSCALED_INPUT,
+    constant_output,
     head_rows,
     input_scale_cause,
+    outlying,
     plural,
 )
 from tb_gradients.rules.window import IntArray, Window
@@ -71,11 +73,13 @@ class BadData(Rule):
     Definition: one of these. NaN or Inf in a batch, where the loss or a gradient becomes so, too.
     Inputs, or targets, that are the same in every sample of every batch, for 30 steps or more.
     Single inputs further than 100 interquartile ranges from the median of their feature (normal
-    data reach 3, log-normal ones 50), where batches with them have ten times the usual gradient
-    or the run does not learn. Targets outside of what the output's activation can produce. Inputs
-    of magnitudes above 30, all below 0.01, or features whose scales differ more than 1000-fold,
-    that no layer scales, where the run does not learn, or is at a hundred times the loss of
-    guessing after 100 steps.
+    data reach 3, log-normal ones 50), above 30 and four times the RMS of their batch, where
+    batches with them have ten times the usual gradient or the run does not learn. Targets outside
+    of what the output's activation can produce: also such as do not add up to 1 per sample, as
+    those of a softmax do, under a loss that compares numbers. Labels that are no whole numbers
+    under a sparse cross-entropy, which cuts the fraction off. Inputs of magnitudes above 30, all
+    below 0.01, or columns whose scales differ more than 1000-fold, that no layer scales, where the
+    run does not learn, or is at a hundred times the loss of guessing after 100 steps.
 
     Try:
     * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.
@@ -152,7 +156,9 @@ class BadData(Rule):
             self._nonfinite(window)
             or self._constant_targets(window)
             or self._constant_inputs(window)
+            or self._no_classes(window)
             or self._out_of_range(window)
+            or self._no_shares(window)
             or self._outliers(window)
             or self._unscaled(window)
         )
@@ -289,11 +295,74 @@ class BadData(Rule):
             f"(`keras.layers.Dense({facts.get('head_units', 'units')})`), or scale the targets "
             f"to {span}.",
             (cause("loss_output_mismatch", 0.85, f"{told}."),),
+            ("model_mismatch",) if constant_output(window) else (),
+            head=True,
+        )
+
+    @staticmethod
+    def _no_classes(window: Window) -> _Fault | None:
+        """Labels of a sparse cross-entropy that are no numbers of classes."""
+        if not window.table.run.loss.lower().replace("_", "").startswith("sparsecategorical"):
+            return None
+        ends = np.array([window.context("targets_min"), window.context("targets_max")])
+        broken = np.isfinite(ends) & (ends != np.floor(ends))
+        if not broken.any():  # cheap, and nearly always so
+            return None
+        # A batch says at most two of its labels: those that are whole by chance are rare.
+        if broken.any(axis=0).sum() < 0.5 * np.isfinite(ends).any(axis=0).sum():
+            return None
+        value = float(ends[broken].max())
+        told = (
+            f"Labels such as {value:.3g} are no whole numbers, and the loss cuts the fraction off"
+        )
+        return _Fault(
+            Severity.WARNING,
+            window.first_step,
+            told,
+            Evidence("targets_max", value, float(np.floor(value))),
+            "Give the loss the numbers of the classes, 0, 1, 2...: scale x, and leave y as it is "
+            "(`print(np.unique(y))`); for numbers of their own `keras.layers.Dense(1)` and "
+            '`loss="mse"`.',
+            (cause("loss_output_mismatch", 0.9, f"{told}."),),
+        )
+
+    def _no_shares(self, window: Window) -> _Fault | None:
+        """Targets that no softmax can produce, as those of a sample do not add up to 1."""
+        facts = window.table.run.facts
+        loss = window.table.run.loss.lower().replace("_", "")
+        if facts.get("head_activation") != "softmax" or "," in loss:
+            return None
+        if not loss.startswith(("mean", "mse", "mae", "huber", "logcosh")):
+            return None
+        units = int(facts.get("head_units") or 1)
+        mean = window.context("targets_mean")
+        mean = mean[np.isfinite(mean)]
+        if units < 2 or len(mean) < self.frames:
+            return None
+        total = units * float(np.median(mean))
+        if abs(total - 1) <= (0.01 if window.learning.stuck else self.beyond):
+            return None
+        told = (
+            f"The {units} targets of a sample add up to {total:.3g} on average, the outputs "
+            "(softmax) to 1"
+        )
+        head = facts.get("head", "")
+        return _Fault(
+            Severity.WARNING,
+            window.first_step,
+            told,
+            Evidence("targets_sum", total, 1.0),
+            f'Give the last layer {head} the activation "sigmoid", and use '
+            '`loss="binary_crossentropy"`, where several classes may be right at once; for numbers '
+            'no activation and `loss="mse"`.',
+            (cause("loss_output_mismatch", 0.85, f"{told}."),),
             head=True,
         )
 
     def _outliers(self, window: Window) -> _Fault | None:
-        distance = window.context("inputs_outlier")
+        if not (window.context("inputs_outlier") > self.outlier).any():  # cheap, and usually so
+            return None
+        distance = outlying(window)
         far = distance > self.outlier
         if not far.any():
             return None
@@ -341,5 +410,5 @@ class BadData(Rule):
             Evidence("inputs_max_abs", extreme, limit),
             SCALE_INPUTS,
             (reason,),
-            SYMPTOMS,
+            (*SYMPTOMS, "model_mismatch") if constant_output(window) else SYMPTOMS,
         )

@@ -92,6 +92,12 @@ CAUSES: dict[str, CauseKind] = {
             "The steps overshoot; losses and norms grow until they overflow.",
         ),
         CauseKind(
+            "wrong_sign",
+            "The steps go uphill",
+            "The loss is maximised: its sign, or that of the gradient or of the learning rate, is "
+            "the wrong one.",
+        ),
+        CauseKind(
             "unscaled_inputs",
             "The inputs are not scaled",
             "Inputs far outside [-1, 1] drive activations into their flat part.",

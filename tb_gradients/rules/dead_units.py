@@ -24,6 +24,7 @@ from tb_gradients.rules.diagnosis import (
     batch_of_one_cause,
     deep_narrow_cause,
     initialization_cause,
+    large_inputs_cause,
     layer,
     nothing_comes_back,
     optimizer_name,
@@ -32,7 +33,6 @@ from tb_gradients.rules.diagnosis import (
     taking_turns,
     tiny_inputs_cause,
     underflow_cause,
-    unscaled_inputs_cause,
     usual_learning_rate,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
@@ -233,7 +233,7 @@ class DeadUnits(Rule):
             found += [narrow] if narrow else []
         # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
         # for one sign of them only.
-        data = unscaled_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
+        data = large_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
         if name in SATURATING:
             found.append(
                 cause(

@@ -15,7 +15,7 @@ import numpy as np
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.causes import cause, likeliest, likeliest_first
-from tb_gradients.rules.learning import named_loss
+from tb_gradients.rules.learning import WORSE, named_loss
 from tb_gradients.rules.window import BoolArray, Window
 
 SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
@@ -331,6 +331,8 @@ def large_rate_cause(window: Window, observed: str, confidence: float) -> Cause:
     """learning_rate_too_large: what was observed, and how far off the usual the rate is."""
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
     told = observed
+    if rate < 0:
+        return cause("wrong_sign", 0.95, f"{told}; the learning rate is {rate:.3g}, negative.")
     if math.isfinite(rate):
         told += f"; the learning rate is {rate:.3g}"
         if rate >= 10 * usual:
@@ -346,24 +348,47 @@ def slower(window: Window) -> str:
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
     if not math.isfinite(rate):
         return "Lower the step size tenfold."
+    if rate < 0:
+        code = optimizer_code(window.table, learning_rate=usual)
+        return f"Let the learning rate be positive: `{code}`."
     target = usual if rate >= 10 * usual else rate / 10
     return f"Lower the learning rate: `{optimizer_code(window.table, learning_rate=target)}`."
 
 
-def unscaled_inputs_cause(window: Window, confidence: float) -> Cause | None:
-    """unscaled_inputs, if the inputs are far from usual and no layer scales them."""
-    facts = window.table.run.facts
-    if "input_scaling" in facts or facts.get("first_layer") == "Embedding":
-        return None
-    extreme, ratio = window.latest("inputs_max_abs"), window.latest("inputs_scale_ratio")
+def _scales_itself(table: VariableTable) -> bool:
+    """Whether a layer scales the inputs, or they are no numbers but tokens."""
+    facts = table.run.facts
+    return "input_scaling" in facts or facts.get("first_layer") == "Embedding"
+
+
+def _around(window: Window) -> str:
     mean, std = window.latest("inputs_mean"), window.latest("inputs_std")
-    around = f" (mean {mean:.3g}, standard deviation {std:.3g})" if math.isfinite(mean) else ""
-    if extreme > UNSCALED_INPUT:
-        told = f"the inputs reach magnitudes of {extreme:.3g}{around}"
-    elif ratio > UNEVEN_INPUTS:
-        told = f"the scales of the input features differ by {ratio:.3g}{around}"
-    else:
+    return f" (mean {mean:.3g}, standard deviation {std:.3g})" if math.isfinite(mean) else ""
+
+
+def large_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if they are so large that sums, gradients and steps are."""
+    extreme = window.latest("inputs_max_abs")
+    if not extreme > UNSCALED_INPUT or _scales_itself(window.table):
         return None
+    told = f"the inputs reach magnitudes of {extreme:.3g}{_around(window)}"
+    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+
+
+MANY_FEATURES = 100
+"""Inputs of the first kernel from which on they are no columns of a table, but pixels or words:
+of so many some are next to never there, and none matters much."""
+
+
+def uneven_inputs_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if single features are so small beside the others that they are lost."""
+    ratio = window.latest("inputs_scale_ratio")
+    if not ratio > UNEVEN_INPUTS or _scales_itself(window.table):
+        return None
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    if kernels.size and window.rows.fan_in[kernels[0]] >= MANY_FEATURES:
+        return None
+    told = f"the scales of the input features differ by {ratio:.3g}{_around(window)}"
     return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
 
 
@@ -394,22 +419,41 @@ def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
 
 def input_scale_cause(window: Window, confidence: float) -> Cause | None:
     """unscaled_inputs, if the inputs are too large, too uneven or too small."""
-    return unscaled_inputs_cause(window, confidence) or tiny_inputs_cause(window, confidence)
+    return (
+        large_inputs_cause(window, confidence)
+        or uneven_inputs_cause(window, confidence)
+        or tiny_inputs_cause(window, confidence)
+    )
 
 
 UNSCALED_TARGET = 30.0
 """As of inputs: standardised targets do not reach it."""
 
 
+FAR_TARGETS_NEEDS = ("targets_max_abs", "targets_mean", "predictions_min", "predictions_max")
 FAR_TARGETS = {"squared": 10.0, "absolute": 3.0}
 """Loss over that of guessing, where the targets are three of their deviations away."""
+
+
+NOT_REACHED = 0.1
+"""Largest prediction over the targets' mean: a tenth of the way, in as many steps as it takes to
+say that the loss stands still."""
 
 
 def far_targets_cause(window: Window) -> Cause | None:
     """unscaled_targets, if the predictions are far from targets that are far from zero."""
     learning, extreme = window.learning, window.latest("targets_max_abs")
     times = FAR_TARGETS.get(named_loss(window.table), math.inf)
-    if not learning.now > times * learning.guess or not extreme > UNSCALED_TARGET:
+    if not extreme > UNSCALED_TARGET:
+        return None
+    reached = max(abs(window.latest("predictions_min")), abs(window.latest("predictions_max")))
+    mean = window.context("targets_mean")
+    mean = mean[np.isfinite(mean)]
+    # They are still where they started, near zero, and a constant would be better by far.
+    waited = learning.steps >= ADAPTED and not learning.hopeful and math.isfinite(times)
+    if waited and mean.size and reached < NOT_REACHED * abs(float(np.median(mean))):
+        times = WORSE
+    if not learning.now > times * learning.guess:
         return None
     return cause(
         "unscaled_targets",
@@ -463,9 +507,31 @@ SHORTCUTS = (
 )
 
 
+SINGLE_INPUT = 4.0
+"""Times the RMS of a batch: at most one value in 16 can be as large, whatever the data. (One of 32
+values reaches 5.7; the brightest pixels of handwriting, of which there are many, 3.)"""
+
+
+def outlying(window: Window) -> FloatArray:
+    """``inputs_outlier`` of each frame; 0 where the largest input is nothing special.
+
+    Pixels of a drawing are a few hundred interquartile ranges from the median of theirs, where the
+    pen hardly ever comes, and no larger than others. What is not larger than standardised data, or
+    than many of its batch, cannot drive sums and gradients; only a layer that normalises the
+    inputs feature by feature would make it so.
+    """
+    distance = window.context("inputs_outlier")
+    if window.table.run.facts.get("input_scaling", "").endswith("Normalization"):
+        return distance
+    extreme = window.context("inputs_max_abs")
+    size = np.hypot(window.context("inputs_mean"), window.context("inputs_std"))
+    usual = (extreme <= UNSCALED_INPUT) | (extreme <= SINGLE_INPUT * size)
+    return np.where(usual, 0.0, distance)
+
+
 def outliers_cause(window: Window, confidence: float, frames: slice = slice(None)) -> Cause | None:
     """input_outliers, if a batch held values far outside of their feature's range."""
-    distance = window.context("inputs_outlier")[frames]
+    distance = outlying(window)[frames]
     far = distance[distance > FAR_OUT]
     if not far.size:
         return None
@@ -563,6 +629,18 @@ def scale_gain(variable: Variable) -> float:
     return float(variable.initial_rms * math.sqrt(max(fan_in, 1)))
 
 
+def signal_gains(window: Window) -> FloatArray:
+    """``scale_gain``, that of the first kernel times the size of inputs that are large: of inputs
+    in the thousands a kernel that starts at a hundredth makes a large signal all the same."""
+    gains: FloatArray = window.rows.scale_gain.copy()
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    size = np.hypot(window.context("inputs_mean"), window.context("inputs_std"))
+    size = size[np.isfinite(size)]
+    if kernels.size and size.size and not _scales_itself(window.table):
+        gains[kernels[0]] *= max(float(np.median(size)), 1.0)
+    return gains
+
+
 def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     """What does not fit between the model's output and its loss, if that is known.
 
@@ -651,6 +729,21 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     if binary and last == "softmax" and units not in ("", "1"):
         return None  # one-hot pairs with a binary loss: unusual, but it learns
     return None
+
+
+ALIKE = 1e-6
+"""Spread of predictions in [0, 1] that differ by rounding alone."""
+
+
+def constant_output(window: Window) -> bool:
+    """Whether the model answers the same to every input, because of its last activation: then
+    neither inputs nor weights can be told from the loss."""
+    wrong = head_mismatch(window.table)
+    if wrong is None or not wrong[2]:
+        return False
+    spread = window.context("predictions_spread")
+    known = spread[np.isfinite(spread)]
+    return bool(known.size and (known <= ALIKE).all())
 
 
 POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
@@ -750,7 +843,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     )
     data_seen = bool(np.isfinite(window.context("inputs_nonfinite")[until]).any())
     if since <= window.first_step + FIRST_STEPS and not any(c.id in OF_DATA for c in found):
-        scales = (unscaled_inputs_cause(window, 0.55), unscaled_targets_cause(window))
+        scales = (large_inputs_cause(window, 0.55), unscaled_targets_cause(window))
         found += [reason for reason in scales if reason is not None]
     wrong = head_mismatch(window.table)
     if not found and wrong is not None:

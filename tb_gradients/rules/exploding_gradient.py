@@ -16,6 +16,7 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     SCALE_TARGETS,
     coarse_moments_cause,
+    large_inputs_cause,
     large_rate_cause,
     layer,
     names,
@@ -23,9 +24,10 @@ from tb_gradients.rules.diagnosis import (
     outliers_cause,
     scale_gain,
     slower,
-    unscaled_inputs_cause,
     unscaled_targets_cause,
+    usual_learning_rate,
 )
+from tb_gradients.rules.learning import rank_correlation
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 
@@ -80,6 +82,10 @@ class ExplodingGradient(Rule):
     slow_growth = Threshold(10.0, "beyond the noise of the norm, if it lasts")
     slow_loss_growth = Threshold(2.0, "twice as bad as guessing, if it lasts")
     slow_steps = Threshold(20, "as long as the first epoch of the smallest data sets")
+    small_step = Threshold(
+        0.05, "of the weights: ten times as much is needed to be thrown across a valley"
+    )
+    steadily = Threshold(0.9, "rank correlation with the step: what overshoots goes up and down")
     blind_growth = Threshold(1e4, "without a loss only what no plateau or schedule explains")
 
     def detect(self, window: Window) -> Detection | None:
@@ -169,7 +175,7 @@ class ExplodingGradient(Rule):
         found: list[Cause] = []
         kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
         data = (
-            unscaled_inputs_cause(window, 0.8),
+            large_inputs_cause(window, 0.8),
             unscaled_targets_cause(window),
             outliers_cause(window, 0.85),
             coarse_moments_cause(window),
@@ -178,6 +184,13 @@ class ExplodingGradient(Rule):
         ratios = window.largest("update_ratio")[kernels]
         ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
         observed = f"single steps changed the weights by up to {ratio:.2g} of their size"
+        rate, usual = window.latest("learning_rate"), usual_learning_rate(table)
+        # A step in the direction of the gradient that is so small lowers the loss; what overshoots
+        # in spite of it does so because of data, weights or matrices of a large scale.
+        uphill = not found and 0 < rate < 1.01 * usual and ratio < self.small_step
+        if uphill and self._climbs(window):
+            told = f"the loss grows although {observed}, at a learning rate of {rate:.3g}"
+            found.append(cause("wrong_sign", 0.6, f"{told}."))
         found.append(large_rate_cause(window, observed, 0.45 if found else 0.7))
         large = [v for v in (table.variables[int(k)] for k in kernels) if scale_gain(v) > 10]
         if large:
@@ -199,6 +212,12 @@ class ExplodingGradient(Rule):
             found.append(cause("long_recurrence", 0.5, f"{told}."))
         return tuple(found)
 
+    def _climbs(self, window: Window) -> bool:
+        """Whether the loss has grown steadily, and not all at once."""
+        loss = window.context("loss_mean")
+        loss = loss[np.isfinite(loss)]
+        return len(loss) >= self.slow_steps and rank_correlation(loss) > self.steadily
+
     @staticmethod
     def _fixes(window: Window, causes: tuple[Cause, ...]) -> tuple[str, ...]:
         fixes = []
@@ -211,12 +230,20 @@ class ExplodingGradient(Rule):
                 fixes.append(SCALE_TARGETS)
             elif reason.id == "input_outliers":
                 fixes.append(CLIP_INPUTS)
-            elif reason.id == "learning_rate_too_large":
+            elif reason.id == "wrong_sign" and window.latest("learning_rate") > 0:
+                fixes.append(DOWNHILL)
+            elif reason.id in ("learning_rate_too_large", "wrong_sign"):
                 fixes.append(slower(window))
             elif reason.id == "initialization_scale":
                 fixes.append('Use `kernel_initializer="glorot_uniform"` (he_normal before ReLU).')
         clipped = optimizer_code(window.table, global_clipnorm=1.0, clipnorm=None, clipvalue=None)
         return (*fixes, f"Clip the gradients: `{clipped}`.")
+
+
+DOWNHILL = (
+    "Check the sign: is it a loss that is minimised (`-reward`, not `reward`), and is what "
+    "`optimizer.apply_gradients` gets its gradient, not the negative of it?"
+)
 
 
 def _broken(window: Window, frames: slice = slice(None)) -> BoolArray:

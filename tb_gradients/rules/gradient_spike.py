@@ -8,7 +8,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import names, optimizer_code
+from tb_gradients.rules.diagnosis import INPUT_NEEDS, names, optimizer_code, outlying
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -35,7 +35,7 @@ class GradientSpike(Rule):
     id = "gradient_spike"
     title = "A spike of the gradient"
     severity = Severity.WARNING
-    needs = ("gradient_norm_max", "loss_mean", "inputs_outlier", "window_steps")
+    needs = ("gradient_norm_max", "loss_mean", "inputs_outlier", *INPUT_NEEDS, "window_steps")
     follows = (
         "bad_data",
         "exploding_gradient",
@@ -89,7 +89,7 @@ class GradientSpike(Rule):
         when = f"step {window.step}"
         if span > 1:
             when = f"a step between {window.step - span + 1} and {window.step}"
-        causes = self._causes(window.context("inputs_outlier"))
+        causes = self._causes(outlying(window))
         clip = f"{2 * float(np.sqrt(np.nansum(np.square(usual)))):.2g}"
         code = optimizer_code(
             window.table, global_clipnorm=float(clip), clipnorm=None, clipvalue=None

@@ -68,6 +68,9 @@ FEW_BATCHES = 3
 """Of fewer batches that held one of the rare class, its share is an accident."""
 CLEAR_MAJORITY = 0.7
 """A batch of 32 of ten equal classes has a majority of 0.2 by chance, of two 0.6."""
+TWO_VALUED = 0.1
+"""No numbers in [0, 1] vary more than zeros and ones of the same mean do: those that come so near
+are zeros and ones. (Evenly spread ones have a third of that variance.)"""
 WORSE = 1.5
 """Above this multiple of both its start and the level of guessing a loss has been made worse:
 single batches differ by less than half from the median."""
@@ -364,11 +367,14 @@ class LossTrace:
             pass
         kind = _loss_kind(table)
         mean, std, majority = self._mean_targets()
+        between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
+        variance = float(std**2 + max(between, 0.0))
         if kind == "squared":
-            between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
-            return float(std**2 + max(between, 0.0)) or math.nan
+            return variance or math.nan
         if kind == "absolute":
-            return 0.8 * std or math.nan  # sqrt(2 / pi) of a normal distribution
+            if 0 < mean < 1 and abs(variance / (mean * (1 - mean)) - 1) < TWO_VALUED:
+                return min(mean, 1 - mean)  # always the more frequent of the two
+            return 0.8 * math.sqrt(variance) or math.nan  # sqrt(2 / pi) of a normal distribution
         if kind == "binary" and 0 < mean < 1:
             return -mean * math.log(mean) - (1 - mean) * math.log(1 - mean)
         if kind == "categorical":

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import RELU, head_rows, output_mismatch
+from tb_gradients.rules.diagnosis import (
+    ALIKE,
+    RELU,
+    constant_output,
+    head_rows,
+    output_mismatch,
+)
 from tb_gradients.rules.window import IntArray, Window
 
 
@@ -42,11 +46,18 @@ class ModelMismatch(Rule):
     id = "model_mismatch"
     title = "The output does not fit the loss"
     severity = Severity.CRITICAL
-    needs = ("predictions_spread", "predictions_min", "predictions_max", "dead_unit_share")
+    needs = (
+        "predictions_spread",
+        "predictions_min",
+        "predictions_max",
+        "targets_min",
+        "targets_max",
+        "dead_unit_share",
+    )
     every = 4
 
     steps = Threshold(10, "the predictions of the first steps say little")
-    spread = Threshold(1e-6, "of predictions in [0, 1]: rounding alone")
+    spread = Threshold(ALIKE, "of predictions in [0, 1]: rounding alone")
 
     def detect(self, window: Window) -> Detection | None:
         wrong = output_mismatch(window.table)
@@ -54,13 +65,9 @@ class ModelMismatch(Rule):
             return HEALTHY
         if window.last_frames(self.steps) is None:
             return None
-        certain = wrong[2]
-        spread = window.context("predictions_spread")
-        known = spread[np.isfinite(spread)]
-        constant = bool(known.size and (known <= self.spread).all())
-        if certain and constant:
+        if constant_output(window):
             severity = Severity.CRITICAL
-        elif certain or window.learning.failing or self._dead(window):
+        elif wrong[2] or window.learning.failing or self._dead(window):
             severity = Severity.WARNING
         else:
             severity = Severity.INFO
@@ -97,5 +104,18 @@ class ModelMismatch(Rule):
                     f"{told} ({loss})." if loss else f"{told}.",
                 ),
             ),
-            fixes=(fix,),
+            fixes=(self._for_regression(window) or fix,),
         )
+
+    @staticmethod
+    def _for_regression(window: Window) -> str:
+        """The layer for targets that neither softmax nor sigmoid can reach; "" for others."""
+        facts, loss = window.table.run.facts, window.table.run.loss.lower()
+        if facts.get("head_activation") != "softmax" or "crossentropy" in loss.replace("_", ""):
+            return ""
+        low, high = window.context("targets_min"), window.context("targets_max")
+        if not ((low < 0) | (high > 1)).any():
+            return ""
+        head, units = facts.get("head", ""), facts.get("head_units", "units")
+        named = f', name="{head}"' if head else ""
+        return f"`keras.layers.Dense({units}{named})`, without activation: the targets are numbers."

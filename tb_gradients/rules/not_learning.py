@@ -10,6 +10,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
+    FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
     SCALE_TARGETS,
@@ -46,7 +47,8 @@ class NotLearning(Rule):
     % below that of the part before, or no better than the loss of the best constant prediction
     (entropy of the classes, variance of the targets). AUTOTRAINER waits for 30 % of the epochs
     in the same way. A warning only where that level is known, so that "flat" means "guessing";
-    and, where no cause is seen, after 400 steps only.
+    where no cause is seen, after 400 steps only; and where the steps were too small to move the
+    weights by a fifth of their size, after 1000 steps and 20 epochs.
 
     Try:
     * Overfit 32 samples first: if that fails, the model, the loss or the update is wrong; if it
@@ -67,7 +69,7 @@ class NotLearning(Rule):
         "learning_rate",
         "predictions_spread",
         "targets_std",
-        "targets_max_abs",
+        *FAR_TARGETS_NEEDS,
         *INPUT_NEEDS,
     )
     every = 4
@@ -100,6 +102,10 @@ class NotLearning(Rule):
         100, "twice what the loss needs to be judged: hard tasks begin with a plateau"
     )
     plateau = Threshold(400, "hard tasks of small size leave their plateau within as many steps")
+    patience = Threshold(
+        1000, "hard tasks of small size leave their plateau in fewer, also at small steps"
+    )
+    epochs = Threshold(20, "all that is in the data was seen as often, and nothing was learnt")
     moved = Threshold(
         0.2, "relative step times steps: weights that moved less are those of the start"
     )
@@ -120,7 +126,8 @@ class NotLearning(Rule):
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
         # Far above guessing, but no worse than at the start: it may be on its way down.
         # (An output that no input ever changed needs no step to be wrong.)
-        near = near and (self._same_for_all(window) or self._had_its_chance(window))
+        chance = self._had_its_chance(window) or self._had_its_time(window)
+        near = near and (self._same_for_all(window) or chance)
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
         # Where guessing is not known a loss may rise by design: of an agent, of two networks.
@@ -135,6 +142,12 @@ class NotLearning(Rule):
         ratio = window.statistic("update_ratio")[:, window.rows.judged & window.rows.kernel]
         typical = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
         return not typical * window.learning.steps < self.moved
+
+    def _had_its_time(self, window: Window) -> bool:
+        """Whether there were so many steps that smaller ones than usual are no excuse."""
+        epoch = window.table.run.steps_per_epoch
+        steps = window.learning.steps
+        return epoch > 0 and steps >= max(self.patience, self.epochs * epoch)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
@@ -154,7 +167,8 @@ class NotLearning(Rule):
 
     def _causes(self, window: Window) -> tuple[Cause, ...]:
         found: list[Cause] = []
-        majority = window.learning.majority
+        learning = window.learning
+        majority = learning.majority
         if self.imbalance <= majority < 1:
             found.append(
                 cause(
@@ -170,13 +184,23 @@ class NotLearning(Rule):
         rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
         ratio = window.statistic("update_ratio")[-1][window.rows.judged & window.rows.kernel]
         ratio = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
-        if rate <= usual / 100 and not ratio > 1e-3:
+        if 0 <= rate <= usual / 100 and not ratio > 1e-3:
             found.append(
                 cause(
                     "learning_rate_too_small",
                     0.6,
                     f"the learning rate is {rate:.3g}, {optimizer_name(window.table)} is usually "
                     f"used around {usual:g}; one step changes a kernel by {ratio:.1e} of its size.",
+                )
+            )
+        elif self._had_its_time(window) and ratio * learning.steps < self.moved:
+            found.append(
+                cause(
+                    "learning_rate_too_small",
+                    0.55,
+                    f"at {ratio:.1e} of its size per step a typical kernel has moved by no more "
+                    f"than {ratio * learning.steps:.2g} of it in {learning.steps} steps; the "
+                    f"learning rate is {rate:.3g}.",
                 )
             )
         elif ratio > 0.05 or rate >= 30 * usual:
@@ -227,10 +251,11 @@ class NotLearning(Rule):
             started = decayed_from(window)
             if started is not None:
                 return SLOWER_DECAY.format(rate=started)
-            return (
-                f"Raise the learning rate: `{optimizer_code(window.table, learning_rate=usual)}`."
-            )
-        if reason.id == "learning_rate_too_large":
+            rate = window.latest("learning_rate")
+            higher = usual if rate < usual / 10 else float(f"{10 * rate:.2g}")
+            code = optimizer_code(window.table, learning_rate=higher)
+            return f"Raise the learning rate: `{code}`."
+        if reason.id in ("learning_rate_too_large", "wrong_sign"):
             return slower(window)
         if reason.id == "deep_narrow_network":
             return SHORTCUTS

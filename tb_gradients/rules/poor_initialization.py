@@ -9,13 +9,16 @@ from tb_gradients.frames import Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
 from tb_gradients.rules.diagnosis import (
+    INPUT_NEEDS,
     RELU,
     SATURATING,
     activation,
+    constant_output,
     layer,
     layers_of,
     names,
     scale_gain,
+    signal_gains,
 )
 from tb_gradients.rules.learning import LOW_SHARE
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -49,13 +52,14 @@ class PoorInitialization(Rule):
       lecun_normal before selu.
 
     Silent when: the run learns; weights that were trained before; heads and branches that start
-    small by design are few among the others.
+    small by design are few among the others; a small first kernel before inputs that
+    are large.
     """
 
     id = "poor_initialization"
     title = "The weights start at the wrong scale"
     severity = Severity.WARNING
-    needs = ("activation_rms", "gradient_norm")
+    needs = ("activation_rms", "gradient_norm", "predictions_spread", *INPUT_NEEDS)
     every = 4
     provisional = True
 
@@ -76,7 +80,7 @@ class PoorInitialization(Rule):
             )
         gains = window.rows.scale_gain
         if not (window.rows.kernel & ((gains > self.large) | (gains < self.small))).any():
-            return HEALTHY
+            return HEALTHY  # cheap, and nearly always so
         off, judged = self._off(window), self._judged(window)
         if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
             return HEALTHY
@@ -134,8 +138,12 @@ class PoorInitialization(Rule):
         return result
 
     def _off(self, window: Window) -> BoolArray:
-        gains = window.rows.scale_gain
-        return self._judged(window) & ((gains > self.large) | (gains < self.small))
+        judged, signal = self._judged(window), signal_gains(window)
+        large = window.rows.scale_gain > self.large
+        # What a first kernel makes of large inputs may reach the end through all the others.
+        small = (signal < self.small) & bool(np.prod(signal[judged]) < self.small)
+        off: BoolArray = judged & (large | small)
+        return off
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         variables = [window.table.variables[int(row)] for row in rows]
@@ -164,6 +172,7 @@ class PoorInitialization(Rule):
                 f'In {layers_of(group)} use `kernel_initializer="{initializer}"`.'
                 for initializer, group in self._by_initializer(variables).items()
             ),
+            follows=("model_mismatch",) if constant_output(window) else (),
         )
 
     def _explain_fading(self, window: Window, rows: IntArray, variables: list[Variable]) -> Finding:

@@ -46,7 +46,13 @@ class RegularizerDominates(Rule):
     severity = Severity.CRITICAL
     needs = ("weight_norm", "gradient_norm", "learning_rate", "update_norm")
     every = 4
-    follows = ("exploding_gradient", "nonfinite_weight", "nonfinite_gradient")
+    follows = (
+        "exploding_gradient",
+        "nonfinite_weight",
+        "nonfinite_gradient",
+        # Behind a layer that is always zero a kernel has no gradient but that of its penalty.
+        "zero_gradient:zero_initialization",
+    )
     provisional = True
 
     shrunk = Threshold(0.5, "healthy kernels grow, or lose a few per cent to a usual penalty")

@@ -9,15 +9,18 @@ from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest, likeliest_first
 from tb_gradients.rules.diagnosis import (
+    FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
+    SCALE_TARGETS,
     activation,
+    far_targets_cause,
+    large_inputs_cause,
     large_rate_cause,
     layer,
     names,
     scale_gain,
     slower,
-    unscaled_inputs_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
@@ -30,6 +33,9 @@ STEEPEST = {
 }
 """The largest slope of activations with two flat sides."""
 
+
+NEAR = 1.0
+"""Sums of that size are on the steep part of all of them: the slope of a tanh is 0.42 there."""
 
 COMES_OF = {
     "learning_rate_too_large": ("update_too_large",),
@@ -57,8 +63,9 @@ class SaturatedUnits(Rule):
     * Scale the inputs; start with smaller weights (glorot_uniform).
     * BatchNormalization before the activation, or relu with he_normal.
 
-    Silent when: gates of recurrent layers and the last layer, which saturate by design; the run
-    learns (`info` if activations are observed).
+    Silent when: gates of recurrent layers and the last layer, which saturate by design; weights
+    behind a sigmoid or tanh that are too small for sums above 1; the run learns (`info` if
+    activations are observed).
     """
 
     id = "saturated_units"
@@ -71,6 +78,7 @@ class SaturatedUnits(Rule):
         "update_ratio",
         "learning_rate",
         *INPUT_NEEDS,
+        *FAR_TARGETS_NEEDS,
     )
     every = 4
     follows = ("zero_gradient", "symmetric_units", "exploding_gradient")
@@ -97,7 +105,8 @@ class SaturatedUnits(Rule):
         seen = share[reach][:, rows]
         flat: BoolArray = measured & np.all((seen > self.share) | np.isnan(seen), axis=0)
         if fails and not measured.all():
-            flat = flat | (~measured & (self._slopes(window, reach, rows) < self.slope))
+            flat |= ~measured & (self._slopes(window, reach, rows) < self.slope)
+            flat &= measured | ~_out_of_reach(window)[rows]
         sick = np.zeros(len(window.rows.judged), bool)
         sick[rows[flat]] = True
         if not flat.any():
@@ -114,7 +123,7 @@ class SaturatedUnits(Rule):
     def _hurts(window: Window) -> bool:
         """Whether unscaled inputs explain it, and what there is to learn is not learnt yet."""
         learning = window.learning
-        unscaled = unscaled_inputs_cause(window, 0.5) is not None
+        unscaled = large_inputs_cause(window, 0.5) is not None
         return unscaled and learning.learning and not learning.converged
 
     @staticmethod
@@ -165,9 +174,12 @@ class SaturatedUnits(Rule):
     def _causes(window: Window, rows: IntArray) -> tuple[Cause, ...]:
         variables = [window.table.variables[int(row)] for row in rows]
         found: list[Cause] = []
-        data = unscaled_inputs_cause(window, 0.9)
+        data = large_inputs_cause(window, 0.9)
         if data is not None:
             found.append(data)
+        targets = far_targets_cause(window)
+        if targets is not None:  # whatever reaches for them is driven to its end
+            found.append(targets)
         large = [v for v in variables if scale_gain(v) > 10]
         if large:
             found.append(
@@ -197,14 +209,28 @@ class SaturatedUnits(Rule):
         first = layer(window.table.variables[int(rows[0])])
         if reason.id == "unscaled_inputs":
             return SCALE_INPUTS
+        if reason.id == "unscaled_targets":
+            return SCALE_TARGETS
         if reason.id == "initialization_scale":
             return f'In {first} use `kernel_initializer="glorot_uniform"`.'
-        if reason.id == "learning_rate_too_large":
+        if reason.id in ("learning_rate_too_large", "wrong_sign"):
             return slower(window)
         return (
             f'In {first} use `activation="relu", kernel_initializer="he_normal"`, or put '
             "`keras.layers.BatchNormalization()` before the activation."
         )
+
+
+def _out_of_reach(window: Window) -> BoolArray:
+    """bool [variables]: kernels whose sums cannot come near the flat part of any activation, as
+    what they multiply is the output of such an activation, and so between -1 and 1."""
+    chain, result = window.rows.chain, np.zeros(len(window.rows.judged), bool)
+    norm = window.statistic("weight_norm")[-1]
+    bounded = [activation(window.table.variables[row]) in STEEPEST for row in chain.row]
+    weights = norm[chain.behind] * np.sqrt(window.rows.fan_in[chain.behind])
+    largest = (weights + norm[chain.bias_behind]) / np.sqrt(chain.units_behind)
+    result[chain.behind] = np.array(bounded, bool) & (largest < NEAR)
+    return result
 
 
 def flat_on_both_sides(table: VariableTable, rows: Rows) -> tuple[IntArray, FloatArray]:

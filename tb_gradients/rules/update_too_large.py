@@ -14,10 +14,10 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     SCALE_TARGETS,
     coarse_moments_cause,
+    large_inputs_cause,
     large_rate_cause,
     names,
     slower,
-    unscaled_inputs_cause,
     unscaled_targets_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Window
@@ -145,7 +145,7 @@ class UpdateTooLarge(Rule):
 
     @staticmethod
     def _causes(window: Window, ratio: float) -> tuple[Cause, ...]:
-        data = unscaled_inputs_cause(window, 0.4)
+        data = large_inputs_cause(window, 0.4)
         observed = f"a typical kernel moved by up to {ratio:.2g} of its size in one step"
         coarse = coarse_moments_cause(window)
         rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)

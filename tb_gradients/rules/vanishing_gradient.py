@@ -16,13 +16,19 @@ from tb_gradients.rules.diagnosis import (
     UNSCALED_INPUT,
     activation,
     deep_narrow_cause,
+    initializer_for,
     layer,
     names,
+    scale_gain,
 )
 from tb_gradients.rules.learning import rank_correlation
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
+STEEP = frozenset({"tanh", "hard_tanh", "softsign"})
+"""Saturating activations whose slope is 1 in the middle."""
+SIGMOID_SLOPE = 0.25
+"""The largest that a sigmoid has."""
 TYPICAL_SLOPE = {"tanh": 0.8, "sigmoid": 0.24, "relu": 0.7}
 """Mean slope for inputs of a standard deviation of 0.5; for relu the root of one half."""
 
@@ -246,11 +252,26 @@ class VanishingGradient(Rule):
         path = [table.variables[int(row)] for row in kernels if row >= rows[0]]
         saturating = [v for v in path[:-1] if activation(v) in SATURATING]
         found: list[Cause] = []
+        gains = np.array([scale_gain(v) for v in path[:-1] if v.initial_rms > 0])
+        began = bool(saturating) and len(gains) >= 2 and float(np.prod(gains)) <= self.ratio
+        # Of small sums a tanh keeps all; what the start takes is more than a sigmoid would take.
+        steep = began and all(activation(v) in STEEP for v in saturating)
+        steep = steep and float(np.median(gains)) < SIGMOID_SLOPE
+        if began:
+            found.append(
+                cause(
+                    "initialization_scale",
+                    0.9 if steep else 0.5,
+                    f"the layers from {layer(path[0])} on start at {np.median(gains):.2g} of what "
+                    f"keeps the size of a signal; over {len(gains)} of them that is "
+                    f"{np.prod(gains):.1e}.",
+                )
+            )
         if len(saturating) >= 2:
             found.append(
                 cause(
                     "saturating_activation",
-                    0.6 + 0.35 * len(saturating) / max(len(path) - 1, 1),
+                    0.3 if steep else 0.6 + 0.35 * len(saturating) / max(len(path) - 1, 1),
                     f"{len(saturating)} of the {len(path) - 1} layers from {layer(path[0])} on "
                     f"have activation {saturating[0].activation}.",
                 )
@@ -281,6 +302,7 @@ class VanishingGradient(Rule):
     def _fix(window: Window, rows: IntArray, kernels: IntArray, reason: Cause) -> str:
         # What fades passes through all layers from the first sick one up to the last hidden one.
         between = [int(row) for row in kernels[:-1] if row >= rows[0]]
+        start = initializer_for(window.table.variables[between[0]])
         first, last = (layer(window.table.variables[between[i]]) for i in (0, -1))
         span = first if first == last else f"{first} to {last}"
         return {
@@ -289,7 +311,7 @@ class VanishingGradient(Rule):
             "long_recurrence": "Replace SimpleRNN by `keras.layers.LSTM` or `keras.layers.GRU`.",
             "deep_narrow_network": f"Add a shortcut round every two layers of {span} "
             "(`x = keras.layers.add([x, block(x)])`), or use fewer and wider ones.",
-            "initialization_scale": f'In {span} use `kernel_initializer="he_normal"`.',
+            "initialization_scale": f'In {span} use `kernel_initializer="{start}"`.',
             "unscaled_inputs": SCALE_INPUTS,
         }[reason.id]
 

@@ -97,6 +97,7 @@ class Rows:
         for row, v in enumerate(variables):
             if v.role == "kernel":
                 self.bias_of[row] = bias.get(v.path.rpartition("/")[0], -1)
+        self.fan_in: npt.NDArray[np.float64] = fan_in
         self.scale_gain: npt.NDArray[np.float64] = self.initial_rms * np.sqrt(np.maximum(fan_in, 1))
         """Factor by which a kernel scales a signal at the start; Glorot's is 1, He's 1.4."""
         self.chain = Chain(table, self)

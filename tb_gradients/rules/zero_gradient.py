@@ -7,24 +7,28 @@ from collections.abc import Collection
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import Variable
+from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause, likeliest_first
 from tb_gradients.rules.diagnosis import (
     BATCH_NEEDS,
+    INPUT_NEEDS,
     LARGER_BATCHES,
     RELU,
     SATURATING,
+    SCALE_INPUTS,
     TURN,
     WIDER,
     activation,
     batch_of_one_cause,
     initialization_cause,
     initializer_for,
+    large_inputs_cause,
     large_rate_cause,
     layer,
     names,
     nothing_comes_back,
+    signal_gains,
     slower,
     start_at_random,
     taking_turns,
@@ -40,7 +44,8 @@ class ZeroGradient(Rule):
 
     Definition: all elements zero in at least 90 % of the steps of a window of at least 10
     steps (every step is counted, logged or not), and in all of 100 steps, where branches behind a
-    common trunk take turns. Of embeddings only the touched rows count.
+    common trunk take turns or a gradient has come back before. Of embeddings only the touched rows
+    count.
     Exact zeros do not come from small numbers alone: something multiplies by zero.
 
     Try:
@@ -64,6 +69,7 @@ class ZeroGradient(Rule):
         "loss_scale",
         "loss_mean",
         *BATCH_NEEDS,
+        *INPUT_NEEDS,
         "update_ratio",
         "learning_rate",
     )
@@ -100,11 +106,14 @@ class ZeroGradient(Rule):
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
         sick = candidates & (steps >= self.share)
-        if sick.any() and taking_turns(window).any():
-            frames = window.last_frames(self.turn)
-            if frames is None:
-                return None
-            sick &= (zero[frames] >= 1).all(axis=0)
+        if sick.any():
+            waits = _came_back(zero) | taking_turns(window).any()
+            if (sick & waits).any():
+                frames = window.last_frames(self.turn)
+                long = np.zeros_like(sick) if frames is None else (zero[frames] >= 1).all(axis=0)
+                sick &= ~waits | long
+                if frames is None and not sick.any():
+                    return None
         if window.learning.converged:
             sick &= ~(window.largest("gradient_norm") > 0)
 
@@ -251,13 +260,15 @@ class ZeroGradient(Rule):
             if which:
                 told = f"{layer(which[-1])} has activation {which[-1].activation}: {told}."
                 found.append(cause(kind, confidence if not found else 0.3, told))
-        return found
+        saturating = any(c.id == "saturating_activation" for c in found)
+        data = large_inputs_cause(window, 0.85) if saturating and confidence > 0.5 else None
+        return [data, *found] if data is not None else found
 
     def _tiny_start(self, window: Window) -> Cause | None:
         """initialization_scale, if most kernels start so small that products of them vanish."""
         kernels = window.rows.judged & window.rows.kernel & (window.rows.initial_rms > 0)
-        gains = window.rows.scale_gain[kernels]
-        if gains.size < 2 or np.median(gains) >= self.small:
+        gains = signal_gains(window)[kernels]
+        if gains.size < 2 or np.median(gains) >= self.small or np.prod(gains) >= self.small:
             return None
         told = (
             f"a typical kernel starts at {float(np.median(gains)):.2g} of what keeps the size of "
@@ -284,7 +295,7 @@ class ZeroGradient(Rule):
             )
         if reason.id in ("zero_initialization", "constant_initialization"):
             return start_at_random(variables)
-        if reason.id == "learning_rate_too_large":
+        if reason.id in ("learning_rate_too_large", "wrong_sign"):
             return slower(window)
         if reason.id == "initialization_scale":
             return f'In {layer(last)} use `kernel_initializer="{initializer_for(last)}"`.'
@@ -293,6 +304,8 @@ class ZeroGradient(Rule):
                 f'In {layer(last_with(RELU))} use `activation="leaky_relu", '
                 'kernel_initializer="he_normal"`, and lower the learning rate.'
             )
+        if reason.id == "unscaled_inputs":
+            return SCALE_INPUTS
         if reason.id == "saturating_activation":
             return (
                 f'In {layer(last_with(SATURATING))} use `activation="relu", '
@@ -303,3 +316,12 @@ class ZeroGradient(Rule):
             f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "
             "(sign, floor, comparison) by a smooth one."
         )
+
+
+def _came_back(zero: FloatArray) -> BoolArray:
+    """bool [variables]: those that have had no gradient before, and one again since: batches that
+    do not reach them, such as a single sample of zeros, are what they are used to."""
+    was, alive = zero > 0, zero < 1
+    last = len(zero) - 1 - alive[::-1].argmax(axis=0)
+    result: BoolArray = was.any(axis=0) & alive.any(axis=0) & (was.argmax(axis=0) < last)
+    return result

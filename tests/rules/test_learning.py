@@ -153,3 +153,22 @@ def test_a_weak_signal_is_one_all_the_same(kind: str, frames: int, span: int) ->
     assert pairs(0.05 if kind == "mse" else 0.03, kind, frames, span).learning
     assert pairs(0.0, kind, frames, span).stuck
     assert pairs(-0.03, kind, frames, span).stuck
+
+
+def test_of_zeros_and_ones_the_best_constant_is_the_more_frequent() -> None:
+    def guess(mean: float, std: float) -> float:
+        trace = LossTrace()
+        for _ in range(100):
+            trace.add(0.5, 1, Targets(mean, std))
+        return trace.judge(make_table(loss="mae")).guess
+
+    assert guess(0.3, math.sqrt(0.3 * 0.7)) == pytest.approx(0.3)
+    assert guess(0.5, math.sqrt(1 / 12)) == pytest.approx(0.8 * math.sqrt(1 / 12))
+
+
+def test_targets_of_single_samples_vary_from_batch_to_batch() -> None:
+    trace = LossTrace()
+    for mean in np.random.default_rng(0).normal(10, 2, 400):
+        trace.add(10.0, 1, Targets(float(mean), 0.0))
+
+    assert trace.judge(make_table(loss="mae")).guess == pytest.approx(1.6, rel=0.1)

@@ -802,3 +802,223 @@ def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_a
 
     assert ("dead_units" in flags) is told_apart
     assert "exploding_gradient" in flags
+
+
+def causes_of(run: Run, rule: str) -> list[str]:
+    """What a rule gives as its causes, if it speaks at all."""
+    flag = run.flags().get(rule)
+    return [] if flag is None else [cause.id for cause in flag.causes]
+
+
+def test_bright_pixels_are_no_outliers_and_a_value_alone_in_its_batch_is_one() -> None:
+    def told(largest: float, size: float, **run: Any) -> list[str]:
+        stuck = Run(table(**run)).stuck().say(inputs_outlier=300, inputs_max_abs=largest)
+        return causes_of(stuck.say(inputs_mean=0.0, inputs_std=size), "bad_data")
+
+    assert told(1000, 56) == ["input_outliers"]  # one of 320 standardised values
+    assert told(1, 0.3) == []
+    assert told(255, 85) == ["unscaled_inputs"]
+    assert told(1, 0.3, facts={"input_scaling": "Rescaling"}) == []
+    assert told(1, 0.3, facts={"input_scaling": "Normalization"}) == ["input_outliers"]
+
+
+def test_a_spike_is_not_blamed_on_pixels() -> None:
+    def told(largest: float) -> list[str]:
+        run = spiked(100).say(inputs_outlier=300, inputs_max_abs=largest)
+        return causes_of(run.say(inputs_mean=0.0, inputs_std=0.3), "gradient_spike")
+
+    assert told(1e3) == ["input_outliers"]
+    assert told(1.0) == []
+
+
+def with_inputs(count: int, **run: Any) -> VariableTable:
+    """The table with so many inputs."""
+    first = dataclasses.replace(TABLE.variables[0], shape=(count, 16))
+    return dataclasses.replace(table(**run), variables=(first, *TABLE.variables[1:]))
+
+
+def test_uneven_columns_are_lost_among_others_and_rare_pixels_do_not_matter() -> None:
+    def told(count: int) -> list[str]:
+        run = Run(with_inputs(count)).stuck().say(inputs_scale_ratio=1e5, inputs_max_abs=3)
+        return causes_of(run, "bad_data")
+
+    assert told(16) == ["unscaled_inputs"]
+    assert told(784) == []
+
+
+def test_steps_are_too_large_for_large_inputs_not_for_uneven_ones() -> None:
+    def told(**inputs: float) -> list[str]:
+        return causes_of(thrown(0.5, RISING).say(**inputs), "update_too_large")
+
+    assert "unscaled_inputs" in told(inputs_max_abs=1e3, inputs_scale_ratio=1)
+    assert "unscaled_inputs" not in told(inputs_max_abs=3, inputs_scale_ratio=1e5)
+
+
+def test_a_small_first_kernel_before_inputs_in_the_thousands_makes_no_small_signal() -> None:
+    def told(size: float) -> dict[str, Flag]:
+        run = Run(make_table(3)).stuck().say(inputs_max_abs=3 * size, inputs_std=size)
+        variables = [
+            dataclasses.replace(v, initial_rms=0.01) if not i % 2 else v
+            for i, v in enumerate(run.table.variables)
+        ]
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        return run.flags()
+
+    assert told(1.0)["poor_initialization"].causes[0].id == "initialization_scale"
+    large = told(3000.0)
+    assert "poor_initialization" not in large
+    assert large["bad_data"].causes[0].id == "unscaled_inputs"
+
+
+def test_a_gradient_that_ends_behind_a_tanh_of_large_inputs_is_blamed_on_them() -> None:
+    def told(largest: float) -> list[str]:
+        run = Run(table({"activation": "tanh"})).stuck().say(inputs_max_abs=largest)
+        run.set(slice(0, 4), gradient_norm=0, zero_step_share=1)
+        return causes_of(run, "zero_gradient")
+
+    assert told(1e4)[0] == "unscaled_inputs"
+    assert told(1.0)[0] == "saturating_activation"
+
+
+def one_unit(**context: float) -> Run:
+    facts = {"head": "dense_3", "head_activation": "softmax", "head_units": "1"}
+    run = Run(table(loss="mse", facts=facts)).stuck()
+    return run.say(predictions_spread=0, predictions_min=1, predictions_max=1, **context)
+
+
+def test_an_output_that_never_changes_explains_what_the_inputs_are_suspected_of() -> None:
+    flags = one_unit(inputs_max_abs=1e4, targets_min=0, targets_max=1).flags()
+
+    assert "bad_data" not in flags
+    assert any("bad_data" in told for told in flags["model_mismatch"].follow_ups)
+    assert "sigmoid" in flags["model_mismatch"].fixes[0]
+
+
+def test_softmax_on_one_unit_for_numbers_is_to_be_no_sigmoid() -> None:
+    flags = one_unit(targets_min=-3, targets_max=3e4, targets_mean=1e4, targets_std=1e3).flags()
+
+    assert set(flags) == {"model_mismatch"}
+    assert "Dense(1" in flags["model_mismatch"].fixes[0]
+    assert "sigmoid" not in flags["model_mismatch"].fixes[0]
+
+
+@pytest.mark.parametrize(("smallest", "largest", "told"), [(0, 9, False), (0, 9 / 255, True)])
+def test_labels_of_a_sparse_loss_are_whole_numbers(
+    smallest: float, largest: float, told: bool
+) -> None:
+    run = Run(table(loss="sparse_categorical_crossentropy")).loss(FALLING)
+    run.say(targets_min=smallest, targets_max=largest)
+
+    assert (causes_of(run, "bad_data") == ["loss_output_mismatch"]) is told
+
+
+def test_targets_of_a_softmax_add_up_to_one() -> None:
+    def told(mean: float, loss: str = "mse") -> list[str]:
+        facts = {"head": "dense_3", "head_activation": "softmax", "head_units": "16"}
+        run = Run(table(loss=loss, facts=facts)).loss(FALLING)
+        return causes_of(run.say(targets_mean=mean, targets_min=0, targets_max=1), "bad_data")
+
+    assert told(1 / 16) == []
+    assert told(2 / 16) == ["loss_output_mismatch"]
+    assert told(2 / 16, "categorical_crossentropy") == []  # ranks them all the same
+
+
+def test_targets_that_no_prediction_has_come_near_are_told() -> None:
+    def told(reached: float, steps: int = 450) -> list[str]:
+        run = Run(table(loss="mae"), steps=steps).loss(1e6)
+        run.say(targets_mean=1e6, targets_std=5e5, targets_max_abs=2e6)
+        return causes_of(run.say(predictions_min=-1, predictions_max=reached), "not_learning")
+
+    assert told(300.0) == ["unscaled_targets"]
+    assert told(9e5) == []
+    assert told(300.0, steps=120) == []  # they may be on their way
+
+
+def test_a_layer_that_reaches_for_far_targets_is_saturated_by_them() -> None:
+    run = flattened("Dense")
+    run.table = dataclasses.replace(run.table, run=dataclasses.replace(run.table.run, loss="mae"))
+    run.loss(1e7).say(targets_mean=1e7, targets_std=5e5, targets_max_abs=1.2e7)
+
+    assert causes_of(run, "saturated_units")[0] == "unscaled_targets"
+
+
+def test_weights_behind_a_tanh_that_are_too_small_cannot_saturate_the_next_one() -> None:
+    assert "saturated_units" in flattened("Dense").flags()
+    assert "saturated_units" not in flattened("Dense").set(weight_norm=0.2).flags()
+
+
+def test_a_plateau_of_a_thousand_steps_that_move_nothing_is_told() -> None:
+    def told(steps: int, epoch: int = 10) -> Flag:
+        run = Run(table(steps_per_epoch=epoch), steps=steps).stuck()
+        return run.set(update_norm=4e-5).flags()["not_learning"]
+
+    assert told(900).severity == Severity.INFO
+    assert told(1100, epoch=100).severity == Severity.INFO  # of large data sets an epoch is long
+    flag = told(1100)
+    assert flag.severity == Severity.WARNING
+    assert flag.causes[0].id == "learning_rate_too_small"
+
+
+def test_a_tanh_of_tiny_weights_is_not_what_makes_the_gradient_vanish() -> None:
+    def told(activation: str, rms: float) -> str:
+        run = Run(make_table(8)).stuck()
+        variables = [
+            dataclasses.replace(v, activation=activation, initial_rms=rms)
+            if v.role == "kernel"
+            else v
+            for v in run.table.variables
+        ]
+        run.table = dataclasses.replace(run.table, variables=tuple(variables))
+        for row in range(16):
+            run.set([row], gradient_norm=5.0 ** (row // 2 - 7), weight_norm=16 * rms)
+        return run.flags()["vanishing_gradient"].causes[0].id
+
+    assert told("tanh", 0.05) == "initialization_scale"
+    assert told("tanh", 0.1) == "saturating_activation"
+    assert told("tanh", 0.25) == "saturating_activation"
+    assert told("sigmoid", 0.05) == "saturating_activation"
+
+
+def test_a_penalty_is_not_to_blame_behind_layers_that_start_at_zero() -> None:
+    run = penalised(0.05)
+    variables = [
+        dataclasses.replace(v, initializer="Zeros", initial_rms=0.0) if i < 6 else v
+        for i, v in enumerate(run.table.variables)
+    ]
+    run.table = dataclasses.replace(run.table, variables=tuple(variables))
+    flags = run.set(slice(0, 6), gradient_norm=0, zero_step_share=1).flags()
+
+    assert flags["zero_gradient"].causes[0].id == "zero_initialization"
+    assert "regularizer_dominates" not in flags
+
+
+def test_small_steps_that_raise_the_loss_go_the_wrong_way() -> None:
+    def told(run: Run) -> Flag:
+        return (
+            run.set(KERNELS, update_norm=4e-3).say(learning_rate=1e-3).flags()["exploding_gradient"]
+        )
+
+    flag = told(grown(1e3, 50.0).loss(np.geomspace(2.3, 1e3, STEPS)))
+    assert flag.causes[0].id == "wrong_sign"
+    assert "sign" in flag.fixes[0]
+    assert told(grown(1e3, 50.0)).causes[0].id == "learning_rate_too_large"  # all at once
+
+
+def test_a_negative_learning_rate_is_not_to_be_lowered() -> None:
+    flag = thrown(0.5, RISING).say(learning_rate=-1e3).flags()["update_too_large"]
+
+    assert flag.causes[0].id == "wrong_sign"
+    assert "learning_rate=0.001" in flag.fixes[0]
+
+
+def test_a_gradient_that_comes_and_goes_is_waited_for() -> None:
+    def told(goes: list[int], ends: int, steps: int) -> bool:
+        run = Run(steps=steps).stuck()
+        for step in [*goes, *range(ends, steps)]:
+            run.frames[step] = with_value(run.frames[step], TABLE, "gradient_norm", 0, [0])
+            run.frames[step] = with_value(run.frames[step], TABLE, "zero_step_share", 1, [0])
+        return "zero_gradient" in run.flags()
+
+    assert told([], 50, 80)
+    assert not told([20, 27, 28, 35], 50, 80)  # single samples, half of which are all zeros
+    assert told([20, 27, 28, 35], 50, 200)
