@@ -93,6 +93,7 @@ class Learning:
         majority: share of the most frequent class; NaN if unknown, or no classes.
         hopeful: the last part seems to fall, though it may be chance.
         band: above this share of the loss of guessing it is guessing.
+        floor: loss of the best prediction there is, where targets between two classes leave one.
     """
 
     state: State
@@ -103,6 +104,11 @@ class Learning:
     majority: float = math.nan
     hopeful: bool = False
     band: float = GUESS_BAND
+    floor: float = 0.0
+
+    def level(self, share: float) -> float:
+        """The loss at which that share of what can be learnt is still to be learnt."""
+        return self.floor + share * (self.guess - self.floor)
 
     @property
     def stuck(self) -> bool:
@@ -117,17 +123,17 @@ class Learning:
     @property
     def succeeds(self) -> bool:
         """It learns beyond doubt: where the level of guessing is known, well below it."""
-        return self.learning and not self.now > SUCCESS * self.guess
+        return self.learning and not self.now > self.level(SUCCESS)
 
     @property
     def failing(self) -> bool:
         """The loss was seen, and it does not fall or is about that of guessing still."""
-        return self.stuck or (self.learning and self.now > SUCCESS * self.guess)
+        return self.stuck or (self.learning and self.now > self.level(SUCCESS))
 
     @property
     def guessing(self) -> bool:
         """The loss is known to be no better than that of a constant prediction."""
-        return self.now >= self.band * self.guess
+        return self.now >= self.level(self.band)
 
     @property
     def worse(self) -> bool:
@@ -141,7 +147,7 @@ class Learning:
         if self.state not in ("learning", "early"):
             return False
         if math.isfinite(self.guess):
-            return self.now <= LOW_SHARE * self.guess
+            return self.now <= self.level(LOW_SHARE)
         return self.now <= LITTLE_LEFT * self.start
 
     def sentence(self) -> str:
@@ -285,7 +291,9 @@ class LossTrace:
         drops = not len(before) or _dropped(_median(before), _median(tail))
         if rare is not None:  # of few positives even half a run is noise: is it falling *still*?
             still_falls = still_falls and drops
-        if now >= band * guess and not better:  # never so when the level of guessing is not known
+        floor = self._soft_share() * guess if kind == "binary" and rare is None else 0.0
+        guesses = now >= floor + band * (guess - floor)  # never so when that level is not known
+        if guesses and not better:
             # Close above it, a loss that falls is on its way to guessing; and one that comes
             # down to where it was has not learnt.
             learns = still_falls and now > (2 - GUESS_BAND) * guess and now < WORSE * start
@@ -297,7 +305,7 @@ class LossTrace:
         hopeful = not trend >= -HOPE_DEVIATIONS
         if math.isnan(trend):  # too few points for one
             hopeful = drops
-        return Learning(state, total, start, now, guess, majority, hopeful, band)
+        return Learning(state, total, start, now, guess, majority, hopeful, band, floor)
 
     def _mean_targets(self) -> tuple[float, float, float]:
         """Mean, standard deviation and majority share of the targets so far."""
@@ -305,6 +313,20 @@ class LossTrace:
             total / count if count else math.nan for count, total in self._targets
         )
         return mean, std, majority
+
+    def _soft_share(self) -> float:
+        """How much of the loss of guessing no prediction can avoid, as the targets of a binary
+        cross-entropy are shares (ratings, grey values), and not 0 and 1.
+
+        Classes have the variance mean * (1 - mean), the largest there is; equal targets have none,
+        and guessing is all that can be done. In between it is about linear: of uniform targets 0.67
+        this way, and 0.72 by their entropy.
+        """
+        mean, std, _ = self._mean_targets()
+        if not 0 < mean < 1:
+            return 0.0
+        between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
+        return float(np.clip(1 - (std**2 + max(between, 0.0)) / (mean * (1 - mean)), 0.0, 1.0))
 
     def _better(
         self, kind: str, loss: FloatArray, steps: FloatArray, late: BoolArray, pairs: FloatArray

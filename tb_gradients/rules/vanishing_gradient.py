@@ -115,7 +115,7 @@ class VanishingGradient(Rule):
             return HEALTHY
         sick = np.zeros(len(window.rows.judged), bool)
         sick[rows[faded]] = True
-        if window.learning.stuck:
+        if window.learning.stuck and not self._leaves(window):
             worst = float(profile[faded & (profile > 0)].min())
             severe = worst < self.hopeless or window.learning.guessing
             severity = Severity.CRITICAL if severe else Severity.WARNING
@@ -136,6 +136,11 @@ class VanishingGradient(Rule):
             return onset
 
         return Detection.of(sick, since, severity, together=True)
+
+    def _leaves(self, window: Window) -> bool:
+        """Whether the loss may be about to leave its plateau."""
+        learning = window.learning
+        return learning.hopeful and learning.steps < self.plateau
 
     def _through_time(self, window: Window) -> BoolArray:
         """Recurrent kernels of simple cells whose powers leave nothing of the first time steps.

@@ -19,11 +19,6 @@ from tb_gradients.training.hook import Hook, clipping_of
 from tb_gradients.training.probe import OptimizerView
 
 
-def is_legacy(optimizer: Any) -> bool:
-    """Whether an optimizer, or what it inherits from, comes from ``tf_keras``."""
-    return any(c.__module__.partition(".")[0] == "tf_keras" for c in type(optimizer).__mro__)
-
-
 class LegacyHook(Hook):
     """Stands in for ``optimizer.apply_gradients``."""
 

@@ -41,7 +41,7 @@ from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.journal import Journal
-from tb_gradients.training.legacy import LegacyHook, is_legacy
+from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.making import Drained
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
@@ -49,6 +49,7 @@ from tb_gradients.training.recent import RecentBatches, RecentLosses
 from tb_gradients.training.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.training.variables import (
     head_facts,
+    is_legacy,
     key_of,
     make_table,
     native,

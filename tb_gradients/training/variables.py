@@ -276,12 +276,18 @@ def _named_optimizers(model: Any) -> list[tuple[str, Any]]:
             named += [(f"{name}/{number}", one) for number, one in enumerate(value)]
         else:
             named.append((name, value))
-    return [(name, one) for name, one in named if is_optimizer(one)]
+    return [(name, one) for name, one in named if is_optimizer(one) or is_legacy(one)]
 
 
 def is_optimizer(thing: Any) -> bool:
     """Whether it is an optimizer of Keras 3."""
     return hasattr(thing, "apply") and hasattr(thing, "update_step")
+
+
+def is_legacy(thing: Any) -> bool:
+    """Whether it is an optimizer of ``tf_keras``, or inherits from one."""
+    modules = [c.__module__.partition(".")[0] for c in type(thing).__mro__]
+    return "tf_keras" in modules and hasattr(type(thing), "apply_gradients")
 
 
 def _flat_layers(model: Any) -> list[Layer]:

@@ -100,6 +100,25 @@ def test_the_classes_of_the_head_tell_the_level_of_guessing() -> None:
     )
 
 
+def ratings(floor: float, std: float) -> Learning:
+    """Shares around a half: the loss comes down from guessing, and nearly to the given level."""
+    trace = LossTrace()
+    for step in range(400):
+        trace.add(floor + (0.7 - floor) * math.exp(-step / 60), 1, Targets(0.5, std))
+    return trace.judge(dataclasses.replace(make_table(), run=RunContext(loss="BinaryCrossentropy")))
+
+
+def test_what_targets_between_two_classes_leave_of_the_loss_is_not_to_be_learnt() -> None:
+    soft = ratings(0.63, 0.2)  # their own entropy is about 0.6
+    assert (soft.floor, soft.guess) == (pytest.approx(0.58, abs=0.01), pytest.approx(math.log(2)))
+    assert soft.succeeds
+    classes = ratings(0.63, 0.5)
+    assert classes.floor == 0
+    assert classes.learning
+    assert not classes.succeeds
+    assert ratings(0.69, 0.2).stuck
+
+
 def test_a_weighted_loss_is_not_held_against_guessing() -> None:
     weighted = make_table(loss="binary_crossentropy", facts={WEIGHTED: "True"})
     trace = LossTrace()

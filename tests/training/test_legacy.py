@@ -85,6 +85,40 @@ def test_fit_gives_the_numbers_of_keras_3(
     assert health.report == ()
 
 
+def test_optimizers_under_names_of_their_own_are_found(
+    tmp_path: pathlib.Path, tf_keras: Any
+) -> None:
+    layers = tf_keras.layers
+
+    class Pair(tf_keras.Model):  # type: ignore[misc, name-defined]
+        """As a GAN: two parts, an optimizer for each, none given to ``compile``."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [tf_keras.Sequential([layers.Input((6,)), layers.Dense(3)]) for _ in "ab"]
+
+        def compile(self, optimizers: Any) -> None:
+            super().compile()
+            self.first_optimizer, self.others = optimizers[0], {"second": optimizers[1]}
+
+        def train_step(self, data: Any) -> Any:
+            optimizers = self.first_optimizer, self.others["second"]
+            for part, optimizer in zip(self.parts, optimizers, strict=True):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean(tf.square(part(data) - 1.0))
+                gradients = tape.gradient(loss, part.trainable_variables)
+                optimizer.apply_gradients(zip(gradients, part.trainable_variables, strict=True))
+            return {"loss": loss}
+
+    model = Pair()
+    model.compile([tf_keras.optimizers.Adam(1e-2), tf_keras.optimizers.SGD(1e-2)])
+    model.fit(X, batch_size=8, callbacks=[tbg.GradientHealth(tmp_path, verbose=0)], verbose=0)
+    (recording,) = EventFileSource(str(tmp_path)).read(".").recordings
+    assert np.isfinite(recording.statistic("gradient_norm")).all()
+    owners = [variable.optimizer for variable in recording.table.variables]
+    assert owners == ["first_optimizer"] * 2 + ["others/second"] * 2
+
+
 def test_a_loop_of_ones_own(tmp_path: pathlib.Path, tf_keras: Any) -> None:
     optimizer = tf_keras.optimizers.Adam(1e-2)
     x, y = tf.constant(X), tf.constant(Y)
