@@ -18,12 +18,11 @@ from tb_gradients.rules.diagnosis import (
     SCALE_INPUTS,
     TINY_INPUT,
     UNSCALED_INPUT,
-    constant_output,
-    head_rows,
     input_scale_cause,
     outlying,
     plural,
 )
+from tb_gradients.rules.outputs import constant_output, head_rows
 from tb_gradients.rules.window import IntArray, Window
 
 RANGES: dict[str, tuple[float, float]] = {

@@ -322,11 +322,24 @@ class LossTrace:
         and guessing is all that can be done. In between it is about linear: of uniform targets 0.67
         this way, and 0.72 by their entropy.
         """
-        mean, std, _ = self._mean_targets()
+        mean = self._mean_targets()[0]
         if not 0 < mean < 1:
             return 0.0
-        between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
-        return float(np.clip(1 - (std**2 + max(between, 0.0)) / (mean * (1 - mean)), 0.0, 1.0))
+        return float(np.clip(1 - self._variance() / (mean * (1 - mean)), 0.0, 1.0))
+
+    def _variance_between(self) -> float:
+        """Of the means of the targets of batches."""
+        mean = self._mean_targets()[0]
+        return float(np.maximum(self._mean_squares / max(self._targets[0][0], 1) - mean**2, 0.0))
+
+    def _variance(self) -> float:
+        """Of all targets so far: within the batches and between them."""
+        return self._mean_targets()[1] ** 2 + self._variance_between()
+
+    def _of_two(self) -> bool:
+        """Whether the targets are zeros and ones, by their mean and variance."""
+        mean = self._mean_targets()[0]
+        return 0 < mean < 1 and abs(self._variance() / (mean * (1 - mean)) - 1) < TWO_VALUED
 
     def _better(
         self, kind: str, loss: FloatArray, steps: FloatArray, late: BoolArray, pairs: FloatArray
@@ -377,6 +390,9 @@ class LossTrace:
 
     def _majority(self, table: VariableTable) -> float:
         mean, _, majority = self._mean_targets()
+        if majority == 1 and self._variance_between() > 0:
+            # Batches of a single sample are all of one class, whatever there is in the others.
+            return max(mean, 1 - mean) if self._of_two() else math.nan
         if math.isnan(majority) and named_loss(table) == "binary" and 0 <= mean <= 1:
             return max(mean, 1 - mean)
         return majority
@@ -388,13 +404,12 @@ class LossTrace:
         except (KeyError, ValueError):
             pass
         kind = _loss_kind(table)
-        mean, std, majority = self._mean_targets()
-        between = self._mean_squares / max(self._targets[0][0], 1) - mean**2  # the batches
-        variance = float(std**2 + max(between, 0.0))
+        mean, _, majority = self._mean_targets()
+        variance = self._variance()
         if kind == "squared":
             return variance or math.nan
         if kind == "absolute":
-            if 0 < mean < 1 and abs(variance / (mean * (1 - mean)) - 1) < TWO_VALUED:
+            if self._of_two():
                 return min(mean, 1 - mean)  # always the more frequent of the two
             return 0.8 * math.sqrt(variance) or math.nan  # sqrt(2 / pi) of a normal distribution
         if kind == "binary" and 0 < mean < 1:

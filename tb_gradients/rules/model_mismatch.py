@@ -7,13 +7,8 @@ import math
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import (
-    ALIKE,
-    RELU,
-    constant_output,
-    head_rows,
-    output_mismatch,
-)
+from tb_gradients.rules.diagnosis import RELU
+from tb_gradients.rules.outputs import ALIKE, constant_output, head_rows, output_mismatch
 from tb_gradients.rules.window import IntArray, Window
 
 

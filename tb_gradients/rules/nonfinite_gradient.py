@@ -6,15 +6,14 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.rules.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
-    names,
     nonfinite_causes,
     nonfinite_comes_of,
     nonfinite_fixes,
-    plural,
 )
+from tb_gradients.rules.diagnosis import names, plural
 from tb_gradients.rules.window import IntArray, Window
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.rules.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
     nonfinite_causes,

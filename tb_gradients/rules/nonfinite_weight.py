@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.rules.base import Detection, Finding, Rule
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.rules.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
-    names,
     nonfinite_causes,
     nonfinite_comes_of,
     nonfinite_fixes,
-    plural,
 )
+from tb_gradients.rules.diagnosis import names, plural
 from tb_gradients.rules.window import IntArray, Window
 
 

@@ -23,12 +23,12 @@ from tb_gradients.rules.diagnosis import (
     large_rate_cause,
     optimizer_code,
     optimizer_name,
-    output_mismatch,
     slower,
     usual_learning_rate,
     warms_up,
 )
 from tb_gradients.rules.learning import WORSE
+from tb_gradients.rules.outputs import output_mismatch
 from tb_gradients.rules.window import IntArray, Window
 
 OVERFIT = (

@@ -13,7 +13,6 @@ from tb_gradients.rules.diagnosis import (
     RELU,
     SATURATING,
     activation,
-    constant_output,
     layer,
     layers_of,
     names,
@@ -21,6 +20,7 @@ from tb_gradients.rules.diagnosis import (
     signal_gains,
 )
 from tb_gradients.rules.learning import LOW_SHARE
+from tb_gradients.rules.outputs import constant_output
 from tb_gradients.rules.window import BoolArray, IntArray, Window
 
 HE = 2.0**0.5

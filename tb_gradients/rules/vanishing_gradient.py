@@ -57,9 +57,10 @@ class VanishingGradient(Rule):
     * In recurrent models use LSTM or GRU instead of SimpleRNN.
 
     Silent when: the run learns, unless the first layers also hardly move (`info` then); the
-    loss is not seen (`info`); frozen layers, embeddings, biases and scales are not judged, nor
-    are queries and keys of attention: what arrives there came through the slope of a softmax, and
-    what goes on to the layers before does not.
+    loss is not seen, or seems about to fall within the first 100 steps (`info`); frozen layers,
+    embeddings, biases and scales are not judged, nor are queries and keys of attention: what
+    arrives there came through the slope of a softmax, and what goes on to the layers before does
+    not.
     """
 
     id = "vanishing_gradient"
@@ -92,8 +93,8 @@ class VanishingGradient(Rule):
     layers = Threshold(4, "with fewer kernels a ratio is the layers' own scale, not depth")
     plateau = Threshold(
         100,
-        "what a recurrence keeps is estimated, not measured: an orthogonal one keeps more while "
-        "its states are small, and leaves its plateau in the first hundred steps",
+        "many leave their plateau in as many steps: what a recurrence keeps is estimated, not "
+        "measured, and an orthogonal one keeps more while its states are small",
     )
     update_gap = Threshold(0.1, "the first layers' relative step against the median of all")
 

@@ -139,6 +139,16 @@ def test_a_weighted_loss_of_a_rare_class_tells_nothing() -> None:
     assert trace.judge(weighted).state == "unseen"
 
 
+@pytest.mark.parametrize(("ones", "state"), [(0.4, "learning"), (0.002, "unseen")])
+def test_batches_of_one_sample_are_of_one_class_but_not_the_run(ones: float, state: str) -> None:
+    trace = LossTrace()
+    for step, loss in enumerate(2.0 * np.exp(-STEPS / 50)):
+        mean = float(step % 1000 < 1000 * ones if ones < 0.01 else step % 10 < 10 * ones)
+        trace.add(float(loss), 1, Targets(mean, 0.0, 1.0))
+    weighted = make_table(loss="sparse_categorical_crossentropy", facts={WEIGHTED: "True"})
+    assert trace.judge(weighted).state == state
+
+
 def test_a_long_run_is_kept_in_bounded_memory() -> None:
     trace = LossTrace()
     for step in range(20_000):

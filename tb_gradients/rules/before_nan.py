@@ -1,0 +1,278 @@
+"""What came before a NaN: the causes that the rules of non-finite values share.
+
+In:  a window, and the step at which something became NaN or Inf.
+Out: causes, and the changes that may help.
+Does not know which of gradient, weight and loss became so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tb_gradients.flags import Cause
+from tb_gradients.frames import FloatArray
+from tb_gradients.rules.causes import cause, likeliest, likeliest_first
+from tb_gradients.rules.diagnosis import (
+    CLIP_INPUTS,
+    DATA_OUT_OF_RANGE,
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    SCALE_TARGETS,
+    WIDER,
+    large_inputs_cause,
+    optimizer_code,
+    optimizer_name,
+    outliers_cause,
+    plural,
+    unscaled_targets_cause,
+    usual_learning_rate,
+)
+from tb_gradients.rules.outputs import head_mismatch
+from tb_gradients.rules.window import Window
+
+NONFINITE_NEEDS = (
+    *INPUT_NEEDS,
+    "global_norm",
+    "loss_mean",
+    "loss_max",
+    "inputs_nonfinite",
+    "targets_nonfinite",
+    "inputs_outlier",
+    "targets_max_abs",
+    "learning_rate",
+    "loss_scale",
+    "gradient_inf_count",
+    "gradient_nan_count",
+    "loss_nonfinite_age",
+)
+
+FIRST_STEPS = 20
+"""What the scale of the data breaks, it breaks from the first batches on."""
+
+GROWTH = 10.0
+"""Losses and norms that grew by this before a NaN: single batches vary less than that."""
+HUGE = 1e15
+"""Squares of such numbers are near the end of float32's range (3.4e38), with sums beyond."""
+
+
+def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
+    """Why something became NaN or Inf at step ``since``."""
+    found: list[Cause] = []
+    until = window.steps <= max(since, int(window.steps[0]))
+    first = int(np.argmax(window.steps >= since))
+    until[first] = True
+    for side, kind in (("inputs", "nonfinite_inputs"), ("targets", "nonfinite_targets")):
+        count = _last_maximum(window.context(f"{side}_nonfinite")[until])
+        if count > 0:
+            found.append(
+                cause(
+                    kind,
+                    0.97,
+                    f"{plural(int(count), 'element')} of the {side} of that batch "
+                    f"{'is' if count == 1 else 'are'} NaN or Inf.",
+                )
+            )
+    growth, what = _growth(window, first)
+    outliers = None
+    if growth >= GROWTH and not found:
+        outliers = outliers_cause(window, 0.85, slice(0, first + 1))
+        found += [outliers] if outliers else []
+    rate = window.latest("learning_rate")
+    usual = usual_learning_rate(window.table)
+    if growth >= GROWTH:
+        confidence = 0.5 + 0.1 * min(math.log10(growth), 3) + 0.1 * (rate > 10 * usual)
+        told = "" if math.isnan(rate) else f"; the learning rate is {rate:.3g}"
+        found.append(
+            cause(
+                "learning_rate_too_large",
+                confidence if not found else 0.5 if outliers else 0.2,
+                f"the {what} had grown {growth:.3g}-fold before{told}.",
+            )
+        )
+    elif rate >= 100 * usual and not found:
+        found.append(
+            cause(
+                "learning_rate_too_large",
+                0.6,
+                f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
+                f"used around {usual:g}.",
+            )
+        )
+    infinities = float(np.nansum(window.statistic("gradient_inf_count")[first]))
+    extreme = max(
+        _last_maximum(window.context(name)[until])
+        for name in ("inputs_max_abs", "targets_max_abs", "loss_max", "global_norm")
+    )
+    data_seen = bool(np.isfinite(window.context("inputs_nonfinite")[until]).any())
+    if since <= window.first_step + FIRST_STEPS and not any(c.id in OF_DATA for c in found):
+        scales = (large_inputs_cause(window, 0.55), unscaled_targets_cause(window))
+        found += [reason for reason in scales if reason is not None]
+    wrong = head_mismatch(window.table)
+    if not found and wrong is not None:
+        found.append(cause("loss_output_mismatch", 0.7, f"{wrong[0]}."))
+    if not found and _only_first_kernel(window, first, since):
+        told = "of the first layer the gradient of the kernel is NaN and that of the bias is not: "
+        found.append(
+            cause("numeric_overflow", 0.75, f"{told}{BEFORE_THE_FIRST}.")
+            if data_seen
+            else cause("nonfinite_inputs", 0.8, f"{told}the kernel is multiplied by the input.")
+        )
+    precision = window.table.run.precision
+    scale = window.latest("loss_scale")
+    if "float16" in precision and "bfloat16" not in precision and not scale > 1:
+        found.append(
+            cause(
+                "low_precision",
+                0.6 if not found else 0.3,
+                f"the policy is {precision}, whose numbers end at 65504, without loss scaling.",
+            )
+        )
+    elif extreme > HUGE:
+        found.append(
+            cause(
+                "numeric_overflow",
+                0.6 if not found else 0.5,
+                f"magnitudes of {extreme:.3g} were seen just before; their squares overflow.",
+            )
+        )
+    elif not found and _loss_is_finite(window, first, since):
+        found.append(cause("numeric_overflow", 0.75, INFINITE_SLOPE))
+    elif infinities > 0:
+        found.append(
+            cause(
+                "numeric_overflow",
+                0.6 if not found else 0.3,
+                f"{infinities:.0f} elements of the gradients were Inf at the first bad frame.",
+            )
+        )
+    elif not found and data_seen:
+        found.append(
+            cause(
+                "numeric_overflow",
+                0.5,
+                "the batch was finite and nothing had grown before: log(0), 0/0, sqrt(0) or "
+                "exp of a large number in the model or the loss.",
+            )
+        )
+    elif not found:
+        unseen = "nothing had grown before, and the batch was not seen"
+        found += [
+            cause(
+                "numeric_overflow",
+                0.5,
+                f"{unseen}: log(0), 0/0 or exp of a large number in the model or the loss.",
+            ),
+            cause(
+                "nonfinite_inputs",
+                0.3,
+                f"{unseen} (in a loop of one's own `monitor.step(inputs=..., targets=...)` shows "
+                "it): it may hold NaN.",
+            ),
+        ]
+    return tuple(found)
+
+
+OF_DATA = frozenset({"nonfinite_inputs", "nonfinite_targets", "input_outliers"})
+
+BEFORE_THE_FIRST = "what is computed from the finite inputs before it holds 0/0, log(0) or the like"
+
+INFINITE_SLOPE = (
+    "the loss of that step is finite, its derivative is not: sqrt or a norm at 0, x ** p at 0, "
+    "or NaN in the branch that `tf.where` does not take."
+)
+
+
+def _loss_is_finite(window: Window, first: int, since: int) -> bool:
+    """Whether the loss of step ``since``, which is in the window of frame ``first``, was finite."""
+    age = float(window.context("loss_nonfinite_age")[first])
+    return age < 0 or int(window.steps[first]) - age > since
+
+
+def _only_first_kernel(window: Window, first: int, since: int) -> bool:
+    """Whether of all gradients that of the first kernel is not finite, and that of its bias is."""
+    if int(window.steps[first]) != since:
+        return False  # NaN has spread since
+    broken = window.statistic("gradient_nan_count")[first] > 0
+    broken |= window.statistic("gradient_inf_count")[first] > 0
+    kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+    if not kernels.size or broken.sum() != 1 or not broken[kernels[0]]:
+        return False
+    return bool(window.rows.bias_of[kernels[0]] >= 0)
+
+
+NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_RANGE)
+"""What ends in NaN."""
+
+
+def nonfinite_comes_of(causes: Sequence[Cause]) -> tuple[str, ...]:
+    """Those of them that may have ended in this NaN: none, where the batch brought it along."""
+    if likeliest(causes) in ("nonfinite_inputs", "nonfinite_targets"):
+        return ()
+    return NONFINITE_COMES_OF
+
+
+def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
+    """What to change, the likeliest first."""
+    rate = window.latest("learning_rate")
+    slower = "lower the learning rate tenfold"
+    if math.isfinite(rate):
+        code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
+        slower += f": `{code}`"
+    wrong = head_mismatch(window.table)
+    known = {
+        "loss_output_mismatch": wrong[1] if wrong else "",
+        "nonfinite_inputs": "Remove or impute the missing values before training: "
+        "`x = np.nan_to_num(x)`, or drop rows: `keep = np.isfinite(x).all(axis=-1)`.",
+        "nonfinite_targets": "Drop the samples whose target is missing: "
+        "`keep = np.isfinite(y); x, y = x[keep], y[keep]`.",
+        "learning_rate_too_large": f"{slower[0].upper()}{slower[1:]}, "
+        "or clip the gradients (`global_clipnorm=1.0`).",
+        "input_outliers": CLIP_INPUTS,
+        "unscaled_inputs": SCALE_INPUTS,
+        "unscaled_targets": SCALE_TARGETS,
+        "low_precision": WIDER,
+        "numeric_overflow": SAFE_SLOPE
+        if any(c.summary == INFINITE_SLOPE for c in causes)
+        else "Guard the operation: `tf.math.log(x + 1e-7)`, "
+        "`tf.math.divide_no_nan`, `from_logits=True` instead of softmax followed by a logarithm. "
+        "`tf.debugging.enable_check_numerics()` names the operation.",
+    }
+    fixes = [known[c.id] for c in likeliest_first(causes) if c.id in known]
+    return tuple(fixes or ["Call `tf.debugging.enable_check_numerics()` to find the operation."])
+
+
+SAFE_SLOPE = (
+    "Keep away from the point of infinite slope: `tf.sqrt(x + 1e-12)`, "
+    "`tf.sqrt(tf.reduce_sum(x**2, -1) + 1e-12)` instead of `tf.norm`, `tf.math.divide_no_nan`; "
+    "before `tf.where` make the argument safe, not the result. "
+    "`tf.debugging.enable_check_numerics()` names the operation."
+)
+
+
+def _last_maximum(values: FloatArray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _growth(window: Window, first: int) -> tuple[float, str]:
+    """By how much the loss or the gradient had grown before frame ``first``, and which.
+
+    Held against the run's first steps too: once a run has converged, both vary by far more than
+    tenfold from batch to batch, far below where they started.
+    """
+    best, what = 1.0, ""
+    for name, label in (("global_norm", "gradient norm"), ("loss_mean", "loss")):
+        before = np.abs(window.context(name)[max(0, first - 20) : first])
+        before = before[np.isfinite(before) & (before > 0)]
+        if name == "loss_mean":  # steps between the last frame and the first bad one
+            late = np.abs(window.context("loss_max")[first : first + 1])
+            before = np.concatenate([before, late[np.isfinite(late) & (late > 0)]])
+        if before.size >= 2:
+            start = abs(window.context_at_start(name))
+            grown = float(before[-2:].max()) / max(float(before.min()), np.nan_to_num(start))
+            if grown > best:
+                best, what = grown, label
+    return best, what

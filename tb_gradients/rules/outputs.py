@@ -1,0 +1,131 @@
+"""What the model's output is, and whether it fits the loss.
+
+In:  a variable table, and the predictions of a window.
+Out: what does not fit, in words and as code; which variables are those of the last layer.
+Does not know about flags or severities.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.frames import VariableTable
+from tb_gradients.rules.diagnosis import RELU, layer
+from tb_gradients.rules.window import BoolArray, Window
+
+
+def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
+    """What does not fit between the model's output and its loss, if that is known.
+
+    Returns:
+        The observation, the code that repairs it, and whether it is certain to hurt.
+    """
+    shapes = table.run.facts.get("broadcast")
+    if shapes is None:
+        return head_mismatch(table)
+    told = (
+        f"the loss takes differences of shapes {shapes}, and broadcasting compares every "
+        "prediction with every target: one constant for all is the best answer then"
+    )
+    fix = (
+        "Give both one shape before the loss: `predictions = tf.squeeze(predictions, -1)` or "
+        "`targets = targets[:, None]`."
+    )
+    return told, fix, True
+
+
+def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
+    """The same, of the activation of the last layer alone."""
+    facts, loss = table.run.facts, table.run.loss
+    name = loss.lower().replace("_", "").replace(" ", "")
+    head, last = facts.get("head", ""), facts.get("head_activation", "")
+    if not last or not name or "," in name:
+        return None
+    the_head = f"the last layer {head}".strip()
+    named = f', name="{head}"' if head else ""
+    units = facts.get("head_units", "")
+    chain = [part for part in facts.get("head_activations", "").split(",") if part]
+    logits = "fromlogits=true" in name
+    if last == "softmax" and units == "1":
+        return (
+            f"{the_head} applies softmax to a single unit: its output is 1 for every input",
+            f'`keras.layers.Dense(1, activation="sigmoid"{named})`',
+            True,
+        )
+    if chain.count("softmax") > 1:
+        return (
+            f"softmax is applied {chain.count('softmax')} times behind {the_head}",
+            "Apply softmax once: remove the last softmax layer.",
+            True,
+        )
+    binary = name.startswith(("binarycrossentropy", "binaryfocalcrossentropy"))
+    categorical = name.startswith(("categoricalcrossentropy", "sparsecategoricalcrossentropy"))
+    if name.startswith("poisson") and last not in POSITIVE:
+        told = f"{the_head} has activation {last}, and poisson takes the logarithm of its output"
+        return (
+            f"{told}, NaN below zero",
+            f'`keras.layers.Dense({units or "units"}, activation="softplus"{named})`',
+            False,
+        )
+    if not binary and not categorical:
+        return None
+    wanted = "sigmoid" if binary else "softmax"
+    right = f'`keras.layers.Dense({units or "units"}, activation="{wanted}"{named})`'
+    plain_loss = loss.partition("(")[0]
+    camel = "".join(part[:1].upper() + part[1:] for part in plain_loss.split("_"))
+    if logits:
+        if last in ("softmax", "sigmoid"):
+            return (
+                f"{the_head} applies {last} before a loss from logits",
+                f"`keras.losses.{camel}(from_logits=False)`, or no activation in {the_head}",
+                False,
+            )
+        if last in RELU:
+            return (
+                f"{the_head} cuts its logits at zero ({last})",
+                f"No activation in {the_head}.",
+                False,
+            )
+        return None
+    if last == "linear":
+        return (
+            f"{the_head} has no activation, and {plain_loss} expects probabilities",
+            f"`keras.losses.{camel}(from_logits=True)`, or {right}",
+            False,
+        )
+    if last in RELU or last in ("tanh", "elu", "selu", "gelu", "softsign", "leaky_relu"):
+        return (
+            f"{the_head} has activation {last}, and {plain_loss} expects probabilities",
+            right,
+            False,
+        )
+    if binary and last == "softmax" and units not in ("", "1"):
+        return None  # one-hot pairs with a binary loss: unusual, but it learns
+    return None
+
+
+ALIKE = 1e-6
+"""Spread of predictions in [0, 1] that differ by rounding alone."""
+
+
+def constant_output(window: Window) -> bool:
+    """Whether the model answers the same to every input, because of its last activation: then
+    neither inputs nor weights can be told from the loss."""
+    wrong = head_mismatch(window.table)
+    if wrong is None or not wrong[2]:
+        return False
+    spread = window.context("predictions_spread")
+    known = spread[np.isfinite(spread)]
+    return bool(known.size and (known <= ALIKE).all())
+
+
+POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
+"""Activations whose output is never below zero."""
+
+
+def head_rows(window: Window) -> BoolArray:
+    """bool [variables]: those of the layer whose output meets the loss, if it is known."""
+    head = window.table.run.facts.get("head")
+    names_ = [layer(v).rpartition("/")[2] for v in window.table.variables]
+    result: BoolArray = window.rows.judged & np.array([name == head for name in names_], bool)
+    return result
