@@ -389,9 +389,9 @@ class LossTrace:
         return np.array([loss, -here * math.log(mean) - (1 - here) * math.log(1 - mean)])
 
     def _majority(self, table: VariableTable) -> float:
-        mean, _, majority = self._mean_targets()
-        if majority == 1 and self._variance_between() > 0:
-            # Batches of a single sample are all of one class, whatever there is in the others.
+        mean, std, majority = self._mean_targets()
+        if majority == 1 and std == 0 < self._variance_between():
+            # Batches of a single label are all of one class, whatever there is in the others.
             return max(mean, 1 - mean) if self._of_two() else math.nan
         if math.isnan(majority) and named_loss(table) == "binary" and 0 <= mean <= 1:
             return max(mean, 1 - mean)

@@ -139,6 +139,15 @@ def test_a_weighted_loss_of_a_rare_class_tells_nothing() -> None:
     assert trace.judge(weighted).state == "unseen"
 
 
+def test_a_single_sample_of_ten_classes_tells_of_no_majority() -> None:
+    trace, one_hot = LossTrace(), Targets(0.1, 0.3, 1.0)
+    for step in range(400):
+        trace.add(2.3, 1, one_hot if step % 3 else Targets(0.1 + 1e-9, 0.3, 1.0))
+    learning = trace.judge(make_table(loss="categorical_crossentropy"))
+    assert learning.stuck
+    assert not 0.5 < learning.majority < 1
+
+
 @pytest.mark.parametrize(("ones", "state"), [(0.4, "learning"), (0.002, "unseen")])
 def test_batches_of_one_sample_are_of_one_class_but_not_the_run(ones: float, state: str) -> None:
     trace = LossTrace()
