@@ -24,10 +24,10 @@ from tb_gradients.rules.diagnosis import (
     WIDER,
     large_inputs_cause,
     optimizer_code,
-    optimizer_name,
     outliers_cause,
     plural,
     unscaled_targets_cause,
+    unusual_rate_cause,
     usual_learning_rate,
 )
 from tb_gradients.rules.outputs import head_mismatch
@@ -92,15 +92,8 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                 f"the {what} had grown {growth:.3g}-fold before{told}.",
             )
         )
-    elif rate >= 100 * usual and not found:
-        found.append(
-            cause(
-                "learning_rate_too_large",
-                0.6,
-                f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
-                f"used around {usual:g}.",
-            )
-        )
+    elif not found and (unusual := unusual_rate_cause(window, 0.6, 100)) is not None:
+        found.append(unusual)
     infinities = float(np.nansum(window.statistic("gradient_inf_count")[first]))
     extreme = max(
         _last_maximum(window.context(name)[until])

@@ -27,13 +27,12 @@ from tb_gradients.rules.diagnosis import (
     large_inputs_cause,
     layer,
     nothing_comes_back,
-    optimizer_name,
     slower,
     starts_constant,
     taking_turns,
     tiny_inputs_cause,
     underflow_cause,
-    usual_learning_rate,
+    unusual_rate_cause,
 )
 from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
 
@@ -214,8 +213,6 @@ class DeadUnits(Rule):
         if low is not None:
             found.append(low)
         name = activation(variable)
-        rate = window.latest("learning_rate")
-        usual = usual_learning_rate(window.table)
         one = batch_of_one_cause(window, [variable])
         found += [one] if one else []
         if name in RELU:
@@ -243,15 +240,9 @@ class DeadUnits(Rule):
                     "zero far from the middle.",
                 )
             )
-        if rate >= 10 * usual:
-            found.append(
-                cause(
-                    "learning_rate_too_large",
-                    0.6,
-                    f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually "
-                    f"used around {usual:g}.",
-                )
-            )
+        unusual = unusual_rate_cause(window, 0.6, 10)
+        if unusual is not None:
+            found.append(unusual)
         data = data or tiny_inputs_cause(window, 0.92)
         if data is not None:
             found.append(data)

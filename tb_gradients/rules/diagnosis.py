@@ -343,6 +343,15 @@ def large_rate_cause(window: Window, observed: str, confidence: float) -> Cause:
     return cause("learning_rate_too_large", confidence, f"{told}.")
 
 
+def unusual_rate_cause(window: Window, confidence: float, times: float) -> Cause | None:
+    """learning_rate_too_large, if the rate is that many times the usual one."""
+    rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
+    if not rate >= times * usual:
+        return None
+    told = f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually used around"
+    return cause("learning_rate_too_large", confidence, f"{told} {usual:g}.")
+
+
 def slower(window: Window) -> str:
     """Lower the learning rate: to the optimizer's default, or by ten if it is there already."""
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)

@@ -60,7 +60,7 @@ class ModelMismatch(Rule):
             return HEALTHY
         if window.last_frames(self.steps) is None:
             return None
-        if constant_output(window):
+        if constant_output(window, self.spread):
             severity = Severity.CRITICAL
         elif wrong[2] or window.learning.failing or self._dead(window):
             severity = Severity.WARNING

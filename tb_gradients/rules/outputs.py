@@ -108,7 +108,7 @@ ALIKE = 1e-6
 """Spread of predictions in [0, 1] that differ by rounding alone."""
 
 
-def constant_output(window: Window) -> bool:
+def constant_output(window: Window, alike: float = ALIKE) -> bool:
     """Whether the model answers the same to every input, because of its last activation: then
     neither inputs nor weights can be told from the loss."""
     wrong = head_mismatch(window.table)
@@ -116,7 +116,7 @@ def constant_output(window: Window) -> bool:
         return False
     spread = window.context("predictions_spread")
     known = spread[np.isfinite(spread)]
-    return bool(known.size and (known <= ALIKE).all())
+    return bool(known.size and (known <= alike).all())
 
 
 POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})

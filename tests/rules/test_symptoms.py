@@ -894,6 +894,15 @@ def test_an_output_that_never_changes_explains_what_the_inputs_are_suspected_of(
     assert "sigmoid" in flags["model_mismatch"].fixes[0]
 
 
+@pytest.mark.parametrize(("spread", "severity"), [(1e-2, "critical"), (1e-4, "warning")])
+def test_how_much_alike_constant_predictions_are_can_be_set(spread: float, severity: str) -> None:
+    run = one_unit().say(predictions_spread=1e-3)
+    recordings = [Recording.from_frames(run.table, run.frames)]
+    (flag,) = judge(recordings, {"model_mismatch": {"spread": spread}}).flags
+
+    assert (flag.rule, flag.severity.label) == ("model_mismatch", severity)
+
+
 def test_softmax_on_one_unit_for_numbers_is_to_be_no_sigmoid() -> None:
     flags = one_unit(targets_min=-3, targets_max=3e4, targets_mean=1e4, targets_std=1e3).flags()
 
