@@ -21,7 +21,7 @@ import numpy as np
 
 from tb_gradients import schema
 from tb_gradients.frames import Recording, RunContext, Variable, VariableTable
-from tb_gradients.rules import judge
+from tb_gradients.judging import judge
 
 FloatArray = Any
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tb_gradients.rules import rule_book
+from tb_gradients.judging import rule_book
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "rules.md"
 

@@ -146,7 +146,7 @@ def _check(arguments: argparse.Namespace) -> int:
         limit = None if arguments.fail_on == "never" else Severity.parse(arguments.fail_on)
         print(junit_document(report, limit), end="")
     else:
-        from tb_gradients.rules import make_rules
+        from tb_gradients.judging import make_rules
 
         applied = len(make_rules(_read_settings(arguments.rules)))
         print(_console().report(report, applied), end="")
@@ -175,7 +175,7 @@ def _read_settings(path: str | None) -> dict[str, Any] | None:
     """The thresholds of a --rules file, checked."""
     if path is None:
         return None
-    from tb_gradients.rules import make_rules
+    from tb_gradients.judging import make_rules
 
     try:
         settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
@@ -193,8 +193,8 @@ def _read_settings(path: str | None) -> dict[str, Any] | None:
 
 
 def _rules(arguments: argparse.Namespace) -> int:
-    from tb_gradients.rules import all_rules
-    from tb_gradients.rules.causes import CAUSES
+    from tb_gradients.judging import all_rules
+    from tb_gradients.judging.causes import CAUSES
 
     known = {rule.id: rule for rule in all_rules()}
     unknown = [name for name in arguments.rule if name not in known]

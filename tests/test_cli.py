@@ -178,7 +178,7 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], told: str) -> None:
 
 
 def test_rules_prints_every_rule_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    from tb_gradients.rules import rule_book
+    from tb_gradients.judging import rule_book
 
     assert cli.main(["rules"]) == 0
 

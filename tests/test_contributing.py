@@ -9,8 +9,8 @@ import numpy as np
 
 from tb_gradients import schema
 from tb_gradients.frames import Frame, Recording, Variable, VariableTable
-from tb_gradients.rules import judge
-from tb_gradients.rules.base import Rule
+from tb_gradients.judging import judge
+from tb_gradients.judging.base import Rule
 
 GUIDE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 

@@ -14,7 +14,7 @@ from tensorboard.plugins import base_plugin
 
 from tb_gradients import schema
 from tb_gradients.plugin.plugin import GradientHealthPlugin
-from tb_gradients.rules import rule_book
+from tb_gradients.judging import rule_book
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

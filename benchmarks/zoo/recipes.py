@@ -163,7 +163,7 @@ QUIET: dict[str, Any] = {"every": 1, "histograms": False, "verbose": 0}
 
 def without_rules() -> dict[str, Any]:
     """Settings that switch all rules off: recordings are judged afterwards."""
-    from tb_gradients.rules.registry import make_rules
+    from tb_gradients.judging.registry import make_rules
 
     return {rule.id: False for rule in make_rules(None)}
 

@@ -26,7 +26,7 @@ from tb_gradients.reading.report import Problem
 from tb_gradients.reading.source import RunData
 
 if TYPE_CHECKING:
-    from tb_gradients.rules import Engine
+    from tb_gradients.judging import Engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RunJudge:
             return Judgement(tuple(self._engine.flags), problems, live=False)
 
     def _judge_what_is_new(self, data: RunData, deadline: float) -> bool:
-        from tb_gradients.rules import Engine
+        from tb_gradients.judging import Engine
 
         dates = np.stack([data.steps, data.wall_times], axis=1)
         if not np.array_equal(dates[: len(self._seen)], self._seen):

@@ -144,7 +144,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         return _json(request, payloads.report(loaded))
 
     def _rules(self, request: wrappers.Request) -> wrappers.Response:
-        from tb_gradients.rules import rule_book
+        from tb_gradients.judging import rule_book
 
         return _json(request, payloads.strict(rule_book()))
 

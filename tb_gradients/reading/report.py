@@ -160,7 +160,7 @@ def _each(source: Source, names: Iterable[str]) -> Iterable[RunData]:
 
 def report_run(data: RunData, rules: Any = None) -> RunReport:
     """Judge one run's frames."""
-    from tb_gradients.rules import judge
+    from tb_gradients.judging import judge
 
     verdict = judge(list(data.recordings), rules)
     return RunReport.of(data, verdict.flags, map(Problem.of_rule, verdict.errors))

@@ -9,9 +9,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.diagnosis import (
     CLIP_INPUTS,
     FAR_OUT,
     INPUT_NEEDS,
@@ -22,8 +22,8 @@ from tb_gradients.rules.diagnosis import (
     outlying,
     plural,
 )
-from tb_gradients.rules.outputs import constant_output, head_rows
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.outputs import constant_output, head_rows
+from tb_gradients.judging.window import IntArray, Window
 
 RANGES: dict[str, tuple[float, float]] = {
     "sigmoid": (0.0, 1.0),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest_first
-from tb_gradients.rules.diagnosis import TURN, layer, names, plural
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause, likeliest_first
+from tb_gradients.judging.diagnosis import TURN, layer, names, plural
+from tb_gradients.judging.window import IntArray, Window
 
 
 class DisconnectedGradient(Rule):

@@ -6,9 +6,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause, likeliest_first
+from tb_gradients.judging.diagnosis import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
@@ -27,8 +27,8 @@ from tb_gradients.rules.diagnosis import (
     unscaled_targets_cause,
     usual_learning_rate,
 )
-from tb_gradients.rules.learning import rank_correlation
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.learning import rank_correlation
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 
 class ExplodingGradient(Rule):

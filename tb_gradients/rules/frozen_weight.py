@@ -6,9 +6,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.diagnosis import (
     ADAPTIVE_EPSILON,
     COARSE,
     MIXED,
@@ -18,7 +18,7 @@ from tb_gradients.rules.diagnosis import (
     plural,
     starts_random,
 )
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 EVERYTHING = (
     "Build {optimizer} for these variables too, once the model is built: "

@@ -6,10 +6,10 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import INPUT_NEEDS, names, optimizer_code, outlying
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.diagnosis import INPUT_NEEDS, names, optimizer_code, outlying
+from tb_gradients.judging.window import IntArray, Window
 
 
 class GradientSpike(Rule):

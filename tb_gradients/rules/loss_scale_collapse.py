@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.window import IntArray, Window
 
 OTHER_RANGE = (
     'Use `keras.mixed_precision.set_global_policy("mixed_bfloat16")`, or lower the magnitude of '

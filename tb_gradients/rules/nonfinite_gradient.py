@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.before_nan import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
     nonfinite_causes,
     nonfinite_comes_of,
     nonfinite_fixes,
 )
-from tb_gradients.rules.diagnosis import names, plural
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.diagnosis import names, plural
+from tb_gradients.judging.window import IntArray, Window
 
 
 class NonfiniteGradient(Rule):

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause, likeliest_first
+from tb_gradients.judging.diagnosis import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
@@ -27,9 +27,9 @@ from tb_gradients.rules.diagnosis import (
     usual_learning_rate,
     warms_up,
 )
-from tb_gradients.rules.learning import WORSE
-from tb_gradients.rules.outputs import output_mismatch
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.learning import WORSE
+from tb_gradients.judging.outputs import output_mismatch
+from tb_gradients.judging.window import IntArray, Window
 
 OVERFIT = (
     "Overfit a few samples first: `model.fit(x[:32], y[:32], epochs=200)`. If the loss stays, "

@@ -6,9 +6,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import Variable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.diagnosis import (
     INPUT_NEEDS,
     RELU,
     SATURATING,
@@ -19,9 +19,9 @@ from tb_gradients.rules.diagnosis import (
     scale_gain,
     signal_gains,
 )
-from tb_gradients.rules.learning import LOW_SHARE
-from tb_gradients.rules.outputs import constant_output
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.learning import LOW_SHARE
+from tb_gradients.judging.outputs import constant_output
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 HE = 2.0**0.5
 """The scale that keeps the size of a signal behind a ReLU, which cuts off half of it."""

@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import layers_of, names, optimizer_code, settings_of, strength
-from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.diagnosis import layers_of, names, optimizer_code, settings_of, strength
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 
 
 def normalised(table: VariableTable, _: Rows) -> BoolArray:

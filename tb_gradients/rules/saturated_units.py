@@ -6,9 +6,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest, likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause, likeliest, likeliest_first
+from tb_gradients.judging.diagnosis import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
@@ -22,7 +22,7 @@ from tb_gradients.rules.diagnosis import (
     scale_gain,
     slower,
 )
-from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 
 STEEPEST = {
     "sigmoid": 0.25,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.diagnosis import (
     initialization_cause,
     is_vector,
     names,
@@ -15,7 +15,7 @@ from tb_gradients.rules.diagnosis import (
     starts_constant,
     starts_random,
 )
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging.window import IntArray, Window
 
 
 class SymmetricUnits(Rule):

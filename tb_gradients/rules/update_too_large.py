@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import likeliest_first
+from tb_gradients.judging.diagnosis import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
     MIXED,
@@ -20,7 +20,7 @@ from tb_gradients.rules.diagnosis import (
     slower,
     unscaled_targets_cause,
 )
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 
 class UpdateTooLarge(Rule):

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.diagnosis import (
     ADAPTIVE,
     SLOWER_DECAY,
     decayed_from,
@@ -19,8 +19,8 @@ from tb_gradients.rules.diagnosis import (
     usual_learning_rate,
     warms_up,
 )
-from tb_gradients.rules.learning import LOW_SHARE
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.learning import LOW_SHARE
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 
 class UpdateTooSmall(Rule):

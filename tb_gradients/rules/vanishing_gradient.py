@@ -8,9 +8,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, VariableTable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause, likeliest_first
+from tb_gradients.judging.diagnosis import (
     SATURATING,
     SCALE_INPUTS,
     UNSCALED_INPUT,
@@ -21,8 +21,8 @@ from tb_gradients.rules.diagnosis import (
     names,
     scale_gain,
 )
-from tb_gradients.rules.learning import rank_correlation
-from tb_gradients.rules.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.learning import rank_correlation
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 STEEP = frozenset({"tanh", "hard_tanh", "softsign"})

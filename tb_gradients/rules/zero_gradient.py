@@ -8,9 +8,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause, likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause, likeliest_first
+from tb_gradients.judging.diagnosis import (
     BATCH_NEEDS,
     INPUT_NEEDS,
     LARGER_BATCHES,
@@ -34,7 +34,7 @@ from tb_gradients.rules.diagnosis import (
     taking_turns,
     underflow_cause,
 )
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 
 class ZeroGradient(Rule):

@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients.training.graphs import branch
-from tb_gradients.training.sampling import NUMBERS, Layout, Sample
+from tb_gradients.host.sampling import NUMBERS, Layout, Sample
 
 Tensor = Any  # TensorFlow ships no type information
 

@@ -32,8 +32,8 @@ from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
-from tb_gradients.training.making import Contents, Drained, FrameMaker, Measured, Taken
-from tb_gradients.training.sampling import (
+from tb_gradients.host.making import Contents, Drained, FrameMaker, Measured, Taken
+from tb_gradients.host.sampling import (
     SAMPLE_ELEMENTS,
     Layout,
     Sample,
@@ -42,7 +42,7 @@ from tb_gradients.training.sampling import (
     sample_of,
 )
 from tb_gradients.training.variables import key_of, native
-from tb_gradients.training.window import HEADER, UNKNOWN
+from tb_gradients.host.window import HEADER, UNKNOWN
 
 Tensor = Any
 

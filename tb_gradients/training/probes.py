@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.training.making import Drained
+from tb_gradients.host.making import Drained
 from tb_gradients.training.probe import NEVER, Probe
 
 _NORM = schema.statistic_names().index("gradient_norm")

@@ -15,10 +15,10 @@ from recordings import make_frames, make_table, turn_missing, turn_nonfinite, tu
 from tb_gradients import schema
 from tb_gradients.flags import Evidence, Flag, Severity
 from tb_gradients.frames import Frame, Recording, Variable, VariableTable
-from tb_gradients.rules import Engine, judge
-from tb_gradients.rules.base import Detection, Finding, Rule, Threshold
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.window import IntArray, Window
+from tb_gradients.judging import Engine, judge
+from tb_gradients.judging.base import Detection, Finding, Rule, Threshold
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.window import IntArray, Window
 
 TABLE = make_table(4)
 

@@ -14,7 +14,7 @@ import pytest
 from recordings import make_frames, make_table, turn_nonfinite, turn_zero, with_value
 
 from tb_gradients.frames import Frame, Recording, RunContext, VariableTable
-from tb_gradients.rules import judge
+from tb_gradients.judging import judge
 
 TABLE = dataclasses.replace(make_table(6), run=RunContext(optimizer="SGD"))
 ADAM = dataclasses.replace(TABLE, run=RunContext(optimizer="Adam"))

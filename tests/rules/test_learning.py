@@ -10,7 +10,7 @@ import pytest
 from recordings import make_table
 
 from tb_gradients.frames import RunContext
-from tb_gradients.rules.learning import TRACE_POINTS, WEIGHTED, Learning, LossTrace, Targets
+from tb_gradients.judging.learning import TRACE_POINTS, WEIGHTED, Learning, LossTrace, Targets
 
 RANDOM = np.random.default_rng(0)
 NOISE = 0.05 * RANDOM.standard_normal(100_000)

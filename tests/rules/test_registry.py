@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tb_gradients import schema
-from tb_gradients.rules import all_rules, make_rules, rule_book
-from tb_gradients.rules.base import Rule
-from tb_gradients.rules.causes import CAUSES, cause
+from tb_gradients.judging import all_rules, make_rules, rule_book
+from tb_gradients.judging.base import Rule
+from tb_gradients.judging.causes import CAUSES, cause
 
 FIRST_TEN = {
     "nonfinite_gradient",

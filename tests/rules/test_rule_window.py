@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recordings import make_frame, make_table, with_value
 
 from tb_gradients.frames import Frame
-from tb_gradients.rules.window import History, Window
+from tb_gradients.judging.window import History, Window
 
 TABLE = make_table(1)
 

@@ -12,8 +12,8 @@ from recordings import make_frames, make_table, turn_nonfinite, turn_zero, with_
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording, VariableTable
-from tb_gradients.rules import judge
-from tb_gradients.rules.engine import replay
+from tb_gradients.judging import judge
+from tb_gradients.judging.engine import replay
 
 STEPS = 80
 TABLE = make_table(4)

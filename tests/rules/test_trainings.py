@@ -25,7 +25,7 @@ from recorder import record  # noqa: E402
 
 from tb_gradients.flags import Flag, Severity  # noqa: E402
 from tb_gradients.frames import Recording  # noqa: E402
-from tb_gradients.rules import judge  # noqa: E402
+from tb_gradients.judging import judge  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,

@@ -19,7 +19,7 @@ from recordings import (
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Recording, RunContext, VariableTable
-from tb_gradients.rules import judge
+from tb_gradients.judging import judge
 
 TABLE = make_table(4)
 STEPS = range(80)

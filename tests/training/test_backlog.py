@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from tb_gradients.training.backlog import Backlog
+from tb_gradients.host.backlog import Backlog
 
 PATIENCE = 30.0
 """Seconds until a test gives up; none of them takes as long."""

@@ -19,7 +19,7 @@ import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.schedule import AutoSchedule
+from tb_gradients.host.schedule import AutoSchedule
 
 layers = keras.layers
 generator = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from recordings import make_frames, make_table, turn_nonfinite
 import tb_gradients as tbg
 from tb_gradients.flags import Severity
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.journal import SMALL_MODEL_VARIABLES, Journal
+from tb_gradients.host.journal import SMALL_MODEL_VARIABLES, Journal
 
 TABLE = make_table(3)
 HEALTHY = make_frames(TABLE, range(12))

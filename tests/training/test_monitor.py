@@ -348,7 +348,7 @@ def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(
 def test_a_full_disk_does_not_reach_the_training(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tb_gradients.training.writer import EventWriter
+    from tb_gradients.host.writer import EventWriter
 
     def fail(*arguments: object, **named: object) -> None:
         raise OSError("No space left on device")
@@ -443,7 +443,7 @@ def test_an_on_flag_that_raises_is_told_and_forgiven(
 
 
 def test_the_flags_of_the_live_engine_are_those_of_the_file(tmp_path: pathlib.Path) -> None:
-    from tb_gradients.rules.engine import judge
+    from tb_gradients.judging.engine import judge
 
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
     monitor = tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tb_gradients.frames import Variable
-from tb_gradients.training.sampling import (
+from tb_gradients.host.sampling import (
     COARSE_ELEMENTS,
     FEWEST_ELEMENTS,
     FEWEST_ROWS,

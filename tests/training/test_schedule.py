@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from tb_gradients.training.schedule import AutoSchedule, Clock, FixedSchedule, make_schedule
+from tb_gradients.host.schedule import AutoSchedule, Clock, FixedSchedule, make_schedule
 
 
 def frames_of(steps: int, step_seconds: float, frame_seconds: float) -> tuple[list[int], float]:

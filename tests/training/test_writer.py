@@ -19,9 +19,9 @@ from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Variable, VariableTable
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.journal import Journal
-from tb_gradients.training.statistics import bins_of
-from tb_gradients.training.writer import QUEUE_LENGTH, EventWriter, LogDirError, choose_folder
+from tb_gradients.host.journal import Journal
+from tb_gradients.host.statistics import bins_of
+from tb_gradients.host.writer import QUEUE_LENGTH, EventWriter, LogDirError, choose_folder
 
 TABLE = VariableTable(
     (Variable("a/kernel", (2, 3), unit_axis=1, units=3), Variable("a/bias", (3,)))

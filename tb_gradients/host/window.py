@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tb_gradients.training.sampling import Layout
+from tb_gradients.host.sampling import Layout
 
 LAYOUT, APPLIED, LOSS = range(3)
 HEADER = 3

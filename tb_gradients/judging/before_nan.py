@@ -14,8 +14,8 @@ import numpy as np
 
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray
-from tb_gradients.rules.causes import cause, likeliest, likeliest_first
-from tb_gradients.rules.diagnosis import (
+from tb_gradients.judging.causes import cause, likeliest, likeliest_first
+from tb_gradients.judging.diagnosis import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
@@ -30,8 +30,8 @@ from tb_gradients.rules.diagnosis import (
     unusual_rate_cause,
     usual_learning_rate,
 )
-from tb_gradients.rules.outputs import head_mismatch
-from tb_gradients.rules.window import Window
+from tb_gradients.judging.outputs import head_mismatch
+from tb_gradients.judging.window import Window
 
 NONFINITE_NEEDS = (
     *INPUT_NEEDS,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.rules.diagnosis import RELU, layer
-from tb_gradients.rules.window import BoolArray, Window
+from tb_gradients.judging.diagnosis import RELU, layer
+from tb_gradients.judging.window import BoolArray, Window
 
 
 def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from tb_gradients import schema
 from tb_gradients.frames import VariableTable
-from tb_gradients.training import statistics
-from tb_gradients.training.sampling import Layout
-from tb_gradients.training.window import Window
+from tb_gradients.host import statistics
+from tb_gradients.host.sampling import Layout
+from tb_gradients.host.window import Window
 
 _STAT = {name: i for i, name in enumerate(schema.statistic_names())}
 _CONTEXT = schema.context_names()

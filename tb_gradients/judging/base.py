@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.rules.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 T = TypeVar("T", int, float)
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.rules.causes import cause
-from tb_gradients.rules.learning import WORSE, named_loss
-from tb_gradients.rules.window import BoolArray, Window
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.learning import WORSE, named_loss
+from tb_gradients.judging.window import BoolArray, Window
 
 SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
 RELU = frozenset({"relu", "relu6"})

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
-from tb_gradients.training.sampling import NUMBERS, IntArray, Layout
+from tb_gradients.host.sampling import NUMBERS, IntArray, Layout
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

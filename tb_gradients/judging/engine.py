@@ -31,10 +31,10 @@ import numpy as np
 
 from tb_gradients.flags import Flag, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
-from tb_gradients.rules.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.rules.causes import likeliest, likeliest_first
-from tb_gradients.rules.registry import RuleSettings, make_rules
-from tb_gradients.rules.window import History, IntArray
+from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
+from tb_gradients.judging.causes import likeliest, likeliest_first
+from tb_gradients.judging.registry import RuleSettings, make_rules
+from tb_gradients.judging.window import History, IntArray
 
 CLEAN_FRAMES = 5
 """Frames without a finding before a flag closes; one clean frame may be chance."""

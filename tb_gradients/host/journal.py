@@ -14,9 +14,9 @@ from typing import Any
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
-from tb_gradients.rules.engine import Engine
-from tb_gradients.rules.registry import RuleSettings
-from tb_gradients.training.writer import EventWriter
+from tb_gradients.judging.engine import Engine
+from tb_gradients.judging.registry import RuleSettings
+from tb_gradients.host.writer import EventWriter
 
 logger = logging.getLogger("tb_gradients")
 

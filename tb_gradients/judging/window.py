@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
-from tb_gradients.rules.learning import Learning, LossTrace, Targets
+from tb_gradients.judging.learning import Learning, LossTrace, Targets
 
 if TYPE_CHECKING:
-    from tb_gradients.rules.base import Rule
+    from tb_gradients.judging.base import Rule
 
 T = TypeVar("T")
 BoolArray = npt.NDArray[np.bool_]

@@ -14,8 +14,8 @@ and the tab take the text from the class docstring.
 
 from __future__ import annotations
 
-from tb_gradients.rules.engine import Engine, Verdict, judge
-from tb_gradients.rules.registry import RuleSettings, all_rules, make_rules, rule_book
+from tb_gradients.judging.engine import Engine, Verdict, judge
+from tb_gradients.judging.registry import RuleSettings, all_rules, make_rules, rule_book
 
 __all__ = [
     "Engine",

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tb_gradients.rules
-from tb_gradients.rules.base import Rule
-from tb_gradients.rules.causes import CAUSES
+from tb_gradients.judging.base import Rule
+from tb_gradients.judging.causes import CAUSES
 
 RuleSettings = Mapping[str, "Mapping[str, object] | bool"]
 """For example ``{"dead_units": {"share": 0.8}, "symmetric_units": False}``."""
