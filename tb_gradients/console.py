@@ -19,9 +19,9 @@ from typing import IO, TYPE_CHECKING
 from tb_gradients.flags import Evidence, Flag, Severity
 
 if TYPE_CHECKING:
-    from tb_gradients.reading.report import Report, RunReport
     from tb_gradients.judging.base import Page
     from tb_gradients.judging.causes import CauseKind
+    from tb_gradients.reading.report import Report, RunReport
 
 _CODES = {"critical": "1;31", "warning": "1;33", "info": "36", "healthy": "1;32", "dim": "2"}
 

@@ -13,8 +13,8 @@ import rules_page
 from tensorboard.plugins import base_plugin
 
 from tb_gradients import schema
-from tb_gradients.plugin.plugin import GradientHealthPlugin
 from tb_gradients.judging import rule_book
+from tb_gradients.plugin.plugin import GradientHealthPlugin
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

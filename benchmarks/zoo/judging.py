@@ -18,9 +18,9 @@ import numpy as np
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording
-from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.judging.engine import Engine, replay
 from tb_gradients.host.schedule import make_schedule
+from tb_gradients.judging.engine import Engine, replay
+from tb_gradients.reading.event_files import EventFileSource
 from zoo import peers
 
 OUTCOME = "outcome.json"

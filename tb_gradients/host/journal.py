@@ -14,9 +14,9 @@ from typing import Any
 
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.host.writer import EventWriter, OpenRecords
 from tb_gradients.judging.engine import Engine
 from tb_gradients.judging.registry import RuleSettings
-from tb_gradients.host.writer import EventWriter
 
 logger = logging.getLogger("tb_gradients")
 
@@ -33,6 +33,7 @@ class Journal:
 
     Args:
         folder: where the event file goes.
+        open_records: opens it.
         rules: settings of the engine.
         histograms: whether they are wanted at all.
         stop_on: the severity of a flag that is a reason to stop.
@@ -50,6 +51,7 @@ class Journal:
     def __init__(
         self,
         folder: str,
+        open_records: OpenRecords,
         rules: RuleSettings | None = None,
         *,
         histograms: bool = True,
@@ -59,7 +61,7 @@ class Journal:
     ) -> None:
         self.frames = 0
         self.should_stop = False
-        self._folder = folder
+        self._folder, self._open_records = folder, open_records
         self._histograms = histograms
         self._stop_on, self._on_flag, self._verbose = stop_on, on_flag, verbose
         self._table = VariableTable(())
@@ -105,7 +107,7 @@ class Journal:
         """Write and judge the next frame."""
         writer = self._writer
         if writer is None:  # a new file starts with the table and the verdict so far
-            writer = self._writer = EventWriter(self._folder)
+            writer = self._writer = EventWriter(self._folder, self._open_records)
             writer.table(self._table, frame.step)
             self._write_flags(writer, frame.step)
         self.frames += 1

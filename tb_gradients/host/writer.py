@@ -2,10 +2,10 @@
 
 In:  plain data (``Frame``, ``VariableTable``, ``Flag``).
 Out: one event file in a folder of its own, written by a background thread.
-Does not know about training steps, devices or rules.
+Does not know about training steps, devices, rules or TensorFlow.
 
-One event per frame, all its tags inside. Records go through TensorFlow's own record
-writer, so whatever file system it knows works; the file is flushed whenever the queue runs
+One event per frame, all its tags inside. Who opens the file is given (``training.files`` does it
+with TensorFlow, which knows remote file systems, too); it is flushed whenever the queue runs
 empty. So a process that is killed, by SIGTERM or by SIGKILL, loses at most what was still in
 the queue, and leaves a readable file; there is no signal handler that could get into the way
 of somebody else's.
@@ -20,59 +20,41 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.flags import Flag, RuleError
 from tb_gradients.frames import Frame, VariableTable, pack_histograms
+from tb_gradients.proto import event_pb2
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 QUEUE_LENGTH = 64
 """Frames that may wait; a slower disk then slows the frames (never the plain steps) down."""
 
-_FILE_SUFFIX = ".gradient_health"
+FILE_SUFFIX = ".gradient_health"
+"""End of the name of our event files: they are told from those of other writers by it."""
+
 _DT_FLOAT, _DT_STRING = 1, 7
 _DATA_CLASS_TENSOR = 2
 
 
-class LogDirError(OSError):
-    """The log folder cannot be written to; the message says what to do."""
+class RecordFile(Protocol):
+    """An open file of TFRecords."""
+
+    def write(self, record: bytes) -> None:
+        """Append one record: its length, its checksums and its bytes."""
+
+    def flush(self) -> None:
+        """Hand what was written to the file system."""
+
+    def close(self) -> None:
+        """Flush and close."""
 
 
-def choose_folder(log_dir: str | os.PathLike[str]) -> str:
-    """The folder to write to, absolute: ``log_dir``, or one below it where somebody else writes.
-
-    Of two live event files in one folder TensorBoard's Python loader follows only the
-    last, so a folder with a stranger's event file is left to the stranger.
-
-    Raises:
-        LogDirError: the folder cannot be made or written to.
-    """
-    folder = os.fspath(log_dir)
-    if not folder:
-        raise LogDirError("log_dir is empty; give a folder such as 'logs/run1'")
-    if "://" not in folder:
-        folder = os.path.abspath(folder)  # the program may change its folder while it trains
-    try:
-        tf.io.gfile.makedirs(folder)
-        names = tf.io.gfile.listdir(folder)
-        if any("tfevents" in n and not n.endswith(_FILE_SUFFIX) for n in names):
-            folder = folder.rstrip("/") + "/" + schema.PLUGIN_NAME
-            tf.io.gfile.makedirs(folder)
-        probe = folder.rstrip("/") + f"/.tb_gradients_{os.getpid()}"
-        with tf.io.gfile.GFile(probe, "w") as file:
-            file.write("")
-        tf.io.gfile.remove(probe)
-    except (tf.errors.OpError, OSError) as error:
-        reason = getattr(error, "message", None) or str(error)
-        raise LogDirError(
-            f"cannot write to the log folder {folder!r} ({reason.strip()}); "
-            "pass a folder that this user may write to"
-        ) from None
-    return folder
+OpenRecords = Callable[[str], RecordFile]
+"""Opens a new file of records at a path."""
 
 
 class EventWriter:
@@ -82,13 +64,13 @@ class EventWriter:
     next call. Who opens a writer closes it: what is in the queue at exit is lost.
     """
 
-    def __init__(self, folder: str | pathlib.Path) -> None:
+    def __init__(self, folder: str | pathlib.Path, open_records: OpenRecords) -> None:
         name = (
             f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-            f"{_FILE_SUFFIX}"
+            f"{FILE_SUFFIX}"
         )
         self.path = os.fspath(folder).rstrip("/") + "/" + name
-        self._file = tf.io.TFRecordWriter(self.path)
+        self._file = open_records(self.path)
         self._described: set[str] = set()
         self._error: Exception | None = None
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LENGTH)
@@ -190,7 +172,7 @@ class EventWriter:
         wall_time: float | None = None,
         file_version: str | None = None,
     ) -> None:
-        event = tf.compat.v1.Event(
+        event = event_pb2.Event(
             wall_time=time.time() if wall_time is None else wall_time, step=step
         )
         if file_version is not None:
@@ -203,32 +185,25 @@ class EventWriter:
         self._file.write(event.SerializeToString())
 
 
-def _metadata() -> Any:
+def _metadata() -> event_pb2.SummaryMetadata:
     content = pb.PluginData(format_version=schema.FORMAT_VERSION).SerializeToString()
-    return tf.compat.v1.SummaryMetadata(
-        plugin_data={"plugin_name": schema.PLUGIN_NAME, "content": content},
+    return event_pb2.SummaryMetadata(
+        plugin_data=event_pb2.PluginData(plugin_name=schema.PLUGIN_NAME, content=content),
         data_class=_DATA_CLASS_TENSOR,
     )
 
 
-def _floats(array: Any) -> Any:
+def _floats(array: Any) -> event_pb2.Tensor:
     array = np.ascontiguousarray(array, dtype="<f4")
-    tensor = _tensor_proto(_DT_FLOAT, array.shape)
-    tensor.tensor_content = array.tobytes()
-    return tensor
+    dimensions = [event_pb2.TensorShape.Dim(size=size) for size in array.shape]
+    return event_pb2.Tensor(
+        dtype=_DT_FLOAT,
+        tensor_shape=event_pb2.TensorShape(dim=dimensions),
+        tensor_content=array.tobytes(),
+    )
 
 
-def _text(data: bytes) -> Any:
-    tensor = _tensor_proto(_DT_STRING, ())
-    tensor.string_val.append(data)
-    return tensor
-
-
-def _tensor_proto(dtype: int, shape: Iterable[int]) -> Any:
-    tensor = tf.make_tensor_proto(0.0)
-    tensor.Clear()
-    tensor.dtype = dtype
-    tensor.tensor_shape.SetInParent()
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
-    return tensor
+def _text(data: bytes) -> event_pb2.Tensor:
+    return event_pb2.Tensor(
+        dtype=_DT_STRING, tensor_shape=event_pb2.TensorShape(), string_val=[data]
+    )

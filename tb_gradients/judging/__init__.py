@@ -1,15 +1,15 @@
-"""The rules, and the engine that applies them.
+"""What judges a run, whatever the rules look for: the engine, and what all rules share.
 
 In:  a variable table and frames.
 Out: ``Engine`` (live), ``judge`` (offline), ``rule_book`` (the manual as data).
 Does not know about TensorFlow, TensorBoard or files: NumPy alone.
 
-**To add a rule**, add one file here, named after the rule's id, with one subclass of
-``base.Rule`` that has this id. Nothing is registered by hand: ``registry.all_rules`` imports
-the modules of this folder and takes the classes whose id is their module's name, so two
-people who add rules never edit the same line. A cause that is not in ``causes.CAUSES`` yet is
-added there. Its tests go to ``tests/rules/test_<id>.py``; the manual, ``tb-gradients rules``
-and the tab take the text from the class docstring.
+* ``engine``: opens, updates and closes flags. ``registry``: which rules there are.
+* ``base``: what a rule is. ``window``: what it sees. ``learning``: is the run learning?
+* ``causes``: every cause, by name. ``words``, ``initial_values``, ``networks``, ``data_scales``,
+  ``learning_rates``, ``precision``, ``outputs``, ``before_nan``: evidence that several rules share.
+
+The rules themselves, one file each, are in ``tb_gradients/rules/``.
 """
 
 from __future__ import annotations

@@ -15,23 +15,25 @@ import numpy as np
 from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
     SCALE_INPUTS,
     SCALE_TARGETS,
-    WIDER,
     large_inputs_cause,
-    optimizer_code,
     outliers_cause,
-    plural,
     unscaled_targets_cause,
+)
+from tb_gradients.judging.learning_rates import (
+    optimizer_code,
     unusual_rate_cause,
     usual_learning_rate,
 )
 from tb_gradients.judging.outputs import head_mismatch
+from tb_gradients.judging.precision import WIDER
 from tb_gradients.judging.window import Window
+from tb_gradients.judging.words import plural
 
 NONFINITE_NEEDS = (
     *INPUT_NEEDS,

@@ -145,7 +145,7 @@ class _Track:
         self.rule = rule
         self.cases: list[_Case] = []
         self.owner: IntArray = np.full(variables, NOBODY, np.int64)
-        self.window = history.window(rule)
+        self.window = history.window(rule.needs)
 
 
 class Engine:

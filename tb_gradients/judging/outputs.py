@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.diagnosis import RELU, layer
+from tb_gradients.judging.networks import RELU
 from tb_gradients.judging.window import BoolArray, Window
+from tb_gradients.judging.words import layer
 
 
 def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:

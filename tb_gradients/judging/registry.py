@@ -1,6 +1,6 @@
 """Which rules there are.
 
-In:  the modules of this folder.
+In:  the modules of ``tb_gradients/rules/``.
 Out: the rule classes, rules with a user's settings, and the rule book as plain data.
 Does not know about frames or flags.
 """

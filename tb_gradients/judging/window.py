@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,6 @@ import numpy.typing as npt
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
 from tb_gradients.judging.learning import Learning, LossTrace, Targets
-
-if TYPE_CHECKING:
-    from tb_gradients.judging.base import Rule
 
 T = TypeVar("T")
 BoolArray = npt.NDArray[np.bool_]
@@ -332,9 +329,9 @@ class History:
         sparse = bool(self.spans.size and self.spans[-1] > every)
         return count <= CAPACITY or count % every == 0 or sparse
 
-    def window(self, rule: Rule) -> Window:
-        """The view of one rule, which moves on with every frame: the columns it declared."""
-        return Window(self, frozenset(rule.needs))
+    def window(self, columns: Iterable[str]) -> Window:
+        """A view of some statistics and context columns, which moves on with every frame."""
+        return Window(self, frozenset(columns))
 
     def learning(self) -> Learning:
         """Whether the run learns, judged at most once per frame."""

@@ -1,4 +1,4 @@
-"""Regenerate ``gradient_health_pb2.py`` from ``gradient_health.proto``.
+"""Regenerate the ``*_pb2`` modules from the ``.proto`` files beside this one.
 
 Run ``python -m tb_gradients.proto.generate`` in an environment with
 ``grpcio-tools==1.62.3``. The version matters: generated code refuses protobuf
@@ -29,11 +29,9 @@ def main() -> int:
     from grpc_tools import protoc
 
     root = pathlib.Path(__file__).resolve().parents[2]
-    proto = pathlib.Path(__file__).with_name("gradient_health.proto")
+    protos = sorted(map(str, pathlib.Path(__file__).parent.glob("*.proto")))
     return int(
-        protoc.main(
-            ["protoc", f"-I{root}", f"--python_out={root}", f"--pyi_out={root}", str(proto)]
-        )
+        protoc.main(["protoc", f"-I{root}", f"--python_out={root}", f"--pyi_out={root}", *protos])
     )
 
 

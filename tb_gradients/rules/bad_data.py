@@ -11,7 +11,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     FAR_OUT,
     INPUT_NEEDS,
@@ -20,10 +20,10 @@ from tb_gradients.judging.diagnosis import (
     UNSCALED_INPUT,
     input_scale_cause,
     outlying,
-    plural,
 )
 from tb_gradients.judging.outputs import constant_output, head_rows
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import plural
 
 RANGES: dict[str, tuple[float, float]] = {
     "sigmoid": (0.0, 1.0),

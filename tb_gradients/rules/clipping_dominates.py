@@ -8,14 +8,14 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
     ADAPTIVE_EPSILON,
-    names,
     optimizer_code,
     settings_of,
 )
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import names
 
 LIMITS = ("global_clipnorm", "clipnorm", "clipvalue")
 """Settings of a Keras optimizer that limit the gradient."""

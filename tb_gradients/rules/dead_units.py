@@ -10,31 +10,29 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest
-from tb_gradients.judging.diagnosis import (
-    BATCH_NEEDS,
+from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
+    SCALE_INPUTS,
+    large_inputs_cause,
+    tiny_inputs_cause,
+)
+from tb_gradients.judging.initial_values import initialization_cause, starts_constant
+from tb_gradients.judging.learning_rates import slower, unusual_rate_cause
+from tb_gradients.judging.networks import (
+    BATCH_NEEDS,
     LARGER_BATCHES,
     RELU,
     SATURATING,
-    SCALE_INPUTS,
     SHORTCUTS,
     TURN,
-    WIDER,
-    activation,
     batch_of_one_cause,
     deep_narrow_cause,
-    initialization_cause,
-    large_inputs_cause,
-    layer,
     nothing_comes_back,
-    slower,
-    starts_constant,
     taking_turns,
-    tiny_inputs_cause,
-    underflow_cause,
-    unusual_rate_cause,
 )
+from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.words import activation, layer
 
 
 def constant_starts(table: VariableTable, _: Rows) -> BoolArray:

@@ -7,8 +7,9 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
-from tb_gradients.judging.diagnosis import TURN, layer, names, plural
+from tb_gradients.judging.networks import TURN
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import layer, names, plural
 
 
 class DisconnectedGradient(Rule):

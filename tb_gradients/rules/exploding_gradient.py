@@ -8,27 +8,27 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
-    MIXED,
     SCALE_INPUTS,
     SCALE_TARGETS,
-    coarse_moments_cause,
     large_inputs_cause,
-    large_rate_cause,
-    layer,
-    names,
-    optimizer_code,
     outliers_cause,
-    scale_gain,
-    slower,
     unscaled_targets_cause,
+)
+from tb_gradients.judging.initial_values import scale_gain
+from tb_gradients.judging.learning import rank_correlation
+from tb_gradients.judging.learning_rates import (
+    large_rate_cause,
+    optimizer_code,
+    slower,
     usual_learning_rate,
 )
-from tb_gradients.judging.learning import rank_correlation
+from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import layer, names
 
 
 class ExplodingGradient(Rule):

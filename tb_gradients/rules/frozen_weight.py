@@ -8,17 +8,11 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import (
-    ADAPTIVE_EPSILON,
-    COARSE,
-    MIXED,
-    names,
-    optimizer_name,
-    plain,
-    plural,
-    starts_random,
-)
+from tb_gradients.judging.initial_values import plain, starts_random
+from tb_gradients.judging.learning_rates import ADAPTIVE_EPSILON, optimizer_name
+from tb_gradients.judging.precision import COARSE, MIXED
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import names, plural
 
 EVERYTHING = (
     "Build {optimizer} for these variables too, once the model is built: "

@@ -8,8 +8,10 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import INPUT_NEEDS, names, optimizer_code, outlying
+from tb_gradients.judging.data_scales import INPUT_NEEDS, outlying
+from tb_gradients.judging.learning_rates import optimizer_code
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import names
 
 
 class GradientSpike(Rule):

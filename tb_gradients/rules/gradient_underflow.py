@@ -7,8 +7,10 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import names, optimizer_code, underflow_cause
+from tb_gradients.judging.learning_rates import optimizer_code
+from tb_gradients.judging.precision import underflow_cause
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import names
 
 
 class GradientUnderflow(Rule):

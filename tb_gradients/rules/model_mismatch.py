@@ -7,7 +7,7 @@ import math
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import RELU
+from tb_gradients.judging.networks import RELU
 from tb_gradients.judging.outputs import ALIKE, constant_output, head_rows, output_mismatch
 from tb_gradients.judging.window import IntArray, Window
 

@@ -13,8 +13,8 @@ from tb_gradients.judging.before_nan import (
     nonfinite_comes_of,
     nonfinite_fixes,
 )
-from tb_gradients.judging.diagnosis import names, plural
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import names, plural
 
 
 class NonfiniteGradient(Rule):

@@ -9,17 +9,18 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
     SCALE_TARGETS,
-    SHORTCUTS,
-    SLOWER_DECAY,
-    decayed_from,
-    deep_narrow_cause,
     far_targets_cause,
     input_scale_cause,
+)
+from tb_gradients.judging.learning import WORSE
+from tb_gradients.judging.learning_rates import (
+    SLOWER_DECAY,
+    decayed_from,
     large_rate_cause,
     optimizer_code,
     optimizer_name,
@@ -27,7 +28,7 @@ from tb_gradients.judging.diagnosis import (
     usual_learning_rate,
     warms_up,
 )
-from tb_gradients.judging.learning import WORSE
+from tb_gradients.judging.networks import SHORTCUTS, deep_narrow_cause
 from tb_gradients.judging.outputs import output_mismatch
 from tb_gradients.judging.window import IntArray, Window
 

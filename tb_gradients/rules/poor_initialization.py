@@ -8,20 +8,13 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import Variable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import (
-    INPUT_NEEDS,
-    RELU,
-    SATURATING,
-    activation,
-    layer,
-    layers_of,
-    names,
-    scale_gain,
-    signal_gains,
-)
+from tb_gradients.judging.data_scales import INPUT_NEEDS
+from tb_gradients.judging.initial_values import scale_gain, signal_gains
 from tb_gradients.judging.learning import LOW_SHARE
+from tb_gradients.judging.networks import RELU, SATURATING
 from tb_gradients.judging.outputs import constant_output
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import activation, layer, layers_of, names
 
 HE = 2.0**0.5
 """The scale that keeps the size of a signal behind a ReLU, which cuts off half of it."""

@@ -9,8 +9,10 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import layers_of, names, optimizer_code, settings_of, strength
+from tb_gradients.judging.learning_rates import optimizer_code, settings_of
+from tb_gradients.judging.networks import strength
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.words import layers_of, names
 
 
 def normalised(table: VariableTable, _: Rows) -> BoolArray:

@@ -8,21 +8,18 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
     SCALE_INPUTS,
     SCALE_TARGETS,
-    activation,
     far_targets_cause,
     large_inputs_cause,
-    large_rate_cause,
-    layer,
-    names,
-    scale_gain,
-    slower,
 )
+from tb_gradients.judging.initial_values import scale_gain
+from tb_gradients.judging.learning_rates import large_rate_cause, slower
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.words import activation, layer, names
 
 STEEPEST = {
     "sigmoid": 0.25,

@@ -6,16 +6,15 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.initial_values import (
     initialization_cause,
     is_vector,
-    names,
-    plural,
     start_at_random,
     starts_constant,
     starts_random,
 )
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import names, plural
 
 
 class SymmetricUnits(Rule):

@@ -7,8 +7,9 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import COARSE, layer, names
+from tb_gradients.judging.precision import COARSE
 from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.words import layer, names
 
 
 class UpdateLost(Rule):

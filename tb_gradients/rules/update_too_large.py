@@ -7,20 +7,18 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import likeliest_first
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
-    MIXED,
     SCALE_INPUTS,
     SCALE_TARGETS,
-    coarse_moments_cause,
     large_inputs_cause,
-    large_rate_cause,
-    names,
-    slower,
     unscaled_targets_cause,
 )
+from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import names
 
 
 class UpdateTooLarge(Rule):

@@ -9,18 +9,18 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.learning import LOW_SHARE
+from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
     SLOWER_DECAY,
     decayed_from,
-    names,
     optimizer_code,
     optimizer_name,
     usual_learning_rate,
     warms_up,
 )
-from tb_gradients.judging.learning import LOW_SHARE
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import names
 
 
 class UpdateTooSmall(Rule):

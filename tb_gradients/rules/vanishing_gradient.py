@@ -10,19 +10,12 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
-from tb_gradients.judging.diagnosis import (
-    SATURATING,
-    SCALE_INPUTS,
-    UNSCALED_INPUT,
-    activation,
-    deep_narrow_cause,
-    initializer_for,
-    layer,
-    names,
-    scale_gain,
-)
+from tb_gradients.judging.data_scales import SCALE_INPUTS, UNSCALED_INPUT
+from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import rank_correlation
+from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
+from tb_gradients.judging.words import activation, layer, names
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 STEEP = frozenset({"tanh", "hard_tanh", "softsign"})

@@ -10,31 +10,27 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
-from tb_gradients.judging.diagnosis import (
+from tb_gradients.judging.data_scales import INPUT_NEEDS, SCALE_INPUTS, large_inputs_cause
+from tb_gradients.judging.initial_values import (
+    initialization_cause,
+    initializer_for,
+    signal_gains,
+    start_at_random,
+)
+from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.networks import (
     BATCH_NEEDS,
-    INPUT_NEEDS,
     LARGER_BATCHES,
     RELU,
     SATURATING,
-    SCALE_INPUTS,
     TURN,
-    WIDER,
-    activation,
     batch_of_one_cause,
-    initialization_cause,
-    initializer_for,
-    large_inputs_cause,
-    large_rate_cause,
-    layer,
-    names,
     nothing_comes_back,
-    signal_gains,
-    slower,
-    start_at_random,
     taking_turns,
-    underflow_cause,
 )
+from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import activation, layer, names
 
 
 class ZeroGradient(Rule):

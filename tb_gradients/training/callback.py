@@ -16,10 +16,10 @@ import keras
 import tensorflow as tf
 
 from tb_gradients.flags import Flag
+from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.training.hook import require_tensorflow
 from tb_gradients.training.monitor import GradientMonitor
-from tb_gradients.host.schedule import Every
 from tb_gradients.training.variables import optimizers_of
 
 

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training.graphs import branch
 from tb_gradients.host.sampling import NUMBERS, Layout, Sample
+from tb_gradients.training.graphs import branch
 
 Tensor = Any  # TensorFlow ships no type information
 

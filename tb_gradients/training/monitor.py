@@ -30,23 +30,24 @@ import tensorflow as tf
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.host.backlog import Backlog
+from tb_gradients.host.journal import Journal
+from tb_gradients.host.making import Drained
+from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
-from tb_gradients.host.backlog import Backlog
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.broadcasts import broadcast_difference
+from tb_gradients.training.files import choose_folder, open_records
 from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
-from tb_gradients.host.journal import Journal
 from tb_gradients.training.legacy import LegacyHook
-from tb_gradients.host.making import Drained
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
-from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.training.variables import (
     head_facts,
     is_legacy,
@@ -57,7 +58,6 @@ from tb_gradients.training.variables import (
     with_initial_scales,
     with_owners,
 )
-from tb_gradients.host.writer import choose_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -150,6 +150,7 @@ class GradientMonitor:
         self.folder = choose_folder(log_dir)
         self._journal = Journal(
             self.folder,
+            open_records,
             rules,
             histograms=histograms,
             stop_on=severity,

@@ -27,11 +27,6 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.training import activations, measuring, replicas, sparse
-from tb_gradients.training.batch import Batch
-from tb_gradients.training.batch import columns as batch_columns
-from tb_gradients.training.graphs import branch, in_xla, twin
-from tb_gradients.training.handover import Handover
 from tb_gradients.host.making import Contents, Drained, FrameMaker, Measured, Taken
 from tb_gradients.host.sampling import (
     SAMPLE_ELEMENTS,
@@ -41,8 +36,13 @@ from tb_gradients.host.sampling import (
     sample_limit,
     sample_of,
 )
-from tb_gradients.training.variables import key_of, native
 from tb_gradients.host.window import HEADER, UNKNOWN
+from tb_gradients.training import activations, measuring, replicas, sparse
+from tb_gradients.training.batch import Batch
+from tb_gradients.training.batch import columns as batch_columns
+from tb_gradients.training.graphs import branch, in_xla, twin
+from tb_gradients.training.handover import Handover
+from tb_gradients.training.variables import key_of, native
 
 Tensor = Any
 

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.training.measuring import as_real, bounded, norm, squares
 from tb_gradients.host.sampling import SAMPLE_ELEMENTS
 from tb_gradients.host.statistics import SMALLEST_NORMAL
+from tb_gradients.training.measuring import as_real, bounded, norm, squares
 
 Tensor = Any
 

@@ -18,8 +18,8 @@ from models import TwoLayers
 import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.frames import Recording
-from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.host.schedule import AutoSchedule
+from tb_gradients.reading.event_files import EventFileSource
 
 layers = keras.layers
 generator = np.random.default_rng(0)

@@ -18,10 +18,11 @@ from recordings import make_frame, make_table
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Variable, VariableTable
-from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.statistics import bins_of
-from tb_gradients.host.writer import QUEUE_LENGTH, EventWriter, LogDirError, choose_folder
+from tb_gradients.host.writer import QUEUE_LENGTH, EventWriter
+from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.files import LogDirError, choose_folder, open_records
 
 TABLE = VariableTable(
     (Variable("a/kernel", (2, 3), unit_axis=1, units=3), Variable("a/bias", (3,)))
@@ -38,7 +39,7 @@ def frame(step: int, *, histograms: bool = False) -> Frame:
 
 
 def test_frames_table_histograms_and_flags_come_back(tmp_path: pathlib.Path) -> None:
-    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer = EventWriter(choose_folder(tmp_path / "run"), open_records)
     flag = Flag("zero_gradient", Severity.CRITICAL, ("a/kernel",), 0, 2, True, "all zero")
     writer.table(TABLE, 0)
     for step in range(3):
@@ -63,7 +64,7 @@ def test_frames_table_histograms_and_flags_come_back(tmp_path: pathlib.Path) -> 
 def test_any_tensorboard_reader_lists_the_tags(tmp_path: pathlib.Path) -> None:
     from tensorboard.backend.event_processing import event_file_loader
 
-    writer = EventWriter(tmp_path)
+    writer = EventWriter(tmp_path, open_records)
     writer.table(TABLE, 0)
     writer.frame(frame(0), TABLE.table_id)
     writer.close()
@@ -82,7 +83,7 @@ def test_a_frame_of_many_variables_takes_at_most_100_bytes_for_each(tmp_path: pa
     table = dataclasses.replace(make_table(500), statistics=tuple(names))
     shape = (len(table.variables), 256)
     gradients = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    journal = Journal(str(tmp_path))
+    journal = Journal(str(tmp_path), open_records)
     journal.set_table(table)
     frames = 21
     for step in range(frames):
@@ -104,7 +105,7 @@ def test_a_frame_of_many_variables_takes_at_most_100_bytes_for_each(tmp_path: pa
 
 
 def test_one_event_per_frame(tmp_path: pathlib.Path) -> None:
-    writer = EventWriter(tmp_path)
+    writer = EventWriter(tmp_path, open_records)
     writer.frame(frame(5, histograms=True), TABLE.table_id)
     writer.close()
     records = [r.numpy() for r in tf.data.TFRecordDataset(writer.path)]
@@ -112,7 +113,7 @@ def test_one_event_per_frame(tmp_path: pathlib.Path) -> None:
 
 
 def test_flushed_frames_are_readable_while_the_file_is_open(tmp_path: pathlib.Path) -> None:
-    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer = EventWriter(choose_folder(tmp_path / "run"), open_records)
     writer.table(TABLE, 0)
     writer.frame(frame(0), TABLE.table_id)
     writer.flush()
@@ -121,7 +122,7 @@ def test_flushed_frames_are_readable_while_the_file_is_open(tmp_path: pathlib.Pa
 
 
 def test_closing_twice_is_allowed_and_writing_after_it_is_not(tmp_path: pathlib.Path) -> None:
-    writer = EventWriter(tmp_path)
+    writer = EventWriter(tmp_path, open_records)
     writer.close()
     writer.close()
     with pytest.raises(ValueError, match="closed"):
@@ -132,7 +133,7 @@ def test_closing_twice_is_allowed_and_writing_after_it_is_not(tmp_path: pathlib.
 def test_a_full_disk_is_raised_once_and_again_at_the_end_if_it_comes_back(
     tmp_path: pathlib.Path,
 ) -> None:
-    writer = EventWriter(tmp_path)
+    writer = EventWriter(tmp_path, open_records)
     writer.flush()
     writer._file.close()
     writer._file = tf.io.TFRecordWriter("/dev/full")
@@ -147,7 +148,7 @@ def test_a_full_disk_is_raised_once_and_again_at_the_end_if_it_comes_back(
 
 
 def test_a_folder_that_is_removed_is_a_failure(tmp_path: pathlib.Path) -> None:
-    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer = EventWriter(choose_folder(tmp_path / "run"), open_records)
     writer.flush()
     shutil.rmtree(tmp_path / "run")
     writer.frame(frame(0), TABLE.table_id)
@@ -159,7 +160,7 @@ def test_a_folder_that_is_removed_is_a_failure(tmp_path: pathlib.Path) -> None:
 def test_a_folder_that_is_removed_before_the_end_is_a_failure_of_the_end(
     tmp_path: pathlib.Path,
 ) -> None:
-    writer = EventWriter(choose_folder(tmp_path / "run"))
+    writer = EventWriter(choose_folder(tmp_path / "run"), open_records)
     writer.flush()
     closing = threading.Event()
 
@@ -185,7 +186,7 @@ def test_a_slow_disk_lets_a_bounded_number_of_frames_wait(
         record(self, *arguments, **named)
 
     monkeypatch.setattr(EventWriter, "_record", slowly)
-    writer = EventWriter(tmp_path)  # whose thread is busy with the file's version
+    writer = EventWriter(tmp_path, open_records)  # whose thread is busy with the file's version
     while not writer._queue.empty():
         time.sleep(0.001)
     for step in range(QUEUE_LENGTH):
@@ -222,7 +223,7 @@ def test_beside_a_strangers_event_file_a_sub_folder_is_used(tmp_path: pathlib.Pa
 
 
 def test_ones_own_earlier_file_is_no_stranger(tmp_path: pathlib.Path) -> None:
-    EventWriter(tmp_path).close()
+    EventWriter(tmp_path, open_records).close()
     assert pathlib.Path(choose_folder(tmp_path)) == tmp_path
 
 

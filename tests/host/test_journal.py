@@ -10,8 +10,9 @@ from recordings import make_frames, make_table, turn_nonfinite
 
 import tb_gradients as tbg
 from tb_gradients.flags import Severity
-from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.host.journal import SMALL_MODEL_VARIABLES, Journal
+from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training.files import open_records
 
 TABLE = make_table(3)
 HEALTHY = make_frames(TABLE, range(12))
@@ -20,7 +21,7 @@ SICK = turn_nonfinite(HEALTHY, TABLE, since=ONSET + 1)
 
 
 def journal_of(folder: pathlib.Path, **options: object) -> Journal:
-    journal = Journal(str(folder), **options)  # type: ignore[arg-type]
+    journal = Journal(str(folder), open_records, **options)  # type: ignore[arg-type]
     journal.set_table(TABLE)
     return journal
 
@@ -101,7 +102,7 @@ def test_large_models_have_histograms_now_and_then(
     tmp_path: pathlib.Path, layers: int, every: int
 ) -> None:
     table = make_table(layers)
-    journal = Journal(str(tmp_path))
+    journal = Journal(str(tmp_path), open_records)
     journal.set_table(table)
     wanted = []
     for frame in make_frames(table, range(15)):
@@ -109,9 +110,9 @@ def test_large_models_have_histograms_now_and_then(
         journal.add(frame)
     journal.close()
     assert wanted == [step % every == 0 for step in range(15)]
-    assert not Journal(str(tmp_path), histograms=False).wants_histograms()
+    assert not Journal(str(tmp_path), open_records, histograms=False).wants_histograms()
 
 
 def test_a_mistake_in_the_rules_is_told_at_once(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="no_such_rule"):
-        Journal(str(tmp_path), {"no_such_rule": False})
+        Journal(str(tmp_path), open_records, {"no_such_rule": False})

@@ -1,0 +1,147 @@
+"""What the layers of a network do to a gradient: activations, depth, branches, normalisation.
+
+In:  a window and rows of it.
+Out: causes with the observation that speaks for each, and fixes.
+Does not know which rule asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tb_gradients.flags import Cause
+from tb_gradients.frames import Variable
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.initial_values import starts_random
+from tb_gradients.judging.window import BoolArray, Window
+from tb_gradients.judging.words import activation, layer
+
+SATURATING = frozenset({"sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh", "softsign"})
+
+RELU = frozenset({"relu", "relu6"})
+"""Slope exactly zero on one side: units can die. (Leaky and smooth variants cannot.)"""
+
+
+def strength(variable: Variable, kind: str) -> float:
+    """The strength of the variable's "l1" or "l2" penalty; 0 for none."""
+    try:
+        return float(variable.facts.get(kind, 0.0))
+    except ValueError:
+        return 0.0
+
+
+BATCH_NEEDS = ("inputs_std", "inputs_constant_share", "targets_mean", "targets_std")
+
+
+def batch_of_one_cause(window: Window, variables: Iterable[Variable]) -> Cause | None:
+    """batch_of_one, if every batch is one sample and a batch normalisation follows."""
+    normalised = [
+        v
+        for v in variables
+        if v.layer_class == "Dense" and v.facts.get("followed_by") == "BatchNormalization"
+    ]
+    if not normalised:
+        return None
+    # One row has no spread to be measured; and a single target none at all, whatever it is.
+    one_row = np.isfinite(window.context("inputs_std"))
+    one_row &= np.isnan(window.context("inputs_constant_share"))
+    spread, level = window.context("targets_std"), window.context("targets_mean")
+    known = np.isfinite(spread)
+    one_target = known.any() and not spread[known].any() and np.ptp(level[known]) > 0
+    if not one_row.all() and not one_target:
+        return None
+    told = f"each batch is one sample, and {layer(normalised[-1])} is followed by "
+    told += "BatchNormalization"
+    return cause("batch_of_one", 0.9, f"{told}: less its own mean that is zero.")
+
+
+LARGER_BATCHES = (
+    "Use batches of more than one sample (`batch_size=32`), or "
+    "`keras.layers.LayerNormalization()` instead of BatchNormalization."
+)
+
+MANY_UNITS = 16
+"""Random units of which all are off at birth: one layer in 65,000."""
+
+
+def nothing_comes_back(window: Window, silent: BoolArray) -> bool:
+    """Whether the last layer without gradient gets none from the loss, whatever its own slope,
+    while layers before it get one on another way.
+
+    The gradient of a bias is the error that comes back, times the slope of the layer's own
+    activation. So it is zero by no dead unit of the layers before: of a layer without
+    activation, or of an output that is not cut off, it means that the loss ignores the layer.
+    The same holds for a layer that starts at random and has been silent from the first step on.
+
+    Args:
+        silent: bool [variables]; those whose gradient is exactly zero.
+    """
+    rows, variables = window.rows, window.table.variables
+    kernels = np.flatnonzero(rows.judged & rows.kernel & silent)
+    if not kernels.size:
+        return False
+    last = int(kernels[-1])
+    bias, variable = int(rows.bias_of[last]), variables[last]
+    if bias < 0 or not silent[bias]:
+        return False
+    if not (rows.judged & rows.kernel & ~silent)[:last].any():
+        return False  # what is cut off from the inputs on is cut off by what stands behind it
+    name = activation(variable)
+    if name not in RELU | SATURATING:
+        return variable.layer_class == "Dense"
+    if name not in RELU:
+        return not variable.facts.get("followed_by")
+    never = not window.largest("gradient_norm")[last] > 0
+    return (
+        never
+        and variable.units >= MANY_UNITS
+        and starts_random(variable)
+        and not rows.initial_rms[bias] > 0
+    )
+
+
+TURN = 100
+"""Steps for which nobody waits for its turn, up to a dozen of them."""
+
+
+def taking_turns(window: Window) -> BoolArray:
+    """bool [variables]: kernels of branches behind a trunk that have a gradient in some steps
+    each, and not in the same: tasks or experts that are chosen step by step."""
+    zero = window.statistic("zero_step_share")
+    at_times = (zero > 0).any(axis=0) & (zero < 1).any(axis=0)
+    at_times &= window.rows.judged & window.rows.kernel
+    rows = np.flatnonzero(at_times)
+    trunk = (zero == 0).all(axis=0) & window.rows.judged & window.rows.kernel
+    if len(rows) < 2 or not trunk[: rows[0]].any():
+        return np.zeros_like(at_times)
+    if not (zero[:, rows] != zero[:, rows[:1]]).any():
+        return np.zeros_like(at_times)
+    return at_times
+
+
+MANY_LAYERS, NARROW = 8, 8
+"""Layers in a row, and their median units, from which on a network counts as deep and narrow."""
+
+
+def deep_narrow_cause(
+    window: Window, confidence: float, variables: Sequence[Variable] | None = None
+) -> Cause | None:
+    """deep_narrow_network, if the kernels are many and of few units; of all layers, or of some."""
+    if variables is None:
+        kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
+        variables = [window.table.variables[int(row)] for row in kernels]
+    if len(variables) < MANY_LAYERS:
+        return None
+    width = float(np.median([v.units for v in variables]))
+    if not 0 < width <= NARROW:
+        return None
+    told = f"{len(variables)} layers in a row with a median of {width:.0f} units"
+    return cause("deep_narrow_network", confidence, f"{told}.")
+
+
+SHORTCUTS = (
+    "Use fewer and wider layers, or a shortcut round every two of them "
+    "(`x = keras.layers.add([x, block(x)])`)."
+)

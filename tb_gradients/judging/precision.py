@@ -1,0 +1,82 @@
+"""Numbers that 16 bits cannot hold: gradients below float16, averages kept in it.
+
+In:  a window.
+Out: causes with the observation that speaks for each, and fixes.
+Does not know which rule asks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_gradients.flags import Cause
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.learning_rates import ADAPTIVE
+from tb_gradients.judging.window import BoolArray, Window
+
+COARSE = 1e-4
+"""Half spacing of float16 (5e-4) and bfloat16 (4e-3) numbers lies above, of float32 far below."""
+
+MIXED = (
+    "Keep variables and optimizer in float32: "
+    '`keras.mixed_precision.set_global_policy("mixed_float16")` computes in float16 all the same.'
+)
+
+
+def coarse_moments_cause(window: Window) -> Cause | None:
+    """low_precision, if an adaptive optimizer keeps its averages in float16."""
+    halves = [v for v in window.table.variables if v.dtype == "float16"]
+    if not halves or window.table.run.optimizer not in ADAPTIVE:
+        return None
+    return cause(
+        "low_precision",
+        0.85,
+        f"{window.table.run.optimizer} keeps its averages in float16 as the variables are "
+        f"({halves[0].path}): squares of gradients below 2e-4 become zero there, and so nearly "
+        "does epsilon, by which the step is divided then.",
+    )
+
+
+WIDER = (
+    "Scale the loss: wrap the optimizer in `keras.optimizers.LossScaleOptimizer`, or use "
+    '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
+)
+
+
+def underflow_cause(window: Window) -> Cause | None:
+    """low_precision, if what still has a gradient has one below the range of float16."""
+    share = window.statistic("gradient_subnormal_share")[-1]
+    narrow = np.array(
+        [v.facts.get("compute_dtype", v.dtype) == "float16" for v in window.table.variables], bool
+    )
+    if not narrow.any() or window.latest("loss_scale") > 1:
+        return None
+    low = narrow & window.rows.judged & (share > 0.5)
+    if not low.any():
+        return _all_underflown(window, narrow)
+    row = int(np.flatnonzero(low)[-1])
+    return cause(
+        "low_precision",
+        0.85,
+        f"{share[row]:.0%} of the gradient of {window.table.paths[row]} is below 6e-5, the normal "
+        "range of float16, and no loss scale lifts it: what is smaller still becomes zero.",
+    )
+
+
+FLOAT16_SMALLEST = 2.0**-24
+"""The smallest positive float16: 6e-8."""
+
+
+def _all_underflown(window: Window, narrow: BoolArray) -> Cause | None:
+    """The same, if nothing is left in float16, and what float32 layers get is below its range."""
+    size = window.statistic("gradient_norm")[-1] / np.sqrt(window.rows.elements)
+    left = window.rows.judged & (size > 0)
+    if not left.any() or (left & narrow).any() or size[left].max() >= FLOAT16_SMALLEST:
+        return None
+    row = int(np.flatnonzero(left)[-1])
+    return cause(
+        "low_precision",
+        0.85,
+        f"elements of the gradient of {window.table.paths[row]} are around {size[row]:.1e}; "
+        "float16 has nothing below 6e-8, and no loss scale lifts them.",
+    )
