@@ -1,7 +1,8 @@
 """Train a healthy model and the classic sick ones on real data, and print the verdicts.
 
 In:  the handwritten digits that come with scikit-learn.
-Out: one run per case in a log folder, a table of verdicts; with ``--serve`` a TensorBoard.
+Out: one run per case in a log folder, a table of verdicts; with ``--serve`` a TensorBoard. A second
+     time it shows the runs that are there.
 Does not know how anything is measured or judged: it uses the public interface alone.
 
 It is also the quickest proof that the tool works here: each case states which rule, cause
@@ -15,6 +16,8 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -67,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--logdir", default=DEFAULT_LOGDIR, help="folder for the runs (default: %(default)s)"
     )
     parser.add_argument(
-        "--serve", action="store_true", help="open TensorBoard on the runs when they are done"
+        "--again", action="store_true", help="train anew, in place of the runs of an earlier demo"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="run TensorBoard on the runs when they are done"
     )
     parser.add_argument(
         "--port", type=int, default=6006, help="port of that TensorBoard (default: %(default)s)"
@@ -75,7 +81,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train all cases; 0: all verdicts are right, 1: one is not, 2: it cannot run here."""
+    """Train all cases, or show those of an earlier demo.
+
+    Returns:
+        0: all verdicts are right, 1: one is not, 2: it cannot run here.
+    """
+    logdir = pathlib.Path(arguments.logdir)
+    if arguments.serve and not _is_free(arguments.port):
+        print(
+            f"tb-gradients demo: port {arguments.port} is in use; give another one with --port",
+            file=sys.stderr,
+        )
+        return 2
+    there = [case for case in CASES if any((logdir / case.name).glob("*tfevents*"))]
+    if len(there) == len(CASES) and not arguments.again:
+        print(f"{logdir} holds the runs of an earlier demo; --again trains them anew.")
+        return _show(logdir, arguments)
+    if any(logdir.glob("*/*tfevents*")) and not (there and arguments.again):
+        print(
+            f"tb-gradients demo: {logdir} holds other runs, or those of a demo that was not "
+            "finished; give another --logdir, or --again to train the demo's anew",
+            file=sys.stderr,
+        )
+        return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import keras  # noqa: F401
@@ -88,13 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    logdir = pathlib.Path(arguments.logdir)
-    if logdir.exists() and any(logdir.glob("*/*tfevents*")):
-        print(
-            f"tb-gradients demo: {logdir} holds runs already; remove it, or give another --logdir",
-            file=sys.stderr,
-        )
-        return 2
+    for case in there:
+        shutil.rmtree(logdir / case.name)
     print(f"Training {len(CASES)} small models on scikit-learn's digits into {logdir}", flush=True)
     wrong = 0
     for case in CASES:
@@ -107,12 +130,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{wrong} of {len(CASES)} verdicts are not what they must be", file=sys.stderr)
     else:
         print(f"\nAll {len(CASES)} verdicts are right.")
+    return _show(logdir, arguments) or int(wrong > 0)
+
+
+def _show(logdir: pathlib.Path, arguments: argparse.Namespace) -> int:
+    """Say how to see the runs, or show them in TensorBoard until it is ended; 2: it failed."""
     print(f"The same from the files: tb-gradients check {logdir}")
     if arguments.serve:
-        _serve(logdir, arguments.port)
-    else:
-        print(f"See them: tensorboard --logdir {logdir}   then open its address + #gradient_health")
-    return int(wrong > 0)
+        return _serve(logdir, arguments.port)
+    print(f"See them: tensorboard --logdir {logdir}   then open its address + #gradient_health")
+    return 0
 
 
 def _print_verdict(case: Case, flags: Sequence[Flag], right: bool, seconds: float) -> None:
@@ -120,10 +147,8 @@ def _print_verdict(case: Case, flags: Sequence[Flag], right: bool, seconds: floa
     loud = [flag for flag in flags if flag.severity.label != "info"]
     for flag in loud or flags[:1]:
         print(f"  {flag}")
-        for cause in flag.causes[:1]:
-            print(f"    cause: {cause.id} ({cause.confidence:.0%}): {cause.summary}")
-        for fix in flag.fixes[:1]:
-            print(f"    fix:   {fix}")
+        for line in flag.advice():
+            print(f"    {line}")
     if not loud:
         print("  healthy: no warning")
     if not right:
@@ -131,13 +156,41 @@ def _print_verdict(case: Case, flags: Sequence[Flag], right: bool, seconds: floa
         print(f"  WRONG: expected {expected}, cause {case.cause}, at *{case.variable}*")
 
 
-def _serve(logdir: pathlib.Path, port: int) -> None:
-    address = f"http://localhost:{port}/#gradient_health"
-    print(f"\nGradient Health: {address}   (Ctrl+C ends)", flush=True)
+def _serve(logdir: pathlib.Path, port: int) -> int:
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir)]
     command += ["--port", str(port)]
+    print(f"\nTensorBoard starts on {logdir} ...", flush=True)
+    process = subprocess.Popen(command)
     with contextlib.suppress(KeyboardInterrupt):
-        subprocess.run(command, check=False)
+        while process.poll() is None and not _answers(port):
+            time.sleep(0.1)
+        if process.returncode is None:
+            address = f"http://localhost:{port}/#gradient_health"
+            print(f"Gradient Health: {address}   (Ctrl+C ends)", flush=True)
+        process.wait()
+        return 2 if process.returncode > 0 else 0
+    process.terminate()
+    process.wait()
+    return 0
+
+
+def _is_free(port: int) -> bool:
+    """Whether a server could listen on that port of this machine."""
+    with socket.socket() as one:
+        if os.name == "posix":  # elsewhere this takes a port that is in use
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("localhost", port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(port: int) -> bool:
+    """Whether a server listens on that port of this machine."""
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+        return True
+    return False
 
 
 # --- the cases ------------------------------------------------------------------------------

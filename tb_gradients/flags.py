@@ -90,6 +90,11 @@ class Flag:
             since = f"steps {self.first_step} to {self.last_step}"
         return f"{self.severity.label}: {self.rule} ({since}): {self.summary}"
 
+    def advice(self) -> list[str]:
+        """The likeliest cause and the first fix, a line each; empty where there is neither."""
+        lines = [f"cause: {c.id} ({c.confidence:.0%}): {c.summary}" for c in self.causes[:1]]
+        return lines + [f"try:   {fix}" for fix in self.fixes[:1]]
+
     def to_json(self) -> dict[str, Any]:
         """The flag as in version 1 of the report (``docs/design.md``, section 3)."""
         return {

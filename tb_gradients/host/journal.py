@@ -67,7 +67,7 @@ class Journal:
         self._table = VariableTable(())
         self._engine = Engine(self._table, rules)
         self._writer: EventWriter | None = None
-        self._verdict: list[Any] = []
+        self._verdict: Any = ()
         self._announced: dict[tuple[str, int], Severity] = {}
         self._last_step = 0
 
@@ -116,7 +116,7 @@ class Journal:
         for flag in self._engine.update(frame):
             self._announce(flag)
         # Also when one has closed or become less severe: the tab shows what was written last.
-        verdict = [(f.rule, f.first_step, f.variables, f.severity, f.open) for f in self.flags]
+        verdict = self._engine.outline
         if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
             self._verdict = verdict
             self._write_flags(writer, frame.step)

@@ -139,6 +139,10 @@ class Finding:
     ``rows`` may name fewer variables than were detected, in the order in which they
     should be read (the first one first); ``None`` keeps all, in network order.
     ``follows`` and ``comes_of`` replace the rule's own for this flag.
+
+    ``summary`` is in the past tense: it is read while the finding lasts and long after it. How
+    the loss moves goes on changing, so it is not part of it: ``with_loss`` lets the engine
+    add that, as it is at the last frame.
     """
 
     summary: str
@@ -148,6 +152,11 @@ class Finding:
     rows: tuple[int, ...] | None = None
     follows: tuple[str, ...] | None = None
     comes_of: tuple[str, ...] | None = None
+    with_loss: bool = False
+
+    def sentence(self, loss: str) -> str:
+        """The summary; ``loss``: how the loss has moved, in words."""
+        return f"{self.summary.removesuffix('.')}; {loss}." if self.with_loss else self.summary
 
 
 class Rule(abc.ABC):

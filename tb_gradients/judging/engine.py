@@ -25,7 +25,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -117,7 +117,8 @@ class _Disease:
         counted = (case.severity for case in self.follow_ups if case.opened not in without)
         return max([self.leading.severity, *counted])
 
-    def flag(self) -> Flag:
+    def flag(self, loss: str) -> Flag:
+        """As it is shown; ``loss``: how the loss has moved, in words."""
         case, finding = self.leading, self.leading.finding
         lasting = [case, *self.outcomes]
         return Flag(
@@ -127,12 +128,12 @@ class _Disease:
             first_step=case.first_step,
             last_step=max(one.last_step for one in lasting),
             open=any(one.open for one in lasting),
-            summary=finding.summary,
+            summary=finding.sentence(loss),
             evidence=finding.evidence,
             causes=tuple(likeliest_first(finding.causes)),
             fixes=finding.fixes,
             follow_ups=tuple(
-                f"{one.rule.id}: {one.finding.summary}"
+                f"{one.rule.id}: {one.finding.sentence(loss)}"
                 for one in sorted(self.follow_ups, key=lambda c: (c.first_step, c.opened))
             ),
         )
@@ -173,17 +174,71 @@ class Engine:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """All flags so far, open and closed, worst first."""
-        return tuple(ranked(disease.flag() for disease in self._diseases()))
+        """All flags so far, open and closed, worst first, in the words of the last frame."""
+        return tuple(self._told(self._diseases(self._worded())))
+
+    @property
+    def outline(self) -> tuple[tuple[object, ...], ...]:
+        """What changes of the flags from frame to frame, but for their words: cheap to compare."""
+        return tuple(
+            (case.opened, case.severity, case.open, case.paths, case.first_step)
+            for track in self._tracks
+            for case in track.cases
+        )
 
     @property
     def errors(self) -> tuple[RuleError, ...]:
         """Rules that failed, at most one entry each: they are switched off for the run."""
         return tuple(self._errors.values())
 
-    def _diseases(self) -> list[_Disease]:
-        """Each case that stands for itself, with those that follow from it."""
-        by_rule = {track.rule.id: track.cases for track in self._tracks if track.cases}
+    def _told(self, diseases: Iterable[_Disease]) -> list[Flag]:
+        with self._history.up_to_date():
+            loss = self._history.learning().sentence()
+        return ranked(disease.flag(loss) for disease in diseases)
+
+    def _worded(self) -> dict[int, _Case]:
+        """Copies of the cases that are detected at the last frame, with the text for that frame.
+
+        A case itself gets a new text only now and then, since that takes time, and never because
+        somebody asks: what is detected next must not depend on it.
+        """
+        found: dict[int, _Case] = {}
+        with self._history.up_to_date(), np.errstate(all="ignore"):
+            for track in self._tracks:
+                if track.rule.about_onset or track.rule.id in self._errors:
+                    continue
+                ill = [i for i, case in enumerate(track.cases) if case.open and not case.clean]
+                if not ill or not len(track.window):
+                    continue
+                try:
+                    detection = track.rule.detect(track.window)
+                    groups = dict(self._grouped(detection, track)) if detection else {}
+                    for index in set(ill) & set(groups):
+                        case = track.cases[index]
+                        finding = track.rule.explain(track.window, groups[index], case.first_step)
+                        reading = self._reading(finding, case.paths)
+                        found[case.opened] = dataclasses.replace(
+                            case, finding=finding, reading=reading
+                        )
+                except Exception as error:
+                    self._fails(track.rule, error)
+        return found
+
+    def _fails(self, rule: Rule, error: Exception) -> None:
+        message = f"{type(error).__name__}: {error}"
+        self._errors[rule.id] = RuleError(rule.id, self._history.last_step, message)
+
+    def _diseases(self, worded: Mapping[int, _Case] | None = None) -> list[_Disease]:
+        """Each case that stands for itself, with those that follow from it.
+
+        Args:
+            worded: copies that stand in for some cases, by their number.
+        """
+        by_rule = {
+            track.rule.id: [(worded or {}).get(case.opened, case) for case in track.cases]
+            for track in self._tracks
+            if track.cases
+        }
         roots: dict[int, _Case] = {}
         outcomes: set[int] = set()
 
@@ -270,15 +325,14 @@ class Engine:
                 try:
                     news += self._apply(track)
                 except Exception as error:
-                    message = f"{type(error).__name__}: {error}"
-                    self._errors[track.rule.id] = RuleError(track.rule.id, frame.step, message)
+                    self._fails(track.rule, error)
         self._relent()
         if not news:
             return []
         new = {case.opened for case in news}
-        return ranked(
-            disease.flag()
-            for disease in self._diseases()
+        return self._told(
+            disease
+            for disease in self._diseases(self._worded())
             if disease.leading.opened in new or disease.severity() > disease.severity(without=new)
         )
 

@@ -7,9 +7,10 @@ Does not know about any rule, about files or about flags.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
 import numpy as np
@@ -332,6 +333,20 @@ class History:
     def window(self, columns: Iterable[str]) -> Window:
         """A view of some statistics and context columns, which moves on with every frame."""
         return Window(self, frozenset(columns))
+
+    @contextlib.contextmanager
+    def up_to_date(self) -> Iterator[None]:
+        """Meanwhile ``learning`` is that of the last frame, and not one of a few frames before.
+
+        For what is said only: rules must detect the same, however often somebody asks.
+        """
+        before = self._judged_at, self._learning
+        if self._stop:
+            self._learning, self._judged_at = self.losses.judge(self.table), self.losses.count
+        try:
+            yield
+        finally:
+            self._judged_at, self._learning = before
 
     def learning(self) -> Learning:
         """Whether the run learns, judged at most once per frame."""

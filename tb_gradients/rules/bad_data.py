@@ -62,6 +62,7 @@ class _Fault:
     follows: tuple[str, ...] = ()
     head: bool = False
     """Whether it is the last layer that would have to be another one."""
+    with_loss: bool = False
 
 
 class BadData(Rule):
@@ -147,6 +148,7 @@ class BadData(Rule):
             causes=fault.causes,
             fixes=(fault.fix,),
             follows=fault.follows,
+            with_loss=fault.with_loss,
         )
 
     def _fault(self, window: Window) -> _Fault | None:
@@ -172,7 +174,7 @@ class BadData(Rule):
             bad = np.flatnonzero(hit)
             if len(window) - bad[-1] <= 5:
                 most = float(count[bad].max())
-                told = f"{plural(int(most), 'element')} of the {side} in one batch are NaN or Inf"
+                told = f"{plural(int(most), 'element')} of the {side} in one batch were NaN or Inf"
                 data = "x" if side == "inputs" else "y"
                 # A model may fill in what is missing, a loss may leave it out.
                 harmless = window.learning.learning or not broken(window)
@@ -224,7 +226,7 @@ class BadData(Rule):
             empty &= len(window) >= self.rare_frames / (2 if several else 1)
         empty |= bool(flat.size and np.median(flat) < 1e-3)
         value = window.latest("targets_mean")
-        told = f"The targets are the same in every sample of every batch (mean {value:.3g})"
+        told = f"The targets were the same in every sample of every batch (mean {value:.3g})"
         return _Fault(
             Severity.WARNING if empty else Severity.INFO,
             window.first_step,
@@ -240,7 +242,7 @@ class BadData(Rule):
         constant = np.where(np.isfinite(share), np.where(share >= 1, 0.0, np.inf), spread)
         if not self._constant(window, "inputs_mean", constant):
             return None
-        told = "The inputs are the same in every sample of every batch"
+        told = "The inputs were the same in every sample of every batch"
         return _Fault(
             Severity.WARNING,
             window.first_step,
@@ -373,7 +375,7 @@ class BadData(Rule):
             return None
         most = float(np.nanmax(distance))
         told = (
-            f"Single inputs are {most:.3g} interquartile ranges from the median of their "
+            f"Single inputs were {most:.3g} interquartile ranges from the median of their "
             f"feature (largest magnitude {np.nanmax(window.context('inputs_max_abs')):.3g})"
         )
         effect = (
@@ -401,13 +403,13 @@ class BadData(Rule):
             return None
         extreme = window.latest("inputs_max_abs")
         limit = TINY_INPUT if extreme < TINY_INPUT else UNSCALED_INPUT
-        level = f", the level of guessing is {learning.guess:.3g}" if learning.learning else ""
         return _Fault(
             Severity.WARNING if learning.guessing or learning.worse else Severity.INFO,
             window.first_step,
-            f"{reason.summary[0].upper()}{reason.summary[1:-1]}; {learning.sentence()}{level}",
+            f"{reason.summary[0].upper()}{reason.summary[1:-1]}",
             Evidence("inputs_max_abs", extreme, limit),
             SCALE_INPUTS,
             (reason,),
             (*SYMPTOMS, "model_mismatch") if constant_output(window) else SYMPTOMS,
+            with_loss=True,
         )

@@ -132,9 +132,9 @@ class ClippingDominates(Rule):
         better = 3 * usual if name != "clipvalue" else limit / max(typical, 1e-6)
         code = optimizer_code(window.table, **{name: float(f"{better:.2g}")})
         return Finding(
-            summary=f"Clipping ({name}={limit:g}) leaves {typical:.2g} of the gradient in most "
-            f"steps since step {since}; the usual norm is {usual:.3g}; "
-            f"{window.learning.sentence()} ({names(window.table, rows)}).",
+            summary=f"Clipping ({name}={limit:g}) left {typical:.2g} of the gradient in most steps "
+            f"from step {since} on ({names(window.table, rows)}); the usual norm was {usual:.3g}.",
+            with_loss=True,
             evidence=(
                 Evidence("gradient_left", typical, self.left),
                 Evidence(name, limit),

@@ -183,8 +183,8 @@ class DeadUnits(Rule):
         causes = self._causes(window, worst, from_start, early)
         return Finding(
             summary=f"{round(value * variable.units)} of {variable.units} units of "
-            f"{variable.path}{others} received no gradient from any of the {over} batches "
-            f"before step {window.step}, since about step {since}.",
+            f"{variable.path}{others} received no gradient from about step {since} on (of the "
+            f"{over} batches up to step {window.step} none gave them one).",
             evidence=(
                 Evidence("dead_unit_share", value, self.share),
                 Evidence("units", variable.units),

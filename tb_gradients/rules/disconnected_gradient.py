@@ -82,8 +82,8 @@ class DisconnectedGradient(Rule):
             "model's `call()`, or delete it, or set its `trainable = False`.",
         }
         return Finding(
-            summary=f"The gradient of {names(window.table, rows)} is None in every step since "
-            f"step {since}: the loss does not depend on "
+            summary=f"The gradient of {names(window.table, rows)} was None in every step from "
+            f"step {since} on: the loss did not depend on "
             f"{'it' if len(rows) == 1 else 'them'}.",
             evidence=(
                 Evidence("none_step_share", float(share[rows].max()), 1.0),

@@ -156,10 +156,14 @@ class ExplodingGradient(Rule):
         losses = window.context("loss_max")
         losses = losses[np.isfinite(losses)]
         from_loss, to_loss = window.context_at_start("loss"), losses[-1] if losses.size else np.nan
-        told = f"; the loss went from {from_loss:.3g} to {to_loss:.3g}" if losses.size else ""
+        told = ""
+        if losses.size:
+            told = (
+                f"; by step {window.step} the loss had gone from {from_loss:.3g} to {to_loss:.3g}"
+            )
         causes = self._causes(window, rows)
         return Finding(
-            summary=f"The gradients have grown without bound since step {since}, that of "
+            summary=f"From step {since} on the gradients grew without bound, that of "
             f"{names(window.table, [worst])} {growth[worst]:.3g}-fold{told}.",
             evidence=(
                 Evidence("gradient_growth", float(growth[worst]), self.growth),

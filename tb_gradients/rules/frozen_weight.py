@@ -193,9 +193,8 @@ class FrozenWeight(Rule):
             causes = (rounded, cause("update_not_applied", 0.4, told))
             fixes = (MIXED, fix)
         return Finding(
-            summary=f"{names(window.table, rows)} {'has' if len(rows) == 1 else 'have'} a gradient "
-            f"(norm {gradient:.3g}), but no step since step {since} changed "
-            f"{'it' if len(rows) == 1 else 'them'}.",
+            summary=f"{names(window.table, rows)} had a gradient (norm {gradient:.3g}), but no "
+            f"step from step {since} on changed {'it' if len(rows) == 1 else 'them'}.",
             evidence=(
                 Evidence("update_norm", 0.0, 0.0),
                 Evidence("gradient_norm", gradient, 0.0),
@@ -229,7 +228,7 @@ class FrozenWeight(Rule):
         )
         return Finding(
             summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
-            f"update since step {window.first_step}: {told}.",
+            f"update from step {window.first_step} on: {told}.",
             evidence=(
                 Evidence("variables_left_out", len(rows)),
                 Evidence("variables_in_updates", given),
@@ -250,7 +249,7 @@ class FrozenWeight(Rule):
         )
         return Finding(
             summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
-            f"update since step {window.first_step}, and no weight of the model has changed: "
+            f"update from step {window.first_step} on, and no weight of the model changed: "
             f"{told}.",
             evidence=(
                 Evidence("variables_left_out", len(rows)),

@@ -69,8 +69,8 @@ class GradientUnderflow(Rule):
             '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
         )
         return Finding(
-            summary=f"{value:.0%} of the gradient of {names(window.table, rows)} is below the "
-            f"normal range of its compute dtype since step {since} (policy {precision}).",
+            summary=f"{value:.0%} of the gradient of {names(window.table, rows)} was below the "
+            f"normal range of its compute dtype from step {since} on (policy {precision}).",
             evidence=(
                 Evidence("gradient_subnormal_share", value, self.share),
                 Evidence("loss_scale", scale),

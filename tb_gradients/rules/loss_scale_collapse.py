@@ -95,8 +95,8 @@ class LossScaleCollapse(Rule):
                 "something leaves float16's range (65504), as masks of -1e9 and exp do"
             )
         return Finding(
-            summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the last "
-            f"{int(window.spans.sum())} steps were skipped.",
+            summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the "
+            f"{int(window.spans.sum())} steps up to step {window.step} were skipped.",
             evidence=(
                 Evidence("loss_scale", scale, self.lowest),
                 Evidence("skipped_share", share, self.skipped),

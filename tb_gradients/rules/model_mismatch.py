@@ -83,14 +83,15 @@ class ModelMismatch(Rule):
         spread, learning = window.latest("predictions_spread"), window.learning
         seen = ""
         if spread <= self.spread:
-            seen = f"; the predictions are {window.latest('predictions_max'):.3g} for every sample"
+            seen = f"; the predictions were {window.latest('predictions_max'):.3g} for every sample"
         observed = (
             Evidence("predictions_spread", spread, self.spread),
             Evidence("predictions_max", window.latest("predictions_max")),
             Evidence("loss_median", learning.now, learning.guess),
         )
         return Finding(
-            summary=f"{told[:1].upper()}{told[1:]}{seen}; {learning.sentence()}.",
+            summary=f"{told[:1].upper()}{told[1:]}{seen}.",
+            with_loss=True,
             evidence=tuple(one for one in observed if not math.isnan(one.value)),
             causes=(
                 cause(

@@ -88,10 +88,14 @@ class NonfiniteGradient(Rule):
         kind = "Inf" if inf > nan else "NaN"
         when = "" if window.step == since else f" at step {window.step}"
         counted = f" ({count:.0f} of {total} elements{when})" if count else ""
-        others = f", and {plural(len(rows) - 1, 'more variable')} by now" if len(rows) > 1 else ""
+        others = (
+            f", and {plural(len(rows) - 1, 'more variable')} by step {window.step}"
+            if len(rows) > 1
+            else ""
+        )
         causes = nonfinite_causes(window, since)
         return Finding(
-            summary=f"The gradient of {names(window.table, [row])} is {kind} at step {since}"
+            summary=f"The gradient of {names(window.table, [row])} was {kind} at step {since}"
             f"{counted}{others}.",
             evidence=(
                 Evidence("gradient_nonfinite_count", count, 0),

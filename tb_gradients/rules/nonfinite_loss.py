@@ -52,7 +52,7 @@ class NonfiniteLoss(Rule):
         before = f"; the last finite mean was {finite[-1]:.3g}" if finite.size else ""
         causes = nonfinite_causes(window, since)
         return Finding(
-            summary=f"The loss is NaN or Inf at step {since}{before}.",
+            summary=f"The loss was NaN or Inf at step {since}{before}.",
             evidence=(
                 Evidence("loss_nonfinite_age", float(window.context("loss_nonfinite_age")[-1]), 0),
             ),

@@ -37,8 +37,8 @@ class NonfiniteWeight(Rule):
     title = "NaN or Inf in a weight"
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count")
-    follows = ("nonfinite_gradient", "nonfinite_loss")
-    comes_of = NONFINITE_COMES_OF
+    # A weight stays NaN when gradients are finite again: what it came of has not ended then.
+    comes_of = ("nonfinite_gradient", "nonfinite_loss", *NONFINITE_COMES_OF)
     about_onset = True
 
     def detect(self, window: Window) -> Detection:
@@ -56,7 +56,7 @@ class NonfiniteWeight(Rule):
         if since > 0:
             fixes += (f"Go back to a checkpoint from before step {since}: NaN does not heal.",)
         return Finding(
-            summary=f"{count:.0f} of {total} weights of {names(window.table, [row])} are NaN or "
+            summary=f"{count:.0f} of {total} weights of {names(window.table, [row])} were NaN or "
             f"Inf after step {since}{others}.",
             evidence=(
                 Evidence("weight_nonfinite_count", count, 0),
@@ -64,6 +64,6 @@ class NonfiniteWeight(Rule):
             ),
             causes=causes,
             fixes=fixes,
-            comes_of=nonfinite_comes_of(causes),
+            comes_of=("nonfinite_gradient", "nonfinite_loss", *nonfinite_comes_of(causes)),
             rows=tuple(int(r) for r in nearest),
         )

@@ -153,8 +153,10 @@ class NotLearning(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
         causes = self._causes(window)
+        level = f", the level of guessing is {learning.guess:.3g}" if learning.guessing else ""
         return Finding(
-            summary=f"After {learning.steps} steps {learning.sentence()}.",
+            summary=f"After {learning.steps} steps the loss had not fallen ({learning.start:.3g} "
+            f"at the start, {learning.now:.3g} by then{level}).",
             evidence=(
                 Evidence("loss_median", learning.now, learning.guess),
                 Evidence("loss_at_start", learning.start),

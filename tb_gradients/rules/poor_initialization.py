@@ -150,8 +150,8 @@ class PoorInitialization(Rule):
             f"{gains[worst]:.2g}; over {len(rows)} such layers that is {np.prod(gains):.1e}"
         )
         return Finding(
-            summary=f"The scale of {names(window.table, rows)} at the start is off: {told}; "
-            f"{window.learning.sentence()}.",
+            summary=f"The scale of {names(window.table, rows)} at the start was off: {told}.",
+            with_loss=True,
             evidence=(
                 Evidence(
                     "scale_gain",
@@ -175,8 +175,8 @@ class PoorInitialization(Rule):
             f"of them by {np.prod(gains):.1e}"
         )
         return Finding(
-            summary=f"Next to nothing of the inputs reaches the last layer: {told}; "
-            f"{window.learning.sentence()}.",
+            summary=f"Next to nothing of the inputs reached the last layer: {told}.",
+            with_loss=True,
             evidence=(Evidence("gain_of_all_layers", float(np.prod(gains)), self.fades),),
             causes=(self._cause(told),),
             fixes=(f'In {layers_of(variables)} use `kernel_initializer="he_normal"`.',),

@@ -124,8 +124,9 @@ class RegularizerDominates(Rule):
         weight = float(min(self._weight(window)[worst], 1e6))
         told = self._penalty(window, worst)
         return Finding(
-            summary=f"The weights of {names(table, rows)} have shrunk to {float(left.min()):.2g} "
-            f"of their norm at the start, {told}; {window.learning.sentence()}.",
+            summary=f"The weights of {names(table, rows)} had shrunk to {float(left.min()):.2g} "
+            f"of their norm at the start by step {window.step}, {told}.",
+            with_loss=True,
             evidence=(
                 Evidence("weight_norm_left", float(left.min()), self.shrunk),
                 Evidence("penalty_over_gradient", weight, self.outweighs),

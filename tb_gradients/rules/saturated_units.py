@@ -151,16 +151,15 @@ class SaturatedUnits(Rule):
         who = names(window.table, rows)
         if np.isfinite(share).any():
             value = float(np.nanmax(share))
-            told = f"{value:.0%} of the units of {who} are on the flat part of their activation"
+            told = f"{value:.0%} of the units of {who} were on the flat part of their activation"
             evidence = Evidence("activation_saturated_share", value, self.share)
         else:
             value = float(self._slopes(window, reach, rows).min())
-            told = (
-                f"The mean slope of the activation behind {who} is about {value:.1e} of its largest"
-            )
+            told = f"The activation behind {who} had about {value:.1e} of its largest slope"
             evidence = Evidence("relative_slope", value, self.slope)
         return Finding(
-            summary=f"{told} since step {since}; {window.learning.sentence()}.",
+            summary=f"{told} from step {since} on.",
+            with_loss=True,
             evidence=(evidence, Evidence("layers_affected", len(rows))),
             causes=causes,
             fixes=tuple(self._fix(window, rows, reason) for reason in likeliest_first(causes)),

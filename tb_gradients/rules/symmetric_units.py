@@ -79,8 +79,8 @@ class SymmetricUnits(Rule):
         start = initialization_cause(window.table, rows)
         units = plural(variables[0].units, "unit")
         return Finding(
-            summary=f"All {units} of {names(window.table, rows)} receive the same gradient since "
-            f"step {since} (relative spread {spread:.1e}): the layer is one unit wide.",
+            summary=f"All {units} of {names(window.table, rows)} received the same gradient from "
+            f"step {since} on (relative spread {spread:.1e}): the layer was one unit wide.",
             evidence=(
                 Evidence("unit_spread", spread, self.spread),
                 Evidence("units", variables[0].units),

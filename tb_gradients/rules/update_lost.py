@@ -87,8 +87,8 @@ class UpdateLost(Rule):
         )
         return Finding(
             summary=f"{value:.0%} of the weights of {names(window.table, rows)} with a gradient "
-            f"stay exactly where they are at every step since step {since}: the steps are below "
-            f"half the spacing of {variable.dtype} numbers.",
+            f"stayed exactly where they were at every step from step {since} on: the steps were "
+            f"below half the spacing of {variable.dtype} numbers.",
             evidence=(
                 Evidence("lost_share", value, self.share),
                 Evidence("relative_spacing", spacing),

@@ -129,10 +129,12 @@ class UpdateTooLarge(Rule):
         peak = window.largest("update_ratio")[rows]
         worst = float(np.nanmax(peak))
         causes = self._causes(window, float(np.nanmedian(peak)))
-        state = "the loss is NaN" if self._broken(window) else window.learning.sentence()
+        broken = self._broken(window)
+        ended = f"; by step {window.step} the loss or a gradient was not finite" if broken else ""
         return Finding(
-            summary=f"Single steps changed {names(window.table, rows)} by up to {worst:.2g} of "
-            f"the weights' size since step {since}; {state}.",
+            summary=f"From step {since} on single steps changed {names(window.table, rows)} by "
+            f"up to {worst:.2g} of the weights' size{ended}.",
+            with_loss=not broken,
             evidence=(
                 Evidence("update_ratio", worst, self.ratio),
                 Evidence("learning_rate", window.latest("learning_rate")),

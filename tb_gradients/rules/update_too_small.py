@@ -177,9 +177,9 @@ class UpdateTooSmall(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         ratio = float(np.nanmedian(window.statistic("update_ratio")[-1][rows]))
         who = names(window.table, rows)
-        told = f"a step changes the weights of {who} by {ratio:.1e} of their size"
+        told = f"a step changed the weights of {who} by {ratio:.1e} of their size"
         if ratio == 0:
-            told = f"no step changes the weights of {who}"
+            told = f"no step changed the weights of {who}"
         causes = self._causes(window, rows)
         usual = usual_learning_rate(window.table)
         optimizer = optimizer_name(window.table)
@@ -196,7 +196,8 @@ class UpdateTooSmall(Rule):
                 f"an optimizer that normalises it, `keras.optimizers.Adam`, instead of {optimizer}."
             )
         return Finding(
-            summary=f"Since step {since} {told}; {window.learning.sentence()}.",
+            summary=f"From step {since} on {told}.",
+            with_loss=True,
             evidence=(
                 Evidence("update_ratio", ratio, self.ratio),
                 Evidence("learning_rate", window.latest("learning_rate"), None),

@@ -211,9 +211,9 @@ class VanishingGradient(Rule):
         last = window.table.paths[int(kernels[-1])]
         causes = self._causes(window, rows, kernels)
         return Finding(
-            summary=f"Since step {since} what arrives at {names(window.table, rows)} is "
-            f"down to {ratio:.1e} of what arrives at the last layers ({last}); "
-            f"{window.learning.sentence()}.",
+            summary=f"From step {since} on what arrived at {names(window.table, rows)} was down to "
+            f"{ratio:.1e} of what arrived at the last layers ({last}).",
+            with_loss=True,
             evidence=(
                 Evidence("relative_gradient", ratio, self.ratio),
                 Evidence("layers_affected", len(rows)),
@@ -236,8 +236,8 @@ class VanishingGradient(Rule):
             "sequences."
         )
         return Finding(
-            summary=f"{told}: {kept**steps:.1e} of it reaches the first one; "
-            f"{window.learning.sentence()}.",
+            summary=f"{told}: {kept**steps:.1e} of it reaches the first one.",
+            with_loss=True,
             evidence=(
                 Evidence("gradient_left_through_time", kept**steps, self.ratio),
                 Evidence("time_steps", steps),

@@ -135,7 +135,7 @@ class ZeroGradient(Rule):
         value = float(zero[-1][rows].min())
         share = "every step" if value == 1 else f"{value:.0%} of the steps"
         return Finding(
-            summary=f"The gradient of {who} is exactly zero in {share} since step {since}.",
+            summary=f"The gradient of {who} was exactly zero in {share} from step {since} on.",
             evidence=(
                 Evidence("zero_step_share", value, self.share),
                 Evidence("variables_with_gradient", int(alive.sum())),

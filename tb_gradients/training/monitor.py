@@ -297,7 +297,7 @@ class GradientMonitor:
         self.close()
 
     def summary(self) -> str:
-        """A few lines: the verdict, each flag, and the command that opens the tab."""
+        """The verdict; of each flag the likeliest cause and the first fix; where to see more."""
         folder = shlex.quote(self.log_dir)
         command = f"tensorboard --logdir {folder}"
         frames, flags = self._journal.frames, self.flags
@@ -308,8 +308,9 @@ class GradientMonitor:
             return f"{verdict} Details: {command}, tab 'Gradient Health'"
         found = "1 flag" if len(flags) == 1 else f"{len(flags)} flags"
         lines = [f"tb_gradients: {found} in {frames} frames"]
-        lines += [f"  {flag}" for flag in flags]
-        lines.append(f"Causes and fixes: tb-gradients check {folder}")
+        for flag in flags:
+            lines += [f"  {flag}", *(f"    {line}" for line in flag.advice())]
+        lines.append(f"All causes and fixes: tb-gradients check {folder}")
         lines.append(f"  or {command}, then its address with #gradient_health")
         return "\n".join(lines)
 

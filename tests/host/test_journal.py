@@ -6,11 +6,12 @@ import pathlib
 
 import numpy as np
 import pytest
-from recordings import make_frames, make_table, turn_nonfinite
+from recordings import make_frames, make_table, turn_nonfinite, turn_zero
 
 import tb_gradients as tbg
 from tb_gradients.flags import Severity
 from tb_gradients.host.journal import SMALL_MODEL_VARIABLES, Journal
+from tb_gradients.judging import judge
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training.files import open_records
 
@@ -95,6 +96,24 @@ def test_after_a_close_a_new_file_goes_on_with_the_same_verdict(tmp_path: pathli
     run = EventFileSource(str(tmp_path)).read(".")
     np.testing.assert_array_equal(run.recordings[0].steps, range(9))
     assert [flag.first_step for flag in journal.flags] == [ONSET]
+
+
+def test_a_run_that_was_closed_on_the_way_is_told_as_it_is_from_its_file(
+    tmp_path: pathlib.Path,
+) -> None:
+    frames = make_frames(TABLE, range(150))
+    for frame in frames[20:]:
+        for name in ("loss", "loss_mean", "loss_min", "loss_max"):
+            frame.context[TABLE.context.index(name)] = 2.77  # no better than guessing
+    journal = journal_of(tmp_path)
+    for frame in turn_zero(frames, TABLE, [0, 1], since=20):
+        journal.add(frame)
+        if frame.step in (70, 120):
+            journal.close()
+    journal.close()
+    offline = judge(EventFileSource(str(tmp_path)).read(".").recordings)
+    assert journal.flags == offline.flags
+    assert [flag.rule for flag in journal.flags] == ["dead_units"]
 
 
 @pytest.mark.parametrize(("layers", "every"), [(3, 1), (SMALL_MODEL_VARIABLES, 7)])

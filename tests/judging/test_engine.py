@@ -142,6 +142,52 @@ def test_a_flag_that_becomes_worse_is_reported_again() -> None:
     assert told == [(5, "info"), (10, "warning"), (20, "critical")]
 
 
+class Counting(Loud):
+    """Says at which step it looks.
+
+    Why it matters: for tests.
+    Definition: norm above a limit.
+    Try:
+    * Nothing.
+    Silent when: it is small.
+    """
+
+    id = "counting"
+
+    def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        return Finding(f"It was loud at step {window.step}.", with_loss=True)
+
+
+def test_the_text_of_what_lasts_is_that_of_the_last_frame() -> None:
+    frames = loud(make_frames(TABLE, range(79)), range(3, 79), [0])
+
+    [flag] = run(frames, [Counting()]).flags
+
+    assert flag.summary.startswith("It was loud at step 78; the loss ")
+
+
+def test_what_has_ended_tells_how_the_loss_has_moved_since() -> None:
+    frames = loud(make_frames(TABLE, range(400)), range(3, 30), [0])
+
+    [early] = run(frames[:20], [Counting()]).flags
+    [over] = run(frames, [Counting()]).flags
+
+    assert early.summary.endswith("it is too early to tell from the loss.")
+    assert not over.open
+    assert over.summary.endswith("the loss went from 2.28 to 1.17.")
+
+
+def test_to_ask_for_flags_changes_none_of_them() -> None:
+    frames = loud(make_frames(TABLE, range(300)), range(3, 260), [0])
+    asked, left_alone = Engine(TABLE), Engine(TABLE)
+    for frame in frames:
+        asked.update(frame)
+        left_alone.update(frame)
+        assert asked.flags is not None
+
+    assert asked.flags == left_alone.flags
+
+
 class Weight(Loud):
     """Says that a weight is large.
 

@@ -772,12 +772,23 @@ def exploded(**context: float) -> Run:
     return run.say(since=50, global_norm=np.nan, loss_nonfinite_age=0, **context)
 
 
+def test_a_weight_that_stays_nan_keeps_its_finding_open_when_gradients_are_finite_again() -> None:
+    run = nan_at(30)
+    run.set([0], since=30, weight_nonfinite_count=64)
+    run.set(since=40, nonfinite_age=-1, gradient_nan_count=0)
+    [flag] = run.flags().values()
+
+    assert flag.rule == "nonfinite_gradient"
+    assert flag.open
+    assert flag.last_step == run.steps - 1
+
+
 def test_a_nan_that_an_explosion_ends_in_is_told_with_it() -> None:
     [flag] = exploded().flags().values()
 
     assert (flag.rule, flag.first_step, flag.open) == ("exploding_gradient", 40, True)
     [nan] = [told for told in flag.follow_ups if told.startswith("nonfinite_gradient")]
-    assert "dense/kernel is Inf at step 49" in nan  # the first variable, and its step
+    assert "dense/kernel was Inf at step 49" in nan  # the first variable, and its step
 
 
 def test_a_nan_that_the_batch_brought_along_is_a_disease_of_its_own() -> None:

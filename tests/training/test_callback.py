@@ -42,7 +42,7 @@ def fit(
     model: keras.Model, folder: pathlib.Path, x: Any = X, epochs: int = 1, **options: Any
 ) -> Any:
     """Ten batches per epoch, in order."""
-    health = tbg.GradientHealth(folder, verbose=0, **{"every": 1, **options})
+    health = tbg.GradientHealth(folder, **{"every": 1, "verbose": 0, **options})
     model.fit(x, Y, batch_size=8, epochs=epochs, shuffle=False, callbacks=[health], verbose=0)
     return health
 
@@ -535,6 +535,16 @@ def test_training_stops_when_asked_to(tmp_path: pathlib.Path) -> None:
     assert model.stop_training
     assert recording(tmp_path).steps[-1] == 5
     assert health.report
+
+
+def test_the_summary_says_why_and_what_to_change(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(make_model(optimizer=keras.optimizers.SGD(1e-12)), tmp_path, epochs=4, verbose=1)
+    summary = capsys.readouterr().out.partition("tb_gradients: 1 flag")[2].splitlines()
+    assert "critical: update_too_small" in summary[1]
+    assert summary[2].startswith("    cause: learning_rate_too_small (")
+    assert summary[3].startswith("    try:   Raise the learning rate: `keras.optimizers.SGD(")
 
 
 def test_the_summary_names_the_command_that_opens_the_tab(
