@@ -73,7 +73,7 @@ def test_this_check_can_fail() -> None:
     assert undocumented(["no_such_rule"], "design.md") == ["no_such_rule"]
 
 
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
