@@ -138,7 +138,7 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
 
     Args:
         logdir: the folder given to ``GradientHealth``, or one above it.
-        rules: as for ``tb_gradients.rules.judge``; ``None`` for the default ones.
+        rules: as for ``tb_gradients.judging.judge``; ``None`` for the default ones.
 
     Raises:
         ReadError: no such folder, nothing of ours below it, or data of a newer format.
