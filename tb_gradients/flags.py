@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tb_gradients.inert import inert
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 
@@ -85,10 +86,11 @@ class Flag:
     follow_ups: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        """One line for people: names of variables in it can do no harm to a terminal."""
         since = f"since step {self.first_step}"
         if not self.open:
             since = f"steps {self.first_step} to {self.last_step}"
-        return f"{self.severity.label}: {self.rule} ({since}): {self.summary}"
+        return inert(f"{self.severity.label}: {self.rule} ({since}): {self.summary}")
 
     def advice(self) -> list[str]:
         """The likeliest cause and the first fix, a line each; empty where there is neither."""
@@ -137,6 +139,9 @@ class Flag:
 
     @classmethod
     def from_proto(cls, message: pb.Flag) -> Flag:
+        """The inverse of ``to_proto``; ``ValueError`` for a severity or a number that cannot be."""
+        if any(not 0 <= cause.confidence <= 1 for cause in message.causes):
+            raise ValueError("a confidence that is no share")
         return cls(
             rule=message.rule,
             severity=Severity.parse(message.severity),

@@ -34,6 +34,7 @@ from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.making import Drained
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
+from tb_gradients.inert import inert
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.training import replicas
@@ -298,7 +299,7 @@ class GradientMonitor:
 
     def summary(self) -> str:
         """The verdict; of each flag the likeliest cause and the first fix; where to see more."""
-        folder = shlex.quote(self.log_dir)
+        folder = inert(shlex.quote(self.log_dir))
         command = f"tensorboard --logdir {folder}"
         frames, flags = self._journal.frames, self.flags
         if not frames:
@@ -773,7 +774,7 @@ class GradientMonitor:
         logger.warning(
             "tb_gradients stopped monitoring, training goes on: %s: %s",
             type(error).__name__,
-            error,
+            inert(str(error)),
             exc_info=logger.isEnabledFor(logging.DEBUG),
         )
 
