@@ -95,7 +95,7 @@ class Flag:
     def advice(self) -> list[str]:
         """The likeliest cause and the first fix, a line each; empty where there is neither."""
         lines = [f"cause: {c.id} ({c.confidence:.0%}): {c.summary}" for c in self.causes[:1]]
-        return lines + [f"try:   {fix}" for fix in self.fixes[:1]]
+        return [inert(line) for line in [*lines, *(f"try:   {fix}" for fix in self.fixes[:1])]]
 
     def to_json(self) -> dict[str, Any]:
         """The flag as in version 1 of the report (``docs/design.md``, section 3)."""
