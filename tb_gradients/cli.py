@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tb_gradients import __version__
 from tb_gradients.console import Console, wants_colour
 from tb_gradients.flags import Severity
+from tb_gradients.inert import inert
 
 if TYPE_CHECKING:
     from tb_gradients.reading.report import Report
@@ -46,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
         sys.stdout.flush()  # a closed pipe or a full disk shows here, not at interpreter exit
     except UsageError as error:
-        print(f"tb-gradients: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tb-gradients: {inert(' '.join(str(error).split()))}", file=sys.stderr)
         return UNUSABLE
     except BrokenPipeError:  # `tb-gradients check logs | head`
         _discard_output()
         return UNUSABLE
     except OSError as error:  # a full disk; what could not be read, `_load` has told
-        print(f"tb-gradients: {error}", file=sys.stderr)
+        print(f"tb-gradients: {inert(str(error))}", file=sys.stderr)
         _discard_output()
         return UNUSABLE
     except KeyboardInterrupt:
@@ -164,7 +165,7 @@ def _load(logdir: str, settings: dict[str, Any] | None) -> Report:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"cannot read {logdir!r}: {error.strerror or error}") from error
-    if not any(run.frames for run in report.runs):
+    if not any(run.state == "judged" for run in report.runs):
         reasons = [str(problem) for run in report.runs for problem in run.errors]
         told = reasons[0] if reasons else "Has training made its first step?"
         raise UsageError(f"no frames could be read below {logdir!r}. {told}")

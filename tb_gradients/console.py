@@ -5,18 +5,19 @@ Out: strings, with or without ANSI colours.
 Does not know where a report comes from, about arguments, or about exit statuses.
 
 Nothing is told by colour alone: every severity is written out. What folders and variables are
-called reaches the terminal without control characters: a name must not paint or move the cursor.
+called reaches the terminal as ``inert`` text: a name must not paint, move the cursor or turn the
+direction of reading.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from tb_gradients.flags import Evidence, Flag, Severity
+from tb_gradients.inert import inert
 
 if TYPE_CHECKING:
     from tb_gradients.judging.base import Page
@@ -59,13 +60,14 @@ class Console:
         what = f"{_count(run.frames, 'frame')}, {_count(len(run.variables), 'variable')}"
         if run.first_step is not None:
             what = f"steps {run.first_step} to {run.last_step}, {what}"
-        verdict = self._paint(run.verdict.upper(), run.verdict) if run.frames else "NOT JUDGED"
-        name = "this folder" if run.run == "." else printable(run.run)
+        judged = run.state == "judged"
+        verdict = self._paint(run.verdict.upper(), run.verdict) if judged else "NOT JUDGED"
+        name = "this folder" if run.run == "." else inert(run.run)
         yield f"{verdict}  {name}  {self._paint(what, 'dim')}"
         for flag in run.flags:
             yield ""
             yield from self._flag(flag)
-        if not run.flags and run.frames:
+        if not run.flags and judged:
             failed = sum(problem.rule is not None for problem in run.errors)
             yield from self._wrapped(
                 f"{_count(rules - failed, 'rule')} found nothing in "
@@ -80,7 +82,7 @@ class Console:
         since = f"since step {flag.first_step}"
         if not flag.open:
             since = f"steps {flag.first_step} to {flag.last_step}, over now"
-        yield f"  {self._paint(label, label)}: {flag.rule}, {since}"
+        yield f"  {self._paint(label, label)}: {inert(flag.rule)}, {since}"
         yield from self._wrapped(flag.summary, "    ")
         if any(path not in flag.summary for path in flag.variables):
             yield from self._labelled("variables", ", ".join(_shortened(flag.variables)))
@@ -101,7 +103,7 @@ class Console:
             for severity in (Severity.CRITICAL, Severity.WARNING)
         }
         told = [f"{count} {severity.label}" for severity, count in sick.items() if count]
-        unjudged = sum(not run.frames for run in runs)
+        unjudged = sum(run.state != "judged" for run in runs)
         quiet = len(runs) - sum(sick.values()) - unjudged
         told += [f"{quiet} without a warning"] if quiet else []
         told += [f"{unjudged} not judged"] if unjudged else []
@@ -162,14 +164,9 @@ class Console:
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour else text
 
 
-def printable(text: str) -> str:
-    """Control characters as their escapes: a newline as \\n, ESC as \\x1b."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
-
-
 def _one_line(text: str) -> str:
     """A sentence that is going to be wrapped: its own line breaks are spaces."""
-    return printable(text.replace("\n", " "))
+    return inert(text.replace("\n", " "))
 
 
 def _count(number: int, noun: str) -> str:

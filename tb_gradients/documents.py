@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from tb_gradients import __version__
 from tb_gradients.flags import Evidence, Flag, Severity
+from tb_gradients.inert import inert, inert_lines
 
 if TYPE_CHECKING:
     from tb_gradients.reading.report import Report, RunReport
@@ -47,7 +48,7 @@ def html_document(report: Report, title: str) -> str:
     """The report as one HTML page, the worst run first; nothing is loaded from elsewhere."""
     runs = sorted(report.runs, key=lambda run: (-(run.worst or 0), run.run))
     body = "\n".join("\n".join(_run(run)) for run in runs)
-    name = html.escape(title)
+    name = _escaped(title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -60,8 +61,8 @@ def html_document(report: Report, title: str) -> str:
 def _overview(runs: list[RunReport]) -> str:
     rows = "".join(
         f"<tr><td>{_verdict(run)}</td>"
-        f'<td><a href="#{_anchor(run.run)}">{html.escape(_name(run))}</a></td>'
-        f"<td>{html.escape(', '.join(dict.fromkeys(flag.rule for flag in run.flags)))}</td></tr>"
+        f'<td><a href="#{_anchor(run.run)}">{_escaped(_name(run))}</a></td>'
+        f"<td>{_escaped(', '.join(dict.fromkeys(flag.rule for flag in run.flags)))}</td></tr>"
         for run in runs
     )
     head = "<tr><th>Verdict</th><th>Run</th><th>Flags</th></tr>"
@@ -70,13 +71,13 @@ def _overview(runs: list[RunReport]) -> str:
 
 def _run(run: RunReport) -> Iterator[str]:
     yield f'<section id="{_anchor(run.run)}">'
-    yield f"<h2>{_verdict(run)} {html.escape(_name(run))}</h2>"
+    yield f"<h2>{_verdict(run)} {_escaped(_name(run))}</h2>"
     steps = "" if run.first_step is None else f"steps {run.first_step} to {run.last_step}, "
     yield f'<p class="dim">{steps}{run.frames} frames, {len(run.variables)} variables</p>'
     for flag in run.flags:
         yield from _flag(flag)
     for problem in run.errors:
-        yield f"<p>Not complete: {html.escape(str(problem))}</p>"
+        yield f"<p>Not complete: {_escaped(str(problem))}</p>"
     yield "</section>"
 
 
@@ -86,10 +87,10 @@ def _flag(flag: Flag) -> Iterator[str]:
     if not flag.open:
         since = f"steps {flag.first_step} to {flag.last_step}, over now"
     yield f'<article class="{label}">'
-    yield f'<h3><b class="{label}">{label}</b>: {html.escape(flag.rule)}, {since}</h3>'
+    yield f'<h3><b class="{label}">{label}</b>: {_escaped(flag.rule)}, {since}</h3>'
     yield f"<p>{_text(flag.summary)}</p>"
     if flag.variables:
-        listed = ", ".join(f"<code>{html.escape(path)}</code>" for path in flag.variables)
+        listed = ", ".join(f"<code>{_escaped(path)}</code>" for path in flag.variables)
         yield f"<p>Variables: {listed}</p>"
     if flag.evidence:
         rows = "".join(_evidence(item) for item in flag.evidence)
@@ -111,18 +112,26 @@ def _evidence(item: Evidence) -> str:
     value = "not measured" if math.isnan(item.value) else f"{item.value:.4g}"
     threshold = "" if item.threshold is None else f"{item.threshold:.4g}"
     return (
-        f"<tr><td>{html.escape(item.name)}</td>"
+        f"<tr><td>{_escaped(item.name)}</td>"
         f'<td class="number">{value}</td><td class="number">{threshold}</td></tr>'
     )
 
 
+def _escaped(text: str) -> str:
+    return html.escape(inert(text))
+
+
 def _text(text: str) -> str:
     """A sentence, what stands in backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(inert(text), quote=False))
 
 
 def _verdict(run: RunReport) -> str:
-    return f'<b class="{run.verdict}">{run.verdict}</b>' if run.frames else "<b>not judged</b>"
+    return (
+        f'<b class="{run.verdict}">{run.verdict}</b>'
+        if run.state == "judged"
+        else "<b>not judged</b>"
+    )
 
 
 def _name(run: RunReport) -> str:
@@ -143,7 +152,7 @@ def junit_document(report: Report, fail_on: Severity | None) -> str:
     failures = errors = 0
     for run in report.runs:
         case = ElementTree.SubElement(
-            suite, "testcase", name=_printable(run.run), classname="gradient_health", time="0"
+            suite, "testcase", name=inert_lines(run.run), classname="gradient_health", time="0"
         )
         failed = [f for f in run.flags if fail_on is not None and f.severity >= fail_on]
         failures += bool(failed)
@@ -152,17 +161,17 @@ def junit_document(report: Report, fail_on: Severity | None) -> str:
                 case,
                 "failure",
                 type=f"{flag.severity.label}.{flag.rule}",
-                message=_printable(flag.summary),
+                message=inert_lines(flag.summary),
             )
-            failure.text = _printable(_plain(flag))
-        if not run.frames:
+            failure.text = inert_lines(_plain(flag))
+        if run.state != "judged":
             errors += 1
             told = "; ".join(str(problem) for problem in run.errors) or "no frames"
-            ElementTree.SubElement(case, "error", type="no_frames", message=_printable(told))
+            ElementTree.SubElement(case, "error", type="no_frames", message=inert_lines(told))
         rest = [str(flag) for flag in run.flags if flag not in failed]
-        rest += [str(problem) for problem in run.errors if run.frames]
+        rest += [str(problem) for problem in run.errors if run.state == "judged"]
         if rest:
-            ElementTree.SubElement(case, "system-out").text = _printable("\n".join(rest))
+            ElementTree.SubElement(case, "system-out").text = inert_lines("\n".join(rest))
     suite.set("tests", str(len(report.runs)))
     suite.set("failures", str(failures))
     suite.set("errors", str(errors))
@@ -185,8 +194,3 @@ def _plain(flag: Flag) -> str:
     lines += [f"try: {fix}" for fix in flag.fixes]
     lines += [f"follows: {symptom}" for symptom in flag.follow_ups]
     return "\n".join(lines)
-
-
-def _printable(text: str) -> str:
-    """Without the characters that XML 1.0 cannot hold (the name of a variable or a folder may)."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "?", text)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tb_gradients.inert import inert
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 
@@ -85,15 +86,16 @@ class Flag:
     follow_ups: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        """One line for people: names of variables in it can do no harm to a terminal."""
         since = f"since step {self.first_step}"
         if not self.open:
             since = f"steps {self.first_step} to {self.last_step}"
-        return f"{self.severity.label}: {self.rule} ({since}): {self.summary}"
+        return inert(f"{self.severity.label}: {self.rule} ({since}): {self.summary}")
 
     def advice(self) -> list[str]:
         """The likeliest cause and the first fix, a line each; empty where there is neither."""
         lines = [f"cause: {c.id} ({c.confidence:.0%}): {c.summary}" for c in self.causes[:1]]
-        return lines + [f"try:   {fix}" for fix in self.fixes[:1]]
+        return [inert(line) for line in [*lines, *(f"try:   {fix}" for fix in self.fixes[:1])]]
 
     def to_json(self) -> dict[str, Any]:
         """The flag as in version 1 of the report (``docs/design.md``, section 3)."""
@@ -137,6 +139,9 @@ class Flag:
 
     @classmethod
     def from_proto(cls, message: pb.Flag) -> Flag:
+        """The inverse of ``to_proto``; ``ValueError`` for a severity or a number that cannot be."""
+        if any(not 0 <= cause.confidence <= 1 for cause in message.causes):
+            raise ValueError("a confidence that is no share")
         return cls(
             rule=message.rule,
             severity=Severity.parse(message.severity),

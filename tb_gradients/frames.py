@@ -24,6 +24,21 @@ FloatArray = npt.NDArray[np.float32]
 CountArray = npt.NDArray[np.uint16]
 
 
+LARGEST_COUNT = 2**53
+"""Elements, units and steps beyond it are no count: a float64 would no longer tell them apart."""
+
+LARGEST_STEP = 2**61
+"""A number of a step may be the time in nanoseconds (2e18); two may differ by it in an int64."""
+
+MOST_DIMENSIONS = 64
+"""As of a NumPy array."""
+
+MOST_HISTOGRAM_BYTES = 1 << 28
+"""What a histogram pack may unpack to: 680,000 variables. Zeros pack a thousand to one."""
+
+_COUNTED_UNITS = ("steps", "elements", "classes")
+
+
 class FormatError(ValueError):
     """Data that this version cannot read; the message says what to do."""
 
@@ -104,6 +119,44 @@ class VariableTable:
     def paths(self) -> tuple[str, ...]:
         return tuple(variable.path for variable in self.variables)
 
+    def without_impossible_counts(
+        self, values: FloatArray, context: FloatArray
+    ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+        """A frame's numbers with NaN ("not measured") for counts that cannot be.
+
+        Rules reckon with counts of steps and elements as whole numbers: one that is infinite,
+        below -1 or above ``LARGEST_COUNT`` is none.
+
+        Args:
+            values: float32 [variables, statistics].
+            context: float32 [context columns].
+
+        Returns:
+            Both arrays, copied where something was wrong, and the names of the columns at fault.
+        """
+        of_values, of_context = self._counted
+        wrong: list[str] = []
+        if (bad := _no_counts(values[:, of_values])).any():
+            values = values.copy()
+            values[:, of_values] = np.where(bad, np.nan, values[:, of_values])
+            wrong += [self.statistics[i] for i in of_values[bad.any(axis=0)]]
+        if (bad := _no_counts(context[of_context])).any():
+            context = context.copy()
+            context[of_context[bad]] = np.nan
+            wrong += [self.context[i] for i in of_context[bad]]
+        return values, context, tuple(wrong)
+
+    @functools.cached_property
+    def _counted(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Positions of the columns that are counts: in the statistics, and in the context."""
+        declared = (*schema.STATISTICS, *schema.CONTEXT)
+        counted = {column.name for column in declared if column.unit in _COUNTED_UNITS}
+        of_values, of_context = (
+            np.array([i for i, name in enumerate(names) if name in counted], np.intp)
+            for names in (self.statistics, self.context)
+        )
+        return of_values, of_context
+
     def to_bytes(self) -> bytes:
         """A serialized ``VariableTable`` message."""
         message = pb.VariableTable(
@@ -122,7 +175,8 @@ class VariableTable:
         """Read what ``to_bytes`` wrote.
 
         Raises:
-            FormatError: the bytes are no variable table, or one of a newer format.
+            FormatError: the bytes are no variable table, one of a newer format, or one whose
+                numbers cannot be.
         """
         message = pb.VariableTable()
         try:
@@ -134,12 +188,31 @@ class VariableTable:
                 f"written in format {message.format_version}, this version reads up to "
                 f"{schema.FORMAT_VERSION}; upgrade with: pip install -U tb-gradients"
             )
+        for variable in message.variables:
+            _check_sizes(variable)
         return cls(
             variables=tuple(_from_message(Variable, v) for v in message.variables),
             run=_from_message(RunContext, message.run),
             statistics=tuple(message.statistics),
             context=tuple(message.context),
         )
+
+
+def _check_sizes(variable: pb.Variable) -> None:
+    """Raise ``FormatError`` for a shape or a number of units that no variable can have."""
+    sizes, name = variable.shape, repr(variable.path[:100])
+    if len(sizes) > MOST_DIMENSIONS:
+        raise FormatError(f"{name} has an impossible number of dimensions, {len(sizes)}")
+    if any(size < 0 for size in sizes) or max(math.prod(sizes), *sizes, 0) > LARGEST_COUNT:
+        raise FormatError(f"{name} has an impossible shape, {list(sizes)}")
+    if not 0 <= variable.units <= LARGEST_COUNT:
+        raise FormatError(f"{name} has an impossible number of units, {variable.units}")
+
+
+def _no_counts(numbers: FloatArray) -> npt.NDArray[np.bool_]:
+    """Where a number is neither NaN nor a count; -1 stands for "at none" in ages."""
+    below: npt.NDArray[np.bool_] = (numbers < -1) | (numbers > LARGEST_COUNT)
+    return below
 
 
 def _fields(item: Variable | RunContext) -> dict[str, Any]:
@@ -192,17 +265,20 @@ def unpack_histograms(data: bytes) -> tuple[int, CountArray]:
     """The table id and the counts of what ``pack_histograms`` wrote.
 
     Raises:
-        FormatError: not a histogram pack, or one with other bins.
+        FormatError: not a histogram pack, or one with other bins or of another size.
     """
     message = pb.HistogramPack()
     try:
         message.ParseFromString(data)
-        flat = np.frombuffer(zlib.decompress(message.counts), dtype="<u2")
+        stream = zlib.decompressobj()
+        flat = np.frombuffer(stream.decompress(message.counts, MOST_HISTOGRAM_BYTES), dtype="<u2")
     except Exception as error:
         raise FormatError(f"unreadable histograms: {error}") from error
     bins = (message.lowest_exponent, message.octaves)
     if bins != (schema.HISTOGRAM_LOWEST_EXPONENT, schema.HISTOGRAM_OCTAVES):
         raise FormatError(f"histograms with other bins {bins}; upgrade tb-gradients")
+    if not stream.eof or flat.size % schema.HISTOGRAM_BINS:
+        raise FormatError("unreadable histograms: a part of them is missing, or they are too many")
     return message.table_id, flat.reshape(-1, schema.HISTOGRAM_BINS).astype(np.uint16)
 
 

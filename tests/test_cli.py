@@ -385,7 +385,7 @@ def test_junit_takes_folders_whose_names_are_no_text(
     assert cli.main(["check", str(tmp_path), "--format", "junit"]) == 0
 
     [case] = ElementTree.fromstring(capsys.readouterr().out).iter("testcase")
-    assert case.get("name") == "latin-1 ?"
+    assert case.get("name") == r"latin-1 \udcfc"
 
 
 class Page(HTMLParser):

@@ -81,3 +81,22 @@ def test_a_flag_reads_as_a_sentence() -> None:
     flag = Flag("dead_units", Severity.WARNING, ("a",), 3, 9, False, "All dead.")
 
     assert str(flag) == "warning: dead_units (steps 3 to 9): All dead."
+
+
+def test_names_in_what_is_printed_of_a_flag_are_inert() -> None:
+    name = "\x1b[31mred\u202e/kernel"
+    flag = Flag(
+        "zero_gradient",
+        Severity.CRITICAL,
+        (name,),
+        0,
+        9,
+        True,
+        f"{name} is zero.",
+        causes=(Cause("dead_relu", 0.9, f"{name} is silent."),),
+        fixes=(f"Look at {name}.",),
+    )
+    for line in (str(flag), *flag.advice()):
+        assert r"\x1b[31mred\u202e/kernel" in line
+        assert line.isprintable()
+    assert flag.summary == f"{name} is zero.", "data stay as they are"

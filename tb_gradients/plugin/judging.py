@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import math
 import threading
 import time
@@ -23,10 +24,13 @@ import numpy as np
 from tb_gradients.flags import Flag
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.reading.report import Problem
-from tb_gradients.reading.source import RunData
+from tb_gradients.reading.source import ReadError, RunData
 
 if TYPE_CHECKING:
     from tb_gradients.judging import Engine
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +56,23 @@ class RunJudge:
         """The verdict on a run; ``None`` if the deadline came first.
 
         What was judged until then is not lost: the next call goes on from there.
+
+        Raises:
+            ReadError: the rules cannot reckon with what was read.
         """
         stored = data.covering_verdict()
         if stored is not None:
             problems = tuple(map(Problem.of_rule, stored.errors))
             return Judgement(stored.flags, problems, live=True)
         with self._lock:
-            if not self._judge_what_is_new(data, deadline):
+            try:
+                complete = self._judge_what_is_new(data, deadline)
+            except Exception as error:
+                _log.exception("run %r cannot be judged", data.run)
+                raise ReadError(
+                    f"The rules cannot judge run {data.run!r} ({type(error).__name__}: {error})."
+                ) from error
+            if not complete:
                 return None
             if self._engine is None:
                 return Judgement((), (), live=False)

@@ -45,6 +45,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "frames": len(steps),
         "variables": summary.variables,
         "state": _state(summary),
+        "error": summary.error,
         "verdict": verdict_label(flags or ()) if judged else None,
         "counts": _counts(flags or ()),
     }
@@ -52,7 +53,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
 
 def _state(summary: RunSummary) -> str:
     """Why there is a verdict, or why there is none."""
-    if summary.unreadable:
+    if summary.error is not None:
         return "unreadable"
     if not summary.steps:
         return "empty"
@@ -111,13 +112,15 @@ def _verdict(loaded: LoadedRun, judgement: Judgement | None) -> dict[str, Any]:
     }
 
 
-def report(runs: Iterable[LoadedRun]) -> dict[str, Any]:
+def report(runs: Iterable[RunReport]) -> dict[str, Any]:
     """What ``tb-gradients check --format json`` prints, with the flags that the tab shows."""
-    reports = []
-    for loaded in runs:
-        judgement = loaded.judgement()
-        reports.append(RunReport.of(loaded.view.data, judgement.flags, judgement.problems))
-    return Report(tuple(reports)).to_json()
+    return Report(tuple(runs)).to_json()
+
+
+def run_report(loaded: LoadedRun) -> RunReport:
+    """One run of the report."""
+    judgement = loaded.judgement()
+    return RunReport.of(loaded.view.data, judgement.flags, judgement.problems)
 
 
 def _variable(variable: Variable) -> dict[str, Any]:

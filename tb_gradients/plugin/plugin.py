@@ -11,6 +11,7 @@ import functools
 import gzip
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,9 +32,13 @@ from tb_gradients.plugin.store import (
 )
 from tb_gradients.plugin.view import UnknownNameError
 from tb_gradients.reading.data_provider import DataProviderSource
-from tb_gradients.reading.source import ReadError
+from tb_gradients.reading.report import RunReport
+from tb_gradients.reading.source import NoSuchRunError, ReadError
 
 TAB_NAME = "Gradient Health"
+MOST_COLUMNS = 1_000_000
+"""Of a picture: more than any screen has."""
+
 _A_YEAR = 365 * 24 * 3600
 _log = logging.getLogger(__name__)
 
@@ -139,9 +144,17 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
     def _report(self, request: wrappers.Request) -> wrappers.Response:
         source, experiment = self._source(request)
         runs = request.args.getlist("run") or source.runs()
+
+        def report(run: str) -> RunReport:
+            try:
+                return payloads.run_report(self._store.load(source, experiment, run))
+            except NoSuchRunError:
+                raise
+            except ReadError as error:  # one run that cannot be read hides no other
+                return RunReport.without_verdict(run, str(error))
+
         # One after the other: all runs at once might not fit into memory.
-        loaded = (self._store.load(source, experiment, run) for run in runs)
-        return _json(request, payloads.report(loaded))
+        return _json(request, payloads.report(map(report, runs)))
 
     def _rules(self, request: wrappers.Request) -> wrappers.Response:
         from tb_gradients.judging import rule_book
@@ -207,25 +220,35 @@ def _argument(request: wrappers.Request, name: str) -> str:
 
 def _count(request: wrappers.Request, name: str) -> int:
     text = _argument(request, name)
-    if not text.isdecimal() or int(text) < 1:
-        raise _RequestError(400, f"The argument {name!r} has to be a whole number from 1 on.")
-    return int(text)
+    # By its length first: Python does not read numbers of any length.
+    number = int(text) if text.isdecimal() and len(text) <= len(str(MOST_COLUMNS)) else 0
+    if not 1 <= number <= MOST_COLUMNS:
+        raise _RequestError(
+            400, f"The argument {name!r} has to be a whole number from 1 to {MOST_COLUMNS}."
+        )
+    return number
+
+
+def _number(request: wrappers.Request, name: str, default: float, kind: str) -> float:
+    """Infinities are numbers here; NaN is none."""
+    try:
+        number = float(request.args.get(name, default))
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise _RequestError(400, f"The argument {name!r} has to be a number{kind}.")
+    return number
 
 
 def _seconds(request: wrappers.Request, name: str) -> float:
     """Without the argument: all the time in the world."""
-    try:
-        return float(request.args.get(name, "inf"))
-    except ValueError as error:
-        raise _RequestError(400, f"The argument {name!r} has to be a number of seconds.") from error
+    return _number(request, name, math.inf, " of seconds")
 
 
 def _steps(request: wrappers.Request) -> tuple[float, float]:
     """First and last step asked for; all of them without arguments."""
-    try:
-        return float(request.args.get("from", "-inf")), float(request.args.get("to", "inf"))
-    except ValueError as error:
-        raise _RequestError(400, "The arguments 'from' and 'to' have to be numbers.") from error
+    first = _number(request, "from", -math.inf, "")
+    return first, _number(request, "to", math.inf, "")
 
 
 def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Response:

@@ -103,14 +103,17 @@ class RunSummary:
 
     Attributes:
         flags: ``None`` while nobody has judged the run.
-        unreadable: nobody ever will; opening the run says why.
+        error: why nobody ever will, a sentence.
     """
 
     run: str
     steps: tuple[int, ...]
     variables: int
     flags: tuple[Flag, ...] | None
-    unreadable: bool = False
+    error: str | None = None
+
+
+_NO_OUTLINE = Outline((), 0, None)
 
 
 class RunStore:
@@ -204,16 +207,17 @@ class RunStore:
         outlines = self._fresh_outlines(source, experiment, stamps)
         deadline = self._clock() + seconds
         summaries = []
-        for run, outline in sorted(outlines.items()):
-            flags, unreadable = None, False
+        for run in sorted(stamps):
+            outline = outlines.get(run, _NO_OUTLINE)
+            flags, error = None, None
             try:
                 if outline.verdict is not None:
                     flags = outline.verdict.flags
                 else:
                     flags = self._judged(source, experiment, run, stamps[run], deadline)
-            except ReadError:
-                unreadable = True
-            summaries.append(RunSummary(run, outline.steps, outline.variables, flags, unreadable))
+            except ReadError as unreadable:
+                error = str(unreadable)
+            summaries.append(RunSummary(run, outline.steps, outline.variables, flags, error))
         return summaries
 
     def _fresh_outlines(
@@ -243,6 +247,8 @@ class RunStore:
         if self._clock() >= deadline:
             return None
         loaded = self.load(source, experiment, run)
+        if (reason := loaded.view.data.unreadable) is not None:
+            raise ReadError(reason)
         judgement = loaded.judgement_before(deadline)
         if judgement is None:
             return None

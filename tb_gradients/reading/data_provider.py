@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import numpy as np
+from tensorboard import errors as tb_errors
 from tensorboard.data import provider as tb_provider
 
 from tb_gradients import schema
@@ -24,15 +24,20 @@ from tb_gradients.frames import FormatError
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.source import (
     HistogramFrame,
+    Message,
+    NoSuchRunError,
     Point,
     ReadError,
     RunData,
     StoredVerdict,
     assemble,
+    bytes_of,
+    check_date,
     check_metadata,
     covers,
     frames_are_missing,
     latest_timeline,
+    point_of,
 )
 
 _ALL = 1 << 62  # 0 would mean "no points at all", and None is refused
@@ -117,7 +122,8 @@ class DataProviderSource:
         if run not in self.stamps(run):
             raise no_such_run(run)
         self._refused = False
-        tables = [_bytes(datum) for datum in self._series(run, schema.TAG_TABLE)]
+        problems: list[str] = []
+        tables = _messages(self._series(run, schema.TAG_TABLE), problems)
         affordable = self._most_bytes // max(_largest_frame(tables), 1)
         frames = self._series(run, schema.TAG_FRAMES, at_most=max(affordable, 1))
         # After the frames: a run that grows meanwhile then has contexts to spare, not to miss.
@@ -126,9 +132,10 @@ class DataProviderSource:
         data = assemble(
             run,
             tables=tables,
-            frames=map(_point, frames),
-            contexts=map(_point, contexts),
-            verdicts=[_bytes(datum) for datum in verdicts],
+            frames=_usable(frames, _point, problems),
+            contexts=_usable(contexts, _point, problems),
+            verdicts=_messages(verdicts, problems),
+            errors=problems,
         )
         newest = max((datum.step for datum in frames), default=-1)
         shortened = len(frames) < sum(1 for datum in contexts if datum.step <= newest)
@@ -146,7 +153,8 @@ class DataProviderSource:
         Raises:
             ReadError: the run was written in a newer format.
         """
-        tables = [_bytes(datum) for datum in self._series(run, schema.TAG_TABLE)]
+        problems: list[str] = []
+        tables = _messages(self._series(run, schema.TAG_TABLE), problems)
         affordable = max(most_bytes // max(_largest_frame(tables), 1), 1)
         contexts = self._series(run, schema.TAG_CONTEXT)
         if len(contexts) <= 4 * affordable:
@@ -156,29 +164,43 @@ class DataProviderSource:
         return assemble(
             run,
             tables=tables,
-            frames=map(_point, self._series(run, schema.TAG_FRAMES, at_most=affordable)),
-            contexts=map(_point, contexts),
+            frames=_usable(
+                self._series(run, schema.TAG_FRAMES, at_most=affordable), _point, problems
+            ),
+            contexts=_usable(contexts, _point, problems),
             # Held against all steps: the few that are read here, any verdict would cover.
-            verdicts=[_bytes(verdicts[-1])] if _covering_verdict(verdicts, steps) else [],
+            verdicts=(_messages(verdicts, problems) if _covering_verdict(verdicts, steps) else []),
+            errors=problems,
         )
 
     def histograms(self, run: str) -> list[HistogramFrame]:
         """The histograms of a run, by rising step, still packed."""
-        return latest_timeline(
-            HistogramFrame(int(datum.step), float(datum.wall_time), _bytes(datum))
-            for datum in self._series(run, schema.TAG_HISTOGRAMS)
-        )
+        # What is left out is a hole in the picture, not the end of it: nobody need be told.
+        return latest_timeline(_usable(self._series(run, schema.TAG_HISTOGRAMS), _histograms, []))
 
     def outlines(self, runs: Sequence[str]) -> dict[str, Outline]:
-        """What the list of runs shows, without reading frames: 10 ms per 1,000 of them."""
+        """What the list of runs shows, without reading frames: 10 ms per 1,000 of them.
+
+        Runs that cannot be read have none; reading them says why.
+        """
+        try:
+            return self._outlines(runs)
+        except ReadError:
+            if len(runs) < 2:
+                return {}
+        alone = (self.outlines([run]) for run in runs)  # one that cannot be read hides no other
+        return {run: outline for outlines in alone for run, outline in outlines.items()}
+
+    def _outlines(self, runs: Sequence[str]) -> dict[str, Outline]:
         if not runs:
             return {}
         last = self._read(runs, [schema.TAG_TABLE, schema.TAG_FLAGS], at_most=1)
         contexts = self._read(runs, [schema.TAG_CONTEXT])
         outlines: dict[str, Outline] = {}
         for run in runs:
-            points = latest_timeline(contexts.get(run, {}).get(schema.TAG_CONTEXT, ()))
-            steps = tuple(int(point.step) for point in points)
+            points = contexts.get(run, {}).get(schema.TAG_CONTEXT, ())
+            points = latest_timeline(_usable(points, _point, []))
+            steps = tuple(point.step for point in points)
             tags = last.get(run, {})
             outlines[run] = Outline(
                 steps,
@@ -196,6 +218,10 @@ class DataProviderSource:
         """``read_tensors``, with fewer points where the answer would be too large.
 
         The last point of a series is always among those that are kept.
+
+        Raises:
+            ReadError: TensorBoard cannot read what is in the file. (It decodes all points of a
+                run when one of them is asked for.)
         """
         while True:
             try:
@@ -205,17 +231,24 @@ class DataProviderSource:
                     run_tag_filter=tb_provider.RunTagFilter(runs=runs, tags=tags),
                 )
                 return answer
+            except tb_errors.PublicError:  # not for this user's eyes, or no such experiment
+                raise
             except Exception as error:
                 if at_most == 1 or not _is_too_large(error):
-                    raise
+                    _log.info("%s of %s cannot be read", tags, runs, exc_info=True)
+                    raise ReadError(
+                        f"TensorBoard cannot read run {', '.join(map(repr, runs))} "
+                        f"({type(error).__name__}: {error}). Is its event file damaged? "
+                        "`tb-gradients check` reads what is left."
+                    ) from error
                 self._refused = True
                 at_most = max(1, min(at_most, _FIRST_RETRY) // 2)
                 _log.info("%s of %s: too large, reading %d points", tags, runs, at_most)
 
 
-def no_such_run(run: str) -> ReadError:
+def no_such_run(run: str) -> NoSuchRunError:
     """The error for a run that TensorBoard does not have, or not yet."""
-    return ReadError(
+    return NoSuchRunError(
         f"There is no run {run!r} with gradient-health data. "
         "TensorBoard may still be loading it: reload in a moment."
     )
@@ -228,25 +261,55 @@ def _is_too_large(error: Exception) -> bool:
 
 
 def _point(datum: Any) -> Point:
-    return Point(int(datum.step), float(datum.wall_time), np.asarray(datum.numpy, dtype=np.float32))
+    return point_of(int(datum.step), float(datum.wall_time), datum.numpy)
 
 
-def _bytes(datum: Any) -> bytes:
-    return bytes(datum.numpy.item())
+def _message(datum: Any) -> Message:
+    return Message(bytes_of(datum.numpy))
 
 
-def _largest_frame(tables: Iterable[bytes]) -> int:
+def _histograms(datum: Any) -> HistogramFrame:
+    step, wall_time = int(datum.step), float(datum.wall_time)
+    check_date(step, wall_time)
+    return HistogramFrame(step, wall_time, bytes_of(datum.numpy))
+
+
+_T = TypeVar("_T")
+
+
+def _usable(data: Iterable[Any], make: Callable[[Any], _T], problems: list[str]) -> list[_T]:
+    """What can be made of each point; how many are left out, and why, is added to ``problems``."""
+    made: list[_T] = []
+    refused: list[FormatError] = []
+    for datum in data:
+        try:
+            made.append(make(datum))
+        except FormatError as error:
+            refused.append(error)
+    if refused:
+        sentence = f"Records left out: {len(refused)}. Of the first {refused[0]}."
+        if sentence not in problems:  # an event has a frame and its context
+            problems.append(sentence)
+    return made
+
+
+def _messages(data: Iterable[Any], problems: list[str]) -> list[Message]:
+    return _usable(data, _message, problems)
+
+
+def _largest_frame(tables: Iterable[Message]) -> int:
     """Bytes of one frame; of the largest, when the variables changed."""
     sizes = [0]
-    for data in tables:
-        message = _parsed_table(data)
+    for table in tables:
+        message = _parsed_table(table.data)
         if message is not None:
             sizes.append(4 * len(message.variables) * len(message.statistics))
     return max(sizes)
 
 
 def _count_variables(points: Sequence[Any]) -> int:
-    message = _parsed_table(_bytes(points[-1])) if points else None
+    tables = _messages(points[-1:], [])
+    message = _parsed_table(tables[0].data) if tables else None
     return len(message.variables) if message is not None else 0
 
 
@@ -261,10 +324,11 @@ def _parsed_table(data: bytes) -> pb.VariableTable | None:
 
 
 def _covering_verdict(points: Sequence[Any], steps: Sequence[int]) -> StoredVerdict | None:
-    if not points:
+    messages = _messages(points[-1:], [])
+    if not messages:
         return None
     try:
-        verdict = StoredVerdict.from_bytes(_bytes(points[-1]))
+        verdict = StoredVerdict.from_bytes(messages[0].data)
     except FormatError:  # reading the run reports it
         return None
     return verdict if covers(verdict, steps) else None

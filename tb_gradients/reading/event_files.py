@@ -3,11 +3,12 @@
 In:  a log directory, local or behind a scheme such as "gs://".
 Out: ``RunData`` per run, a run being a folder with event files that hold our tags.
 Does not know about rules, nor about TensorBoard's own loaders; does not import
-TensorFlow for local folders.
+TensorBoard or TensorFlow for local folders.
 
 Why not TensorBoard's ``EventFileLoader``: it imports TensorFlow where that is installed
 (seconds), and where it is not, its checksums run at 5 MB/s. It also ends at the first
-damaged record. A TFRecord file is simple enough to be read in one loop::
+damaged record, and takes as much memory as a record says it needs. A TFRecord file is
+simple enough to be read in one loop::
 
     uint64 length | uint32 masked CRC of length | data | uint32 masked CRC of data
 """
@@ -15,8 +16,10 @@ damaged record. A TFRecord file is simple enough to be read in one loop::
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import posixpath
+import stat
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,15 +28,21 @@ from typing import IO, Any
 import numpy as np
 
 from tb_gradients import schema
+from tb_gradients.frames import MOST_DIMENSIONS, FloatArray, FormatError
+from tb_gradients.proto import event_pb2
 from tb_gradients.reading.crc32c import masked_crc32c
 from tb_gradients.reading.source import (
     HistogramFrame,
+    Message,
     Point,
     ReadError,
     RunData,
     assemble,
+    bytes_of,
+    check_date,
     check_metadata,
     latest_timeline,
+    point_of,
 )
 
 _OUR_SUFFIX = f".{schema.PLUGIN_NAME}"  # of every file that our writer makes
@@ -42,6 +51,12 @@ _OUR_PREFIX = f"{schema.PLUGIN_NAME}/".encode()
 _OUR_TAGS = tuple(tag.encode() for tag in schema.TAGS)
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
+
+LONGEST_RECORD = 1 << 28
+"""Bytes: a frame of two million variables. TensorBoard's fast loader gives out no more, either."""
+
+_AT_ONCE = 1 << 20
+_DT_FLOAT, _DT_STRING = 1, 7
 
 
 class EventFileSource:
@@ -97,14 +112,20 @@ class EventFileSource:
             raise ReadError(f"There is no run {run!r} below {self._logdir!r}.")
         found = _Found()
         for path in _paths(folder, self._files.names(folder)):
+            name = posixpath.basename(path)
+            refused: list[Exception] = []
             for record in self._records(path, found.errors):
                 try:
-                    found.add_event(run, record)
+                    found.add_event(run, record, name)
                 except ReadError:
                     raise
                 except Exception as error:  # the checksum holds, so it was written like this
-                    name = posixpath.basename(path)
-                    found.errors.append(f"A record of {name} is no event: {error}.")
+                    refused.append(error)
+            if refused:
+                found.errors.append(
+                    f"{name}: records left out: {len(refused)}. The first is no event of ours: "
+                    f"{refused[0]}."
+                )
         return found
 
     def _holds_ours(self, files: list[str]) -> bool:
@@ -134,8 +155,8 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
 
     A record cut short at the end is normal (the writer is at it, or was killed) and ends
     the file silently. A record whose checksum is wrong is skipped; one whose *length* is
-    wrong ends the file, because nothing says where the next one starts. Both are added to
-    ``errors``. Other people's records are skipped unparsed and unchecked.
+    wrong, or beyond ``LONGEST_RECORD``, ends the file, because nothing says where the next one
+    starts. Both are added to ``errors``. Other people's records are skipped unparsed and unchecked.
     """
     position = 0
     damaged: list[int] = []
@@ -146,7 +167,13 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
         if masked_crc32c(header[:8]) != header_checksum:
             errors.append(f"{name} is damaged at byte {position}; what follows was not read.")
             break
-        body = stream.read(length + _CHECKSUM.size)
+        if length > LONGEST_RECORD:
+            errors.append(
+                f"{name} has a record of {length} bytes at byte {position}; what follows was "
+                "not read."
+            )
+            break
+        body = _read(stream, length + _CHECKSUM.size)
         if len(body) < length + _CHECKSUM.size:
             break
         record = body[:length]
@@ -160,6 +187,15 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
         errors.append(f"{name} is damaged at byte {damaged[0]}; records left out: {len(damaged)}.")
 
 
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """So many bytes, or as many as there are, without making room for those that are not."""
+    parts = []
+    while size > 0 and (part := stream.read(min(size, _AT_ONCE))):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def _is_ours(record: bytes) -> bool:
     return _OUR_PREFIX in record and any(tag in record for tag in _OUR_TAGS)
 
@@ -168,39 +204,62 @@ def _is_ours(record: bytes) -> bool:
 class _Found:
     """Our values of one run, by tag, in the order of writing."""
 
-    tables: list[bytes] = dataclasses.field(default_factory=list)
+    tables: list[Message] = dataclasses.field(default_factory=list)
     frames: list[Point] = dataclasses.field(default_factory=list)
     contexts: list[Point] = dataclasses.field(default_factory=list)
-    verdicts: list[bytes] = dataclasses.field(default_factory=list)
+    verdicts: list[Message] = dataclasses.field(default_factory=list)
     histograms: list[HistogramFrame] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
 
-    def add_event(self, run: str, record: bytes) -> None:
-        from tensorboard.compat.proto import event_pb2
-        from tensorboard.util import tensor_util
+    def add_event(self, run: str, record: bytes, origin: str) -> None:
+        """Sort the values of an event in.
 
+        Raises:
+            ReadError: it was written in a newer format.
+            Exception: it is no event, or one whose values cannot be.
+        """
         event = event_pb2.Event.FromString(record)
+        check_date(event.step, event.wall_time)
         for value in event.summary.value:
             if value.tag not in schema.TAGS or not value.HasField("tensor"):
                 continue
             check_metadata(run, value.metadata.plugin_data.content)
-            array = tensor_util.make_ndarray(value.tensor)
+            array = _array(value.tensor)
             if value.tag == schema.TAG_FRAMES:
-                self.frames.append(_point(event, array))
+                self.frames.append(point_of(event.step, event.wall_time, array, origin))
             elif value.tag == schema.TAG_CONTEXT:
-                self.contexts.append(_point(event, array))
+                self.contexts.append(point_of(event.step, event.wall_time, array, origin))
             elif value.tag == schema.TAG_HISTOGRAMS:
-                self.histograms.append(
-                    HistogramFrame(event.step, event.wall_time, bytes(array.item()))
-                )
+                packed = bytes_of(array)
+                self.histograms.append(HistogramFrame(event.step, event.wall_time, packed))
             elif value.tag == schema.TAG_TABLE:
-                self.tables.append(bytes(array.item()))
+                self.tables.append(Message(bytes_of(array), origin))
             else:
-                self.verdicts.append(bytes(array.item()))
+                self.verdicts.append(Message(bytes_of(array), origin))
 
 
-def _point(event: Any, array: Any) -> Point:
-    return Point(event.step, event.wall_time, np.asarray(array, np.float32))
+def _array(tensor: event_pb2.Tensor) -> Any:
+    """A tensor as an array, which takes no more memory than it takes in the file.
+
+    (A tensor may name one number and a shape of any size to be filled with it. No writer of ours
+    does, and ``tensorboard.util.tensor_util`` would fill it.)
+
+    Raises:
+        FormatError: not of float32 or bytes, or of another number of elements than its shape's.
+    """
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim[: MOST_DIMENSIONS + 1])
+    values: Any
+    if tensor.dtype == _DT_FLOAT and len(tensor.tensor_content) % 4 == 0:
+        content = np.frombuffer(tensor.tensor_content, "<f4")
+        values = content if content.size else np.array(tensor.float_val, "<f4")
+    elif tensor.dtype == _DT_STRING:
+        values = np.array(tensor.string_val, object)
+    else:
+        raise FormatError(f"a tensor of type {tensor.dtype}")
+    if len(shape) > MOST_DIMENSIONS or min(shape, default=0) < 0 or math.prod(shape) != values.size:
+        raise FormatError("a tensor whose shape does not fit its elements")
+    array: FloatArray = values.reshape(shape)
+    return array
 
 
 # --- Where files are ------------------------------------------------------------------------
@@ -216,6 +275,9 @@ class _Local:
         return Path(path).is_dir()
 
     def open(self, path: str) -> IO[bytes]:
+        # Opening a named pipe would wait for its writer, and a device may never end.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is no regular file")
         return Path(path).open("rb", buffering=1 << 20)
 
     def names(self, folder: str) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tb_gradients.flags import Flag, RuleError, Severity, worst
+from tb_gradients.inert import inert
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import ReadError, RunData, Source
 
@@ -39,8 +40,8 @@ class Problem:
 
     def __str__(self) -> str:
         if self.rule is None:
-            return self.message
-        return f"rule {self.rule} was switched off at step {self.step}: {self.message}"
+            return inert(self.message)
+        return inert(f"rule {self.rule} was switched off at step {self.step}: {self.message}")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -57,6 +58,7 @@ class RunReport:
         variables: paths, in network order; of the last table first, then of earlier ones.
         flags: worst first.
         errors: rules that failed, data that could not be read.
+        unreadable: nobody can judge it; ``errors`` says why.
     """
 
     run: str
@@ -66,6 +68,12 @@ class RunReport:
     variables: tuple[str, ...]
     flags: tuple[Flag, ...] = ()
     errors: tuple[Problem, ...] = ()
+    unreadable: bool = False
+
+    @classmethod
+    def without_verdict(cls, run: str, sentence: str) -> RunReport:
+        """The report on a run that cannot be read."""
+        return cls(run, None, None, 0, (), errors=(Problem(sentence),), unreadable=True)
 
     @classmethod
     def of(cls, data: RunData, flags: Iterable[Flag], problems: Iterable[Problem]) -> RunReport:
@@ -82,7 +90,15 @@ class RunReport:
             variables=tuple(variable_paths(data)),
             flags=tuple(flags),
             errors=(*errors, *problems),
+            unreadable=data.unreadable is not None,
         )
+
+    @property
+    def state(self) -> str:
+        """Whether there is a verdict, and why not: "judged", "empty" or "unreadable"."""
+        if self.unreadable:
+            return "unreadable"
+        return "judged" if self.frames else "empty"
 
     @property
     def worst(self) -> Severity | None:
@@ -101,6 +117,7 @@ class RunReport:
             "last_step": self.last_step,
             "frames": self.frames,
             "variables": list(self.variables),
+            "state": self.state,
             "verdict": self.verdict,
             "flags": [flag.to_json() for flag in self.flags],
             "errors": [problem.to_json() for problem in self.errors],
@@ -140,10 +157,17 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
         logdir: the folder given to ``GradientHealth``, or one above it.
         rules: as for ``tb_gradients.judging.judge``; ``None`` for the default ones.
 
+    A run that cannot be read hides no other: its ``state`` is "unreadable", its ``errors`` say
+    why.
+
     Raises:
-        ReadError: no such folder, nothing of ours below it, or data of a newer format.
-            Its message is one sentence with the remedy.
+        ReadError: no such folder, or nothing of ours below it. Its message is one sentence with
+            the remedy.
+        ValueError: unknown rules or thresholds.
     """
+    from tb_gradients.judging import make_rules
+
+    make_rules(rules)
     source = EventFileSource(logdir)
     names = source.runs()
     if not names:
@@ -151,18 +175,29 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
             f"There are no gradient-health data below {os.fspath(logdir)!r}. "
             "Was GradientHealth(logdir) passed to fit?"
         )
-    return Report(tuple(report_run(data, rules) for data in _each(source, names)))
+    return Report(tuple(_report(source, name, rules) for name in names))
 
 
-def _each(source: Source, names: Iterable[str]) -> Iterable[RunData]:
-    return (source.read(name) for name in names)
+def _report(source: Source, run: str, rules: Any) -> RunReport:
+    try:
+        return report_run(source.read(run), rules)
+    except (ReadError, OSError) as error:
+        return RunReport.without_verdict(run, str(error))
 
 
 def report_run(data: RunData, rules: Any = None) -> RunReport:
-    """Judge one run's frames."""
+    """Judge one run's frames.
+
+    Numbers that no rule can reckon with are refused when they are read. Should the rules fail on
+    the others all the same, that is no reason to lose what they say of other runs.
+    """
     from tb_gradients.judging import judge
 
-    verdict = judge(list(data.recordings), rules)
+    try:
+        verdict = judge(list(data.recordings), rules)
+    except Exception as error:
+        problem = Problem(f"The rules cannot judge this run ({type(error).__name__}: {error}).")
+        return dataclasses.replace(RunReport.of(data, (), (problem,)), unreadable=True)
     return RunReport.of(data, verdict.flags, map(Problem.of_rule, verdict.errors))
 
 

@@ -8,10 +8,12 @@ Does not know about files, TensorBoard, rules or HTTP.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from tb_gradients import schema
 from tb_gradients.flags import Flag, RuleError
 from tb_gradients.frames import (
+    LARGEST_STEP,
     CountArray,
     FloatArray,
     FormatError,
@@ -32,6 +35,10 @@ from tb_gradients.proto import gradient_health_pb2 as pb
 
 class ReadError(ValueError):
     """Nothing usable could be read; the message is one sentence with the remedy."""
+
+
+class NoSuchRunError(ReadError):
+    """There is no run of that name, or not yet."""
 
 
 class NewerFormatError(FormatError):
@@ -133,6 +140,11 @@ class RunData:
         parts = [recording.steps for recording in self.recordings]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
+    @property
+    def unreadable(self) -> str | None:
+        """Why nothing of the run could be read; ``None`` if something was, or nothing is there."""
+        return None if self.frames or not self.errors else self.errors[0]
+
     def covering_verdict(self) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.
 
@@ -165,11 +177,56 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One float32 array of a time series."""
+    """One float32 array of a time series.
+
+    ``origin`` names the file it is from; it is empty where there is none to name.
+    """
 
     step: int
     wall_time: float
     value: FloatArray
+    origin: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """A serialized message, and the file it is from as in ``Point``."""
+
+    data: bytes
+    origin: str = ""
+
+
+# What a reader has found passes through the next three functions, and the table through
+# `VariableTable.from_bytes`: behind them every number is one that the rest can reckon with.
+
+
+def check_date(step: int, wall_time: float) -> None:
+    """Raise ``FormatError`` for a step or a time that cannot be."""
+    if abs(step) > LARGEST_STEP:
+        raise FormatError(f"its step cannot be {step}")
+    if not math.isfinite(wall_time):
+        raise FormatError(f"its time cannot be {wall_time}")
+
+
+def point_of(step: int, wall_time: float, array: Any, origin: str = "") -> Point:
+    """A point of a time series of numbers.
+
+    Raises:
+        FormatError: a step or a time that cannot be, or an array of something else than floats.
+    """
+    check_date(step, wall_time)
+    numbers = np.asarray(array)
+    if numbers.dtype.kind != "f":
+        raise FormatError(f"its numbers are {numbers.dtype}, not float32")
+    return Point(step, wall_time, numbers.astype(np.float32, copy=False), origin)
+
+
+def bytes_of(array: Any) -> bytes:
+    """The one byte string of a scalar; ``FormatError`` if it is something else."""
+    values = np.asarray(array)
+    if values.size != 1 or not isinstance(values.item(), bytes):
+        raise FormatError("it holds no message")
+    return bytes(values.item())
 
 
 class _Dated(Protocol):
@@ -233,10 +290,10 @@ def _too_new(run: str, error: NewerFormatError) -> ReadError:
 def assemble(
     run: str,
     *,
-    tables: Iterable[bytes],
+    tables: Iterable[Message],
     frames: Iterable[Point],
     contexts: Iterable[Point],
-    verdicts: Sequence[bytes] = (),
+    verdicts: Sequence[Message] = (),
     sampled: bool = False,
     errors: Iterable[str] = (),
 ) -> RunData:
@@ -255,21 +312,24 @@ def assemble(
     known = _tables(run, tables, problems)
     by_step = {point.step: point for point in latest_timeline(contexts)}
     usable: list[tuple[VariableTable, Frame]] = []
-    homeless = misshapen = 0
+    left_out: collections.Counter[tuple[str, str]] = collections.Counter()
+    wrong: collections.Counter[tuple[str, str]] = collections.Counter()
     for point in latest_timeline(frames):
         context = by_step.get(point.step)
         table = None if context is None else _table_of(context.value, known)
         if context is None or table is None:
-            homeless += 1
+            left_out[point.origin, "their variable table was not found"] += 1
         elif point.value.shape != (len(table.variables), len(table.statistics)):
-            misshapen += 1
+            left_out[point.origin, "their shape does not fit their variable table"] += 1
         else:
-            usable.append((table, Frame(point.step, point.wall_time, point.value, context.value)))
-    if homeless:
-        problems.append(f"Frames left out because their variable table was not found: {homeless}.")
-    if misshapen:
+            values, row, columns = table.without_impossible_counts(point.value, context.value)
+            wrong.update((point.origin, name) for name in columns)
+            usable.append((table, Frame(point.step, point.wall_time, values, row)))
+    for (origin, why), count in left_out.items():
+        problems.append(_located(origin, f"Frames left out because {why}: {count}."))
+    for (origin, name), count in wrong.items():
         problems.append(
-            f"Frames left out because their shape does not fit their variable table: {misshapen}."
+            _located(origin, f"Frames in which {name} cannot be and is left out: {count}.")
         )
     return RunData(
         run=run,
@@ -281,15 +341,20 @@ def assemble(
     )
 
 
-def _tables(run: str, serialized: Iterable[bytes], problems: list[str]) -> list[VariableTable]:
+def _located(origin: str, sentence: str) -> str:
+    """A sentence with the file that it is about."""
+    return f"{origin}: {sentence[0].lower()}{sentence[1:]}" if origin else sentence
+
+
+def _tables(run: str, serialized: Iterable[Message], problems: list[str]) -> list[VariableTable]:
     tables: dict[int, VariableTable] = {}
-    for data in serialized:
+    for message in serialized:
         try:
-            table = _table(data)
+            table = _table(message.data)
         except NewerFormatError as error:
             raise _too_new(run, error) from error
         except FormatError as error:
-            problems.append(f"A variable table was left out: {error}.")
+            problems.append(_located(message.origin, f"A variable table was left out: {error}."))
         else:
             tables[table.table_id] = table
     return list(tables.values())
@@ -323,15 +388,18 @@ def _segments(frames: Sequence[tuple[VariableTable, Frame]]) -> Iterator[Recordi
             start = end
 
 
-def _last_verdict(run: str, verdicts: Sequence[bytes], problems: list[str]) -> StoredVerdict | None:
+def _last_verdict(
+    run: str, verdicts: Sequence[Message], problems: list[str]
+) -> StoredVerdict | None:
     if not verdicts:
         return None
     try:
-        return StoredVerdict.from_bytes(verdicts[-1])
+        return StoredVerdict.from_bytes(verdicts[-1].data)
     except NewerFormatError as error:
         raise _too_new(run, error) from error
     except FormatError as error:
-        problems.append(f"The stored verdict was left out: {error}.")
+        origin = verdicts[-1].origin
+        problems.append(_located(origin, f"The stored verdict was left out: {error}."))
         return None
 
 

@@ -34,6 +34,8 @@ from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.making import Drained
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
+from tb_gradients.host.viewer import remedy
+from tb_gradients.inert import inert
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.training import replicas
@@ -298,21 +300,22 @@ class GradientMonitor:
 
     def summary(self) -> str:
         """The verdict; of each flag the likeliest cause and the first fix; where to see more."""
-        folder = shlex.quote(self.log_dir)
+        folder = inert(shlex.quote(self.log_dir))
         command = f"tensorboard --logdir {folder}"
         frames, flags = self._journal.frames, self.flags
         if not frames:
             return "tb_gradients: no update was seen, so nothing was judged."
         if not flags:
             verdict = f"tb_gradients: healthy ({frames} frames, no flag)."
-            return f"{verdict} Details: {command}, tab 'Gradient Health'"
+            lines = [f"{verdict} Details: {command}, tab 'Gradient Health'"]
+            return "\n".join(lines + _before_tensorboard())
         found = "1 flag" if len(flags) == 1 else f"{len(flags)} flags"
         lines = [f"tb_gradients: {found} in {frames} frames"]
         for flag in flags:
             lines += [f"  {flag}", *(f"    {line}" for line in flag.advice())]
         lines.append(f"All causes and fixes: tb-gradients check {folder}")
         lines.append(f"  or {command}, then its address with #gradient_health")
-        return "\n".join(lines)
+        return "\n".join(lines + _before_tensorboard())
 
     # --- attaching ---------------------------------------------------------------------
 
@@ -773,9 +776,14 @@ class GradientMonitor:
         logger.warning(
             "tb_gradients stopped monitoring, training goes on: %s: %s",
             type(error).__name__,
-            error,
+            inert(str(error)),
             exc_info=logger.isEnabledFor(logging.DEBUG),
         )
+
+
+def _before_tensorboard() -> list[str]:
+    command = remedy()
+    return [f"  (this TensorBoard starts after: {command})"] if command else []
 
 
 def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:

@@ -100,7 +100,7 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
             RunSummary("a", (3, 4), 2, flags),
             RunSummary("b", (), 2, ()),
             RunSummary("c", (0,), 2, None),
-            RunSummary("d", (0,), 0, None, unreadable=True),
+            RunSummary("d", (0,), 0, None, "It cannot be read."),
         ]
     )
     assert answer == {
@@ -108,22 +108,22 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
         "runs": [
             {
                 "run": "a", "first_step": 3, "last_step": 4, "frames": 2, "variables": 2,
-                "state": "judged", "verdict": "warning",
+                "state": "judged", "error": None, "verdict": "warning",
                 "counts": {"critical": 0, "warning": 1, "info": 1},
             },
             {
                 "run": "b", "first_step": None, "last_step": None, "frames": 0, "variables": 2,
-                "state": "empty", "verdict": None,
+                "state": "empty", "error": None, "verdict": None,
                 "counts": {"critical": 0, "warning": 0, "info": 0},
             },
             {
                 "run": "c", "first_step": 0, "last_step": 0, "frames": 1, "variables": 2,
-                "state": "judging", "verdict": None,
+                "state": "judging", "error": None, "verdict": None,
                 "counts": {"critical": 0, "warning": 0, "info": 0},
             },
             {
                 "run": "d", "first_step": 0, "last_step": 0, "frames": 1, "variables": 0,
-                "state": "unreadable", "verdict": None,
+                "state": "unreadable", "error": "It cannot be read.", "verdict": None,
                 "counts": {"critical": 0, "warning": 0, "info": 0},
             },
         ],

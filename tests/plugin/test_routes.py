@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import zlib
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -23,6 +25,7 @@ from tb_gradients import schema
 from tb_gradients.plugin.bundle import Bundle
 from tb_gradients.plugin.plugin import GradientHealthPlugin
 from tb_gradients.plugin.store import LoadedRun
+from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.report import load
 
 PREFIX = f"/data/plugin/{schema.PLUGIN_NAME}"
@@ -97,6 +100,7 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
         "frames": 60,
         "variables": 6,
         "state": "judged",
+        "error": None,
         "verdict": "critical",
         "counts": {"critical": 1, "warning": 0, "info": 0},
     }
@@ -241,6 +245,11 @@ def sentence(answer: Any) -> str:
         ("matrix", {"run": "sick", "statistic": "nope"}, 404, "'nope'"),
         ("matrix", {"run": "sick", "statistic": "nope", "columns": "9"}, 404, "'nope'"),
         ("matrix", {"run": "sick", "statistic": "gradient_norm", "columns": "0"}, 400, "columns"),
+        ("marks", {"run": "sick", "columns": "9" * 5000}, 400, "columns"),
+        ("marks", {"run": "sick", "columns": "-1"}, 400, "columns"),
+        ("marks", {"run": "sick", "columns": "9", "to": "nan"}, 400, "to"),
+        ("run", {"run": "sick", "patience": "nan"}, 400, "seconds"),
+        ("report", {"run": "nope"}, 404, "'nope'"),
         ("run", {"run": "sick", "patience": "x"}, 400, "seconds"),
         ("verdict", {"run": "nope"}, 404, "'nope'"),
         ("marks", {"run": "sick"}, 400, "?columns="),
@@ -302,6 +311,105 @@ def test_a_newer_format_says_how_to_upgrade(tmp_path: pathlib.Path) -> None:
     answer = browser.get("run", run="new")
     assert answer.status_code == 404
     assert "pip install -U tb-gradients" in sentence(answer)
+
+
+@pytest.fixture(name="hurt", scope="module")
+def _hurt(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """Two ordinary runs among others whose checksums are right and whose contents are odd."""
+    folder = tmp_path_factory.mktemp("hurt")
+    made.write_run(folder / "before", TABLE, FRAMES, flags=[FLAG])
+    made.write_run(folder / "behind", TABLE, FRAMES)
+    events = [made.table_event(TABLE), *(made.frame_event(frame, TABLE) for frame in FRAMES)]
+    for name, change in ODD.items():
+        odd = [type(event).FromString(event.SerializeToString()) for event in events]
+        change(odd)
+        made.write_events(folder / name, odd)
+    return browse(folder)
+
+
+def _empty_table(events: list[Any]) -> None:
+    del events[0].summary.value[0].tensor.string_val[:]
+
+
+def _no_table(events: list[Any]) -> None:
+    events[0].summary.value[0].tensor.string_val[0] = b"\xff\xff"
+
+
+def _shape(*sizes: int) -> Callable[[list[Any]], None]:
+    def change(events: list[Any]) -> None:
+        table = pb.VariableTable.FromString(events[0].summary.value[0].tensor.string_val[0])
+        table.variables[0].shape[:] = sizes
+        events[0].summary.value[0].tensor.string_val[0] = table.SerializeToString()
+
+    return change
+
+
+def _context(name: str, value: float) -> Callable[[list[Any]], None]:
+    def change(events: list[Any]) -> None:
+        context = FRAMES[9].context.copy()
+        context[TABLE.context.index(name)] = value
+        events[10].summary.value[1].tensor.tensor_content = context.tobytes()
+
+    return change
+
+
+def _time(events: list[Any]) -> None:
+    events[10].wall_time = float("nan")
+
+
+def _odd_histograms(events: list[Any]) -> None:
+    tensor = events[21].summary.value[2].tensor
+    pack = pb.HistogramPack.FromString(tensor.string_val[0])
+    pack.counts = zlib.compress(zlib.decompress(pack.counts)[:-2])
+    tensor.string_val[0] = pack.SerializeToString()
+
+
+ODD: dict[str, Callable[[list[Any]], None]] = {
+    "empty_table": _empty_table,
+    "no_table": _no_table,
+    "large_shape": _shape(2**40, 2**40),
+    "negative_shape": _shape(-1, 4),
+    "many_steps": _context("window_steps", 1e30),
+    "endless_age": _context("loss_nonfinite_age", float("inf")),
+    "no_time": _time,
+    "odd_histograms": _odd_histograms,
+}
+UNREADABLE = {"empty_table", "no_table", "large_shape", "negative_shape"}
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(hurt: Browser) -> None:
+    for route in ("runs", "report"):
+        runs = {run["run"]: run for run in hurt.json(route)["runs"]}
+        assert set(runs) == {"before", "behind", *ODD}
+        assert {name for name, run in runs.items() if run["state"] == "unreadable"} == UNREADABLE
+        assert {runs[name]["state"] for name in ("before", "behind")} == {"judged"}
+        assert runs["before"]["verdict"] == "critical"
+        for name in UNREADABLE:
+            told = runs[name]["error"] if route == "runs" else runs[name]["errors"][0]["message"]
+            assert told.endswith(".") and told[0].isupper()
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize(
+    "route", ["run", "verdict", "matrix", "marks", "series", "context", "histogram"]
+)
+def test_no_content_of_a_run_is_a_fault_of_the_plugin(hurt: Browser, route: str, name: str) -> None:
+    arguments = {"statistic": "gradient_norm", "variable": "dense/kernel", "columns": "9"}
+    answer = hurt.get(route, run=name, **arguments)
+    assert answer.status_code in ((200, 404) if name in UNREADABLE else (200,))
+    if answer.status_code == 404:
+        sentence(answer)
+
+
+def test_what_was_left_out_of_a_run_is_told_with_it(hurt: Browser) -> None:
+    errors = {name: hurt.json("run", run=name)["errors"] for name in sorted(set(ODD) - UNREADABLE)}
+    told = {name: [error["message"] for error in found] for name, found in errors.items()}
+    assert told == {
+        "endless_age": ["Frames in which loss_nonfinite_age cannot be and is left out: 1."],
+        "many_steps": ["Frames in which window_steps cannot be and is left out: 1."],
+        "no_time": ["Records left out: 1. Of the first its time cannot be nan."],
+        "odd_histograms": [],
+    }
 
 
 def test_a_rule_engine_that_fails_is_a_sentence_and_a_logged_traceback(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import recordings as made
 
+from tb_gradients.reading import event_files
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import ReadError
 
@@ -152,6 +156,112 @@ def test_a_record_that_is_no_event_is_left_out_and_reported(tmp_path: pathlib.Pa
     assert "is no event" in data.errors[0]
 
 
+def test_a_record_longer_than_any_ends_the_file_keeps_what_was_read_and_is_reported(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made.write_run(tmp_path, TABLE, made.make_frames(TABLE, range(3)))
+    end = path.stat().st_size
+    path.write_bytes(path.read_bytes() + made.as_record(b"gradient_health/frames" * 1000))
+    monkeypatch.setattr(event_files, "LONGEST_RECORD", 20_000)
+    data = EventFileSource(tmp_path).read(".")
+    assert data.frames == 3
+    assert data.errors == (
+        f"{path.name} has a record of 22000 bytes at byte {end}; what follows was not read.",
+    )
+
+
+def test_no_more_is_asked_for_than_there_is() -> None:
+    """A record cut short names a length; room for it is made as its bytes come."""
+    asked = []
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(size)
+            return super().read(size)
+
+    record = made.as_record(b"gradient_health/frames" * 200_000)
+    assert [*event_files.our_records(Stream(record[:3_000_000]), "x", [])] == []
+    assert max(asked) == 1 << 20
+    assert [len(r) for r in event_files.our_records(Stream(record), "x", [])] == [4_400_000]
+
+
+def _set_shape(event: Any, *sizes: int) -> None:
+    shape = event.summary.value[0].tensor.tensor_shape
+    del shape.dim[:]
+    for size in sizes:
+        shape.dim.add(size=size)
+
+
+def _set_dtype(event: Any) -> None:
+    event.summary.value[0].tensor.dtype = 3
+
+
+def _cut_content(event: Any) -> None:
+    tensor = event.summary.value[0].tensor
+    tensor.tensor_content = tensor.tensor_content[:-1]
+
+
+def _set_step(event: Any) -> None:
+    event.step = 2**62
+
+
+def _set_time(event: Any) -> None:
+    event.wall_time = float("-inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda event: _set_shape(event, 1000, 1000), "shape does not fit"),
+        (lambda event: _set_shape(event, -1, -1), "shape does not fit"),
+        (lambda event: _set_shape(event, *[1] * 65), "shape does not fit"),
+        (_set_dtype, "a tensor of type 3"),
+        (_cut_content, "a tensor of type 1"),
+        (_set_step, "its step cannot be 4611686018427387904"),
+        (_set_time, "its time cannot be -inf"),
+    ],
+)
+def test_a_frame_that_cannot_be_is_left_out_and_its_file_named(
+    tmp_path: pathlib.Path, change: Callable[[Any], None], words: str
+) -> None:
+    events = [made.table_event(TABLE)]
+    events += [made.frame_event(frame, TABLE) for frame in made.make_frames(TABLE, range(5))]
+    change(events[3])
+    path = made.write_events(tmp_path, events)
+    data = EventFileSource(tmp_path).read(".")
+    assert data.steps.tolist() == [0, 1, 3, 4]
+    assert data.errors[0].startswith(f"{path.name}: records left out: 1.")
+    assert words in data.errors[0]
+
+
+def test_a_shape_that_is_to_be_filled_with_one_number_takes_no_memory(
+    tmp_path: pathlib.Path,
+) -> None:
+    event = made.frame_event(made.make_frame(TABLE, 0), TABLE)
+    tensor = event.summary.value[0].tensor
+    tensor.tensor_content = b""
+    tensor.float_val.append(1.0)
+    made.write_events(tmp_path, [made.table_event(TABLE), event])
+    assert "shape does not fit" in EventFileSource(tmp_path).read(".").errors[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_named_pipe_is_not_waited_for(tmp_path: pathlib.Path) -> None:
+    path = made.write_run(tmp_path, TABLE, made.make_frames(TABLE, range(3)))
+    os.mkfifo(tmp_path / "a.tfevents")
+    os.mkfifo(tmp_path / "b.tfevents.gradient_health")
+    source = EventFileSource(tmp_path)
+    assert source.runs() == ["."]
+    data = source.read(".")
+    assert data.frames == 3
+    assert data.errors == (
+        "a.tfevents could not be read: it is no regular file.",
+        "b.tfevents.gradient_health could not be read: it is no regular file.",
+    )
+    path.unlink()
+    assert source.runs() == ["."], "a file of ours that cannot be read is told"
+
+
 # --- Nothing to read ------------------------------------------------------------------------
 
 
@@ -212,13 +322,16 @@ def test_links_are_followed_and_circles_are_not(tmp_path: pathlib.Path) -> None:
     assert EventFileSource(logs).runs() == ["linked"]
 
 
-def test_local_files_are_read_without_importing_tensorflow(tmp_path: pathlib.Path) -> None:
+def test_local_files_are_read_without_importing_tensorflow_or_tensorboard(
+    tmp_path: pathlib.Path,
+) -> None:
+    """TensorBoard's messages refuse a protobuf that is older than the one they were made with."""
     made.write_run(tmp_path, TABLE, made.make_frames(TABLE, range(2)))
     program = (
         "import sys\n"
         "from tb_gradients.reading.event_files import EventFileSource\n"
         f"assert EventFileSource({str(tmp_path)!r}).read('.').frames == 2\n"
-        "assert 'tensorflow' not in sys.modules, 'TensorFlow was imported'\n"
+        "assert not {'tensorflow', 'tensorboard'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -227,8 +340,6 @@ def test_other_file_systems_go_through_tensorboards_shim(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tensorboard.compat import tensorflow_stub
-
-    from tb_gradients.reading import event_files
 
     made.write_run(tmp_path / "a", TABLE, made.make_frames(TABLE, range(3)))
     remote = event_files._Remote(tensorflow_stub.io.gfile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ def test_json_is_version_1_and_strict(
         "last_step": 9,
         "frames": 10,
         "variables": list(TABLE.paths),
+        "state": "judged",
         "verdict": "warning",
         "errors": [{"message": "division by zero", "rule": "dead_units", "step": 3}],
     }
@@ -137,11 +139,36 @@ def test_a_missing_folder_is_named(tmp_path: pathlib.Path) -> None:
         load(tmp_path / "nowhere")
 
 
-def test_a_newer_format_is_not_passed_over_in_silence(tmp_path: pathlib.Path) -> None:
+def test_a_newer_format_is_named_and_hides_no_other_run(tmp_path: pathlib.Path) -> None:
     made.write_run(tmp_path / "old", TABLE, made.make_frames(TABLE, range(3)))
     made.write_events(tmp_path / "new", [made.table_event(TABLE, format_version=2)])
-    with pytest.raises(ReadError, match=r"Run 'new' was.*pip install -U tb-gradients"):
-        load(tmp_path)
+    new, old = load(tmp_path).runs
+    assert (new.state, old.state) == ("unreadable", "judged")
+    assert re.match(r"Run 'new' was.*pip install -U tb-gradients", new.errors[0].message)
+
+
+def test_a_run_that_the_rules_cannot_reckon_with_hides_no_other(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.write_run(tmp_path / "a", TABLE, made.make_frames(TABLE, range(3)))
+    made.write_run(tmp_path / "b", TABLE, made.make_frames(TABLE, range(5)))
+    real = judging.judge
+
+    def judge(recordings: Sequence[Recording], settings: Any = None) -> judging.Verdict:
+        if sum(map(len, recordings)) == 3:
+            raise OverflowError("too large")
+        return real(recordings, settings)
+
+    monkeypatch.setattr(judging, "judge", judge)
+    a, b = load(tmp_path).runs
+    assert (a.state, a.flags, b.state) == ("unreadable", (), "judged")
+    assert a.errors[0].message == "The rules cannot judge this run (OverflowError: too large)."
+
+
+def test_wrong_settings_of_rules_are_no_fault_of_a_run(tmp_path: pathlib.Path) -> None:
+    made.write_run(tmp_path, TABLE, made.make_frames(TABLE, range(3)))
+    with pytest.raises(ValueError, match="no rule 'nope'"):
+        load(tmp_path, {"nope": False})
 
 
 def test_loading_a_report_does_not_import_tensorflow(tmp_path: pathlib.Path) -> None:

@@ -16,6 +16,7 @@ from tb_gradients.flags import RuleError
 from tb_gradients.frames import FormatError, Frame, VariableTable
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.source import (
+    Message,
     Point,
     ReadError,
     RunData,
@@ -34,10 +35,10 @@ def assembled(
 ) -> RunData:
     return assemble(
         "run",
-        tables=[table.to_bytes() for table in tables],
+        tables=[Message(table.to_bytes()) for table in tables],
         frames=[Point(f.step, f.wall_time, f.values) for f in frames],
         contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
-        verdicts=list(more.values()),
+        verdicts=[Message(data) for data in more.values()],
     )
 
 
@@ -119,7 +120,7 @@ def test_frames_of_another_shape_than_their_table_are_left_out_and_mentioned() -
 
 
 def test_a_table_that_is_no_table_is_mentioned() -> None:
-    data = assemble("run", tables=[b"\xff\xff nonsense"], frames=[], contexts=[])
+    data = assemble("run", tables=[Message(b"\xff\xff nonsense")], frames=[], contexts=[])
     assert data.errors[0].startswith("A variable table was left out: unreadable variable table")
 
 
@@ -136,7 +137,7 @@ def test_a_run_without_frames_is_empty() -> None:
 def test_a_newer_table_says_how_to_upgrade() -> None:
     table = pb.VariableTable(format_version=99).SerializeToString()
     with pytest.raises(ReadError, match=r"Run 'run' was written in format 99.*pip install -U"):
-        assemble("run", tables=[table], frames=[], contexts=[])
+        assemble("run", tables=[Message(table)], frames=[], contexts=[])
 
 
 def test_newer_metadata_say_how_to_upgrade() -> None:

@@ -412,6 +412,43 @@ def test_stop_on_and_on_flag(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtu
     assert f"tensorboard --logdir {tmp_path}" in printed
 
 
+def test_names_of_variables_are_inert_in_all_that_is_printed(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variables = [
+        keras.Variable(np.ones((8, 8), "float32"), name=name)
+        for name in ("\x1b[31mred\x1b]0;title\x07\u202e", "ordinary")
+    ]
+    monitor = tbg.GradientMonitor(tmp_path / "a \x1b[2J", variables=variables, every=1)
+    for _ in range(25):
+        with monitor.observe([tf.zeros((8, 8)), tf.ones((8, 8))], variables):
+            pass
+        monitor.step(loss=1.0)
+    monitor.close()
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    assert printed.count(r"\x1b[31mred\x1b]0;title\x07\u202e") >= 2, "as it opens, and at the end"
+    assert r"a \x1b[2J" in printed
+
+
+def test_the_summary_says_what_keeps_tensorboard_from_starting(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tb_gradients.training import monitor as module
+
+    for found, folder in (("", "a"), ('pip install "setuptools<82"', "b")):
+        monkeypatch.setattr(module, "remedy", lambda found=found: found)
+        variable = tf.Variable(tf.ones([3, 3]))
+        with tbg.GradientMonitor(tmp_path / folder, variables=[variable]) as monitor:
+            with monitor.observe([tf.ones([3, 3])], [variable]):
+                variable.assign_sub(tf.fill([3, 3], 1e-3))
+            monitor.step()
+        printed = capsys.readouterr().out
+        assert "tensorboard --logdir" in printed
+        assert ("starts after" in printed) is bool(found)
+        assert found in printed
+
+
 def test_an_on_flag_may_close_the_monitor(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:

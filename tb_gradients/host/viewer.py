@@ -1,0 +1,36 @@
+"""Whether the TensorBoard that is installed beside us can start, before anybody is sent there.
+
+In:  what is installed, by name and version.
+Out: the command that makes it start; empty where nothing stands in the way.
+Does not import TensorBoard.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+
+
+def remedy() -> str:
+    """The command that has to be run before ``tensorboard``; mostly none, and then empty.
+
+    TensorBoard up to 2.20 imports ``pkg_resources``, which setuptools 82 no longer has; TensorBoard
+    2.16 needs a NumPy before 2. Its own requirements say neither.
+    """
+    wanted = []
+    version = _version("tensorboard")
+    if version and version < (2, 21) and importlib.util.find_spec("pkg_resources") is None:
+        wanted.append('"setuptools<82"')
+    if version and version < (2, 17) and _version("numpy") >= (2,):
+        wanted.append('"numpy<2"')
+    return f"pip install {' '.join(wanted)}" if wanted else ""
+
+
+def _version(package: str) -> tuple[int, ...]:
+    """The first two numbers of a package's version; empty if it is not installed."""
+    try:
+        text = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
