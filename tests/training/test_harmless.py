@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tb_gradients as tbg
-from tb_gradients.training import sampling
+from tb_gradients.host import sampling
 
 layers = keras.layers
 STEPS = 200
