@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import recordings as made
 
-from tb_gradients import rules
+from tb_gradients import judging
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.plugin.judging import Judgement, RunJudge
 from tb_gradients.reading.source import RunData
@@ -33,7 +33,7 @@ def run_of(*parts: tuple[VariableTable, Sequence[Frame]]) -> RunData:
 
 
 def judged_at_once(data: RunData) -> Judgement:
-    verdict = rules.judge(list(data.recordings))
+    verdict = judging.judge(list(data.recordings))
     assert verdict.errors == ()
     return Judgement(verdict.flags, (), live=False)
 

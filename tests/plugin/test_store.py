@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import recordings as made
 
-from tb_gradients import rules
+from tb_gradients import judging
 from tb_gradients.frames import Recording
 from tb_gradients.plugin.store import JUDGING_SECONDS, RunStore, StaleRevisionError
 from tb_gradients.reading.data_provider import Outline, Stamp
@@ -66,11 +66,11 @@ class FakeSource:
 def _judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rules that flag everything; the steps of the frames that they judged."""
     steps: list[int] = []
-    engine = mock.create_autospec(rules.Engine)
+    engine = mock.create_autospec(judging.Engine)
     engine.return_value.flags = (made.make_flag(),)
     engine.return_value.errors = ()
     engine.return_value.update.side_effect = lambda frame: steps.append(frame.step)
-    monkeypatch.setattr(rules, "Engine", engine)
+    monkeypatch.setattr(judging, "Engine", engine)
     return steps
 
 
@@ -269,9 +269,9 @@ def test_a_run_that_another_request_is_judging_does_not_hold_up_the_list(
     def list_meanwhile(_: Any) -> None:
         listed.extend(store.summaries(source, ""))
 
-    engine = mock.create_autospec(rules.Engine)
+    engine = mock.create_autospec(judging.Engine)
     engine.return_value.update.side_effect = list_meanwhile
-    monkeypatch.setattr(rules, "Engine", engine)
+    monkeypatch.setattr(judging, "Engine", engine)
     store.load(source, "", "a").judgement()
     assert [summary.flags for summary in listed] == [None, None]
 

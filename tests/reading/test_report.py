@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import recordings as made
 
-from tb_gradients import rules
+from tb_gradients import judging
 from tb_gradients.flags import RuleError, Severity
 from tb_gradients.frames import Recording
 from tb_gradients.reading.report import Problem, load
@@ -26,14 +26,14 @@ def _judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Rules that find one thing in every run and fail once; what they were called with."""
     calls: list[tuple[Any, ...]] = []
 
-    def judge(recordings: Sequence[Recording], settings: Any = None) -> rules.Verdict:
+    def judge(recordings: Sequence[Recording], settings: Any = None) -> judging.Verdict:
         calls.append((list(recordings), settings))
-        return rules.Verdict(
+        return judging.Verdict(
             (made.make_flag(severity=Severity.WARNING),),
             (RuleError("dead_units", 3, "division by zero"),),
         )
 
-    monkeypatch.setattr(rules, "judge", judge)
+    monkeypatch.setattr(judging, "judge", judge)
     return calls
 
 
