@@ -26,7 +26,11 @@ from tb_gradients.judging.data_scales import (
     unscaled_targets_cause,
 )
 from tb_gradients.judging.learning_rates import (
-    optimizer_code,
+    ADAPTIVE,
+    clipped,
+    known_rate,
+    lower_rate,
+    slower,
     unusual_rate_cause,
     usual_learning_rate,
 )
@@ -211,11 +215,10 @@ def nonfinite_comes_of(causes: Sequence[Cause]) -> tuple[str, ...]:
 
 def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
     """What to change, the likeliest first."""
-    rate = window.latest("learning_rate")
-    slower = "lower the learning rate tenfold"
-    if math.isfinite(rate):
-        code = optimizer_code(window.table, learning_rate=float(f"{rate / 10:.2g}"))
-        slower += f": `{code}`"
+    lower = slower(window)
+    if window.table.run.optimizer not in ADAPTIVE:
+        rate = {"learning_rate": lower_rate(window)} if known_rate(window) else {}
+        lower += f" Or clip the gradients, too: `{clipped(window.table, 1.0, **rate)}`."
     wrong = head_mismatch(window.table)
     known = {
         "loss_output_mismatch": wrong[1] if wrong else "",
@@ -223,8 +226,7 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "`x = np.nan_to_num(x)`, or drop rows: `keep = np.isfinite(x).all(axis=-1)`.",
         "nonfinite_targets": "Drop the samples whose target is missing: "
         "`keep = np.isfinite(y); x, y = x[keep], y[keep]`.",
-        "learning_rate_too_large": f"{slower[0].upper()}{slower[1:]}, "
-        "or clip the gradients (`global_clipnorm=1.0`).",
+        "learning_rate_too_large": lower,
         "input_outliers": CLIP_INPUTS,
         "unscaled_inputs": SCALE_INPUTS,
         "unscaled_targets": SCALE_TARGETS,

@@ -87,6 +87,12 @@ CAUSES: dict[str, CauseKind] = {
             "The steps are so short that the weights stay where they are.",
         ),
         CauseKind(
+            "tiny_loss",
+            "The loss is far too small",
+            "Its gradients are below the epsilon of an optimizer that divides by their size: the "
+            "steps shrink with them.",
+        ),
+        CauseKind(
             "learning_rate_too_large",
             "The learning rate is too large",
             "The steps overshoot; losses and norms grow until they overflow.",

@@ -74,9 +74,14 @@ DECAYED = 10.0
 
 
 def decayed_from(window: Window) -> float | None:
-    """The learning rate of the first steps, if a schedule has lowered it to a tenth or less."""
-    start, now = window.context_at_start("learning_rate"), window.latest("learning_rate")
-    return start if start > DECAYED * now else None
+    """The learning rate that a schedule began with, if it has lowered it to a tenth or less.
+
+    A rate that the optimizer was made with was chosen, whatever that of an earlier one was: a
+    model that is compiled again for fine-tuning has no schedule.
+    """
+    made_with = settings_of(window.table).get("learning_rate")
+    start = window.context_at_start("learning_rate") if made_with is None else made_with
+    return start if start > DECAYED * window.latest("learning_rate") else None
 
 
 SLOWER_DECAY = (
@@ -92,20 +97,60 @@ def warms_up(window: Window) -> bool:
     return bool(known.size > 1 and known[-1] > 1.05 * known[0])
 
 
+CHANGED = "optimizer_changed"
+"""Fact of a run: the optimizer's settings that are not its defaults, separated by commas."""
+
+LIMITS = ("clipnorm", "global_clipnorm", "clipvalue")
+"""Settings of a Keras optimizer that limit the gradient; it takes one of them."""
+
+
 def optimizer_code(table: VariableTable, **settings: float | None) -> str:
     """The call that makes this run's optimizer, with some settings changed (None: left out).
+
+    What else was set is kept: who pastes the call must not lose it.
 
     >>> optimizer_code(table, learning_rate=1e-3)
     'keras.optimizers.SGD(learning_rate=0.001, momentum=0.9)'
     """
-    kept = ("momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
-    known = settings_of(table)
-    chosen: dict[str, float | None] = {
-        k: known[k] for k in ("learning_rate", *kept) if known.get(k)
-    }
-    chosen |= settings
-    listed = [f"{name}={value:g}" for name, value in chosen.items() if value is not None]
-    return f"keras.optimizers.{table.run.optimizer or 'Adam'}({', '.join(listed)})"
+    run = table.run
+    kept = [name for name in run.facts.get(CHANGED, "").split(",") if name]
+    if CHANGED not in run.facts:  # a log of before that was written down
+        known = settings_of(table)
+        kept = [k for k in ("momentum", *LIMITS, "weight_decay") if known.get(k)]
+    code: dict[str, str | None] = {}
+    if "learning_rate" in settings_of(table):
+        code["learning_rate"] = _number(settings_of(table)["learning_rate"])
+    code |= {name: _literal(run.optimizer_config.get(name, "None")) for name in kept}
+    if any(settings.get(name) for name in LIMITS):  # the optimizer takes one of them
+        code |= dict.fromkeys(LIMITS)
+    code |= {k: None if v is None else _number(v) for k, v in settings.items()}
+    listed = ", ".join(f"{name}={value}" for name, value in code.items() if value is not None)
+    module = (
+        "keras.optimizers." if not run.optimizer or run.optimizer in USUAL_LEARNING_RATE else ""
+    )
+    return f"{module}{run.optimizer or 'Adam'}({listed})"
+
+
+def _number(value: float) -> str:
+    """A float as code. An integer is no rate and no limit: Keras refuses ``learning_rate=3``."""
+    text = f"{value:g}"
+    return text if any(sign in text for sign in ".en") else f"{text}.0"
+
+
+def _literal(text: str) -> str:
+    """A setting as code, from its text."""
+    try:
+        float(text)
+    except ValueError:
+        return text if text in ("True", "False", "None") else repr(text)
+    return text
+
+
+def clipped(table: VariableTable, norm: float, **settings: float | None) -> str:
+    """The code that clips the gradients of this run at a global norm."""
+    if not table.run.optimizer:
+        return f"gradients, _ = tf.clip_by_global_norm(gradients, {_number(norm)})"
+    return optimizer_code(table, **settings, global_clipnorm=norm)
 
 
 def large_rate_cause(window: Window, observed: str, confidence: float) -> Cause:
@@ -133,13 +178,23 @@ def unusual_rate_cause(window: Window, confidence: float, times: float) -> Cause
     return cause("learning_rate_too_large", confidence, f"{told} {usual:g}.")
 
 
+def known_rate(window: Window) -> bool:
+    """Whether the learning rate is known, and steps go downhill by it."""
+    return 0 <= window.latest("learning_rate") < math.inf
+
+
+def lower_rate(window: Window) -> float:
+    """The optimizer's default learning rate, or a tenth of this one if it is there already."""
+    rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
+    return usual if rate < 0 or rate >= 10 * usual else float(f"{rate / 10:.2g}")
+
+
 def slower(window: Window) -> str:
     """Lower the learning rate: to the optimizer's default, or by ten if it is there already."""
-    rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
+    rate = window.latest("learning_rate")
     if not math.isfinite(rate):
         return "Lower the step size tenfold."
+    code = optimizer_code(window.table, learning_rate=lower_rate(window))
     if rate < 0:
-        code = optimizer_code(window.table, learning_rate=usual)
         return f"Let the learning rate be positive: `{code}`."
-    target = usual if rate >= 10 * usual else rate / 10
-    return f"Lower the learning rate: `{optimizer_code(window.table, learning_rate=target)}`."
+    return f"Lower the learning rate: `{code}`."

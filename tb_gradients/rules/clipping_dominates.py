@@ -11,15 +11,12 @@ from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
     ADAPTIVE_EPSILON,
+    LIMITS,
     optimizer_code,
     settings_of,
 )
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names
-
-LIMITS = ("global_clipnorm", "clipnorm", "clipvalue")
-"""Settings of a Keras optimizer that limit the gradient."""
-
 
 NEAR_EPSILON = 10.0
 """Gradients this many times epsilon are divided by their own size to nine parts in ten."""

@@ -21,8 +21,10 @@ from tb_gradients.judging.data_scales import (
 from tb_gradients.judging.initial_values import scale_gain
 from tb_gradients.judging.learning import rank_correlation
 from tb_gradients.judging.learning_rates import (
+    clipped,
+    known_rate,
     large_rate_cause,
-    optimizer_code,
+    lower_rate,
     slower,
     usual_learning_rate,
 )
@@ -240,8 +242,12 @@ class ExplodingGradient(Rule):
                 fixes.append(slower(window))
             elif reason.id == "initialization_scale":
                 fixes.append('Use `kernel_initializer="glorot_uniform"` (he_normal before ReLU).')
-        clipped = optimizer_code(window.table, global_clipnorm=1.0, clipnorm=None, clipvalue=None)
-        return (*fixes, f"Clip the gradients: `{clipped}`.")
+        # The limit alone is no cure for a rate that is too large: least of all where the size of
+        # a step does not follow that of the gradient.
+        lower = any(c.id == "learning_rate_too_large" for c in causes)
+        rate = {"learning_rate": lower_rate(window)} if lower and known_rate(window) else {}
+        also = " as well" if fixes else ""
+        return (*fixes, f"Clip the gradients{also}: `{clipped(window.table, 1.0, **rate)}`.")
 
 
 DOWNHILL = (

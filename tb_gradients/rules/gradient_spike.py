@@ -9,7 +9,7 @@ from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS, outlying
-from tb_gradients.judging.learning_rates import optimizer_code
+from tb_gradients.judging.learning_rates import clipped
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names
 
@@ -93,9 +93,7 @@ class GradientSpike(Rule):
             when = f"a step between {window.step - span + 1} and {window.step}"
         causes = self._causes(outlying(window))
         clip = f"{2 * float(np.sqrt(np.nansum(np.square(usual)))):.2g}"
-        code = optimizer_code(
-            window.table, global_clipnorm=float(clip), clipnorm=None, clipvalue=None
-        )
+        code = clipped(window.table, float(clip))
         return Finding(
             summary=f"At {when} the gradient of {names(window.table, [int(rows[worst])])} was "
             f"{growth[worst]:.3g} times its usual norm, as was that of "

@@ -16,6 +16,7 @@ from tb_gradients.judging.learning_rates import (
     decayed_from,
     optimizer_code,
     optimizer_name,
+    settings_of,
     usual_learning_rate,
     warms_up,
 )
@@ -182,7 +183,6 @@ class UpdateTooSmall(Rule):
             told = f"no step changed the weights of {who}"
         causes = self._causes(window, rows)
         usual = usual_learning_rate(window.table)
-        optimizer = optimizer_name(window.table)
         code = f"`{optimizer_code(window.table, learning_rate=usual)}`"
         fix = (
             f"Raise the learning rate: {code if window.table.run.optimizer else f'try {usual:g}'}."
@@ -190,11 +190,20 @@ class UpdateTooSmall(Rule):
         started = decayed_from(window)
         if started is not None:
             fix = SLOWER_DECAY.format(rate=started)
-        elif not any(c.id == "learning_rate_too_small" for c in causes):
+        elif any(c.id == "tiny_loss" for c in causes):
+            size = self._size(window, rows)
+            code = optimizer_code(window.table, epsilon=float(f"{size / 100:.0e}"))
             fix = (
-                "The gradient is small rather than the learning rate: see the other flags, or use "
-                f"an optimizer that normalises it, `keras.optimizers.Adam`, instead of {optimizer}."
+                "Make the loss larger: look for a small factor, small sample weights, or a mean "
+                f"over too many elements. Or lower epsilon: `{code}`."
             )
+        elif not any(c.id == "learning_rate_too_small" for c in causes):
+            fix = "The gradient is small rather than the learning rate: see the other findings."
+            if window.table.run.optimizer not in ADAPTIVE:
+                fix = (
+                    f"{fix[:-1]}, or use an optimizer that normalises it: "
+                    "`keras.optimizers.Adam(learning_rate=0.001)`."
+                )
         return Finding(
             summary=f"From step {since} on {told}.",
             with_loss=True,
@@ -205,6 +214,12 @@ class UpdateTooSmall(Rule):
             causes=causes,
             fixes=(fix,),
         )
+
+    @staticmethod
+    def _size(window: Window, rows: IntArray) -> float:
+        """The RMS of an element of these gradients."""
+        size = window.statistic("gradient_norm")[-1] / np.sqrt(window.rows.elements)
+        return float(np.nanmedian(size[rows]))
 
     def _causes(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
         found: list[Cause] = []
@@ -233,6 +248,18 @@ class UpdateTooSmall(Rule):
                     "learning_rate_too_small",
                     0.9,
                     f"a step is only {step:.1e} times the gradient.",
+                )
+            )
+        size = self._size(window, rows)
+        epsilon = settings_of(window.table).get("epsilon", 0.0)
+        if not found and 0 < size < epsilon and optimizer in ADAPTIVE:
+            found.append(
+                cause(
+                    "tiny_loss",
+                    0.85,
+                    f"the elements of these gradients are around {size:.1e}, less than the epsilon "
+                    f"of {epsilon:g} that {optimizer} adds to their size: its steps shrink with "
+                    "them.",
                 )
             )
         dtypes = {window.table.variables[int(row)].dtype for row in rows}

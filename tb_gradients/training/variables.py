@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import inspect
 import itertools
 import math
 import numbers
@@ -20,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients.frames import RunContext, Variable, VariableTable
+from tb_gradients.judging.learning_rates import CHANGED
 from tb_gradients.training import replicas
 
 Layer = Any
@@ -431,6 +433,8 @@ def _run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunCon
         context["jit_compile"] = getattr(model, "jit_compile", False) is True
         context["steps_per_execution"] = int(getattr(model, "steps_per_execution", 1) or 1)
         context["facts"] = _head_facts(model)
+    changed = _changed_settings(getattr(optimizer, "inner_optimizer", optimizer))
+    context["facts"] = {**context.get("facts", {}), CHANGED: ",".join(changed)}
     strategy = replicas.strategy_of(optimizer)
     name = type(strategy).__name__
     context["strategy"] = "" if name.startswith("_Default") else name
@@ -455,6 +459,22 @@ def _scalars_of(optimizer: Any) -> dict[str, str]:
         return {}
     scalars = (str, int, float, bool)
     return {k: str(v) for k, v in config.items() if v is None or isinstance(v, scalars)}
+
+
+def _changed_settings(optimizer: Any) -> list[str]:
+    """Names of the settings, but for name and learning rate, that are not the class's defaults."""
+    try:
+        config = optimizer.get_config()
+        defaults = {k: p.default for k, p in inspect.signature(type(optimizer)).parameters.items()}
+    except Exception:  # a class that has neither: nothing is known to be kept
+        return []
+    scalars = (str, int, float, bool)
+    return [
+        name
+        for name, value in config.items()
+        if name not in ("name", "learning_rate") and name in defaults
+        if isinstance(value, scalars) and value != defaults[name]
+    ]
 
 
 def _loss_text(loss: Any) -> str:

@@ -1042,3 +1042,25 @@ def test_a_gradient_that_comes_and_goes_is_waited_for() -> None:
     assert told([], 50, 80)
     assert not told([20, 27, 28, 35], 50, 80)  # single samples, half of which are all zeros
     assert told([20, 27, 28, 35], 50, 200)
+
+
+def test_an_adaptive_optimizer_is_not_advised_in_place_of_itself() -> None:
+    run = Run(table(optimizer="Adam", optimizer_config={"epsilon": "1e-07"})).stuck()
+    run.set(gradient_norm=1e-10, update_norm=1e-7)
+
+    flag = run.flags()["update_too_small"]
+
+    assert flag.causes[0].id == "tiny_loss"
+    assert "instead of" not in flag.fixes[0]
+    assert "`keras.optimizers.Adam(epsilon=6e-14)`" in flag.fixes[0]
+
+
+def test_clipping_is_advised_with_the_lower_rate_and_after_it() -> None:
+    run = grown(200, 20)
+    run.table = table(optimizer="Adam", optimizer_config={"learning_rate": "3.0"})
+    run.say(learning_rate=3.0)
+
+    lower, clip = run.flags()["exploding_gradient"].fixes
+
+    assert "`keras.optimizers.Adam(learning_rate=0.001)`" in lower
+    assert "`keras.optimizers.Adam(learning_rate=0.001, global_clipnorm=1.0)`" in clip
