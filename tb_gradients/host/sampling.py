@@ -140,7 +140,8 @@ def sample_of(row: int, variable: Variable, limit: int = WHOLE_ELEMENTS) -> Samp
     """The sample of one variable of at least one element: whole, or SAMPLE_ELEMENTS of it.
 
     Args:
-        limit: up to which number of elements it is whole; the sample has no more either.
+        limit: up to which number of elements it is whole; the sample of a larger one has about
+            as many at the most (strides are moved to neighbours, see ``_stride``).
     """
     whole = Sample(row, variable.shape, variable.unit_axis, variable.dtype)
     if whole.elements <= limit:
@@ -151,7 +152,7 @@ def sample_of(row: int, variable: Variable, limit: int = WHOLE_ELEMENTS) -> Samp
         coarse = _stride(whole.rows, max(COARSE_ELEMENTS // whole.units, FEWEST_ROWS))
     rows = -(-whole.rows // coarse)
     down = coarse * _stride(rows, max(size // whole.units, FEWEST_ROWS))
-    across = _stride(whole.units, size // -(-whole.rows // down))
+    across = _stride(whole.units, max(round(size / -(-whole.rows // down)), 1))
     return dataclasses.replace(whole, strides=(down, across), coarse=coarse)
 
 
