@@ -71,6 +71,8 @@ class Flag:
     """One finding about one run, from the first step it was true to the last.
 
     ``follow_ups`` are findings of other rules that this one explains, a sentence each.
+    ``provisional``: it was so at every step so far, which are too few for the rule to be sure; it
+    is ``info`` until the rule confirms it, and withdrawn if it does not.
     """
 
     rule: str
@@ -84,12 +86,15 @@ class Flag:
     causes: tuple[Cause, ...] = ()
     fixes: tuple[str, ...] = ()
     follow_ups: tuple[str, ...] = ()
+    provisional: bool = False
 
     def __str__(self) -> str:
         """One line for people: names of variables in it can do no harm to a terminal."""
         since = f"since step {self.first_step}"
         if not self.open:
             since = f"steps {self.first_step} to {self.last_step}"
+        if self.provisional:
+            since += ", provisional"
         return inert(f"{self.severity.label}: {self.rule} ({since}): {self.summary}")
 
     def advice(self) -> list[str]:
@@ -118,6 +123,7 @@ class Flag:
             "causes": [dataclasses.asdict(cause) for cause in self.causes],
             "fixes": list(self.fixes),
             "follow_ups": list(self.follow_ups),
+            "provisional": self.provisional,
         }
 
     def to_proto(self) -> pb.Flag:
@@ -132,6 +138,7 @@ class Flag:
             causes=[pb.Cause(**dataclasses.asdict(cause)) for cause in self.causes],
             fixes=self.fixes,
             follow_ups=self.follow_ups,
+            provisional=self.provisional,
         )
         for item in self.evidence:
             message.evidence.add(name=item.name, value=item.value, threshold=item.threshold)
@@ -159,6 +166,7 @@ class Flag:
             causes=tuple(Cause(c.id, c.confidence, c.summary) for c in message.causes),
             fixes=tuple(message.fixes),
             follow_ups=tuple(message.follow_ups),
+            provisional=message.provisional,
         )
 
 
@@ -172,6 +180,36 @@ class RuleError:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+STATES = ("passed", "flagged", "not_yet", "not_seen", "failed")
+"""What can be said of a rule: it judged the run and found nothing; it found something; it needs
+more steps; it needs something that is not measured; it raised."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleState:
+    """How far a rule has judged a run.
+
+    Attributes:
+        rule: its id.
+        state: one of ``STATES``.
+        reason: one sentence: what was judged, what is missing, and how to give it.
+    """
+
+    rule: str
+    state: str
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def to_proto(self) -> pb.RuleState:
+        return pb.RuleState(**dataclasses.asdict(self))
+
+    @classmethod
+    def from_proto(cls, message: pb.RuleState) -> RuleState:
+        return cls(message.rule, message.state, message.reason)
 
 
 def json_number(value: float | None) -> float | str | None:

@@ -24,6 +24,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import how_to_give
 
 T = TypeVar("T", int, float)
 
@@ -69,6 +70,43 @@ class Threshold(Generic[T]):
         return type(self.default)(value)
 
 
+Count = Threshold[int] | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Basis:
+    """What a rule must have seen before its silence means that there is nothing.
+
+    >>> class Sleepy(Rule):
+    ...     steps = Threshold(20, "one epoch of the smallest data set we tried")
+    ...     basis = Basis(steps=steps)
+
+    Attributes:
+        sees: columns without which it can flag nothing; ``None``: all of ``needs``. A statistic
+            counts as seen once it was measured of one variable.
+        steps: so many steps of the run,
+        updates: of which so many changed weights,
+        frames: and which so many frames stand for.
+        loss_steps: where the loss is seen, it was seen at so many steps, and can be judged.
+    """
+
+    sees: tuple[str, ...] | None = None
+    steps: Count = 1
+    updates: Count = 0
+    frames: Count = 1
+    loss_steps: Count = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Needed:
+    """The numbers of a ``Basis`` for one run."""
+
+    steps: int
+    updates: int
+    frames: int
+    loss_steps: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Detection:
     """Who is sick at this frame.
@@ -80,6 +118,8 @@ class Detection:
         together: all variables are one disease, whatever their onsets (a NaN that spreads).
         whole_run: the finding is about the run, no variable is named; ``since`` and
             ``severity`` then hold one element.
+        provisional: it was so at every step so far, which are fewer than the rule waits for. Such a
+            flag is `info`; it becomes an ordinary one, or is withdrawn, once the rule is sure.
     """
 
     sick: BoolArray
@@ -87,6 +127,7 @@ class Detection:
     severity: IntArray
     together: bool = False
     whole_run: bool = False
+    provisional: bool = False
 
     @functools.cached_property
     def since(self) -> IntArray:
@@ -186,6 +227,10 @@ class Rule(abc.ABC):
     the window does not change from frame to frame."""
     about_onset: ClassVar[bool] = False
     """The text tells how it began, and stays as it was written then."""
+    basis: ClassVar[Basis] = Basis()
+    """What its silence rests on: until then the report says that it has not judged the run."""
+    unjudged: ClassVar[str] = "no frame of this run could be judged"
+    """The reason where all of that was seen, and ``detect`` could not tell at any frame."""
 
     def __init__(self, settings: Mapping[str, object] | None = None) -> None:
         """A rule, with some of its thresholds set otherwise.
@@ -217,6 +262,26 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         """What to say about the variables ``rows``, sick since step ``since``."""
+
+    def nothing_to_judge(self, window: Window) -> str:
+        """Why the run cannot have the disease ("the optimizer does not clip"); "" if it can."""
+        return ""
+
+    def not_seen(self, window: Window) -> str:
+        """What is not measured although the rule needs it, and how to give it; "" if all is."""
+        sees = self.needs if self.basis.sees is None else self.basis.sees
+        return how_to_give(name for name in sees if not window.was_seen(name))
+
+    def needed(self, window: Window) -> Needed:
+        """How much it must have seen, in this run."""
+
+        def number(of: str) -> int:
+            count: Count = vars(self.basis)[of]
+            if isinstance(count, Threshold):
+                return int(self.settings.get(count.name, count.default))
+            return count
+
+        return Needed(*(number(field.name) for field in dataclasses.fields(Needed)))
 
     @classmethod
     def thresholds(cls) -> dict[str, Threshold[Any]]:

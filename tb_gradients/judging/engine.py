@@ -29,11 +29,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tb_gradients.flags import Flag, RuleError, Severity, ranked
+from tb_gradients.flags import Flag, RuleError, RuleState, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
 from tb_gradients.judging.causes import likeliest, likeliest_first
 from tb_gradients.judging.registry import RuleSettings, make_rules
+from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided
 from tb_gradients.judging.window import History, IntArray
 
 CLEAN_FRAMES = 5
@@ -65,6 +66,8 @@ class _Case:
     """State of the run when the text was written: it tells how the loss moves."""
     spacing: int = 1
     """Steps between two frames when it opened: onset and end are known to within so many."""
+    provisional: bool = False
+    """Seen at every step so far, and not yet for long enough: no news, and withdrawn if it ends."""
     open: bool = True
     clean: int = 0
     frames: int = 1
@@ -136,6 +139,7 @@ class _Disease:
                 f"{one.rule.id}: {one.finding.sentence(loss)}"
                 for one in sorted(self.follow_ups, key=lambda c: (c.first_step, c.opened))
             ),
+            provisional=case.provisional,
         )
 
 
@@ -147,6 +151,16 @@ class _Track:
         self.cases: list[_Case] = []
         self.owner: IntArray = np.full(variables, NOBODY, np.int64)
         self.window = history.window(rule.needs)
+        self.judged = False
+        """Whether it has found nothing at a frame at which its silence means something."""
+
+    def withdraw(self, found: Collection[int]) -> None:
+        """Drop the provisional cases that were not found again, by index."""
+        for index in reversed(range(len(self.cases))):
+            if self.cases[index].provisional and index not in found:
+                del self.cases[index]
+                self.owner[self.owner == index] = NOBODY
+                self.owner[self.owner > index] -= 1
 
 
 class Engine:
@@ -190,6 +204,40 @@ class Engine:
     def errors(self) -> tuple[RuleError, ...]:
         """Rules that failed, at most one entry each: they are switched off for the run."""
         return tuple(self._errors.values())
+
+    @property
+    def states(self) -> tuple[RuleState, ...]:
+        """How far each rule has judged the run, in the order of the rule book."""
+        return tuple(one.state for one in self._standings())
+
+    @property
+    def undecided(self) -> str:
+        """Why too little was seen to call the run healthy, as one sentence; "" if it was enough."""
+        seen = self._history.seen
+        return why_undecided(self._standings(), seen.steps) if seen.frames else ""
+
+    @property
+    def judged(self) -> int:
+        """How many rules have found nothing so far; ``states`` change when it rises."""
+        return sum(track.judged for track in self._tracks)
+
+    def _standings(self) -> list[Standing]:
+        with np.errstate(all="ignore"):
+            return [self._standing(track) for track in self._tracks]
+
+    def _standing(self, track: _Track) -> Standing:
+        rule = track.rule.id
+        if rule in self._errors:
+            return Standing(RuleState(rule, "failed", self._errors[rule].message))
+        if track.cases:
+            worst = max(track.cases, key=lambda case: case.severity)
+            told = "provisional " if worst.provisional else ""
+            reason = f"{told}{worst.severity.label} since step {worst.first_step}"
+            return Standing(RuleState(rule, "flagged", reason))
+        try:
+            return standing(track.rule, track.window, track.judged)
+        except Exception as error:
+            return Standing(RuleState(rule, "failed", f"{type(error).__name__}: {error}"))
 
     def _told(self, diseases: Iterable[_Disease]) -> list[Flag]:
         with self._history.up_to_date():
@@ -293,16 +341,24 @@ class Engine:
         """From the next frame on the rows are those of another variable table."""
         if table is self._table:
             return
+        before = self._judged_paths()
         self._table = table
         self._history.set_table(table)
+        fresh = not self._judged_paths() <= before
         row = {path: i for i, path in enumerate(table.paths)}
         for track in self._tracks:
+            track.judged = track.judged and not fresh
             track.owner = np.full(len(table.variables), NOBODY, np.int64)
             for index, case in enumerate(track.cases):
                 rows = [row[path] for path in case.paths if path in row]
                 track.owner[rows] = index
                 if case.paths and not rows:
                     case.open = False
+
+    def _judged_paths(self) -> set[str]:
+        """The variables that rules judge."""
+        judged = self._history.rows.judged
+        return {path for path, one in zip(self._table.paths, judged, strict=True) if one}
 
     def update(self, frame: Frame) -> list[Flag]:
         """Judge the next frame.
@@ -334,6 +390,7 @@ class Engine:
             disease
             for disease in self._diseases(self._worded())
             if disease.leading.opened in new or disease.severity() > disease.severity(without=new)
+            if not disease.leading.provisional
         )
 
     def _relent(self) -> None:
@@ -353,7 +410,11 @@ class Engine:
     def _apply(self, track: _Track) -> list[_Case]:
         """One rule on the newest frame; the cases that it opened or that became worse."""
         detection = track.rule.detect(track.window)
-        if detection is None or (detection is HEALTHY and not track.cases):
+        if detection is None:
+            return []
+        if not track.judged and not detection.provisional:
+            track.judged = has_basis(track.rule, track.window)
+        if detection is HEALTHY and not track.cases:
             return []
         alive: set[int] = set()
         news: list[_Case] = []
@@ -368,6 +429,7 @@ class Engine:
             if case.open and index not in alive:
                 case.clean += 1
                 case.open = case.clean < CLEAN_FRAMES
+        track.withdraw(alive)
         return news
 
     def _grouped(self, detection: Detection, track: _Track) -> list[tuple[int, IntArray]]:
@@ -423,6 +485,7 @@ class Engine:
             self._opened,
             window.learning.state,
             int(window.spans.max()),
+            detection.provisional,
         )
         case.judge(severity)
         track.owner[rows] = len(track.cases)
@@ -435,6 +498,8 @@ class Engine:
         case = track.cases[index]
         member = slice(None) if detection.whole_run else rows
         before = case.severity
+        confirmed = case.provisional and not detection.provisional
+        case.provisional = case.provisional and detection.provisional
         case.judge(Severity(int(detection.severity[member].max())))
         case.last_step = window.step
         case.open, case.clean, case.frames = True, 0, case.frames + 1
@@ -451,7 +516,7 @@ class Engine:
             case.learning = window.learning.state
             case.finding = track.rule.explain(window, rows, case.first_step)
             case.reading = self._reading(case.finding, case.paths)
-        return case.severity > before
+        return confirmed or case.severity > before
 
     def _reading(self, finding: Finding, paths: tuple[str, ...]) -> tuple[str, ...]:
         """The variables of a flag in the order in which its rule wants them read."""
@@ -462,10 +527,19 @@ class Engine:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the rules say of a recorded run."""
+    """What the rules say of a recorded run.
 
-    flags: tuple[Flag, ...]
-    errors: tuple[RuleError, ...]
+    Attributes:
+        flags: worst first.
+        errors: rules that failed.
+        rules: how far each rule has judged the run.
+        undecided: why too little was seen to call it healthy; "" if it was enough.
+    """
+
+    flags: tuple[Flag, ...] = ()
+    errors: tuple[RuleError, ...] = ()
+    rules: tuple[RuleState, ...] = ()
+    undecided: str = ""
 
 
 def replay(
@@ -504,5 +578,5 @@ def judge(
         engine = judging
     if engine is None:
         make_rules(rules)  # wrong settings are an error, data or not
-        return Verdict((), ())
-    return Verdict(engine.flags, engine.errors)
+        return Verdict()
+    return Verdict(engine.flags, engine.errors, engine.states, engine.undecided)

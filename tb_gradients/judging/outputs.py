@@ -105,6 +105,13 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     return None
 
 
+def constrained(loss: str) -> bool:
+    """Whether a loss of Keras takes not just any output: a cross-entropy, or a Poisson loss."""
+    name = loss.lower().replace("_", "")
+    kinds = ("binarycrossentropy", "binaryfocal", "categorical", "sparsecategorical", "poisson")
+    return name.startswith(kinds)
+
+
 ALIKE = 1e-6
 """Spread of predictions in [0, 1] that differ by rounding alone."""
 

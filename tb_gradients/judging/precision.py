@@ -80,3 +80,9 @@ def _all_underflown(window: Window, narrow: BoolArray) -> Cause | None:
         f"elements of the gradient of {window.table.paths[row]} are around {size[row]:.1e}; "
         "float16 has nothing below 6e-8, and no loss scale lifts them.",
     )
+
+
+def uses_loss_scale(window: Window) -> bool:
+    """Whether the loss is scaled, or steps are skipped, so that their gradients are looked at."""
+    scale, skips = window.context("loss_scale"), window.context("skipped_steps")
+    return bool((np.isfinite(scale) & (scale != 1)).any() or (skips > 0).any())

@@ -8,6 +8,7 @@ Does not know about any rule, about files or about flags.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -142,6 +143,22 @@ class Chain:
         self.units_behind: IntArray = rows.units[self.behind]
 
 
+@dataclasses.dataclass
+class Seen:
+    """How much of a run was seen: since its start, since its variables changed, or since training
+    went back to an earlier step.
+
+    Attributes:
+        steps: all of them, logged or not.
+        updates: those of them that changed weights.
+        frames: the logged ones.
+    """
+
+    steps: int = 0
+    updates: int = 0
+    frames: int = 0
+
+
 class History:
     """The last ``CAPACITY`` frames of one table, and running facts of the whole run.
 
@@ -156,6 +173,7 @@ class History:
         self._peak_steps: IntArray = np.zeros((0, 0), np.int64)
         self._previous_index: dict[str, int] = {}
         self._context_starts = np.full(len(_CONTEXT), np.nan, np.float32)
+        self._context_seen = np.zeros(len(_CONTEXT), bool)
         self._begun = 0
         self.first_step: int | None = None
         self.table = table
@@ -204,6 +222,7 @@ class History:
         self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
         self._spans = np.ones(2 * CAPACITY, np.int64)
         self._stop = 0
+        self.seen = Seen()
         self._look()
 
     def push(self, frame: Frame) -> None:
@@ -221,6 +240,7 @@ class History:
             )
         if self._stop and frame.step <= self.steps[self._stop - 1]:
             self._stop = 0  # a run that was resumed from an earlier step begins a new window
+            self.seen = Seen()
         if self._stop == 2 * CAPACITY:
             self._wrap()
         at = self._stop
@@ -241,6 +261,11 @@ class History:
             np.fmin(self._starts, now, out=self._starts)
             np.fmin(self._context_starts, context, out=self._context_starts)
         self._begun += span
+        self._context_seen |= ~np.isnan(context)
+        applied = float(self.context["applied_steps"][at])
+        self.seen.steps += span
+        self.seen.updates += int(applied) if math.isfinite(applied) else span
+        self.seen.frames += 1
         self._stop += 1
         loss_mean, loss, *targets = context[_OF_LOSS].tolist()
         self.losses.add(loss_mean, span, Targets(*targets), loss)
@@ -319,6 +344,12 @@ class History:
 
     def context_start(self, name: str) -> float:
         return float(self._context_starts[_CONTEXT[name]])
+
+    def was_seen(self, name: str) -> bool:
+        """Whether a column was ever measured: a context column, or a statistic of a judged row."""
+        if name in self._index:
+            return not bool(np.isnan(self.peak(name)[self.rows.judged]).all())
+        return name in _CONTEXT and bool(self._context_seen[_CONTEXT[name]])
 
     def due(self, every: int) -> bool:
         """Whether something that is not asked at every frame is asked at this one.
@@ -434,6 +465,15 @@ class Window:
         self._check(name)
         return self._history.context_start(name)
 
+    @property
+    def seen(self) -> Seen:
+        """How many steps, updates and frames of these variables were seen, however long ago."""
+        return self._history.seen
+
+    def was_seen(self, name: str) -> bool:
+        """Whether a column was ever measured: a context column, or a statistic of a judged row."""
+        return self._history.was_seen(name)
+
     def latest(self, name: str) -> float:
         """The newest measured value of a context column; NaN if there is none."""
         values = self.context(name)
@@ -508,3 +548,9 @@ class Window:
         moved = (self.statistic("update_norm") > 0).any(axis=1)
         result: BoolArray = moved | (applied >= self.spans)
         return result
+
+    def updates(self) -> npt.NDArray[np.float32]:
+        """float [frames]: how many steps that changed weights a frame stands for; 0 where its own
+        step is none of them, as nothing is known then of how a weight moves."""
+        applied = np.nan_to_num(self.context("applied_steps"), nan=1.0)
+        return np.where(self.own_step_applied(), applied, 0).astype(np.float32)

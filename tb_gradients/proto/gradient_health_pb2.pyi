@@ -156,7 +156,7 @@ class Cause(_message.Message):
     def __init__(self, id: _Optional[str] = ..., confidence: _Optional[float] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class Flag(_message.Message):
-    __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes", "follow_ups")
+    __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes", "follow_ups", "provisional")
     RULE_FIELD_NUMBER: _ClassVar[int]
     SEVERITY_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,7 @@ class Flag(_message.Message):
     CAUSES_FIELD_NUMBER: _ClassVar[int]
     FIXES_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_UPS_FIELD_NUMBER: _ClassVar[int]
+    PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
     rule: str
     severity: str
     variables: _containers.RepeatedScalarFieldContainer[str]
@@ -179,7 +180,8 @@ class Flag(_message.Message):
     causes: _containers.RepeatedCompositeFieldContainer[Cause]
     fixes: _containers.RepeatedScalarFieldContainer[str]
     follow_ups: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ..., follow_ups: _Optional[_Iterable[str]] = ...) -> None: ...
+    provisional: bool
+    def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ..., follow_ups: _Optional[_Iterable[str]] = ..., provisional: bool = ...) -> None: ...
 
 class RuleError(_message.Message):
     __slots__ = ("rule", "step", "message")
@@ -191,16 +193,30 @@ class RuleError(_message.Message):
     message: str
     def __init__(self, rule: _Optional[str] = ..., step: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
+class RuleState(_message.Message):
+    __slots__ = ("rule", "state", "reason")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    state: str
+    reason: str
+    def __init__(self, rule: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class FlagList(_message.Message):
-    __slots__ = ("format_version", "flags", "errors", "last_step", "frames")
+    __slots__ = ("format_version", "flags", "errors", "last_step", "frames", "rules", "undecided")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     flags: _containers.RepeatedCompositeFieldContainer[Flag]
     errors: _containers.RepeatedCompositeFieldContainer[RuleError]
     last_step: int
     frames: int
-    def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ...) -> None: ...
+    rules: _containers.RepeatedCompositeFieldContainer[RuleState]
+    undecided: str
+    def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ...) -> None: ...

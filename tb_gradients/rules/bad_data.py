@@ -9,7 +9,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
@@ -128,6 +128,13 @@ class BadData(Rule):
     outlier = Threshold(FAR_OUT, "twice the extreme of 100,000 log-normal values (sigma 1)")
     jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
     beyond = Threshold(0.5, "of the output's range: rounding and label smoothing stay far within")
+
+    basis = Basis(
+        sees=("inputs_nonfinite", "targets_nonfinite"),
+        steps=steps,
+        frames=frames,
+        loss_steps=patience_far,
+    )
 
     def detect(self, window: Window) -> Detection | None:
         fault = self._fault(window)

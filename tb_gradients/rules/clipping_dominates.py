@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
@@ -16,7 +16,7 @@ from tb_gradients.judging.learning_rates import (
     settings_of,
 )
 from tb_gradients.judging.window import IntArray, Window
-from tb_gradients.judging.words import names
+from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
 NEAR_EPSILON = 10.0
 """Gradients this many times epsilon are divided by their own size to nine parts in ten."""
@@ -57,6 +57,12 @@ class ClippingDominates(Rule):
     hardly_any = Threshold(0.01, "a learning rate a hundred times smaller is another one")
     slow = Threshold(1e-4, "a tenth of the usual relative step")
 
+    basis = Basis(sees=("gradient_norm",), steps=steps, frames=frames)
+    unjudged = NO_UPDATE_LOOKED_AT
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if self._limits(window) else "the optimizer does not clip"
+
     def detect(self, window: Window) -> Detection | None:
         limits = self._limits(window)
         judged = window.rows.judged
@@ -68,7 +74,9 @@ class ClippingDominates(Rule):
         left = self._left(window)
         known = np.isfinite(left[reach]) & window.own_step_applied()[reach]
         cut = known & (left[reach] < self.left)
-        if known.sum() < self.frames or cut.sum() <= self.share * known.sum():
+        if known.sum() < self.frames:
+            return None
+        if cut.sum() <= self.share * known.sum():
             return HEALTHY
         typical = float(np.median(left[reach][known]))
         severity = Severity.INFO

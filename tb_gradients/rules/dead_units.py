@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
@@ -104,10 +105,27 @@ class DeadUnits(Rule):
     nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
     frames = Threshold(10, "predictions that are equal by chance, in as many batches")
 
+    basis = Basis(sees=("zero_step_share",))
+    unjudged = "needs to know which units had a gradient, which was not measured"
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if self._judged(window).any() else "no kernel has several units"
+
+    def needed(self, window: Window) -> Needed:
+        horizon = window.latest("unit_window")
+        steps = int(horizon) if math.isfinite(horizon) else 1
+        steps = max(steps, TURN) if taking_turns(window).any() else steps
+        return dataclasses.replace(super().needed(window), steps=steps)
+
+    @staticmethod
+    def _judged(window: Window) -> BoolArray:
+        judged: BoolArray = window.rows.judged & window.rows.kernel & (window.rows.units > 1)
+        return judged
+
     def detect(self, window: Window) -> Detection | None:
         dead = window.statistic("dead_unit_share")[-1]
         rows = window.rows
-        judged = rows.judged & rows.kernel & (rows.units > 1) & ~np.isnan(dead)
+        judged = self._judged(window) & ~np.isnan(dead)
         if not judged.any():
             return None
         sick = judged & (dead > self.share)

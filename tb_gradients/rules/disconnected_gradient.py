@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.frames import FloatArray
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.networks import TURN
 from tb_gradients.judging.window import IntArray, Window
@@ -44,16 +47,22 @@ class DisconnectedGradient(Rule):
 
     turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
 
+    basis = Basis(steps=steps)
+
+    def needed(self, window: Window) -> Needed:
+        needed = super().needed(window)
+        return dataclasses.replace(needed, steps=self.turn) if _at_times(window) else needed
+
     def detect(self, window: Window) -> Detection | None:
         frames = window.last_frames(self.steps)
-        if frames is None:
-            return None
         share = window.statistic("none_step_share")
+        if frames is None:
+            return self._provisional(window, share)
         candidates = window.rows.judged & (share[-1] >= 1)
         if not candidates.any():
             return HEALTHY
         # Others that are left out at times show that losses take turns, and how long who knows.
-        if (window.rows.judged & (share > 0).any(axis=0) & (share < 1).any(axis=0)).any():
+        if _at_times(window):
             frames = window.last_frames(self.turn)
             if frames is None:
                 return None
@@ -67,6 +76,16 @@ class DisconnectedGradient(Rule):
         cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))
         severity = np.where(cut, int(Severity.CRITICAL), int(Severity.WARNING))
         return Detection.of(sick, since, severity)
+
+    @staticmethod
+    def _provisional(window: Window, share: FloatArray) -> Detection | None:
+        """Too few steps to be sure; and yet these had no gradient at any of them."""
+        rows = window.rows.judged & (share >= 1).all(axis=0)
+        if not rows.any():
+            return None
+        info = np.full(rows.shape, int(Severity.INFO))
+        since = window.first_step
+        return Detection(rows, lambda: since, info, provisional=True)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         share = window.statistic("none_step_share")[-1]
@@ -115,3 +134,9 @@ class DisconnectedGradient(Rule):
             cause("unused_variable", 0.8, told),
             cause("non_differentiable_operation", 0.2, told),
         )
+
+
+def _at_times(window: Window) -> bool:
+    """Whether some variable is left out at times: losses take turns."""
+    share = window.statistic("none_step_share")
+    return bool((window.rows.judged & (share > 0).any(axis=0) & (share < 1).any(axis=0)).any())

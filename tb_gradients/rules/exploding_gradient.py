@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
@@ -89,6 +91,13 @@ class ExplodingGradient(Rule):
     )
     steadily = Threshold(0.9, "rank correlation with the step: what overshoots goes up and down")
     blind_growth = Threshold(1e4, "without a loss only what no plateau or schedule explains")
+
+    basis = Basis(sees=("global_norm",), frames=in_a_row)
+    unjudged = "the gradients of the first steps are zero: nothing can be held against them"
+
+    def needed(self, window: Window) -> Needed:
+        # One step more, which the others are held against.
+        return dataclasses.replace(super().needed(window), steps=self.slow_steps + 1)
 
     def detect(self, window: Window) -> Detection | None:
         start = window.context_at_start("global_norm")

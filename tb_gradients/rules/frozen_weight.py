@@ -6,13 +6,13 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.initial_values import plain, starts_random
 from tb_gradients.judging.learning_rates import ADAPTIVE_EPSILON, optimizer_name
 from tb_gradients.judging.precision import COARSE, MIXED
 from tb_gradients.judging.window import BoolArray, IntArray, Window
-from tb_gradients.judging.words import names, plural
+from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names, plural
 
 EVERYTHING = (
     "Build {optimizer} for these variables too, once the model is built: "
@@ -76,6 +76,9 @@ class FrozenWeight(Rule):
     )
     steps_without_update = Threshold(30, "no schedule of updates that we know skips as many steps")
 
+    basis = Basis(sees=("update_norm",), steps=steps_without_update, updates=updates, frames=frames)
+    unjudged = NO_UPDATE_LOOKED_AT
+
     def detect(self, window: Window) -> Detection | None:
         left_out = self._left_out(window)
         if left_out is not None and left_out.any():
@@ -95,8 +98,7 @@ class FrozenWeight(Rule):
         still = (update == 0) & (gradient > 0)
         known = ~np.isnan(update)
         own = window.own_step_applied()
-        applied = np.where(own, np.nan_to_num(window.context("applied_steps"), nan=1.0), 0.0)
-        reach = window.last_frames(self.updates, self.frames, applied)
+        reach = window.last_frames(self.updates, self.frames, window.updates())
         if reach is not None and own[-1]:
             seen = known & own[:, np.newaxis]
             sick = candidates & ~(seen & ~still)[reach].any(axis=0)

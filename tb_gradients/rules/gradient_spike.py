@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS, outlying
 from tb_gradients.judging.learning_rates import clipped
@@ -56,6 +58,12 @@ class GradientSpike(Rule):
     frames = Threshold(20, "a deviation of fewer is no estimate")
     quiet_steps = Threshold(30, "the first steps come down from the initialisation")
     widespread = Threshold(0.5, "of the variables: a batch, and not one layer's own way")
+
+    basis = Basis(sees=("gradient_norm_max",), frames=frames)
+
+    def needed(self, window: Window) -> Needed:
+        needed = super().needed(window)  # one frame more: the spike
+        return dataclasses.replace(needed, steps=self.quiet_steps + 1, frames=needed.frames + 1)
 
     def detect(self, window: Window) -> Detection | None:
         norm = window.statistic("gradient_norm_max")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import optimizer_code
 from tb_gradients.judging.precision import underflow_cause
@@ -42,6 +42,8 @@ class GradientUnderflow(Rule):
     share = Threshold(0.5, "most of it")
     steps = Threshold(20, "a loss scale that was just lowered recovers")
     frames = Threshold(3, "one or two frames may be chance")
+
+    basis = Basis(sees=("gradient_subnormal_share",), steps=steps, frames=frames)
 
     def detect(self, window: Window) -> Detection | None:
         share = window.statistic("gradient_subnormal_share")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
+from tb_gradients.judging.precision import uses_loss_scale
 from tb_gradients.judging.window import IntArray, Window
 
 OTHER_RANGE = (
@@ -51,6 +52,11 @@ class LossScaleCollapse(Rule):
     fallen = Threshold(256.0, "eight halvings: a fixed scale of 1 is no fall")
     skipped = Threshold(0.5, "Keras skips one step in 2000 once it has found its scale")
     steps = Threshold(50, "from 2^15 down to 1 it takes 15 skipped steps, and this is a multiple")
+
+    basis = Basis(sees=("loss_scale",), steps=steps)
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if uses_loss_scale(window) else "no loss scale is used"
 
     def detect(self, window: Window) -> Detection | None:
         skips = window.context("skipped_steps")

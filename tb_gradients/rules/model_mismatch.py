@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.networks import RELU
-from tb_gradients.judging.outputs import ALIKE, constant_output, head_rows, output_mismatch
+from tb_gradients.judging.outputs import (
+    ALIKE,
+    constant_output,
+    constrained,
+    head_rows,
+    output_mismatch,
+)
 from tb_gradients.judging.window import IntArray, Window
 
 
@@ -53,6 +59,25 @@ class ModelMismatch(Rule):
 
     steps = Threshold(10, "the predictions of the first steps say little")
     spread = Threshold(ALIKE, "of predictions in [0, 1]: rounding alone")
+
+    basis = Basis(sees=(), steps=steps)
+
+    def nothing_to_judge(self, window: Window) -> str:
+        run = window.table.run
+        if output_mismatch(window.table) is None and run.loss and not constrained(run.loss):
+            return "the loss takes any output, or is none of those of Keras"
+        return ""
+
+    def not_seen(self, window: Window) -> str:
+        run = window.table.run
+        if output_mismatch(window.table) is not None or (
+            run.loss and run.facts.get("head_activation")
+        ):
+            return ""
+        return (
+            "needs the model's last layer and its loss: compile the model with a loss of Keras, "
+            "and attach with `GradientHealth` or `watch(..., model=model)`"
+        )
 
     def detect(self, window: Window) -> Detection | None:
         wrong = output_mismatch(window.table)

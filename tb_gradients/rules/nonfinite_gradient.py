@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
@@ -13,6 +15,7 @@ from tb_gradients.judging.before_nan import (
     nonfinite_comes_of,
     nonfinite_fixes,
 )
+from tb_gradients.judging.precision import uses_loss_scale
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -45,6 +48,7 @@ class NonfiniteGradient(Rule):
         *NONFINITE_NEEDS,
         "nonfinite_age",
         "skipped_steps",
+        "loss_scale",
     )
     follows = ("loss_scale_collapse", "nonfinite_weight", "nonfinite_loss")
     comes_of = NONFINITE_COMES_OF
@@ -56,15 +60,25 @@ class NonfiniteGradient(Rule):
         "gradients vanish: who skips for longer does not look for a scale, the data are bad",
     )
 
-    def detect(self, window: Window) -> Detection:
+    basis = Basis(sees=("nonfinite_age",))
+
+    def needed(self, window: Window) -> Needed:
+        needed = super().needed(window)
+        if not uses_loss_scale(window):
+            return needed
+        return dataclasses.replace(needed, steps=self.skipped_in_a_row)
+
+    def detect(self, window: Window) -> Detection | None:
         age = window.statistic("nonfinite_age")[-1]
         bad = (
             (age >= 0)
             | (window.statistic("gradient_nan_count")[-1] > 0)
             | (window.statistic("gradient_inf_count")[-1] > 0)
         )
-        if not bad.any() or self._skipped(window):
+        if not bad.any():
             return HEALTHY
+        if self._skipped(window):
+            return None
         since = window.step - np.where(age >= 0, age, 0).astype(np.int64)
         return Detection.of(bad, since, self.severity, together=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule
 from tb_gradients.judging.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
@@ -39,6 +39,8 @@ class NonfiniteLoss(Rule):
     follows = ("nonfinite_gradient", "nonfinite_weight")
     comes_of = NONFINITE_COMES_OF
     about_onset = True
+
+    basis = Basis(sees=("loss_nonfinite_age",))
 
     def detect(self, window: Window) -> Detection:
         age = float(window.context("loss_nonfinite_age")[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import Detection, Finding, Rule
+from tb_gradients.judging.base import Basis, Detection, Finding, Rule
 from tb_gradients.judging.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
@@ -40,6 +40,8 @@ class NonfiniteWeight(Rule):
     # A weight stays NaN when gradients are finite again: what it came of has not ended then.
     comes_of = ("nonfinite_gradient", "nonfinite_loss", *NONFINITE_COMES_OF)
     about_onset = True
+
+    basis = Basis(sees=("weight_nonfinite_count",))
 
     def detect(self, window: Window) -> Detection:
         bad = window.statistic("weight_nonfinite_count")[-1] > 0

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
@@ -112,6 +112,8 @@ class NotLearning(Rule):
     )
     frames = Threshold(10, "predictions that are equal by chance, in as many batches")
     imbalance = Threshold(0.9, "nine in ten of one class: guessing it has a low loss already")
+
+    basis = Basis(sees=("loss_mean", "update_ratio"), loss_steps=steps)
 
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning

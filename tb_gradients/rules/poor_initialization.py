@@ -6,11 +6,11 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import Variable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS
 from tb_gradients.judging.initial_values import scale_gain, signal_gains
-from tb_gradients.judging.learning import LOW_SHARE
+from tb_gradients.judging.learning import LOW_SHARE, MINIMUM_STEPS
 from tb_gradients.judging.networks import RELU, SATURATING
 from tb_gradients.judging.outputs import constant_output
 from tb_gradients.judging.window import BoolArray, IntArray, Window
@@ -64,6 +64,11 @@ class PoorInitialization(Rule):
 
     fades = Threshold(1e-3, "as for a gradient that vanishes: ten ReLU layers at half of He's")
     signal = Threshold(0.01, "of the size of an input: healthy heads get 0.03 and more")
+
+    basis = Basis(sees=("loss_mean",), loss_steps=MINIMUM_STEPS)
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if self._judged(window).any() else "of no kernel it is known what it scales"
 
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import optimizer_code, settings_of
 from tb_gradients.judging.networks import strength
@@ -63,6 +63,15 @@ class RegularizerDominates(Rule):
     )
     outweighs = Threshold(0.9, "penalty over total gradient; see the definition")
     steps = Threshold(20, "the first steps settle scales")
+
+    basis = Basis(sees=("weight_norm",), steps=steps)
+
+    def nothing_to_judge(self, window: Window) -> str:
+        variables = window.table.variables
+        penalties = any(strength(v, kind) > 0 for v in variables for kind in ("l1", "l2"))
+        if penalties or settings_of(window.table).get("weight_decay", 0.0) > 0:
+            return ""
+        return "there is no penalty on the weights, and no weight decay"
 
     def detect(self, window: Window) -> Detection | None:
         if window.last_frames(self.steps) is None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
@@ -17,9 +17,10 @@ from tb_gradients.judging.data_scales import (
     large_inputs_cause,
 )
 from tb_gradients.judging.initial_values import scale_gain
+from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import large_rate_cause, slower
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
-from tb_gradients.judging.words import activation, layer, names
+from tb_gradients.judging.words import activation, how_to_give, layer, names
 
 STEEPEST = {
     "sigmoid": 0.25,
@@ -85,6 +86,20 @@ class SaturatedUnits(Rule):
     slope = Threshold(0.1, "mean slope of tanh for inputs of standard deviation 8: 0.8 / 8")
     steps = Threshold(20, "the first steps settle scales")
     frames = Threshold(3, "one or two frames may be chance")
+
+    basis = Basis(sees=(), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS)
+
+    def nothing_to_judge(self, window: Window) -> str:
+        rows, _ = window.rows.once(flat_on_both_sides)
+        return "" if rows.size else "no hidden layer has an activation with two flat sides"
+
+    def not_seen(self, window: Window) -> str:
+        if window.was_seen("activation_saturated_share"):
+            return ""
+        rows, _ = window.rows.once(flat_on_both_sides)
+        if not np.isin(rows, window.rows.chain.row).any():  # nor can their slope be estimated
+            return how_to_give(["activation_saturated_share"])
+        return how_to_give([] if window.was_seen("loss_mean") else ["loss_mean"])
 
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)

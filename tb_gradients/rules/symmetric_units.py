@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.frames import VariableTable
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.initial_values import (
     initialization_cause,
     is_vector,
@@ -13,8 +14,13 @@ from tb_gradients.judging.initial_values import (
     starts_constant,
     starts_random,
 )
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import names, plural
+
+
+def start_different(table: VariableTable, _: Rows) -> BoolArray:
+    """Variables whose units are known to start at different values, or that are no weights."""
+    return np.array([starts_random(v) or is_vector(v) for v in table.variables], bool)
 
 
 class SymmetricUnits(Rule):
@@ -49,6 +55,13 @@ class SymmetricUnits(Rule):
     steps = Threshold(10, "a zero-initialised layer behind recovers within two or three steps")
     frames = Threshold(3, "one or two frames may be chance")
 
+    basis = Basis(sees=("unit_spread",), steps=steps, frames=frames)
+
+    def nothing_to_judge(self, window: Window) -> str:
+        may = window.rows.judged & ~window.rows.minor & (window.rows.units > 1)
+        may &= ~window.rows.once(start_different)
+        return "" if may.any() else "all weights of several units start at different values"
+
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
@@ -62,9 +75,7 @@ class SymmetricUnits(Rule):
         equal = known & (spread < self.spread)
         enough = known[reach].sum(axis=0) >= self.frames
         sick = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
-        for row in np.flatnonzero(sick):
-            variable = window.table.variables[row]
-            sick[row] = not (starts_random(variable) or is_vector(variable))
+        sick &= ~window.rows.once(start_different)
 
         def since() -> IntArray:
             return window.onset(equal, known, per_step=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.precision import COARSE
-from tb_gradients.judging.window import IntArray, Window
-from tb_gradients.judging.words import layer, names
+from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, layer, names
 
 
 class UpdateLost(Rule):
@@ -50,11 +50,21 @@ class UpdateLost(Rule):
     steps = Threshold(20, "rounding needs no statistics, only no accident")
     frames = Threshold(3, "the same, where only every tenth step is logged")
 
-    def detect(self, window: Window) -> Detection | None:
+    basis = Basis(sees=("lost_share",), updates=steps, frames=frames)
+    unjudged = NO_UPDATE_LOOKED_AT
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if self._judged(window).any() else "no weight is of float16 or bfloat16"
+
+    @staticmethod
+    def _judged(window: Window) -> BoolArray:
         rows = window.rows
-        judged = rows.judged & ~rows.minor & (rows.rounding > COARSE)
+        judged: BoolArray = rows.judged & ~rows.minor & (rows.rounding > COARSE)
+        return judged
+
+    def detect(self, window: Window) -> Detection | None:
         lost = window.statistic("lost_share")
-        candidates = judged & (lost[-1] > self.share)
+        candidates = self._judged(window) & (lost[-1] > self.share)
         if not candidates.any():
             return HEALTHY
         applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)

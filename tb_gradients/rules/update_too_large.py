@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import likeliest_first
 from tb_gradients.judging.data_scales import (
     DATA_OUT_OF_RANGE,
@@ -15,6 +15,7 @@ from tb_gradients.judging.data_scales import (
     large_inputs_cause,
     unscaled_targets_cause,
 )
+from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import large_rate_cause, slower
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
@@ -66,6 +67,11 @@ class UpdateTooLarge(Rule):
         0.3, "Adam's first step at 1e-2 in a wide layer is 0.2, and recovers; this is more"
     )
     grown = Threshold(3.0, "trained weights reach two to three times their initial norm, in epochs")
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if (window.rows.judged & window.rows.kernel).any() else "there is no kernel"
+
+    basis = Basis(sees=("update_ratio",), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS)
 
     def detect(self, window: Window) -> Detection | None:
         kernels: BoolArray = np.asarray(window.rows.judged & window.rows.kernel)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning import LOW_SHARE
 from tb_gradients.judging.learning_rates import (
@@ -21,7 +21,7 @@ from tb_gradients.judging.learning_rates import (
     warms_up,
 )
 from tb_gradients.judging.window import BoolArray, IntArray, Window
-from tb_gradients.judging.words import names
+from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
 
 class UpdateTooSmall(Rule):
@@ -89,6 +89,12 @@ class UpdateTooSmall(Rule):
     absurd_step = Threshold(
         1e-6, "‖update‖ / ‖gradient‖ no published recipe uses, for any optimizer (SGD: 1e-4 up)"
     )
+
+    def nothing_to_judge(self, window: Window) -> str:
+        return "" if (window.rows.judged & window.rows.kernel).any() else "there is no kernel"
+
+    basis = Basis(sees=("update_ratio",), updates=updates, frames=frames)
+    unjudged = NO_UPDATE_LOOKED_AT
 
     def detect(self, window: Window) -> Detection | None:
         rows = window.rows

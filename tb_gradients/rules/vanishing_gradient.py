@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, VariableTable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import SCALE_INPUTS, UNSCALED_INPUT
 from tb_gradients.judging.initial_values import initializer_for, scale_gain
-from tb_gradients.judging.learning import rank_correlation
+from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
 from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
-from tb_gradients.judging.words import activation, layer, names
+from tb_gradients.judging.words import activation, how_to_give, layer, names
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 STEEP = frozenset({"tanh", "hard_tanh", "softsign"})
@@ -91,6 +92,28 @@ class VanishingGradient(Rule):
     )
     update_gap = Threshold(0.1, "the first layers' relative step against the median of all")
 
+    basis = Basis(
+        sees=("gradient_norm", "weight_norm"), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS
+    )
+
+    def nothing_to_judge(self, window: Window) -> str:
+        if len(window.rows.once(on_the_way)) >= self.layers or window.rows.once(simple_recurrences):
+            return ""
+        return f"the model has fewer than {self.layers} layers in a row"
+
+    def needed(self, window: Window) -> Needed:
+        needed = super().needed(window)
+        if not window.rows.once(simple_recurrences):
+            return needed
+        return dataclasses.replace(needed, loss_steps=self.plateau)
+
+    def not_seen(self, window: Window) -> str:
+        # Without a loss a gradient that fades is worth knowing; of a recurrence nothing is said.
+        missing = len(window.rows.once(on_the_way)) < self.layers and not window.was_seen(
+            "loss_mean"
+        )
+        return how_to_give(["loss_mean"]) if missing else super().not_seen(window)
+
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
@@ -100,7 +123,7 @@ class VanishingGradient(Rule):
         if recurrent.any():
             return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
         if len(rows) < self.layers:
-            return None
+            return HEALTHY
         if window.learning.state == "early":
             return None
         profile = _lower_median(self._profiles(window, reach, rows))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
-from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule, Threshold
+from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import INPUT_NEEDS, SCALE_INPUTS, large_inputs_cause
 from tb_gradients.judging.initial_values import (
@@ -91,11 +92,17 @@ class ZeroGradient(Rule):
 
     turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
 
+    basis = Basis(sees=("zero_step_share",), steps=steps)
+
+    def needed(self, window: Window) -> Needed:
+        needed = super().needed(window)
+        return dataclasses.replace(needed, steps=self.turn) if self._waits(window) else needed
+
     def detect(self, window: Window) -> Detection | None:
         frames = window.last_frames(self.steps)
-        if frames is None:
-            return None
         zero = window.statistic("zero_step_share")
+        if frames is None:
+            return self._provisional(window, zero)
         candidates = window.rows.judged & (zero[-1] > 0)
         if not candidates.any():
             return HEALTHY
@@ -125,6 +132,22 @@ class ZeroGradient(Rule):
         if sick.any() and not (sick & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)
         return Detection.of(sick, since, severity)
+
+    @staticmethod
+    def _provisional(window: Window, zero: FloatArray) -> Detection | None:
+        """Too few steps to be sure; and yet not one of all variables had a gradient at any."""
+        rows = window.rows.judged & ~np.isnan(zero).all(axis=0)
+        if not rows.any() or (zero[:, rows] < 1).any():
+            return None
+        info = np.full(rows.shape, int(Severity.INFO))
+        since = window.first_step
+        return Detection(rows, lambda: since, info, together=True, provisional=True)
+
+    @staticmethod
+    def _waits(window: Window) -> bool:
+        """Whether a gradient has come back before, or branches take turns."""
+        back = _came_back(window.statistic("zero_step_share")) & window.rows.judged
+        return bool(back.any() or taking_turns(window).any())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         zero = window.statistic("zero_step_share")
