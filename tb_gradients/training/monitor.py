@@ -48,6 +48,7 @@ from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
+from tb_gradients.training.topology import Graph, graph_of_model, graph_of_step, with_graph
 from tb_gradients.training.variables import (
     head_facts,
     is_legacy,
@@ -173,6 +174,7 @@ class GradientMonitor:
         self._passive = self._weighted = False
         self._head: Head | None = None
         self._broadcast: tuple[str, str] | None = None
+        self._graph: Graph | None = None
         self._run_facts: dict[str, Any] = {}
         self._failed = False
         self._closed = False
@@ -438,12 +440,26 @@ class GradientMonitor:
         self._prepare(variables)
         assert self._probes is not None
         self._broadcast = self._broadcast or broadcast_difference(gradients)
+        self._read_graph(gradients)
         found = [self._rows.get(key_of(variable)) for variable in variables]
         rows = [row for row in found if row is not None]
         probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
         probe.outputs = self._outputs
         probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
         return probe, probe.before(gradients, variables, view)
+
+    def _read_graph(self, gradients: Sequence[Any]) -> None:
+        """What feeds what, where only the traced step says it."""
+        batch = getattr(self._observed, "batch", None)
+        loss = None if batch is None else batch.loss
+        # Which of several outputs count in the loss the model itself does not say.
+        enough = loss is None or len(getattr(self._model, "outputs", None) or ()) < 2
+        if self._table is None or (self._table.nodes and enough):
+            return
+        graph = graph_of_step(self._watched, gradients, loss)
+        # Of several optimizers the last one sees what was computed for all of them.
+        if graph is not None and (self._graph is None or len(graph.of) >= len(self._graph.of)):
+            self._graph = graph
 
     def _after(self, pending: Any) -> None:
         def after() -> None:
@@ -488,6 +504,9 @@ class GradientMonitor:
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
             table = make_table(watched, self._model, *optimizers[:1], **self._run_facts)
+            self._graph = None
+            graph = graph_of_model(self._model)
+            table = with_graph(table, [key_of(variable) for variable in watched], graph)
             names = [
                 name
                 for name in schema.statistic_names()
@@ -533,6 +552,8 @@ class GradientMonitor:
             facts.update(head_facts(self._table.variables[self._head.row], self._head.activations))
         if self._broadcast is not None:
             facts["broadcast"] = " and ".join(self._broadcast)
+        keys = [key_of(variable) for variable in self._watched]
+        self._table = with_graph(self._table, keys, self._graph)
         if facts != self._table.run.facts:
             run = dataclasses.replace(self._table.run, facts=facts)
             self._table = dataclasses.replace(self._table, run=run)
@@ -754,6 +775,7 @@ class GradientMonitor:
 
     # --- failing softly ----------------------------------------------------------------
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _guarded(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Run a part of the monitor so that no failure of it reaches the training."""
         if self._failed:
