@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -28,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, Severity
+from tb_gradients.flags import Flag, Severity, ranked
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
@@ -36,11 +37,12 @@ from tb_gradients.host.making import Drained
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
+from tb_gradients.judging.words import plural
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.broadcasts import broadcast_difference
-from tb_gradients.training.files import choose_folder, open_records
+from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
 from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
@@ -97,7 +99,10 @@ class GradientMonitor:
 
     Args:
         log_dir: folder of this run; made if it is missing. Where another writer's event file
-            is in it, the monitor writes to ``log_dir/gradient_health``.
+            is in it, the monitor writes to ``log_dir/gradient_health``. Where it holds a run
+            already, and this training begins at step 0 or another process is writing there, it
+            writes to ``log_dir/run_2`` (``run_3``, ...). A training that goes on at a later step
+            goes on in the same folder.
         variables: the variables to watch, inputs first. Without them (and without ``model``)
             those of the first update are taken.
         model: a Keras model, or several in a list: their trainable variables are watched, and
@@ -195,6 +200,9 @@ class GradientMonitor:
         self._sampling = True
         self._last_poll = 0.0
         self._clock = Clock()
+        self._claimed = False
+        self._copies: list[_Copy] = []
+        self._origin: _Copy | None = None
         self._backlog = Backlog()  # all that reads or changes the journal
 
     # --- what the user calls -----------------------------------------------------------
@@ -250,14 +258,18 @@ class GradientMonitor:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """The flags so far, worst first."""
+        """The flags of this run so far, worst first."""
         self._backlog.run()
         return self._journal.flags
 
     @property
     def report(self) -> tuple[Flag, ...]:
-        """The same, under the name that ``GradientHealth`` has for it."""
-        return self.flags
+        """The flags so far, worst first: of this run, and of those of its copies.
+
+        (A tuner of hyperparameters copies its callbacks, and trains with the copies.)
+        """
+        of_copies = [flag for one in self._copies for flag in one.report()]
+        return tuple(ranked([*self.flags, *of_copies])) if of_copies else self.flags
 
     @property
     def frames(self) -> int:
@@ -284,6 +296,17 @@ class GradientMonitor:
         if self._failed:
             self._journal.abandon()
         _OPEN.discard(self)
+        if self._origin is not None:
+            self._origin.last = self.report
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GradientMonitor:
+        """A copy has a run of its own, whose flags the original reports as well."""
+        kind, arguments = self.__reduce__()
+        copied: GradientMonitor = kind(*copy.deepcopy(arguments, memo))
+        memo[id(self)] = copied
+        copied._origin = _Copy(weakref.ref(copied))
+        self._copies.append(copied._origin)
+        return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, here or in another process, has the settings and a run of its own.
@@ -737,12 +760,38 @@ class GradientMonitor:
             histograms=histograms() if histograms and self._journal.wants_histograms() else None,
         )
         if not self._journal.open:
-            _OPEN.add(self)
             self._complete_table()
             self._read_late_weights(frame)
             assert self._table is not None
             self._journal.set_table(self._table)
+            with self._claim(frame.step):
+                _OPEN.add(self)
+                self._journal.add(frame)
+            return
         self._journal.add(frame)
+
+    @contextlib.contextmanager
+    def _claim(self, step: int) -> Iterator[None]:
+        """Before the first frame: a folder in which no other run is hidden by this one."""
+        if self._claimed:
+            yield
+            return
+        taken = any(one.folder == self.folder for one in _OPEN if one is not self)
+        with claimed(self.folder, step, taken=taken) as folder:
+            if folder != self.folder:
+                level = logging.INFO if self._origin is not None else logging.WARNING
+                found = plural(steps_in(self.folder), "step")
+                logger.log(
+                    level,
+                    "tb_gradients: %s holds a run of %s already; this run is written to %s. "
+                    "To choose its name, give each run a folder of its own",
+                    self.log_dir,
+                    found,
+                    folder,
+                )
+                self.folder = self._journal.folder = folder
+            yield
+        self._claimed = True
 
     def _weigh_others(self, values: np.ndarray) -> None:
         """Weights of variables that were in no update: whether another optimizer trains them."""
@@ -798,6 +847,18 @@ class GradientMonitor:
             error,
             exc_info=logger.isEnabledFor(logging.DEBUG),
         )
+
+
+@dataclasses.dataclass
+class _Copy:
+    """A copy of a monitor, as the original knows it: alive, or by what it reported last."""
+
+    monitor: weakref.ref[GradientMonitor]
+    last: tuple[Flag, ...] = ()
+
+    def report(self) -> tuple[Flag, ...]:
+        monitor = self.monitor()
+        return self.last if monitor is None else monitor.report
 
 
 def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:
