@@ -64,6 +64,7 @@ class Variable:
     initial_rms: float = 0.0
     analytically_zero: bool = False
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    node: int = 0
 
     @property
     def elements(self) -> int:
@@ -91,12 +92,18 @@ class RunContext:
 
 @dataclasses.dataclass(frozen=True)
 class VariableTable:
-    """The rows (variables, in network order) and columns (statistics) of a run's frames."""
+    """The rows (variables, in network order) and columns (statistics) of a run's frames.
+
+    ``nodes`` is the model's graph: for each node the numbers of the nodes that feed it, counted
+    from 1 as in ``Variable.node``. The last node is fed by what the model gives out. Empty where
+    the graph is unknown.
+    """
 
     variables: tuple[Variable, ...]
     run: RunContext = RunContext()
     statistics: tuple[str, ...] = schema.statistic_names()
     context: tuple[str, ...] = schema.context_names()
+    nodes: tuple[tuple[int, ...], ...] = ()
 
     @functools.cached_property
     def table_id(self) -> int:
@@ -165,6 +172,7 @@ class VariableTable:
             statistics=self.statistics,
             context=self.context,
             run=pb.RunContext(**_fields(self.run)),
+            nodes=[pb.Node(fed_by=fed_by) for fed_by in self.nodes],
         )
         for variable in self.variables:
             message.variables.add(elements=variable.elements, **_fields(variable))
@@ -195,6 +203,7 @@ class VariableTable:
             run=_from_message(RunContext, message.run),
             statistics=tuple(message.statistics),
             context=tuple(message.context),
+            nodes=tuple(tuple(node.fed_by) for node in message.nodes),
         )
 
 

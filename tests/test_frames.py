@@ -43,6 +43,7 @@ variables = st.builds(
     initial_rms=st.floats(0, 1e3),
     analytically_zero=st.booleans(),
     facts=facts,
+    node=st.integers(0, 9),
 )
 contexts = st.builds(
     RunContext,
@@ -55,7 +56,10 @@ contexts = st.builds(
     facts=facts,
 )
 tables = st.builds(
-    VariableTable, variables=st.lists(variables, max_size=4).map(tuple), run=contexts
+    VariableTable,
+    variables=st.lists(variables, max_size=4).map(tuple),
+    run=contexts,
+    nodes=st.lists(st.lists(st.integers(1, 9), max_size=3).map(tuple), max_size=9).map(tuple),
 )
 
 

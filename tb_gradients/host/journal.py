@@ -41,6 +41,7 @@ class Journal:
         verbose: whether flags are printed as they open.
 
     Attributes:
+        folder: where the event file goes; to be changed before the first frame only.
         frames: how many were written so far.
         should_stop: whether a flag of severity ``stop_on`` has opened.
 
@@ -61,7 +62,7 @@ class Journal:
     ) -> None:
         self.frames = 0
         self.should_stop = False
-        self._folder, self._open_records = folder, open_records
+        self.folder, self._open_records = folder, open_records
         self._histograms = histograms
         self._stop_on, self._on_flag, self._verbose = stop_on, on_flag, verbose
         self._table = VariableTable(())
@@ -107,7 +108,7 @@ class Journal:
         """Write and judge the next frame."""
         writer = self._writer
         if writer is None:  # a new file starts with the table and the verdict so far
-            writer = self._writer = EventWriter(self._folder, self._open_records)
+            writer = self._writer = EventWriter(self.folder, self._open_records)
             writer.table(self._table, frame.step)
             self._write_flags(writer, frame.step)
         self.frames += 1

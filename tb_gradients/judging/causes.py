@@ -20,6 +20,10 @@ class CauseKind:
     id: str
     title: str
     summary: str
+    local: bool = False
+    """Whether it acts along the paths of the model alone: what stops or shrinks a gradient does. A
+    learning rate, data, or a number that has grown too large reach every variable through the
+    loss."""
 
 
 CAUSES: dict[str, CauseKind] = {
@@ -36,45 +40,53 @@ CAUSES: dict[str, CauseKind] = {
             "An operation without a gradient is on the way",
             "argmax, round, a cast to integer, NumPy code or stop_gradient between these "
             "variables and the loss ends the back-propagation.",
+            local=True,
         ),
         CauseKind(
             "unused_variable",
             "The variable is not used",
             "The variable exists and is trainable, but the forward pass never reads it.",
+            local=True,
         ),
         CauseKind(
             "saturating_activation",
             "A saturating activation shrinks the gradient",
             "The slope of sigmoid is at most 1/4, that of tanh far below 1 outside a narrow "
             "band; a stack of them multiplies these slopes.",
+            local=True,
         ),
         CauseKind(
             "dying_relu",
             "ReLU units are switched off for every input",
             "A ReLU whose input is negative for all data has slope zero and no way back.",
+            local=True,
         ),
         CauseKind(
             "deep_narrow_network",
             "Many narrow layers in a row",
             "Each layer of few units loses a part of the signal; without shortcuts little "
             "arrives at the first ones.",
+            local=True,
         ),
         CauseKind(
             "long_recurrence",
             "A simple recurrence over many time steps",
             "The same matrix is multiplied once per time step: the gradient of early ones "
             "shrinks exponentially.",
+            local=True,
         ),
         CauseKind(
             "zero_initialization",
             "The weights start at zero",
             "Zero weights pass no gradient on, and all units of a layer stay the same.",
+            local=True,
         ),
         CauseKind(
             "constant_initialization",
             "The weights all start at the same value",
             "Units that start equal receive equal gradients and stay equal: the layer is one "
             "unit wide.",
+            local=True,
         ),
         CauseKind(
             "initialization_scale",
@@ -135,6 +147,7 @@ CAUSES: dict[str, CauseKind] = {
             "batch_of_one",
             "Batch normalisation over a single sample",
             "A sample less the mean of itself is zero, whatever the input.",
+            local=True,
         ),
         CauseKind(
             "class_imbalance",
@@ -170,6 +183,7 @@ CAUSES: dict[str, CauseKind] = {
             "update_not_applied",
             "The gradient is computed but not applied",
             "apply_gradients is not called, or the optimizer was built for other variables.",
+            local=True,
         ),
         CauseKind(
             "clipping_too_tight",
@@ -187,6 +201,11 @@ def cause(kind: str, confidence: float, summary: str) -> Cause:
         KeyError: the id is not registered.
     """
     return Cause(CAUSES[kind].id, round(min(max(confidence, 0.0), 1.0), 2), summary)
+
+
+def is_local(kind: str) -> bool:
+    """Whether the cause explains only what is connected to it; "" (no cause is known) does not."""
+    return kind in CAUSES and CAUSES[kind].local
 
 
 def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:

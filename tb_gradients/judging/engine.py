@@ -18,6 +18,9 @@ How a flag lives:
   flag while the two overlap, and is no news of its own. So is what it ``comes_of``, where that
   was there first. The flag is as bad as the worst of its follow-ups, and open as long as what
   came of it is.
+* Two diseases are two flags: a local cause, such as a dead unit, explains only variables that a
+  path of the model connects to it. Variables that no path connects are one flag only where they
+  have the same cause.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ import numpy as np
 from tb_gradients.flags import Flag, RuleError, RuleState, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.judging.causes import likeliest, likeliest_first
+from tb_gradients.judging.causes import is_local, likeliest, likeliest_first
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided
 from tb_gradients.judging.window import History, IntArray
@@ -179,6 +182,7 @@ class Engine:
         self, table: VariableTable, rules: RuleSettings | Iterable[Rule] | None = None
     ) -> None:
         self._table = table
+        self._explained: dict[tuple[int, int, int, int], bool] = {}
         chosen = make_rules(rules)
         self._history = History(table, {name for rule in chosen for name in rule.needs})
         self._tracks = [_Track(rule, self._history, len(table.variables)) for rule in chosen]
@@ -303,12 +307,12 @@ class Engine:
 
         def reasons(case: _Case) -> Iterator[tuple[_Case, bool]]:
             """What may explain it, and whether it is what came of that."""
-            loud = min(case.severity, Severity.WARNING)
+            loud, explains = min(case.severity, Severity.WARNING), self._explains
             for reason in named(case.follows):
-                if reason.severity >= loud and reason.overlaps(case):
+                if reason.severity >= loud and reason.overlaps(case) and explains(reason, case):
                     yield reason, False
             for reason in named(case.comes_of):
-                if reason.severity >= loud and reason.led_to(case):
+                if reason.severity >= loud and reason.led_to(case) and explains(reason, case):
                     yield reason, True
 
         def root(case: _Case) -> _Case:
@@ -337,12 +341,31 @@ class Engine:
                     disease.outcomes.append(case)
         return list(found.values())
 
+    def _explains(self, reason: _Case, case: _Case) -> bool:
+        """Whether one can be why the other is there: every variable of the other is connected."""
+        paths = self._history.paths
+        if not reason.paths or not case.paths or not paths.known:
+            return True
+        if not is_local(likeliest(reason.finding.causes)):
+            return True
+        key = (reason.opened, len(reason.paths), case.opened, len(case.paths))
+        if key not in self._explained:
+            mine, others = self._rows_of(reason), self._rows_of(case)
+            self._explained[key] = not mine or bool(paths.around(mine)[others].all())
+        return self._explained[key]
+
+    def _rows_of(self, case: _Case) -> list[int]:
+        """The rows of its variables, as far as the run still has them."""
+        row = {path: i for i, path in enumerate(self._table.paths)}
+        return [row[path] for path in case.paths if path in row]
+
     def set_table(self, table: VariableTable) -> None:
         """From the next frame on the rows are those of another variable table."""
         if table is self._table:
             return
         before = self._judged_paths()
         self._table = table
+        self._explained = {}
         self._history.set_table(table)
         fresh = not self._judged_paths() <= before
         row = {path: i for i, path in enumerate(table.paths)}
@@ -450,20 +473,44 @@ class Engine:
         while free.size:
             since = int(detection.since[free[0]])
             member = detection.since[free] <= since + near
-            rows, free = free[member], free[~member]
-            home = next(
-                (
-                    i
-                    for i, case in enumerate(track.cases)
-                    if case.open and abs(case.first_step - since) <= near
-                ),
-                NOBODY,
-            )
-            if home == NOBODY:
-                fresh.append((NOBODY, np.sort(rows)))
-            else:
-                groups[home] = np.sort(np.append(groups.get(home, sick[:0]), rows))
+            rows, free = np.sort(free[member]), free[~member]
+            homes = [
+                i
+                for i, case in enumerate(track.cases)
+                if case.open and abs(case.first_step - since) <= near
+            ]
+            for part, kind in self._apart(track, rows, detection):
+                home = next((i for i in homes if self._is_of(track.cases[i], part, kind)), NOBODY)
+                if home == NOBODY:
+                    fresh.append((NOBODY, part))
+                else:
+                    groups[home] = np.sort(np.append(groups.get(home, sick[:0]), part))
         return [*groups.items(), *fresh]
+
+    def _apart(
+        self, track: _Track, rows: IntArray, detection: Detection
+    ) -> list[tuple[IntArray, str]]:
+        """Unhealthy rows of one onset by what may be one disease, and its cause where it is local.
+
+        Where no path connects them, they are one disease only if they have one cause.
+        """
+        paths = self._history.paths
+        parts = paths.parts(rows)
+        if not paths.known or (len(parts) == 1 and not track.cases):
+            return [(rows, "")]
+        found: dict[str, list[IntArray]] = {}
+        for part in parts:
+            since = int(detection.since[part].min())
+            kind = likeliest(track.rule.explain(track.window, part, since).causes)
+            found.setdefault(kind if is_local(kind) else "", []).append(part)
+        return [(np.sort(np.concatenate(some)), kind) for kind, some in found.items()]
+
+    def _is_of(self, case: _Case, rows: IntArray, kind: str) -> bool:
+        """Whether rows that have fallen ill may belong to a case that is there."""
+        known = likeliest(case.finding.causes)
+        if kind == known or not (is_local(kind) or is_local(known)):
+            return True
+        return bool(self._history.paths.around(self._rows_of(case))[rows].any())
 
     def _open(self, track: _Track, rows: IntArray, detection: Detection) -> _Case:
         window = track.window

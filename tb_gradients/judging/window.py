@@ -20,6 +20,7 @@ import numpy.typing as npt
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
 from tb_gradients.judging.learning import Learning, LossTrace, Targets
+from tb_gradients.judging.paths import Paths
 
 T = TypeVar("T")
 BoolArray = npt.NDArray[np.bool_]
@@ -188,6 +189,7 @@ class History:
         before, paths = (self._peaks, self._peak_steps, self._starts), self.table.paths
         self.table = table
         self.rows = Rows(table)
+        self.paths = Paths(table)
         columns = (*schema.STATISTICS, *schema.DERIVED)
         names = [column.name for column in columns if column.name in self._needs]
         stored = [name for name in names if name in table.statistics]
@@ -402,6 +404,11 @@ class Window:
     def rows(self) -> Rows:
         """The variable table as arrays."""
         return self._history.rows
+
+    @property
+    def paths(self) -> Paths:
+        """Which variables are before or behind which."""
+        return self._history.paths
 
     @property
     def steps(self) -> IntArray:

@@ -12,7 +12,7 @@ class PluginData(_message.Message):
     def __init__(self, format_version: _Optional[int] = ...) -> None: ...
 
 class Variable(_message.Message):
-    __slots__ = ("path", "shape", "dtype", "elements", "module", "layer_class", "role", "activation", "initializer", "regularizer", "constraint", "trainable", "unit_axis", "units", "optimizer", "initial_rms", "analytically_zero", "facts")
+    __slots__ = ("path", "shape", "dtype", "elements", "module", "layer_class", "role", "activation", "initializer", "regularizer", "constraint", "trainable", "unit_axis", "units", "optimizer", "initial_rms", "analytically_zero", "facts", "node")
     class FactsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class Variable(_message.Message):
     INITIAL_RMS_FIELD_NUMBER: _ClassVar[int]
     ANALYTICALLY_ZERO_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     path: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     dtype: str
@@ -56,7 +57,14 @@ class Variable(_message.Message):
     initial_rms: float
     analytically_zero: bool
     facts: _containers.ScalarMap[str, str]
-    def __init__(self, path: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[str] = ..., elements: _Optional[int] = ..., module: _Optional[str] = ..., layer_class: _Optional[str] = ..., role: _Optional[str] = ..., activation: _Optional[str] = ..., initializer: _Optional[str] = ..., regularizer: _Optional[str] = ..., constraint: _Optional[str] = ..., trainable: bool = ..., unit_axis: _Optional[int] = ..., units: _Optional[int] = ..., optimizer: _Optional[str] = ..., initial_rms: _Optional[float] = ..., analytically_zero: bool = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    node: int
+    def __init__(self, path: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[str] = ..., elements: _Optional[int] = ..., module: _Optional[str] = ..., layer_class: _Optional[str] = ..., role: _Optional[str] = ..., activation: _Optional[str] = ..., initializer: _Optional[str] = ..., regularizer: _Optional[str] = ..., constraint: _Optional[str] = ..., trainable: bool = ..., unit_axis: _Optional[int] = ..., units: _Optional[int] = ..., optimizer: _Optional[str] = ..., initial_rms: _Optional[float] = ..., analytically_zero: bool = ..., facts: _Optional[_Mapping[str, str]] = ..., node: _Optional[int] = ...) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("fed_by",)
+    FED_BY_FIELD_NUMBER: _ClassVar[int]
+    fed_by: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, fed_by: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RunContext(_message.Message):
     __slots__ = ("optimizer", "optimizer_config", "loss", "precision", "jit_compile", "strategy", "replicas", "steps_per_execution", "steps_per_epoch", "accumulation_steps", "versions", "facts")
@@ -108,20 +116,22 @@ class RunContext(_message.Message):
     def __init__(self, optimizer: _Optional[str] = ..., optimizer_config: _Optional[_Mapping[str, str]] = ..., loss: _Optional[str] = ..., precision: _Optional[str] = ..., jit_compile: bool = ..., strategy: _Optional[str] = ..., replicas: _Optional[int] = ..., steps_per_execution: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., accumulation_steps: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class VariableTable(_message.Message):
-    __slots__ = ("format_version", "table_id", "variables", "statistics", "context", "run")
+    __slots__ = ("format_version", "table_id", "variables", "statistics", "context", "run", "nodes")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     TABLE_ID_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     table_id: int
     variables: _containers.RepeatedCompositeFieldContainer[Variable]
     statistics: _containers.RepeatedScalarFieldContainer[str]
     context: _containers.RepeatedScalarFieldContainer[str]
     run: RunContext
-    def __init__(self, format_version: _Optional[int] = ..., table_id: _Optional[int] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., statistics: _Optional[_Iterable[str]] = ..., context: _Optional[_Iterable[str]] = ..., run: _Optional[_Union[RunContext, _Mapping]] = ...) -> None: ...
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    def __init__(self, format_version: _Optional[int] = ..., table_id: _Optional[int] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., statistics: _Optional[_Iterable[str]] = ..., context: _Optional[_Iterable[str]] = ..., run: _Optional[_Union[RunContext, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
 
 class HistogramPack(_message.Message):
     __slots__ = ("table_id", "lowest_exponent", "octaves", "counts")

@@ -31,7 +31,8 @@ class DisconnectedGradient(Rule):
     * Remove a layer that is created but not called, or set `layer.trainable = False`.
 
     Silent when: the variable is frozen by trainable=False, or only some steps leave it out,
-    as in a GAN or with several tasks in turn.
+    as in a GAN or with several tasks in turn. `info` where the model has a part whose output it
+    does not use, as the pooler of a pretrained backbone: nothing is lost.
     """
 
     id = "disconnected_gradient"
@@ -75,6 +76,7 @@ class DisconnectedGradient(Rule):
         alive = np.flatnonzero(window.rows.judged & ~sick)
         cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))
         severity = np.where(cut, int(Severity.CRITICAL), int(Severity.WARNING))
+        severity[window.paths.dangle(range(len(sick)))] = int(Severity.INFO)
         return Detection.of(sick, since, severity)
 
     @staticmethod
@@ -97,8 +99,7 @@ class DisconnectedGradient(Rule):
             "non_differentiable_operation": "Replace the operation behind "
             f"{layer(window.table.variables[int(rows[-1])])} by a differentiable one: softmax "
             "for `argmax`, a straight-through estimator for `round`; remove `stop_gradient`.",
-            "unused_variable": f"Call {layer(window.table.variables[int(rows[0])])} in the "
-            "model's `call()`, or delete it, or set its `trainable = False`.",
+            "unused_variable": self._use(window, rows),
         }
         return Finding(
             summary=f"The gradient of {names(window.table, rows)} was None in every step from "
@@ -112,11 +113,39 @@ class DisconnectedGradient(Rule):
             fixes=tuple(fixes[c.id] for c in likeliest_first(causes)),
         )
 
+    @staticmethod
+    def _use(window: Window, rows: IntArray) -> str:
+        name = layer(window.table.variables[int(rows[0])])
+        if window.paths.dangle(rows).all():
+            return f"Nothing has to be done; `trainable = False` of {name} says that it is meant."
+        return f"Call {name} in the model's `call()`, or delete it, or set its `trainable = False`."
+
     def _causes(self, window: Window, rows: IntArray, alive: IntArray) -> tuple[Cause, ...]:
         if not alive.size:
             return (
                 cause("loss_ignores_parameters", 0.9, "no variable at all has a gradient."),
                 cause("non_differentiable_operation", 0.5, "no variable at all has a gradient."),
+            )
+        paths = window.paths
+        if paths.dangle(rows).all():
+            told = (
+                f"{names(window.table, rows)} {'is' if len(rows) == 1 else 'are'} called, but "
+                "nothing that the model gives out is computed from there: a part that comes with a "
+                "model, such as the pooler of a backbone, and is not needed here."
+            )
+            return (cause("unused_variable", 0.95, told),)
+        if paths.called(rows):
+            told = (
+                f"the forward pass uses {names(window.table, rows)}, and what comes from there "
+                "reaches the end of the model: an operation on that path stops the gradient."
+            )
+            if paths.has_end:
+                return (cause("non_differentiable_operation", 0.9, told),)
+            # In a loop of one's own the traced step shows what is called, not what is used.
+            told = f"the forward pass uses {names(window.table, rows)}."
+            return (
+                cause("non_differentiable_operation", 0.7, told),
+                cause("unused_variable", 0.3, "the loss may not use what comes from there."),
             )
         layers = {layer(window.table.variables[int(row)]) for row in rows}
         if int(rows[-1]) < int(alive[0]):

@@ -11,10 +11,12 @@ of Keras bring both sides to one rank first.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from tb_gradients.training.graphs import ancestors
 
 Tensor = Any
 
@@ -39,7 +41,7 @@ def broadcast_difference(gradients: Sequence[Any]) -> tuple[str, str] | None:
     ]
     if not candidates:
         return None
-    behind = _ancestors(tensor.op for tensor in tensors)
+    behind = ancestors(tensor.op for tensor in tensors)
     for operation in candidates:
         learnt = [_reads_variable(side) for side in operation.inputs]
         if operation in behind and learnt in ([True, False], [False, True]):
@@ -59,19 +61,7 @@ def _column_and_vector(one: Tensor, other: Tensor) -> bool:
 
 
 def _reads_variable(tensor: Tensor) -> bool:
-    return any(operation.type in _READS for operation in _ancestors([tensor.op]))
-
-
-def _ancestors(operations: Iterable[Any]) -> set[Any]:
-    """The operations, and all that they are computed from."""
-    found: set[Any] = set()
-    waiting = list(operations)
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting.extend(tensor.op for tensor in operation.inputs)
-    return found
+    return any(operation.type in _READS for operation in ancestors([tensor.op]))
 
 
 def _text(tensor: Tensor) -> str:

@@ -100,8 +100,8 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     @property
     def report(self) -> tuple[Flag, ...]:
-        """The flags so far, worst first."""
-        return self._monitor.flags
+        """The flags so far, worst first; also those of copies, such as a tuner makes per trial."""
+        return self._monitor.report
 
     @property
     def monitor(self) -> GradientMonitor:

@@ -1,19 +1,29 @@
 """Choose the folder of a run, and open its event file, on whatever file system TensorFlow knows.
 
-In:  the ``log_dir`` that the user gave.
+In:  the ``log_dir`` that the user gave; the step at which a run begins.
 Out: the folder to write to, and an open file of records in it.
 Does not know what is written.
+
+For TensorBoard a folder is a run, whoever wrote the files in it. So a training that begins anew in
+a folder that holds a run already gets a folder of its own below it: ``run_2``, ``run_3`` and so on.
+One that goes on where a run was left stays with it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import socket
+import struct
+from collections.abc import Iterator
 from typing import cast
 
 import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.host.writer import FILE_SUFFIX, RecordFile
+from tb_gradients.proto import event_pb2
 
 
 def open_records(path: str) -> RecordFile:
@@ -56,3 +66,86 @@ def choose_folder(log_dir: str | os.PathLike[str]) -> str:
             "pass a folder that this user may write to"
         ) from None
     return folder
+
+
+@contextlib.contextmanager
+def claimed(folder: str, step: int, *, taken: bool) -> Iterator[str]:
+    """The folder for a run that begins at a step: this one, or a new one below it.
+
+    Within the context the run must open its event file: by that others see it from then on. Two
+    processes that begin at the same time see each other's claims, and no run hides the other.
+
+    Args:
+        taken: whether another monitor of this process is writing to the folder now.
+    """
+    me = f"{socket.gethostname()}.{os.getpid()}"
+    claim = f"{folder}/{_CLAIM}{me}"
+    with tf.io.gfile.GFile(claim, "w") as file:
+        file.write("")
+    try:
+        names = tf.io.gfile.listdir(folder)
+        others = [n for n in names if n.startswith(_CLAIM) and n != f"{_CLAIM}{me}"]
+        runs = [n for n in names if n.endswith(FILE_SUFFIX)]
+        begins_anew = bool(runs) and step == 0
+        if others or taken or begins_anew or any(_is_being_written(name) for name in runs):
+            yield _new_folder(folder)
+        else:
+            yield folder
+    finally:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(claim)
+
+
+_CLAIM = ".tb_gradients_claim."
+
+
+def _is_being_written(name: str) -> bool:
+    """Whether another process of this machine that has written an event file is still there."""
+    host, _, process = name.removesuffix(FILE_SUFFIX).rpartition(".")
+    if not host.endswith(f".{socket.gethostname()}") or not process.isdigit():
+        return False
+    if int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)  # signal 0 asks, and does nothing
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True
+
+
+def _new_folder(folder: str) -> str:
+    """A folder below this one that nobody else has; made here, as only one process can make it."""
+    for number in itertools.count(2):
+        path = f"{folder}/run_{number}"
+        if "://" not in path:
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                continue
+            return path
+        if not tf.io.gfile.exists(path):
+            tf.io.gfile.makedirs(path)
+            return path
+    raise AssertionError("unreachable")
+
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM_BYTES = 4
+
+
+def steps_in(folder: str) -> int:
+    """How many steps the newest run in a folder has made, as far as its event file tells."""
+    names = [n for n in tf.io.gfile.listdir(folder) if n.endswith(FILE_SUFFIX)]
+    last = 0
+    if not names:
+        return last
+    with tf.io.gfile.GFile(f"{folder}/{max(names)}", "rb") as file:
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+            length, _ = _HEADER.unpack(header)
+            record = file.read(length + _CHECKSUM_BYTES)
+            if len(record) < length + _CHECKSUM_BYTES:
+                break
+            last = max(last, event_pb2.Event.FromString(record[:length]).step + 1)
+    return last

@@ -8,7 +8,7 @@ Does not know about statistics, frames or optimizers.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -27,6 +27,18 @@ def in_xla() -> bool:
         return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
     except Exception:  # not public: without it the XLA form is right everywhere, only slower
         return True
+
+
+def ancestors(operations: Iterable[Any]) -> set[Any]:
+    """The operations, and all that they are computed from."""
+    found: set[Any] = set()
+    waiting = list(operations)
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting.extend(tensor.op for tensor in operation.inputs)
+    return found
 
 
 _CHAINED = ("Mul", "Add", "AddV2", "AddN", "Sub", "RealDiv", "Neg")

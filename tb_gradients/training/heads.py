@@ -83,14 +83,14 @@ def _handle_read_by(tensor: Tensor) -> int:
     for _ in range(_LONGEST):
         operation = tensor.op
         if operation.type == "ReadVariableOp":
-            return _outermost(operation.inputs[0])
+            return outermost(operation.inputs[0])
         if operation.type not in _SAME:
             return 0
         tensor = operation.inputs[0]
     return 0
 
 
-def _outermost(handle: Tensor) -> int:
+def outermost(handle: Tensor) -> int:
     """id of what a function has captured, through the functions around it."""
     while (graph := getattr(handle, "graph", None)) is not None:
         captured = [outer for outer, inner in getattr(graph, "captures", ()) if inner is handle]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -28,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, Severity
+from tb_gradients.flags import Flag, Severity, ranked
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
@@ -38,11 +39,12 @@ from tb_gradients.host.viewer import remedy
 from tb_gradients.inert import inert
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
+from tb_gradients.judging.words import plural
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.broadcasts import broadcast_difference
-from tb_gradients.training.files import choose_folder, open_records
+from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
 from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
@@ -50,6 +52,7 @@ from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.probe import NEVER, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
+from tb_gradients.training.topology import Graph, graph_of_model, graph_of_step, with_graph
 from tb_gradients.training.variables import (
     head_facts,
     is_legacy,
@@ -98,7 +101,10 @@ class GradientMonitor:
 
     Args:
         log_dir: folder of this run; made if it is missing. Where another writer's event file
-            is in it, the monitor writes to ``log_dir/gradient_health``.
+            is in it, the monitor writes to ``log_dir/gradient_health``. Where it holds a run
+            already, and this training begins at step 0 or another process is writing there, it
+            writes to ``log_dir/run_2`` (``run_3``, ...). A training that goes on at a later step
+            goes on in the same folder.
         variables: the variables to watch, inputs first. Without them (and without ``model``)
             those of the first update are taken.
         model: a Keras model, or several in a list: their trainable variables are watched, and
@@ -175,6 +181,7 @@ class GradientMonitor:
         self._passive = self._weighted = False
         self._head: Head | None = None
         self._broadcast: tuple[str, str] | None = None
+        self._graph: Graph | None = None
         self._run_facts: dict[str, Any] = {}
         self._failed = False
         self._closed = False
@@ -195,6 +202,9 @@ class GradientMonitor:
         self._sampling = True
         self._last_poll = 0.0
         self._clock = Clock()
+        self._claimed = False
+        self._copies: list[_Copy] = []
+        self._origin: _Copy | None = None
         self._backlog = Backlog()  # all that reads or changes the journal
 
     # --- what the user calls -----------------------------------------------------------
@@ -250,14 +260,18 @@ class GradientMonitor:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """The flags so far, worst first."""
+        """The flags of this run so far, worst first."""
         self._backlog.run()
         return self._journal.flags
 
     @property
     def report(self) -> tuple[Flag, ...]:
-        """The same, under the name that ``GradientHealth`` has for it."""
-        return self.flags
+        """The flags so far, worst first: of this run, and of those of its copies.
+
+        (A tuner of hyperparameters copies its callbacks, and trains with the copies.)
+        """
+        of_copies = [flag for one in self._copies for flag in one.report()]
+        return tuple(ranked([*self.flags, *of_copies])) if of_copies else self.flags
 
     @property
     def frames(self) -> int:
@@ -284,6 +298,17 @@ class GradientMonitor:
         if self._failed:
             self._journal.abandon()
         _OPEN.discard(self)
+        if self._origin is not None:
+            self._origin.last = self.report
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GradientMonitor:
+        """A copy has a run of its own, whose flags the original reports as well."""
+        kind, arguments = self.__reduce__()
+        copied: GradientMonitor = kind(*copy.deepcopy(arguments, memo))
+        memo[id(self)] = copied
+        copied._origin = _Copy(weakref.ref(copied))
+        self._copies.append(copied._origin)
+        return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, here or in another process, has the settings and a run of its own.
@@ -441,12 +466,26 @@ class GradientMonitor:
         self._prepare(variables)
         assert self._probes is not None
         self._broadcast = self._broadcast or broadcast_difference(gradients)
+        self._read_graph(gradients)
         found = [self._rows.get(key_of(variable)) for variable in variables]
         rows = [row for row in found if row is not None]
         probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
         probe.outputs = self._outputs
         probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
         return probe, probe.before(gradients, variables, view)
+
+    def _read_graph(self, gradients: Sequence[Any]) -> None:
+        """What feeds what, where only the traced step says it."""
+        batch = getattr(self._observed, "batch", None)
+        loss = None if batch is None else batch.loss
+        # Which of several outputs count in the loss the model itself does not say.
+        enough = loss is None or len(getattr(self._model, "outputs", None) or ()) < 2
+        if self._table is None or (self._table.nodes and enough):
+            return
+        graph = graph_of_step(self._watched, gradients, loss)
+        # Of several optimizers the last one sees what was computed for all of them.
+        if graph is not None and (self._graph is None or len(graph.of) >= len(self._graph.of)):
+            self._graph = graph
 
     def _after(self, pending: Any) -> None:
         def after() -> None:
@@ -491,6 +530,9 @@ class GradientMonitor:
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
             table = make_table(watched, self._model, *optimizers[:1], **self._run_facts)
+            self._graph = None
+            graph = graph_of_model(self._model)
+            table = with_graph(table, [key_of(variable) for variable in watched], graph)
             names = [
                 name
                 for name in schema.statistic_names()
@@ -536,6 +578,8 @@ class GradientMonitor:
             facts.update(head_facts(self._table.variables[self._head.row], self._head.activations))
         if self._broadcast is not None:
             facts["broadcast"] = " and ".join(self._broadcast)
+        keys = [key_of(variable) for variable in self._watched]
+        self._table = with_graph(self._table, keys, self._graph)
         if facts != self._table.run.facts:
             run = dataclasses.replace(self._table.run, facts=facts)
             self._table = dataclasses.replace(self._table, run=run)
@@ -719,12 +763,38 @@ class GradientMonitor:
             histograms=histograms() if histograms and self._journal.wants_histograms() else None,
         )
         if not self._journal.open:
-            _OPEN.add(self)
             self._complete_table()
             self._read_late_weights(frame)
             assert self._table is not None
             self._journal.set_table(self._table)
+            with self._claim(frame.step):
+                _OPEN.add(self)
+                self._journal.add(frame)
+            return
         self._journal.add(frame)
+
+    @contextlib.contextmanager
+    def _claim(self, step: int) -> Iterator[None]:
+        """Before the first frame: a folder in which no other run is hidden by this one."""
+        if self._claimed:
+            yield
+            return
+        taken = any(one.folder == self.folder for one in _OPEN if one is not self)
+        with claimed(self.folder, step, taken=taken) as folder:
+            if folder != self.folder:
+                level = logging.INFO if self._origin is not None else logging.WARNING
+                found = plural(steps_in(self.folder), "step")
+                logger.log(
+                    level,
+                    "tb_gradients: %s holds a run of %s already; this run is written to %s. "
+                    "To choose its name, give each run a folder of its own",
+                    self.log_dir,
+                    found,
+                    folder,
+                )
+                self.folder = self._journal.folder = folder
+            yield
+        self._claimed = True
 
     def _weigh_others(self, values: np.ndarray) -> None:
         """Weights of variables that were in no update: whether another optimizer trains them."""
@@ -757,6 +827,7 @@ class GradientMonitor:
 
     # --- failing softly ----------------------------------------------------------------
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _guarded(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Run a part of the monitor so that no failure of it reaches the training."""
         if self._failed:
@@ -784,6 +855,18 @@ class GradientMonitor:
 def _before_tensorboard() -> list[str]:
     command = remedy()
     return [f"  (this TensorBoard starts after: {command})"] if command else []
+
+
+@dataclasses.dataclass
+class _Copy:
+    """A copy of a monitor, as the original knows it: alive, or by what it reported last."""
+
+    monitor: weakref.ref[GradientMonitor]
+    last: tuple[Flag, ...] = ()
+
+    def report(self) -> tuple[Flag, ...]:
+        monitor = self.monitor()
+        return self.last if monitor is None else monitor.report
 
 
 def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:

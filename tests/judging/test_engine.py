@@ -291,6 +291,84 @@ def test_where_frames_are_sparse_order_and_end_are_known_to_within_their_distanc
     assert (flag.rule, len(flag.follow_ups)) == ("loud", 1)
 
 
+def with_branches(table: VariableTable) -> VariableTable:
+    """The layers are a trunk, two parallel branches and a head."""
+    variables = tuple(
+        dataclasses.replace(variable, node=row // 2 + 1)
+        for row, variable in enumerate(table.variables)
+    )
+    return dataclasses.replace(table, variables=variables, nodes=((), (1,), (1,), (2, 3), (4,)))
+
+
+def told_of(kind: str, other: str, heavy_row: int) -> list[tuple[str, tuple[str, ...], int]]:
+    """Rule, variables and follow-ups of each flag: one branch is loud, something else is heavy."""
+
+    class Because(Loud):
+        def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+            finding = super().explain(window, rows, since)
+            return dataclasses.replace(finding, causes=(cause(kind, 0.9, "seen."),))
+
+    class Heavy(Weight):
+        follows = ("loud",)
+        comes_of = ()
+
+        def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+            return Finding("It is heavy.", causes=(cause(other, 0.9, "seen."),))
+
+    table = with_branches(TABLE)
+    frames = loud(make_frames(table, range(40)), range(10, 40), [2])
+    frames = [
+        with_value(f, table, "weight_norm", 99.0, [heavy_row]) if f.step >= 10 else f
+        for f in frames
+    ]
+    flags = run(frames, [Heavy(), Because()], table).flags
+    return [(flag.rule, flag.variables, len(flag.follow_ups)) for flag in flags]
+
+
+def test_a_local_cause_does_not_explain_what_no_path_connects_to_it() -> None:
+    told = told_of("dying_relu", "zero_initialization", heavy_row=4)
+
+    assert sorted(told) == [
+        ("loud", ("dense_1/kernel",), 0),
+        ("weight", ("dense_2/kernel",), 0),
+    ]
+
+
+@pytest.mark.parametrize("row", [0, 2, 6], ids=["before", "same layer", "behind"])
+def test_it_explains_what_lies_before_and_behind_it(row: int) -> None:
+    assert told_of("dying_relu", "zero_initialization", row) == [("loud", ("dense_1/kernel",), 1)]
+
+
+def test_a_learning_rate_explains_every_branch() -> None:
+    told = told_of("learning_rate_too_large", "dying_relu", heavy_row=4)
+
+    assert told == [("loud", ("dense_1/kernel",), 1)]
+
+
+@pytest.mark.parametrize(
+    ("causes", "flags"),
+    [
+        ({2: "dying_relu", 4: "zero_initialization"}, [("dense_1/kernel",), ("dense_2/kernel",)]),
+        ({2: "dying_relu", 4: "dying_relu"}, [("dense_1/kernel", "dense_2/kernel")]),
+        ({2: "wrong_sign", 4: "learning_rate_too_large"}, [("dense_1/kernel", "dense_2/kernel")]),
+    ],
+    ids=["two causes", "one cause", "causes of the whole run"],
+)
+@pytest.mark.parametrize("later", [0, 5], ids=["at once", "one after the other"])
+def test_parallel_branches_are_two_flags_of_one_rule_where_their_local_causes_differ(
+    causes: dict[int, str], flags: list[tuple[str, ...]], later: int
+) -> None:
+    class OfRow(Loud):
+        def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+            return Finding("It is loud.", causes=(cause(causes[int(rows[0])], 0.9, "seen."),))
+
+    table = with_branches(TABLE)
+    frames = loud(make_frames(table, range(40)), range(10, 40), [2])
+    frames = loud(frames, range(10 + later, 40), [4])
+
+    assert sorted(flag.variables for flag in run(frames, [OfRow()], table).flags) == flags
+
+
 relations = st.dictionaries(
     st.integers(0, 5), st.lists(st.integers(0, 5), unique=True, max_size=5), max_size=6
 )

@@ -586,3 +586,68 @@ def test_a_copy_has_the_settings_and_a_run_of_its_own(tmp_path: pathlib.Path, co
         model.fit(X, Y, batch_size=8, callbacks=[one], verbose=0)
         assert one.monitor.frames == 2
     assert health.monitor.frames == 0
+
+
+def runs_in(folder: pathlib.Path) -> dict[str, list[int]]:
+    """Steps of each run below a folder."""
+    source = EventFileSource(str(folder))
+    return {run: list(source.read(run).steps) for run in source.runs()}
+
+
+def test_a_new_training_in_a_used_folder_is_a_run_beside_the_earlier_one(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
+        make_model().fit(X, Y, batch_size=8, callbacks=[health], verbose=0)
+
+    assert runs_in(tmp_path) == {".": [0, 5], "run_2": [0, 5], "run_3": [0, 5]}
+    assert [f"{tmp_path} holds a run of 6 steps already" in t for t in caplog.messages] == [
+        True
+    ] * 2
+    assert str(tmp_path / "run_3") in caplog.messages[-1]
+    assert health.monitor.folder == str(tmp_path / "run_3")
+
+
+def test_a_training_that_goes_on_with_a_new_callback_stays_in_its_folder(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model()
+    for _ in range(2):
+        health = tbg.GradientHealth(tmp_path, every=5, verbose=0)
+        model.fit(X, Y, batch_size=8, shuffle=False, callbacks=[health], verbose=0)
+
+    assert runs_in(tmp_path) == {".": [0, 5, 10, 15]}
+    assert caplog.messages == []
+
+
+def test_two_monitors_that_write_at_the_same_time_are_two_runs(tmp_path: pathlib.Path) -> None:
+    variables = [tf.Variable([1.0]), tf.Variable([1.0])]
+    monitors = [
+        tbg.GradientMonitor(tmp_path, variables=[variable], every=1, verbose=0)
+        for variable in variables
+    ]
+    for step in range(7, 10):
+        for monitor, variable in zip(monitors, variables, strict=True):
+            with monitor.observe([tf.constant([0.1])], [variable]):
+                variable.assign_sub([0.1])
+            monitor.step(step=step)
+    for monitor in monitors:
+        monitor.close()
+
+    assert runs_in(tmp_path) == {".": [7, 8, 9], "run_2": [7, 8, 9]}
+
+
+def test_the_original_reports_what_its_copies_have_found(tmp_path: pathlib.Path) -> None:
+    health = tbg.GradientHealth(tmp_path, every=1, verbose=0)
+    x = X.copy()
+    x[:] = np.nan
+    for inputs in (x, X):
+        trial = copy.deepcopy([health])
+        make_model().fit(inputs, Y, batch_size=8, callbacks=trial, verbose=0)
+        del trial
+
+    assert [flag.severity.label for flag in health.report][:1] == ["critical"]
+    assert health.monitor.flags == ()
+    assert tbg.load(tmp_path).runs[0].verdict == "critical"
+    assert list(runs_in(tmp_path)) == [".", "run_2"]
