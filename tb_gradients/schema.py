@@ -34,7 +34,10 @@ TAG_TABLE = f"{PLUGIN_NAME}/table"
 TAG_FLAGS = f"{PLUGIN_NAME}/flags"
 """string scalar: a serialized ``FlagList``: the verdict of the live engine, when it changes."""
 
-TAGS = (TAG_FRAMES, TAG_CONTEXT, TAG_HISTOGRAMS, TAG_TABLE, TAG_FLAGS)
+TAG_LANE = f"{PLUGIN_NAME}/lane"
+"""string scalar: a serialized ``LanePack``: some numbers of every step up to the event's."""
+
+TAGS = (TAG_FRAMES, TAG_CONTEXT, TAG_HISTOGRAMS, TAG_TABLE, TAG_FLAGS, TAG_LANE)
 
 Scope = Literal["step", "window"]
 Scale = Literal["log", "linear", "count"]

@@ -123,12 +123,14 @@ class DataProviderSource:
         # After the frames: a run that grows meanwhile then has contexts to spare, not to miss.
         contexts = self._series(run, schema.TAG_CONTEXT)
         verdicts = self._series(run, schema.TAG_FLAGS, at_most=1)
+        lanes = self._series(run, schema.TAG_LANE)
         data = assemble(
             run,
             tables=tables,
             frames=map(_point, frames),
             contexts=map(_point, contexts),
             verdicts=[_bytes(datum) for datum in verdicts],
+            lanes=[_bytes(datum) for datum in lanes],
         )
         newest = max((datum.step for datum in frames), default=-1)
         shortened = len(frames) < sum(1 for datum in contexts if datum.step <= newest)

@@ -84,6 +84,7 @@ class EventFileSource:
             frames=found.frames,
             contexts=found.contexts,
             verdicts=found.verdicts,
+            lanes=found.lanes,
             errors=found.errors,
         )
 
@@ -172,6 +173,7 @@ class _Found:
     frames: list[Point] = dataclasses.field(default_factory=list)
     contexts: list[Point] = dataclasses.field(default_factory=list)
     verdicts: list[bytes] = dataclasses.field(default_factory=list)
+    lanes: list[bytes] = dataclasses.field(default_factory=list)
     histograms: list[HistogramFrame] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
 
@@ -195,6 +197,8 @@ class _Found:
                 )
             elif value.tag == schema.TAG_TABLE:
                 self.tables.append(bytes(array.item()))
+            elif value.tag == schema.TAG_LANE:
+                self.lanes.append(bytes(array.item()))
             else:
                 self.verdicts.append(bytes(array.item()))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tb_gradients.flags import Flag, RuleError, Severity, worst
+from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import ReadError, RunData, Source
 
@@ -57,6 +58,8 @@ class RunReport:
         variables: paths, in network order; of the last table first, then of earlier ones.
         flags: worst first.
         errors: rules that failed, data that could not be read.
+        lane: gradient norms of ``variables``, loss and whether weights moved, of every step; None:
+            the run was written by a version without it.
     """
 
     run: str
@@ -66,6 +69,7 @@ class RunReport:
     variables: tuple[str, ...]
     flags: tuple[Flag, ...] = ()
     errors: tuple[Problem, ...] = ()
+    lane: Lane | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, data: RunData, flags: Iterable[Flag], problems: Iterable[Problem]) -> RunReport:
@@ -82,6 +86,7 @@ class RunReport:
             variables=tuple(variable_paths(data)),
             flags=tuple(flags),
             errors=(*errors, *problems),
+            lane=data.lane,
         )
 
     @property
@@ -167,9 +172,8 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
 
 
 def variable_paths(data: RunData) -> list[str]:
-    """Every variable the run ever had: the last table's in order, then those it lost."""
-    tables = [recording.table for recording in reversed(data.recordings)]
-    return list(dict.fromkeys(path for table in tables for path in table.paths))
+    """Every variable the run ever had; see ``RunData.variables``."""
+    return list(data.variables)
 
 
 def verdict_label(flags: Iterable[Flag]) -> str:

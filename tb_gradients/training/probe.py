@@ -37,6 +37,7 @@ from tb_gradients.host.sampling import (
     sample_of,
 )
 from tb_gradients.host.window import HEADER, UNKNOWN
+from tb_gradients.lane import Lane
 from tb_gradients.training import activations, measuring, replicas, sparse
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
@@ -681,6 +682,14 @@ class Probe:
     def frame(self, taken: Taken) -> Drained:
         """The frame of what was fetched."""
         return self._maker.frame(taken)
+
+    def lane(self, step: int | None) -> Lane:
+        """See ``FrameMaker.lane``; without a step also what is on the device still."""
+        if step is None:
+            self._read_ring()
+            for rows in self._rows_until(self.counted):
+                self._maker.add(*rows)
+        return self._maker.lane(step)
 
     def _taken(self, measured: Measured) -> Taken:
         broken = not np.isfinite(measured.noted[HEADER:]).all()
