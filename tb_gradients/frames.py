@@ -245,7 +245,10 @@ class Recording:
                     f"its variable table says {shape}"
                 )
             latest[frame.step] = frame
+        from tb_gradients.lane import joined
+
         kept = list(latest.values())
+        lanes = [f.lane for f in kept if f.lane is not None]
         return cls(
             table=table,
             steps=np.array([f.step for f in kept], dtype=np.int64),
@@ -255,6 +258,7 @@ class Recording:
             context=np.stack([f.context for f in kept])
             if kept
             else np.zeros((0, len(table.context)), np.float32),
+            lane=joined(lanes) if lanes else None,
         )
 
     def __len__(self) -> int:

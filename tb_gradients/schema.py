@@ -201,6 +201,14 @@ STATISTICS: tuple[Column, ...] = (
         "Share of the layer's output units whose activation function has a slope below 1e-3 of "
         "its maximum for more than half of the batch (with `activations=True`).",
     ),
+    Column(
+        "dead_unit_age",
+        "steps",
+        "window",
+        "count",
+        "For how many steps, this one included, more than half of the output units have had a "
+        "gradient of exactly zero.",
+    ),
 )
 """Stored columns of a frame, one row per variable. Readers go by name, not by position."""
 

@@ -146,6 +146,7 @@ class FrameMaker:
         window, of_steps = self._window.take(step, nonfinite)
         self.made += 1
         window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
+        window["dead_unit_age"] = self._dead_unit_age(measured.unit_age)
         layers = zip(contents.activations, measured.activations, strict=True)
         for name, values in (*window.items(), *layers):
             matrix[:, _STAT[name]] = values
@@ -170,6 +171,17 @@ class FrameMaker:
         units = np.bincount(self._unit_owner, minlength=count)
         dead = np.bincount(self._unit_owner, unit_age >= self._unit_window, count)
         return np.where(units > 0, dead / np.maximum(units, 1), np.nan)
+
+    def _dead_unit_age(self, unit_age: Any) -> Any:
+        """For how many steps more than half of the units of each variable have been dead."""
+        count = len(self._table.variables)
+        units = np.bincount(self._unit_owner, minlength=count)
+        idle = np.bincount(self._unit_owner, np.asarray(unit_age) > 0, count)
+        result = np.where(units > 0, 0.0, np.nan)
+        for row in np.flatnonzero(2 * idle > units):  # hardly any, of most models
+            ages = np.asarray(unit_age)[self._unit_owner == row]
+            result[row] = np.partition(ages, -(len(ages) // 2) - 1)[-(len(ages) // 2) - 1]
+        return result
 
     def _histograms(self, measured: Measured, scale: float) -> Any:
         layout = measured.contents.layout

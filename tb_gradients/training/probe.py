@@ -427,7 +427,9 @@ class Probe:
         else:
             tf.numpy_function(receive, tensors, [])
         interval = self.interval.value()
-        self.due.assign((pending.step // interval + 1) * interval)
+        following = (pending.step // interval + 1) * interval
+        # One that a non-finite gradient has forced does not stand for the one that is foreseen.
+        self.due.assign(tf.where(pending.foreseen, following, self.due.value()))
         if pending.rows:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
             self._armed.assign(self._armed.value() & finite)
