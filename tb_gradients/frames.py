@@ -12,13 +12,16 @@ import functools
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.proto import gradient_health_pb2 as pb
+
+if TYPE_CHECKING:
+    from tb_gradients.lane import Lane
 
 FloatArray = npt.NDArray[np.float32]
 CountArray = npt.NDArray[np.uint16]
@@ -250,6 +253,7 @@ class Frame:
         values: float32 [variables, statistics], columns as named by the table.
         context: float32 [context columns].
         histograms: uint16 [variables, schema.HISTOGRAM_BINS] or None at most frames.
+        lane: the steps since the previous frame, this one included; None: not known.
     """
 
     step: int
@@ -257,6 +261,7 @@ class Frame:
     values: FloatArray
     context: FloatArray
     histograms: CountArray | None = None
+    lane: Lane | None = None
 
 
 def pack_histograms(counts: npt.ArrayLike, table_id: int) -> bytes:
@@ -300,12 +305,14 @@ class Recording:
         steps: int64 [frames], strictly rising.
         values: float32 [frames, variables, stored statistics].
         context: float32 [frames, context columns].
+        lane: every step, also of those behind the last frame; None: the run has no lane.
     """
 
     table: VariableTable
     steps: npt.NDArray[np.int64]
     values: FloatArray
     context: FloatArray
+    lane: Lane | None = None
 
     @classmethod
     def from_frames(cls, table: VariableTable, frames: Iterable[Frame]) -> Recording:
@@ -323,7 +330,10 @@ class Recording:
                     f"its variable table says {shape}"
                 )
             latest[frame.step] = frame
+        from tb_gradients.lane import joined
+
         kept = list(latest.values())
+        lanes = [f.lane for f in kept if f.lane is not None]
         return cls(
             table=table,
             steps=np.array([f.step for f in kept], dtype=np.int64),
@@ -333,6 +343,7 @@ class Recording:
             context=np.stack([f.context for f in kept])
             if kept
             else np.zeros((0, len(table.context)), np.float32),
+            lane=joined(lanes) if lanes else None,
         )
 
     def __len__(self) -> int:

@@ -34,7 +34,10 @@ TAG_TABLE = f"{PLUGIN_NAME}/table"
 TAG_FLAGS = f"{PLUGIN_NAME}/flags"
 """string scalar: a serialized ``FlagList``: the verdict of the live engine, when it changes."""
 
-TAGS = (TAG_FRAMES, TAG_CONTEXT, TAG_HISTOGRAMS, TAG_TABLE, TAG_FLAGS)
+TAG_LANE = f"{PLUGIN_NAME}/lane"
+"""string scalar: a serialized ``LanePack``: some numbers of every step up to the event's."""
+
+TAGS = (TAG_FRAMES, TAG_CONTEXT, TAG_HISTOGRAMS, TAG_TABLE, TAG_FLAGS, TAG_LANE)
 
 Scope = Literal["step", "window"]
 Scale = Literal["log", "linear", "count"]
@@ -197,6 +200,14 @@ STATISTICS: tuple[Column, ...] = (
         "linear",
         "Share of the layer's output units whose activation function has a slope below 1e-3 of "
         "its maximum for more than half of the batch (with `activations=True`).",
+    ),
+    Column(
+        "dead_unit_age",
+        "steps",
+        "window",
+        "count",
+        "For how many steps, this one included, more than half of the output units have had a "
+        "gradient of exactly zero.",
     ),
 )
 """Stored columns of a frame, one row per variable. Readers go by name, not by position."""

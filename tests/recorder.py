@@ -19,6 +19,7 @@ from reference import dead_units, norm, reference_row
 
 from tb_gradients import schema
 from tb_gradients.frames import Frame, Recording, VariableTable
+from tb_gradients.lane import NONE, Lane, codes_of, joined
 from tb_gradients.training.variables import make_table
 
 UNIT_WINDOW = 20
@@ -45,6 +46,7 @@ class Recorder:
         self._zero = np.zeros(count)
         self._none = np.zeros(count)
         self._bad_data = {"inputs": 0, "targets": 0}
+        self._lane: list[Lane] = []
 
     def step(
         self,
@@ -63,6 +65,14 @@ class Recorder:
         """Add one training step."""
         self._steps += 1
         self._applied += applied
+        squares = [
+            np.square(norm(g)) if g is not None and np.isfinite(g).all() else np.nan
+            for g in gradients
+        ]
+        codes = codes_of(squares)
+        codes[[g is None for g in gradients]] = NONE
+        losses = None if loss is None else [loss]
+        self._lane.append(Lane.of_steps(self._step, codes[np.newaxis], [applied], losses))
         if loss is not None:
             self._losses.append(loss)
         if self._loss_age >= 0:
@@ -130,6 +140,9 @@ class Recorder:
             row["none_step_share"] = none / self._steps
             measured = self._steps - none
             row["zero_step_share"] = self._zero[i] / measured if measured else math.nan
+            if variable.units:
+                ages = np.sort(self._ages[i])[::-1]
+                row["dead_unit_age"] = float(ages[len(ages) // 2])
             if variable.units and self._step + 1 >= UNIT_WINDOW:
                 row["dead_unit_share"] = float(np.mean(self._ages[i] >= UNIT_WINDOW))
             rows.append([row.get(name, math.nan) for name in self.table.statistics])
@@ -165,7 +178,8 @@ class Recorder:
                 context[f"{name}_nonfinite"] = self._bad_data[name]
         values = _float32(rows).reshape(len(rows), -1)
         vector = _float32([context[name] for name in self.table.context])
-        self.frames.append(Frame(self._step, float(self._step), values, vector))
+        lane = joined(self._lane)
+        self.frames.append(Frame(self._step, float(self._step), values, vector, lane=lane))
         self._restart()
 
     def recording(self) -> Recording:

@@ -28,6 +28,7 @@ from tb_gradients.frames import (
     VariableTable,
     pack_histograms,
 )
+from tb_gradients.lane import Lane, pack
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.crc32c import masked_crc32c
 from tb_gradients.reading.source import StoredVerdict
@@ -307,6 +308,11 @@ def frame_event(frame: Frame, table: VariableTable) -> Any:
         packed = pack_histograms(frame.histograms, table.table_id)
         values.append(_value(schema.TAG_HISTOGRAMS, packed))
     return _event(frame.step, frame.wall_time, *values)
+
+
+def lane_event(lane: Lane, table: VariableTable) -> Any:
+    value = _value(schema.TAG_LANE, pack(lane, table.table_id))
+    return _event(lane.last_step, START + lane.last_step / 10, value)
 
 
 def verdict_event(verdict: StoredVerdict, step: int) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.writer import EventWriter, OpenRecords
 from tb_gradients.judging.engine import Engine
 from tb_gradients.judging.registry import RuleSettings
+from tb_gradients.lane import Lane, joined
 
 logger = logging.getLogger("tb_gradients")
 
@@ -26,6 +28,13 @@ histogram is 60 to 150 bytes, so only every few frames of a larger model carry t
 
 SMALL_MODEL_VARIABLES = 64
 """Up to this many variables every frame carries histograms: size is no question then."""
+
+
+LANE_BLOCKS = 128
+"""So many blocks of the dense lane are written together: each writing adds about 130 bytes."""
+
+LANE_SECONDS = 2.0
+"""A frame lets no block wait for longer than this: what a run that is killed may lose."""
 
 
 class Journal:
@@ -71,6 +80,8 @@ class Journal:
         self._verdict: Any = ()
         self._announced: dict[tuple[str, int], Severity] = {}
         self._last_step = 0
+        self._lane: list[Lane] = []
+        self._lane_written = 0.0
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -93,6 +104,8 @@ class Journal:
 
     def set_table(self, table: VariableTable) -> None:
         """The variables of the frames from the next one on."""
+        if table.table_id != self._table.table_id:
+            self._write_lane()
         self._table = table
         self._engine.set_table(table)
 
@@ -109,11 +122,16 @@ class Journal:
         writer = self._writer
         if writer is None:  # a new file starts with the table and the verdict so far
             writer = self._writer = EventWriter(self.folder, self._open_records)
+            self._lane_written = time.monotonic()
             writer.table(self._table, frame.step)
             self._write_flags(writer, frame.step)
         self.frames += 1
         self._last_step = frame.step
         writer.frame(frame, self._table.table_id)
+        if frame.lane is not None:
+            self.add_lane(frame.lane)
+            if time.monotonic() - self._lane_written > LANE_SECONDS:
+                self._write_lane()
         for flag in self._engine.update(frame):
             self._announce(flag)
         # Also when one has closed or become less severe: the tab shows what was written last.
@@ -122,8 +140,22 @@ class Journal:
             self._verdict = verdict
             self._write_flags(writer, frame.step)
 
+    def add_lane(self, lane: Lane) -> None:
+        """Write the next steps of the dense lane; a few may wait for more."""
+        if len(lane):
+            self._lane.append(lane)
+        if sum(map(len, self._lane)) >= LANE_BLOCKS:
+            self._write_lane()
+
+    def _write_lane(self) -> None:
+        waiting, self._lane = self._lane, []
+        self._lane_written = time.monotonic()
+        if waiting and self._writer is not None:
+            self._writer.lane(joined(waiting), self._table.table_id)
+
     def close(self) -> None:
         """Write the last verdict and close the file; a further frame begins another."""
+        self._write_lane()
         writer, self._writer = self._writer, None
         if writer is not None:
             with contextlib.closing(writer):

@@ -18,8 +18,10 @@ import numpy as np
 from tb_gradients import schema
 from tb_gradients.frames import VariableTable
 from tb_gradients.host import statistics
+from tb_gradients.host.lane_buffer import LaneBuffer, lane_of
 from tb_gradients.host.sampling import Layout
 from tb_gradients.host.window import Window
+from tb_gradients.lane import Lane
 
 _STAT = {name: i for i, name in enumerate(schema.statistic_names())}
 _CONTEXT = schema.context_names()
@@ -103,7 +105,9 @@ class FrameMaker:
         unit_window: int,
     ) -> None:
         self._table = table
+        self._layouts = layouts
         self._window = Window(len(table.variables), layouts)
+        self._lane = LaneBuffer(len(table.variables), first_step)
         self._first_step = first_step
         self._unit_window = unit_window
         self.unit_sources = _unit_sources(table)
@@ -115,6 +119,11 @@ class FrameMaker:
     def add(self, first: int, rows: Any) -> None:
         """Take over the rows of steps before the next frame, from step ``first`` on."""
         self._window.add(first, rows)
+        self._lane.add(lane_of(first, rows, self._layouts, len(self._table.variables)))
+
+    def lane(self, step: int | None = None) -> Lane:
+        """The dense lane up to a step, each block once; without a step all there is."""
+        return self._lane.take(step)
 
     @np.errstate(all="ignore")  # 0 / 0 is how "not measured" comes about
     def frame(self, taken: Taken) -> Drained:
@@ -133,10 +142,11 @@ class FrameMaker:
             matrix[row] = np.reshape(measured.sparse[2 * number], -1)
         nonfinite = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
         for rows in taken.rows:
-            self._window.add(*rows)
+            self.add(*rows)
         window, of_steps = self._window.take(step, nonfinite)
         self.made += 1
         window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
+        window["dead_unit_age"] = self._dead_unit_age(measured.unit_age)
         layers = zip(contents.activations, measured.activations, strict=True)
         for name, values in (*window.items(), *layers):
             matrix[:, _STAT[name]] = values
@@ -161,6 +171,17 @@ class FrameMaker:
         units = np.bincount(self._unit_owner, minlength=count)
         dead = np.bincount(self._unit_owner, unit_age >= self._unit_window, count)
         return np.where(units > 0, dead / np.maximum(units, 1), np.nan)
+
+    def _dead_unit_age(self, unit_age: Any) -> Any:
+        """For how many steps more than half of the units of each variable have been dead."""
+        count = len(self._table.variables)
+        units = np.bincount(self._unit_owner, minlength=count)
+        idle = np.bincount(self._unit_owner, np.asarray(unit_age) > 0, count)
+        result = np.where(units > 0, 0.0, np.nan)
+        for row in np.flatnonzero(2 * idle > units):  # hardly any, of most models
+            ages = np.asarray(unit_age)[self._unit_owner == row]
+            result[row] = np.partition(ages, -(len(ages) // 2) - 1)[-(len(ages) // 2) - 1]
+        return result
 
     def _histograms(self, measured: Measured, scale: float) -> Any:
         layout = measured.contents.layout

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import numbers
-import statistics
 from collections import deque
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 Every = int | Literal["auto"]
@@ -44,40 +44,55 @@ class FixedSchedule:
 
 
 class AutoSchedule:
-    """Dense at the start, then every 2 % of the run so far, within a time budget.
+    """Steps of a fixed grid: which of them are frames depends on the steps first, on time second.
 
-    * Of the first ``DENSE_STEPS`` steps four in five are taken: what is broken from the start
-      shows there.
-    * Afterwards the next frame comes when the run has grown by ``GROWTH``. A run of n steps
-      has at most 120 + ln(n / 100) / ln(1.02) frames: 350 after 10,000 steps, 580
-      after a million, 1,200 after 10**11. Whatever happens shows within 2 % of the run.
-    * Once the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time, the
-      next one waits until the time has earned what it cost, but not longer than until the
-      run has grown by ``LONGEST``: a run whose frames are dear is still looked at.
+    * The finest level has three in four of the first 64 steps, then 32 steps of each octave:
+      a frame whenever the run has grown by 1.6 to 3.1 %. A run of n steps has at most
+      48 + 32 log2(n / 64) frames: 285 after 10,000 steps, 495 after a million.
+    * Each coarser level leaves out every other step. The coarsest has two steps of each octave, and
+      they are taken whatever they cost: all repeats of a training have them in common.
+    * While the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time, the
+      next one comes on the finest level that leaves the time to earn what they cost.
+
+    So where frames are cheap, the same training has the same frames, however busy the machine is.
     """
 
+    DENSE_STEPS = 64
+    PER_OCTAVE = 32
+    LEVELS = 4
     GROWTH = 0.02
-    DENSE_STEPS = round(2 / GROWTH)
+    """A further ``fit`` that adds less than this share to the run has no last frame of its own."""
     BUDGET = 0.01
     ALLOWANCE = 0.5
-    LONGEST = 0.5
 
     def __init__(self) -> None:
         self.interval = 0
         self._first: int | None = None
 
     def next_due(self, step: int, elapsed: float, spent: float) -> int:
-        gap = max(1, int(step * self.GROWTH))
-        if gap == 1 and step % 10 == 2:
-            gap = 3  # two plain steps now and then: without them no frame's cost is known
         if self._first is None:
             self._first = step
         steps = step - self._first
         debt = spent - self.ALLOWANCE - self.BUDGET * elapsed
+        wait = 0
         if debt > 0 and steps > 0 and elapsed > 0:
             wait = math.ceil(debt / self.BUDGET / (elapsed / steps))
-            gap = max(gap, min(wait, int(steps * self.LONGEST)))
-        return step + gap
+        for level in range(self.LEVELS):
+            if (due := self._after(step, level)) - step >= wait:
+                return due
+        return self._after(step, self.LEVELS)
+
+    def _after(self, step: int, level: int) -> int:
+        """The next step of a level of the grid."""
+        step += 1
+        spacing = self._spacing(step, level)
+        due = -(-step // spacing) * spacing
+        # Two plain steps now and then: without them nobody knows what a frame costs.
+        early = due < self.DENSE_STEPS and due % 8 in ((5, 7) if due < 8 else (5, 6))
+        return self._after(due, level) if early else due
+
+    def _spacing(self, step: int, level: int) -> int:
+        return max(1, (1 << max(step, 1).bit_length() - 1 + level) // self.PER_OCTAVE)
 
 
 def make_schedule(every: Every) -> Schedule:
@@ -94,14 +109,25 @@ def make_schedule(every: Every) -> Schedule:
 
 
 class Clock:
-    """What steps and frames cost, from the times between calls of ``step``."""
+    """What steps and frames cost, from the times between calls of ``step``.
+
+    A busy machine interrupts frames as it interrupts plain steps. So a frame's cost is told from
+    the undisturbed ones, the fastest quarter of the last 32, and rounded up to a power of two: so
+    that two repeats of a training spend alike.
+    """
+
+    RECENT = 32
+    FEW = 8
+    """From so many frames on their cost is told by its power of two."""
 
     def __init__(self) -> None:
         self._start: float | None = None
         self._last: float | None = None
-        self._plain: deque[float] = deque(maxlen=16)
+        self._plain: deque[float] = deque(maxlen=self.RECENT)
+        self._sampled: deque[float] = deque(maxlen=self.RECENT)
+        self._host: deque[float] = deque(maxlen=self.RECENT)
         self._frames = 0
-        self.spent = 0.0
+        self._rounded = 0.0
 
     @property
     def elapsed(self) -> float:
@@ -109,22 +135,42 @@ class Clock:
             return 0.0
         return self._last - self._start
 
+    def spent(self, background: float = 0.0) -> float:
+        """Seconds that the frames have cost so far.
+
+        Args:
+            background: seconds that other threads have spent on them.
+        """
+        count = max(self._frames - 1, 0)
+        if not count:
+            return 0.0
+        cost = _undisturbed(self._host) + background / count
+        if self._plain and self._sampled:
+            cost += max(0.0, _undisturbed(self._sampled) - _undisturbed(self._plain))
+        if count < self.FEW or not cost:
+            return count * cost
+        if not self._rounded / 4 < cost <= 1.5 * self._rounded:
+            self._rounded = 2.0 ** math.ceil(math.log2(cost))
+        return count * self._rounded
+
     def step(self, now: float, sampled: bool) -> None:
         """A step ended now; ``sampled`` tells whether it took a frame."""
         if self._last is None:
             self._start = now  # the first step compiles: no measure of anything
         else:
-            duration = now - self._last
-            if not sampled:
-                self._plain.append(duration)
-            elif self._plain:
-                self.spent += max(0.0, duration - statistics.median(self._plain))
+            (self._sampled if sampled else self._plain).append(now - self._last)
         self._last = now
 
     def frame(self, seconds: float) -> None:
         """Fetching, judging and handing over a frame took so long on the host."""
         self._frames += 1
         if self._frames > 1:  # the first one traces and opens files: once, not a frame's cost
-            self.spent += seconds
+            self._host.append(seconds)
         if self._last is not None:
             self._last += seconds
+
+
+def _undisturbed(durations: Iterable[float]) -> float:
+    """What the fastest quarter of them took at most."""
+    ordered = sorted(durations)
+    return ordered[len(ordered) // 4] if ordered else 0.0

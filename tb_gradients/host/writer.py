@@ -27,6 +27,7 @@ import numpy as np
 from tb_gradients import schema
 from tb_gradients.flags import Flag, RuleError
 from tb_gradients.frames import Frame, VariableTable, pack_histograms
+from tb_gradients.lane import Lane, pack, without_gaps
 from tb_gradients.proto import event_pb2
 from tb_gradients.proto import gradient_health_pb2 as pb
 
@@ -92,6 +93,13 @@ class EventWriter:
             if frame.histograms is not None:
                 values[schema.TAG_HISTOGRAMS] = _text(pack_histograms(frame.histograms, table_id))
             self._record(frame.step, values, wall_time=frame.wall_time)
+
+        self._put(write)
+
+    def lane(self, lane: Lane, table_id: int) -> None:
+        def write() -> None:  # compressed on this thread
+            for part in without_gaps(lane):
+                self._record(part.last_step, {schema.TAG_LANE: _text(pack(part, table_id))})
 
         self._put(write)
 

@@ -606,10 +606,16 @@ def replay(
             engine = Engine(recording.table, rules)
         else:
             engine.set_table(recording.table)
+        rest = recording.lane
         for step, values, context in zip(
             recording.steps, recording.values, recording.context, strict=True
         ):
-            yield engine, int(step), engine.update(Frame(int(step), 0.0, values, context))
+            lane = None
+            if rest is not None:  # as it came with the frame while the run trained
+                count = int(np.searchsorted(rest.due, step, side="right"))
+                lane, rest = rest[:count], rest[count:]
+            frame = Frame(int(step), 0.0, values, context, lane=lane)
+            yield engine, int(step), engine.update(frame)
 
 
 def judge(

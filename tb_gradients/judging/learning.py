@@ -12,16 +12,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.frames import VariableTable
+from tb_gradients.lane import FINITE_LOSSES, LOSSES, Lane
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 State = Literal["unseen", "early", "learning", "stuck"]
+
+Pair = tuple[float, float, float]
+"""Loss, and the targets' mean and standard deviation, of the same batch."""
+
+CELLS_OF_OCTAVE = 5
+"""Log2 of how many points there are to each doubling of the run, as of the frames of a schedule
+that has the time for all of them: what is read from the loss was tried on these."""
 
 TRACE_POINTS = 512
 """Points kept of the loss; twice as many steps per point each time it is full."""
@@ -180,7 +189,28 @@ class _Point:
 
     loss: float
     steps: int
-    pair: tuple[float, float, float] | None = None
+    pair: Pair | None = None
+
+
+@dataclasses.dataclass
+class _Cell:
+    """Steps that become one point: sum of their finite losses, and how many."""
+
+    end: int = -1
+    total: float = 0.0
+    count: int = 0
+    steps: int = 0
+    pairs: list[Pair] = dataclasses.field(default_factory=list)
+
+    def add(self, total: float, count: int, steps: int) -> None:
+        self.total += total
+        self.count += count
+        self.steps += steps
+
+
+def tells_loss(lane: Lane) -> bool:
+    """Whether it holds any loss."""
+    return bool(lane.counts[:, LOSSES].any())
 
 
 class LossTrace:
@@ -197,6 +227,10 @@ class LossTrace:
         self._targets = [[0, 0.0], [0, 0.0], [0, 0.0]]
         """How many, and their sum: of the targets' mean, deviation and majority share."""
         self._mean_squares = 0.0
+        self._cell = _Cell()
+        self._origin = 0
+        self.dense = False
+        """Whether the losses are those of the dense lane."""
         self.count = 0
 
     def add(
@@ -210,6 +244,54 @@ class LossTrace:
             targets: of the frame's own step,
             own_loss: as is this loss.
         """
+        pair = self._see(targets, own_loss)
+        if math.isfinite(loss):
+            self._extend(_Point(loss, steps, pair))
+
+    def add_lane(self, lane: Lane, targets: Targets, own_loss: float = math.nan) -> None:
+        """Add a frame, with the loss of each step up to it.
+
+        The points are means over the same steps, whichever of them are frames: at first single
+        steps, later 32 to each doubling of the run.
+
+        Args:
+            lane: of the steps since the frame before.
+            targets: of the frame's own step,
+            own_loss: as is this loss.
+        """
+        pair = self._see(targets, own_loss)
+        if not self.dense:
+            self.dense, self._origin = True, int(lane.first[0])
+        known = lane.counts[:, FINITE_LOSSES]
+        sums = np.where(known > 0, lane.loss * known, 0.0)
+        last = lane.first + lane.spans - 1 - self._origin
+        for end, step, total, count, steps in zip(
+            _cell_ends(last).tolist(),
+            last.tolist(),
+            sums.tolist(),
+            known.tolist(),
+            lane.spans.tolist(),
+            strict=True,
+        ):
+            if end != self._cell.end:
+                self._close_cell()
+                self._cell.end = end
+            self._cell.add(total, count, steps)
+            if step == end:
+                if pair is not None and step == last[-1]:
+                    self._cell.pairs.append(pair)
+                    pair = None
+                self._close_cell()
+        if pair is not None:
+            self._cell.pairs.append(pair)
+
+    def _close_cell(self) -> None:
+        cell, self._cell = self._cell, _Cell()
+        if cell.count:
+            self._extend(_Point(cell.total / cell.count, cell.steps, _mean_pair(cell.pairs)))
+
+    def _see(self, targets: Targets, own_loss: float) -> Pair | None:
+        """Take the targets of a frame in; its own loss and they, where both are known."""
         self.count += 1
         for sums, value in zip(
             self._targets, (targets.mean, targets.std, targets.majority), strict=True
@@ -219,13 +301,13 @@ class LossTrace:
                 sums[1] += value
         if math.isfinite(targets.mean):
             self._mean_squares += targets.mean**2
-        if not math.isfinite(loss):
-            return
         paired = math.isfinite(own_loss) and math.isfinite(targets.mean)
-        point = _Point(loss, steps, (own_loss, targets.mean, targets.std) if paired else None)
+        return (own_loss, targets.mean, targets.std) if paired else None
+
+    def _extend(self, point: _Point) -> None:
         if self._head_steps < HEAD_STEPS or len(self._head) < 3:
             self._head.append(point)
-            self._head_steps += steps
+            self._head_steps += point.steps
         self._pending.append(point)
         if len(self._pending) < self._merge:
             return
@@ -446,12 +528,23 @@ def named_loss(table: VariableTable) -> str:
 
 def _mean(points: list[_Point]) -> _Point:
     steps = sum(point.steps for point in points)
-    pairs = [point.pair for point in points if point.pair is not None]
-    pair = None
-    if pairs:
-        loss, mean, std = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
-        pair = (loss, mean, std)
+    pair = _mean_pair([point.pair for point in points if point.pair is not None])
     return _Point(sum(point.loss * point.steps for point in points) / steps, steps, pair)
+
+
+def _mean_pair(pairs: Sequence[Pair]) -> Pair | None:
+    if not pairs:
+        return None
+    loss, mean, std = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+    return loss, mean, std
+
+
+def _cell_ends(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The last step of the cell that each step belongs to; steps count from the run's first."""
+    octave = np.frexp(np.maximum(steps, 1))[1] - 1
+    size = np.int64(1) << np.maximum(octave - CELLS_OF_OCTAVE, 0)
+    ends: npt.NDArray[np.int64] = -(-steps // size) * size
+    return ends
 
 
 def _comparable(loss: FloatArray, steps: FloatArray) -> FloatArray:

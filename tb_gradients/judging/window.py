@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
-from tb_gradients.judging.learning import Learning, LossTrace, Targets
+from tb_gradients.judging.learning import Learning, LossTrace, Targets, tells_loss
 from tb_gradients.judging.paths import Paths
 
 T = TypeVar("T")
@@ -270,7 +270,10 @@ class History:
         self.seen.frames += 1
         self._stop += 1
         loss_mean, loss, *targets = context[_OF_LOSS].tolist()
-        self.losses.add(loss_mean, span, Targets(*targets), loss)
+        if frame.lane is not None and (self.losses.dense or tells_loss(frame.lane)):
+            self.losses.add_lane(frame.lane, Targets(*targets), loss)
+        else:
+            self.losses.add(loss_mean, span, Targets(*targets), loss)
         self._look()
 
     def _look(self) -> None:

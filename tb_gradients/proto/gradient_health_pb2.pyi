@@ -230,3 +230,25 @@ class FlagList(_message.Message):
     rules: _containers.RepeatedCompositeFieldContainer[RuleState]
     undecided: str
     def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ...) -> None: ...
+
+class LanePack(_message.Message):
+    __slots__ = ("table_id", "first_step", "blocks", "spans", "behind", "norms", "marks", "counts", "losses")
+    TABLE_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    NORMS_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    table_id: int
+    first_step: int
+    blocks: int
+    spans: _containers.RepeatedScalarFieldContainer[int]
+    behind: _containers.RepeatedScalarFieldContainer[int]
+    norms: bytes
+    marks: bytes
+    counts: bytes
+    losses: bytes
+    def __init__(self, table_id: _Optional[int] = ..., first_step: _Optional[int] = ..., blocks: _Optional[int] = ..., spans: _Optional[_Iterable[int]] = ..., behind: _Optional[_Iterable[int]] = ..., norms: _Optional[bytes] = ..., marks: _Optional[bytes] = ..., counts: _Optional[bytes] = ..., losses: _Optional[bytes] = ...) -> None: ...

@@ -129,12 +129,14 @@ class DataProviderSource:
         # After the frames: a run that grows meanwhile then has contexts to spare, not to miss.
         contexts = self._series(run, schema.TAG_CONTEXT)
         verdicts = self._series(run, schema.TAG_FLAGS, at_most=1)
+        lanes = self._series(run, schema.TAG_LANE)
         data = assemble(
             run,
             tables=tables,
             frames=_usable(frames, _point, problems),
             contexts=_usable(contexts, _point, problems),
             verdicts=_messages(verdicts, problems),
+            lanes=_messages(lanes, problems),
             errors=problems,
         )
         newest = max((datum.step for datum in frames), default=-1)

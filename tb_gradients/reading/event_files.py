@@ -99,6 +99,7 @@ class EventFileSource:
             frames=found.frames,
             contexts=found.contexts,
             verdicts=found.verdicts,
+            lanes=found.lanes,
             errors=found.errors,
         )
 
@@ -208,6 +209,7 @@ class _Found:
     frames: list[Point] = dataclasses.field(default_factory=list)
     contexts: list[Point] = dataclasses.field(default_factory=list)
     verdicts: list[Message] = dataclasses.field(default_factory=list)
+    lanes: list[Message] = dataclasses.field(default_factory=list)
     histograms: list[HistogramFrame] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
 
@@ -234,6 +236,8 @@ class _Found:
                 self.histograms.append(HistogramFrame(event.step, event.wall_time, packed))
             elif value.tag == schema.TAG_TABLE:
                 self.tables.append(Message(bytes_of(array), origin))
+            elif value.tag == schema.TAG_LANE:
+                self.lanes.append(Message(bytes_of(array), origin))
             else:
                 self.verdicts.append(Message(bytes_of(array), origin))
 

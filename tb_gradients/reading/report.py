@@ -14,6 +14,7 @@ from typing import Any
 
 from tb_gradients.flags import Flag, RuleError, Severity, worst
 from tb_gradients.inert import inert
+from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import ReadError, RunData, Source
 
@@ -59,6 +60,8 @@ class RunReport:
         flags: worst first.
         errors: rules that failed, data that could not be read.
         unreadable: nobody can judge it; ``errors`` says why.
+        lane: gradient norms of ``variables``, loss and whether weights moved, of every step; None:
+            the run was written by a version without it.
     """
 
     run: str
@@ -69,6 +72,7 @@ class RunReport:
     flags: tuple[Flag, ...] = ()
     errors: tuple[Problem, ...] = ()
     unreadable: bool = False
+    lane: Lane | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def without_verdict(cls, run: str, sentence: str) -> RunReport:
@@ -91,6 +95,7 @@ class RunReport:
             flags=tuple(flags),
             errors=(*errors, *problems),
             unreadable=data.unreadable is not None,
+            lane=data.lane,
         )
 
     @property
@@ -202,9 +207,8 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
 
 
 def variable_paths(data: RunData) -> list[str]:
-    """Every variable the run ever had: the last table's in order, then those it lost."""
-    tables = [recording.table for recording in reversed(data.recordings)]
-    return list(dict.fromkeys(path for table in tables for path in table.paths))
+    """Every variable the run ever had; see ``RunData.variables``."""
+    return list(data.variables)
 
 
 def verdict_label(flags: Iterable[Flag]) -> str:

@@ -30,6 +30,7 @@ from tb_gradients.frames import (
     VariableTable,
     unpack_histograms,
 )
+from tb_gradients.lane import Lane, joined, spread, unpack
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 
@@ -144,6 +145,26 @@ class RunData:
     def unreadable(self) -> str | None:
         """Why nothing of the run could be read; ``None`` if something was, or nothing is there."""
         return None if self.frames or not self.errors else self.errors[0]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every variable the run ever had: the last table's in order, then those it lost."""
+        tables = [recording.table for recording in reversed(self.recordings)]
+        return tuple(dict.fromkeys(path for table in tables for path in table.paths))
+
+    @property
+    def lane(self) -> Lane | None:
+        """The dense lane of the whole run, one column for each of ``variables``; None: it has none.
+
+        A variable is not seen where another variable table, without it, held.
+        """
+        column = {path: i for i, path in enumerate(self.variables)}
+        parts = [
+            spread(r.lane, [column[path] for path in r.table.paths], len(column))
+            for r in self.recordings
+            if r.lane is not None and len(r.lane)
+        ]
+        return joined(parts) if parts else None
 
     def covering_verdict(self) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.
@@ -294,6 +315,7 @@ def assemble(
     frames: Iterable[Point],
     contexts: Iterable[Point],
     verdicts: Sequence[Message] = (),
+    lanes: Iterable[Message] = (),
     sampled: bool = False,
     errors: Iterable[str] = (),
 ) -> RunData:
@@ -304,6 +326,7 @@ def assemble(
         frames: float32 [variables, statistics] in the order of writing.
         contexts: float32 [context columns] in the order of writing.
         verdicts: serialized ``FlagList``s in the order of writing; the last one counts.
+        lanes: serialized ``LanePack``s in the order of writing.
 
     Raises:
         ReadError: the run was written in a newer format.
@@ -333,7 +356,7 @@ def assemble(
         )
     return RunData(
         run=run,
-        recordings=tuple(_segments(usable)),
+        recordings=_with_lanes(list(_segments(usable)), _lanes(lanes, problems)),
         wall_times=np.array([frame.wall_time for _, frame in usable], np.float64),
         verdict=_last_verdict(run, verdicts, problems),
         sampled=sampled,
@@ -386,6 +409,52 @@ def _segments(frames: Sequence[tuple[VariableTable, Frame]]) -> Iterator[Recordi
         if end == len(frames) or frames[end][0].table_id != table.table_id:
             yield Recording.from_frames(table, [frame for _, frame in frames[start:end]])
             start = end
+
+
+def _lanes(packs: Iterable[Message], problems: list[str]) -> list[tuple[int, Lane]]:
+    """Table ids and lanes that still count, in the order of steps; see ``latest_timeline``."""
+    kept: list[tuple[int, Lane]] = []
+    damaged: list[str] = []
+    for pack in packs:
+        try:
+            table_id, lane = unpack(pack.data)
+        except FormatError:
+            damaged.append(pack.origin)
+            continue
+        if not len(lane):
+            continue
+        begin = int(lane.first[0])
+        while kept and kept[-1][1].last_step >= begin:
+            earlier, before = kept.pop()
+            if len(before := before.before(begin)):
+                kept.append((earlier, before))
+                break
+        kept.append((table_id, lane))
+    if damaged:
+        sentence = f"Parts of the dense lane were left out because they are damaged: {len(damaged)}."
+        problems.append(_located(damaged[0], sentence))
+    return kept
+
+
+def _with_lanes(
+    recordings: Sequence[Recording], lanes: Sequence[tuple[int, Lane]]
+) -> tuple[Recording, ...]:
+    """Each recording with the steps up to its last frame, the last one with all later ones."""
+    result = []
+    begin = -1
+    for number, recording in enumerate(recordings):
+        final = number == len(recordings) - 1
+        end = np.iinfo(np.int64).max if final else int(recording.steps[-1])
+        parts = []
+        for table_id, lane in lanes:
+            if table_id == recording.table.table_id:
+                start = int(np.searchsorted(lane.first, begin, side="right"))
+                stop = int(np.searchsorted(lane.first, end, side="right"))
+                parts.append(lane[start:stop])
+        begin = end
+        parts = [lane for lane in parts if lane.low.shape[1] == len(recording.table.variables)]
+        result.append(dataclasses.replace(recording, lane=joined(parts)) if parts else recording)
+    return tuple(result)
 
 
 def _last_verdict(

@@ -69,6 +69,7 @@ class DeadUnits(Rule):
     severity = Severity.CRITICAL
     needs = (
         "dead_unit_share",
+        "dead_unit_age",
         "zero_step_share",
         "gradient_norm",
         "gradient_subnormal_share",
@@ -165,9 +166,13 @@ class DeadUnits(Rule):
             horizon = window.latest("unit_window")
             if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
                 onset = np.maximum(onset - int(horizon) + 1, window.first_step)
+            if self.share == 0.5:  # since when it is more than half of them, every step tells
+                age = window.statistic("dead_unit_age")[-1]
+                onset = np.where(age > 0, window.step - np.nan_to_num(age) + 1, onset)
             # Where all units are dead, the whole gradient is zero, which every step tells.
             exact = window.at_every_step_since(window.statistic("zero_step_share"))
-            return np.where(dead >= 1, np.minimum(onset, exact), onset)
+            onset = np.where(dead >= 1, np.minimum(onset, exact), onset)
+            return onset.astype(np.int64)
 
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING

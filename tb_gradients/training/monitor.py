@@ -40,6 +40,7 @@ from tb_gradients.inert import inert
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.words import plural
+from tb_gradients.lane import Lane
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
@@ -379,6 +380,8 @@ class GradientMonitor:
     def watch_model(self, model: Any, *optimizers: Any) -> None:
         """Attach to the optimizers of a compiled model; its variables may change with it."""
         self.detach()
+        self._backlog.run()
+        self._guarded(self._write_rest)
         self._model, self._probes = model, None
         self.attach(*optimizers)
 
@@ -697,7 +700,7 @@ class GradientMonitor:
             self._probes.rearm()
         if not self._schedule.interval:
             clock = self._clock
-            spent = clock.spent + self._backlog.seconds
+            spent = clock.spent(self._backlog.seconds)
             following = self._schedule.next_due(self._next - 1, clock.elapsed, spent)
             following = max(following, self._next)
             if self._ends is not None and self._next <= self._ends:
@@ -746,12 +749,37 @@ class GradientMonitor:
         """
         with self._backlog.lock:
             number, values, context, histograms = make()
-            self._losses.fill(number, context, losses)
+            known = self._losses.fill(number, context, losses)
             self._weigh_others(values)
-            self._write(number, values, context, histograms, now)
+            lane = self._lane(known, number)
+            self._write(number, values, context, histograms, now, lane)
+
+    def _lane(self, losses: Sequence[tuple[int, float]], step: int | None = None) -> Lane:
+        """The dense lane up to a step; without one all there is.
+
+        Args:
+            losses: steps and losses that the loop has handed in.
+        """
+        assert self._probes is not None
+        lane = self._probes.lane(self._next, step)
+        if losses and len(lane):
+            lane = lane.with_losses(*zip(*losses, strict=True))
+        return lane.shifted(self._offset) if self._offset else lane
+
+    def _write_rest(self) -> None:
+        """The steps since the last frame, of which there will be none."""
+        if self._probes is not None and self._journal.open:
+            losses = self._losses.until(self._next, self._losses.take())
+            self._journal.add_lane(self._lane(losses))
 
     def _write(
-        self, number: int, values: np.ndarray, context: np.ndarray, histograms: Any, now: float
+        self,
+        number: int,
+        values: np.ndarray,
+        context: np.ndarray,
+        histograms: Any,
+        now: float,
+        lane: Lane | None = None,
     ) -> None:
         """Complete the frame of a step by what the host knows, judge and write it."""
         self._batches.fill(number, context)
@@ -761,6 +789,7 @@ class GradientMonitor:
             values=values[:, self._columns],
             context=context,
             histograms=histograms() if histograms and self._journal.wants_histograms() else None,
+            lane=lane,
         )
         if not self._journal.open:
             self._complete_table()
@@ -823,6 +852,7 @@ class GradientMonitor:
             self._collect(due=True)
             self._probes.schedule(self._next, NEVER)
         self._backlog.close()
+        self._write_rest()
         self._journal.close()
 
     # --- failing softly ----------------------------------------------------------------

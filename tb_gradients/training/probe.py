@@ -37,6 +37,7 @@ from tb_gradients.host.sampling import (
     sample_of,
 )
 from tb_gradients.host.window import HEADER, UNKNOWN
+from tb_gradients.lane import Lane
 from tb_gradients.training import activations, measuring, replicas, sparse
 from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
@@ -426,7 +427,9 @@ class Probe:
         else:
             tf.numpy_function(receive, tensors, [])
         interval = self.interval.value()
-        self.due.assign((pending.step // interval + 1) * interval)
+        following = (pending.step // interval + 1) * interval
+        # One that a non-finite gradient has forced does not stand for the one that is foreseen.
+        self.due.assign(tf.where(pending.foreseen, following, self.due.value()))
         if pending.rows:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
             self._armed.assign(self._armed.value() & finite)
@@ -681,6 +684,14 @@ class Probe:
     def frame(self, taken: Taken) -> Drained:
         """The frame of what was fetched."""
         return self._maker.frame(taken)
+
+    def lane(self, step: int | None) -> Lane:
+        """See ``FrameMaker.lane``; without a step also what is on the device still."""
+        if step is None:
+            self._read_ring()
+            for rows in self._rows_until(self.counted):
+                self._maker.add(*rows)
+        return self._maker.lane(step)
 
     def _taken(self, measured: Measured) -> Taken:
         broken = not np.isfinite(measured.noted[HEADER:]).all()

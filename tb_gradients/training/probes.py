@@ -26,7 +26,9 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
+from tb_gradients.host.lane_buffer import combined
 from tb_gradients.host.making import Drained
+from tb_gradients.lane import Lane
 from tb_gradients.training.probe import NEVER, Probe
 
 _NORM = schema.statistic_names().index("gradient_norm")
@@ -183,6 +185,21 @@ class Probes:
             Coming(broken, functools.partial(_merged, step, found))
             for step, found in sorted(parts.items())
         ]
+
+    def lane(self, now: int, step: int | None = None) -> Lane:
+        """The dense lane up to a step, each block once, in order.
+
+        (Of optimizers that are applied once per step; which step of the training an update of
+        others belongs to, nobody knows.)
+
+        Args:
+            now: the number of the next step, as the host has counted.
+            step: of the frame that was made last; None: all there is.
+        """
+        if len(self._members) == 1:
+            return self._members[0].probe.lane(step)
+        even = [member.probe for member in self._members if self._counts_steps(member, now)]
+        return combined([probe.lane(step) for probe in even or [self._members[0].probe]])
 
 
 def _merged(step: int, parts: list[tuple[_Member, Drained]]) -> Drained:

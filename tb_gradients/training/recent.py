@@ -105,22 +105,25 @@ class RecentLosses:
         self._given.clear()
         return losses
 
-    def fill(self, step: int, context: np.ndarray, taken: Iterable[tuple[int, Any]]) -> None:
+    def fill(
+        self, step: int, context: np.ndarray, taken: Iterable[tuple[int, Any]]
+    ) -> list[tuple[int, float]]:
         """Put the losses up to a frame's step into its context, where the step told none itself.
 
         Args:
             context: float32 [context columns].
             taken: what ``take`` gave, in order; of later steps it is kept for the next frame.
 
+        Returns:
+            Steps and losses, up to the frame's step.
+
         Raises:
             TypeError: something that was handed over is no loss.
         """
-        self._read += [(s, _number(loss)) for s, loss in taken]
-        window = [(s, value) for s, value in self._read if s <= step]
-        self._read = [(s, value) for s, value in self._read if s > step]
+        window = self.until(step, taken)
         column = schema.context_names().index
         if not window or not np.isnan(context[column("loss_mean")]):
-            return
+            return window
         finite = [value for _, value in window if np.isfinite(value)]
         context[column("loss")] = window[-1][1]
         broken = [s for s, value in window if not np.isfinite(value)]
@@ -129,6 +132,14 @@ class RecentLosses:
             context[column("loss_mean")] = np.mean(finite)
             context[column("loss_min")] = min(finite)
             context[column("loss_max")] = max(finite)
+        return window
+
+    def until(self, step: int, taken: Iterable[tuple[int, Any]]) -> list[tuple[int, float]]:
+        """Steps and losses up to a step, read; later ones are kept."""
+        self._read += [(s, _number(loss)) for s, loss in taken]
+        window = [(s, value) for s, value in self._read if s <= step]
+        self._read = [(s, value) for s, value in self._read if s > step]
+        return window
 
 
 def _number(loss: Any) -> float:

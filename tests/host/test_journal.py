@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -12,6 +13,7 @@ import tb_gradients as tbg
 from tb_gradients.flags import Severity
 from tb_gradients.host.journal import SMALL_MODEL_VARIABLES, Journal
 from tb_gradients.judging import judge
+from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training.files import open_records
 
@@ -135,3 +137,40 @@ def test_large_models_have_histograms_now_and_then(
 def test_a_mistake_in_the_rules_is_told_at_once(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="no_such_rule"):
         Journal(str(tmp_path), open_records, {"no_such_rule": False})
+
+
+def lane_steps(first: int, count: int) -> Lane:
+    codes = np.full((count, len(TABLE.variables)), 1000 + first, np.uint16)
+    return Lane.of_steps(first, codes, [1] * count)
+
+
+def stored_lane(folder: pathlib.Path) -> Lane | None:
+    return EventFileSource(str(folder)).read(".").lane
+
+
+def test_every_step_of_the_dense_lane_is_in_the_file(tmp_path: pathlib.Path) -> None:
+    journal = journal_of(tmp_path)
+    for frame in HEALTHY:
+        journal.add(dataclasses.replace(frame, lane=lane_steps(frame.step, 1)))
+    journal.add_lane(lane_steps(len(HEALTHY), 300))
+    journal.close()
+    lane = stored_lane(tmp_path)
+    assert lane is not None
+    assert lane.steps.tolist() == list(range(len(HEALTHY) + 300))
+    assert (lane.high[: len(HEALTHY)] == 1000 + np.arange(len(HEALTHY))[:, np.newaxis]).all()
+
+
+def test_steps_of_the_lane_wait_for_a_frame_and_two_seconds_at_most(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("tb_gradients.host.journal.time.monotonic", lambda: now)
+    journal = journal_of(tmp_path)
+    for frame in HEALTHY[:4]:
+        journal.add(dataclasses.replace(frame, lane=lane_steps(frame.step, 1)))
+        now += 1.5
+    journal._writer.flush()  # type: ignore[union-attr]
+    lane = stored_lane(tmp_path)  # as a process that is killed would leave it
+    assert lane is not None
+    assert lane.steps.tolist() == [0, 1, 2]
+    journal.close()

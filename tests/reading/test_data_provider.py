@@ -17,6 +17,7 @@ from tensorboard.util import tensor_util
 
 from tb_gradients import schema
 from tb_gradients.frames import Frame
+from tb_gradients.lane import Lane
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.data_provider import DataProviderSource
 from tb_gradients.reading.event_files import EventFileSource
@@ -131,6 +132,17 @@ def test_a_run_comes_back_whole(tmp_path: pathlib.Path) -> None:
     assert data.verdict == expected.verdict == verdict
     assert not data.sampled
     assert [h.step for h in source.histograms("run")] == [0, 50]
+
+
+def test_the_dense_lane_comes_back_whole() -> None:
+    codes = np.full((5, len(TABLE.variables)), 1000, np.uint16)
+    lanes = [Lane.of_steps(first, codes, [1] * 5) for first in (0, 5)]
+    events = [made.lane_event(lane, TABLE) for lane in lanes]
+    run = [*events_of(made.make_frames(TABLE, range(8))), *events]
+    lane = source_of(FakeProvider(run=run)).read("run").lane
+    assert lane is not None
+    assert lane.steps.tolist() == list(range(10))
+    assert (lane.high == 1000).all()
 
 
 def test_runs_of_others_are_not_listed() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tb_gradients.flags import RuleError
 from tb_gradients.frames import FormatError, Frame, VariableTable
+from tb_gradients.lane import Lane, pack
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.source import (
     Message,
@@ -212,3 +213,74 @@ def test_dropped_frames_show_in_the_steps_that_frames_say_they_span() -> None:
 def test_one_gap_is_a_resume_from_a_later_checkpoint() -> None:
     frames = made.make_frames(TABLE, range(10)) + made.make_frames(TABLE, range(50, 60))
     assert not frames_are_missing(assembled(frames))
+
+
+# --- The dense lane -------------------------------------------------------------------------
+
+
+def lane_steps(first: int, count: int, table: VariableTable = TABLE, code: int = 1000) -> Lane:
+    codes = np.full((count, len(table.variables)), code, np.uint16)
+    return Lane.of_steps(first, codes, [1] * count)
+
+
+def with_lanes(
+    frames: Sequence[Frame],
+    lanes: Sequence[tuple[Lane, VariableTable]],
+    tables: Sequence[VariableTable] = (TABLE,),
+) -> RunData:
+    return assemble(
+        "run",
+        tables=[table.to_bytes() for table in tables],
+        frames=[Point(f.step, f.wall_time, f.values) for f in frames],
+        contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
+        lanes=[pack(lane, table.table_id) for lane, table in lanes],
+    )
+
+
+def test_a_run_without_a_lane_has_none() -> None:
+    assert assembled(made.make_frames(TABLE, [0, 4])).lane is None
+
+
+def test_the_lane_has_the_steps_behind_the_last_frame_too() -> None:
+    data = with_lanes(
+        made.make_frames(TABLE, [0, 4]), [(lane_steps(0, 5), TABLE), (lane_steps(5, 3), TABLE)]
+    )
+    assert data.lane is not None
+    assert data.lane.steps.tolist() == list(range(8))
+    assert data.lane.norms.shape == (8, len(TABLE.variables))
+
+
+def test_a_training_that_went_back_drops_the_steps_from_there_on() -> None:
+    lanes = [(lane_steps(0, 10), TABLE), (lane_steps(10, 10), TABLE)]
+    lanes += [(lane_steps(6, 3, code=2000), TABLE), (lane_steps(9, 2, code=2000), TABLE)]
+    data = with_lanes(made.make_frames(TABLE, [0, 5, 10]), lanes)
+    assert data.lane is not None
+    assert data.lane.steps.tolist() == list(range(11))
+    assert data.lane.high[:, 0].tolist() == [1000] * 6 + [2000] * 5
+
+
+def test_the_lane_goes_over_a_change_of_the_variables() -> None:
+    other = VariableTable(TABLE.variables[:1], TABLE.run)
+    frames = [*made.make_frames(TABLE, [0, 4]), *made.make_frames(other, [5, 8])]
+    lanes = [(lane_steps(0, 5), TABLE), (lane_steps(5, 5, other), other)]
+    data = with_lanes(frames, lanes, (TABLE, other))
+    assert [len(r.lane) for r in data.recordings if r.lane is not None] == [5, 5]
+    assert data.variables[0] == other.paths[0]
+    assert data.lane is not None
+    assert np.isnan(data.lane.norms[5:, 1:]).all()
+    assert np.isfinite(data.lane.norms[5:, 0]).all()
+    assert np.isfinite(data.lane.norms[:5]).all()
+
+
+def test_a_damaged_part_of_the_lane_is_named_and_left_out() -> None:
+    frames = made.make_frames(TABLE, [0])
+    data = assemble(
+        "run",
+        tables=[TABLE.to_bytes()],
+        frames=[Point(f.step, f.wall_time, f.values) for f in frames],
+        contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
+        lanes=[b"nonsense", pack(lane_steps(0, 2), TABLE.table_id)],
+    )
+    assert data.lane is not None
+    assert len(data.lane) == 2
+    assert data.errors == ("Parts of the dense lane were left out, being damaged: 1.",)

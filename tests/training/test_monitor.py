@@ -48,6 +48,28 @@ def recording(folder: pathlib.Path) -> Recording:
 
 
 @pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+def test_the_dense_lane_has_every_step_however_sparse_the_frames(
+    tmp_path: pathlib.Path, jit: bool
+) -> None:
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    losses = []
+    with tbg.watch(optimizer, tmp_path, model=model, every=40, verbose=0) as monitor:
+        step = make_step(model, optimizer, jit)
+        for _ in range(100):
+            losses.append(step())
+            monitor.step(loss=losses[-1])
+    (run,) = tbg.load(tmp_path).runs
+    lane, frames = run.lane, recording(tmp_path)
+    assert lane is not None
+    assert lane.steps.tolist() == list(range(100))
+    np.testing.assert_allclose(lane.loss, losses, rtol=1e-6)
+    assert (lane.moved == 1).all()
+    np.testing.assert_allclose(
+        lane.norms[frames.steps], frames.statistic("gradient_norm"), rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
 def test_a_loop_with_a_compiled_step(tmp_path: pathlib.Path, jit: bool) -> None:
     model, optimizer = make_model(), keras.optimizers.Adam(1e-2)
     with tbg.watch(optimizer, tmp_path, model=model, every=3, verbose=0) as monitor:
