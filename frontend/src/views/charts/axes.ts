@@ -3,14 +3,14 @@
  * step axis, and its histograms.
  */
 
-import type { Column, Flag, Run } from '../api/types';
-import { fill, h, onChange, remember } from '../dom';
-import { createDrawing } from '../draw/canvas';
-import { drawHistogramMap, drawRidges, ridgeBase, type Ridge } from '../draw/histogram';
-import { SHAPES } from '../draw/marks';
-import { drawChart, type Chart, type Line } from '../draw/lines';
-import type { Pen } from '../draw/pen';
-import { drawStepLine, flagX } from '../draw/steps';
+import type { Column, Flag, Run } from '../../api/types';
+import { fill, h, onChange, remember } from '../../dom';
+import { createDrawing } from '../../draw/canvas';
+import { drawHistogramMap, drawRidges, ridgeBase, type Ridge } from '../../draw/histogram';
+import { SHAPES } from '../../draw/marks';
+import { drawChart, type Chart, type Line } from '../../draw/lines';
+import type { Pen } from '../../draw/pen';
+import { drawStepLine, flagX } from '../../draw/steps';
 import {
   createStepAxis,
   frameAtX,
@@ -18,14 +18,14 @@ import {
   jointSteps,
   type Spacing,
   type StepAxis,
-} from '../scale/axis';
-import { PALETTES, type Palette } from '../scale/colour';
-import { fitChartDomain, fitLinear, isZero, position, ticks } from '../scale/domain';
-import { formatCount, formatTick, formatValue, shortNames, splitName } from '../scale/format';
-import { histogramAt, pickHistograms, type Histogram } from '../scale/histogram';
-import { INF, NAN, NONFINITE, markWords } from '../scale/nonfinite';
-import { reduceRow, seriesGrid } from '../scale/reduce';
-import type { Actions } from '../store/actions';
+} from '../../scale/axis';
+import { PALETTES, type Palette } from '../../scale/colour';
+import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
+import { formatCount, formatTick, formatValue, shortNames, splitName } from '../../scale/format';
+import { histogramAt, pickHistograms, type Histogram } from '../../scale/histogram';
+import { INF, NAN, NONFINITE, markWords } from '../../scale/nonfinite';
+import { reduceRow, seriesGrid } from '../../scale/reduce';
+import type { Actions } from '../../store/actions';
 import {
   failureOf,
   readAll,
@@ -35,11 +35,11 @@ import {
   shownFrames,
   shownSides,
   type Side,
-} from '../store/selectors';
-import { MOST_SIDES, type HistogramForm, type State, type StepRange } from '../store/state';
-import { attachBrush } from './brush';
-import { CHART_INSET, FONT } from './layout';
-import type { View } from './view';
+} from '../../store/selectors';
+import { MOST_SIDES, type HistogramForm, type State, type StepRange } from '../../store/state';
+import { attachBrush } from '../brush';
+import { CHART_INSET, FONT } from '../layout';
+import type { View } from '../view';
 
 interface PanelSpec {
   readonly title: string;

@@ -13,8 +13,8 @@ import {
   type RuleBook,
   type RuleError,
   type Run,
-} from '../api/types';
-import { breakable, fill, h, onChange, remember, type Child } from '../dom';
+} from '../../api/types';
+import { breakable, fill, h, onChange, remember, type Child } from '../../dom';
 import {
   formatCount,
   formatEvidence,
@@ -23,9 +23,9 @@ import {
   formatShare,
   plural,
   title,
-} from '../scale/format';
-import { isPattern } from '../scale/pattern';
-import type { Actions } from '../store/actions';
+} from '../../scale/format';
+import { isPattern } from '../../scale/pattern';
+import type { Actions } from '../../store/actions';
 import {
   compareFlags,
   filterFlags,
@@ -38,12 +38,12 @@ import {
   statisticNamed,
   verdictOf,
   type FlagGroup,
-} from '../store/selectors';
-import type { FlagFilter } from '../store/state';
-import type { View } from './view';
-import { advice, prose } from './code';
-import { icon } from './icons';
-import { runName } from './runs';
+} from '../../store/selectors';
+import type { FlagFilter } from '../../store/state';
+import type { View } from '../view';
+import { advice, prose } from '../code';
+import { icon } from '../icons';
+import { runName } from '../runs';
 
 /** A flag of more variables than this names the first ones and counts the rest. */
 const NAMED_VARIABLES = 8;

@@ -7,15 +7,15 @@
  * All runs share the rows, the scroll position, the step axis and the colours.
  */
 
-import type { Flag, Severity, Variable } from '../api/types';
-import { SEVERITIES } from '../api/types';
-import { fill, h, onChange, remember, type Child } from '../dom';
-import { createDrawing, type Drawing } from '../draw/canvas';
-import { drawCells, type Cells } from '../draw/heatmap';
-import { drawOnset } from '../draw/marks';
-import type { Pen } from '../draw/pen';
-import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../draw/steps';
-import { UNROLLED } from '../export/unroll';
+import type { Flag, Severity, Variable } from '../../api/types';
+import { SEVERITIES } from '../../api/types';
+import { fill, h, onChange, remember, type Child } from '../../dom';
+import { createDrawing, type Drawing } from '../../draw/canvas';
+import { drawCells, type Cells } from '../../draw/heatmap';
+import { drawOnset } from '../../draw/marks';
+import type { Pen } from '../../draw/pen';
+import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../../draw/steps';
+import { UNROLLED } from '../../export/unroll';
 import {
   createStepAxis,
   frameAtStep,
@@ -25,8 +25,8 @@ import {
   stepX,
   type Spacing,
   type StepAxis,
-} from '../scale/axis';
-import { PALETTES, ramp, runColour } from '../scale/colour';
+} from '../../scale/axis';
+import { PALETTES, ramp, runColour } from '../../scale/colour';
 import {
   formatCount,
   formatInterval,
@@ -34,7 +34,7 @@ import {
   formatValue,
   plural,
   title,
-} from '../scale/format';
+} from '../../scale/format';
 import {
   hasRow,
   readRow,
@@ -43,13 +43,13 @@ import {
   type MapScale,
   type Reading,
   type Source,
-} from '../scale/map';
-import { markWords } from '../scale/nonfinite';
-import { matcher, nothingMatches } from '../scale/pattern';
-import type { Strip } from '../scale/reduce';
-import { against } from '../scale/relate';
-import { buildRows, type Row } from '../scale/rows';
-import type { Actions } from '../store/actions';
+} from '../../scale/map';
+import { markWords } from '../../scale/nonfinite';
+import { matcher, nothingMatches } from '../../scale/pattern';
+import type { Strip } from '../../scale/reduce';
+import { against } from '../../scale/relate';
+import { buildRows, type Row } from '../../scale/rows';
+import type { Actions } from '../../store/actions';
 import {
   columnOf,
   columnsIn,
@@ -61,7 +61,7 @@ import {
   shownFrames,
   shownSides,
   type Side,
-} from '../store/selectors';
+} from '../../store/selectors';
 import {
   gridOf,
   MOST_SIDES,
@@ -69,13 +69,13 @@ import {
   type MatrixData,
   type State,
   type StepRange,
-} from '../store/state';
-import { attachBrush } from './brush';
-import { icon } from './icons';
-import { AXIS, FONT, ROW } from './layout';
-import { createLegend } from './legend';
-import { nameParts } from './runs';
-import type { View } from './view';
+} from '../../store/state';
+import { attachBrush } from '../brush';
+import { icon } from '../icons';
+import { AXIS, FONT, ROW } from '../layout';
+import { createLegend } from '../legend';
+import { nameParts } from '../runs';
+import type { View } from '../view';
 
 /** One canvas: a run, or its difference from the first one. */
 interface Pane {
