@@ -27,7 +27,7 @@ import { createProfile } from './views/profile';
 import { createRuleCard } from './views/rulecard';
 import { createRuns } from './views/runs';
 import { createTimebar } from './views/timebar';
-import style from './style/base.css';
+import { STYLE } from './style';
 
 /** Up to so many variables leave room for more below the heat-map. */
 const SMALL = 8;
@@ -41,7 +41,7 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
   });
   store.set(startOf(host.readLink(), host.readPreferences()));
   store.set({ remembered: rememberedModules(host.readSession()) });
-  document.head.append(h('style', {}, style));
+  document.head.append(h('style', {}, STYLE));
   document.title = 'Gradient Health';
   root.lang = 'en';
   applyLayout(root);

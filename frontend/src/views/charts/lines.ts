@@ -1,47 +1,24 @@
-/**
- * One variable over steps, of one run or of several: small charts under the heat-map, all on one
- * step axis, and its histograms.
- */
+/** Numbers as lines over steps, those of several runs on one scale. */
 
-import type { Column, Flag, Run } from '../../api/types';
+import type { Column, Run } from '../../api/types';
 import { fill, h, onChange, remember } from '../../dom';
 import { createDrawing } from '../../draw/canvas';
-import { drawHistogramMap, drawRidges, ridgeBase, type Ridge } from '../../draw/histogram';
 import { SHAPES } from '../../draw/marks';
 import { drawChart, type Chart, type Line } from '../../draw/lines';
 import type { Pen } from '../../draw/pen';
-import { drawStepLine, flagX } from '../../draw/steps';
-import {
-  createStepAxis,
-  frameAtX,
-  frameAxis,
-  jointSteps,
-  type Spacing,
-  type StepAxis,
-} from '../../scale/axis';
+import { frameAtX, type StepAxis } from '../../scale/axis';
 import { PALETTES, type Palette } from '../../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
-import { formatCount, formatTick, formatValue, shortNames, splitName } from '../../scale/format';
-import { histogramAt, pickHistograms, type Histogram } from '../../scale/histogram';
-import { INF, NAN, NONFINITE, markWords } from '../../scale/nonfinite';
+import { formatTick, formatValue, shortNames, splitName } from '../../scale/format';
+import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
-import {
-  failureOf,
-  readAll,
-  selectedFlag,
-  seriesColumn,
-  shownFrame,
-  shownFrames,
-  shownSides,
-  type Side,
-} from '../../store/selectors';
-import { MOST_SIDES, type HistogramForm, type State, type StepRange } from '../../store/state';
-import { attachBrush } from '../brush';
+import { seriesColumn, shownFrame, type Side } from '../../store/selectors';
+import { MOST_SIDES, type State } from '../../store/state';
 import { CHART_INSET, FONT } from '../layout';
-import type { View } from '../view';
+import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
 
-interface PanelSpec {
+export interface PanelSpec {
   readonly title: string;
   readonly of: 'variable' | 'run';
   /** Up to two columns; the second is dashed. */
@@ -51,157 +28,11 @@ interface PanelSpec {
 }
 
 /** A column that marks a step as non-finite, and the least value that does. */
-interface Marking {
+export interface Marking {
   readonly name: string;
   readonly least: number;
   readonly mark: number;
 }
-
-const GRADIENT_MARKS: readonly Marking[] = [
-  { name: 'gradient_nan_count', least: 1, mark: NONFINITE | NAN },
-  { name: 'gradient_inf_count', least: 1, mark: NONFINITE | INF },
-  { name: 'nonfinite_age', least: 0, mark: NONFINITE },
-];
-
-const PANELS: readonly PanelSpec[] = [
-  {
-    title: 'Gradient RMS',
-    of: 'variable',
-    columns: [{ name: 'gradient_rms', label: '' }],
-    marks: GRADIENT_MARKS,
-    guide: null,
-  },
-  {
-    title: 'Update ratio',
-    of: 'variable',
-    columns: [{ name: 'update_ratio', label: '' }],
-    marks: [{ name: 'weight_nonfinite_count', least: 1, mark: NONFINITE }],
-    guide: { value: 1e-3, label: 'healthy is around 1e-3' },
-  },
-  {
-    title: 'Zero and dead',
-    of: 'variable',
-    columns: [
-      { name: 'gradient_zero_share', label: 'zeros' },
-      { name: 'dead_unit_share', label: 'dead' },
-    ],
-    marks: [],
-    guide: null,
-  },
-  {
-    title: 'NaN and Inf',
-    of: 'variable',
-    columns: [
-      { name: 'gradient_nonfinite_count', label: 'gradient' },
-      { name: 'weight_nonfinite_count', label: 'weight' },
-    ],
-    marks: GRADIENT_MARKS,
-    guide: null,
-  },
-  {
-    title: 'Loss',
-    of: 'run',
-    columns: [{ name: 'loss', label: '' }],
-    marks: [{ name: 'loss_nonfinite_age', least: 0, mark: NONFINITE }],
-    guide: null,
-  },
-  {
-    title: 'Learning rate',
-    of: 'run',
-    columns: [{ name: 'learning_rate', label: '' }],
-    marks: [],
-    guide: null,
-  },
-];
-
-export function createCharts(parent: HTMLElement, actions: Actions): View {
-  const axes = createAxes();
-  const panels = PANELS.map((spec) => createPanel(spec, actions, axes));
-  const histogram = createHistogramPanel(actions, axes);
-  const message = h('p', { class: 'overlay-message' });
-  const element = h(
-    'section',
-    {
-      class: 'charts',
-      'aria-label': 'The selected variable over steps',
-      'data-picture': 'Variable over steps',
-      'data-picture-of': 'variable',
-      'data-picture-axis': 'elsewhere',
-      // It scrolls, and the keyboard has to be able to do that.
-      tabindex: 0,
-    },
-    message,
-  );
-  // The distribution stands between the gradient it explains and what became of it.
-  panels.forEach((panel, i) => {
-    element.append(panel.element);
-    if (i === 0) element.append(histogram.element);
-  });
-  parent.append(element);
-
-  return {
-    update(state) {
-      const sides = shownSides(state).map((side) => ({
-        ...side,
-        variable: side.variable?.variable === state.selectedVariable ? side.variable : null,
-      }));
-      const failure = failureOf(state, 'variable') ?? failureOf(state, 'context');
-      const open = state.selectedVariable !== null;
-      element.ariaLabel = open ? 'The selected variable over steps' : 'The run over steps';
-      // A link, or another run, may name a variable that a run does not have.
-      const owner = sides.find(
-        ({ run }) => run?.variables.some(({ path }) => path === state.selectedVariable) ?? open,
-      );
-      message.textContent = failure ?? (owner && !owner.variable ? 'Reading …' : '');
-      message.hidden = message.textContent === '';
-      element.dataset.sides = String(sides.length);
-      for (const panel of panels) panel.update(state, sides);
-      histogram.update(state, sides);
-    },
-    destroy() {
-      for (const panel of panels) panel.destroy();
-      histogram.destroy();
-      element.remove();
-    },
-  };
-}
-
-interface Panel {
-  readonly element: HTMLElement;
-  update(state: State, sides: readonly Side[]): void;
-  destroy(): void;
-}
-
-/** The frames of each run on one axis, the same for all panels. */
-type Axes = (state: State, sides: readonly Side[], width: number) => readonly StepAxis[];
-
-function createAxes(): Axes {
-  const shown = remember((range: StepRange | null, ...runs: readonly (readonly number[])[]) => {
-    const steps = jointSteps(...runs);
-    const { from, to } = shownFrames(steps, range);
-    return from === 0 && to === steps.length ? steps : steps.slice(from, to);
-  });
-  const place = remember(
-    (
-      steps: readonly number[],
-      width: number,
-      spacing: Spacing,
-      ...runs: readonly (readonly number[])[]
-    ) => {
-      const axis = createStepAxis(steps, width, spacing);
-      return runs.map((own) => frameAxis(axis, own));
-    },
-  );
-  return (state, sides, width) => {
-    const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
-    const steps = shown(state.stepRange, ...runs);
-    return place(steps, Math.max(0, Math.floor(width)), state.spacing, ...runs);
-  };
-}
-
-const NO_STEPS: readonly number[] = [];
-
-// --- Lines --------------------------------------------------------------------------------
 
 interface PanelData {
   readonly run: Run;
@@ -209,7 +40,7 @@ interface PanelData {
   readonly marks: Uint8Array;
 }
 
-function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
+export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
   const value = h('dl', { class: 'panel-values' });
   const drawing = createDrawing('panel-canvas', draw);
   const unit = h('span', { class: 'panel-unit' });
@@ -373,6 +204,7 @@ function shapeFrames(axis: StepAxis, chosen: number): number[] {
   const others = SHAPE_PLACES.map((share) => frameAtX(axis, Math.floor(share * axis.width)));
   return [...new Set([chosen, ...others])];
 }
+
 const SHAPE_PLACES = [0.2, 0.5, 0.8];
 
 /** One scale for all lines, of the frames that are seen. */
@@ -414,205 +246,4 @@ function layOut(
     .map((value) => ({ value, label: formatTick(domain.kind, value, share) }));
   if (docked) labels.push({ value: 0, label: '0' });
   return { domain, lines, ticks: labels, guide };
-}
-
-// --- Histograms ---------------------------------------------------------------------------
-
-function createHistogramPanel(actions: Actions, axes: Axes): Panel {
-  const note = h('span', { class: 'panel-guide' });
-  const drawing = createDrawing('panel-canvas', draw);
-  let form: HistogramForm = 'map';
-  const forms = (
-    [
-      ['map', 'Heat', 'Colour over steps'],
-      ['ridges', 'Ridges', 'One line for each of some steps'],
-    ] as const
-  ).map(([name, label, meaning]) =>
-    h(
-      'button',
-      {
-        type: 'button',
-        title: meaning,
-        'aria-pressed': String(name === form),
-        onclick: () => {
-          actions.setHistogramForm(name);
-        },
-      },
-      label,
-    ),
-  );
-  const element = h(
-    'div',
-    { class: 'panel panel-histogram', 'data-of': 'variable' },
-    h(
-      'div',
-      { class: 'panel-label' },
-      h('h3', {}, 'Gradient values'),
-      h('div', { class: 'choice', role: 'group', 'aria-label': 'Form of the histograms' }, forms),
-      note,
-    ),
-    drawing.element,
-  );
-  let state: State | null = null;
-  let sides: readonly Side[] = [];
-  let histograms: readonly (Histogram | null)[] = [];
-  let axis: StepAxis | null = null;
-  /** Histograms that the ridge-line form shows. */
-  let picked: readonly number[] = [];
-  // The step axis of the heat form; the ridge-line form has another axis and its own press.
-  chooseByPointer(drawing.element, actions, () => (form === 'map' ? axis : null));
-  drawing.element.addEventListener('click', (event) => {
-    const taken = sides[0]?.variable?.run.histogramSteps;
-    if (form === 'map' || !taken) return;
-    const y = event.clientY - drawing.element.getBoundingClientRect().top;
-    const height = drawing.element.clientHeight;
-    const index = picked.findIndex((_, i) => y <= ridgeBase(i, picked.length, height));
-    actions.selectStep(taken[picked[index] ?? picked.at(-1) ?? 0] ?? null);
-  });
-
-  const read = remember(readAll);
-
-  function showForm(): void {
-    forms.forEach((button, i) => {
-      button.setAttribute('aria-pressed', String((i === 0) === (form === 'map')));
-    });
-    element.dataset.form = form;
-    const others = sides.slice(1).map(({ name }) => name);
-    note.textContent =
-      form === 'map'
-        ? `${others.length > 0 ? `of ${sides[0]?.name ?? ''}, ` : ''}by sign and power of two; strength: share of the elements`
-        : `height: share of the elements${others.length > 0 ? `; dashed: ${others.join(', ')}` : ''}`;
-    drawing.request();
-  }
-
-  function ridges(now: State): Ridge[] {
-    const one = sides[0]?.variable;
-    const [first] = histograms;
-    if (!one || !first) return [];
-    const { steps, histogramSteps: taken } = one.run;
-    const { from, to } = shownFrames(steps, now.stepRange);
-    picked = pickHistograms(taken, steps[from] ?? 0, steps[to - 1] ?? 0, 18);
-    const chosen = (step: number | null): number =>
-      histogramAt(taken, steps[shownFrame(one.run, step)] ?? 0);
-    const marked = chosen(now.selectedStep);
-    const compared = now.compareStep === null ? -1 : chosen(now.compareStep);
-    picked = [...new Set([...picked, marked, compared])]
-      .filter((i) => i >= 0)
-      .sort((a, b) => a - b);
-    return picked.map((i) => {
-      const step = taken[i] ?? 0;
-      const others = sides.slice(1).flatMap(({ variable, colour }, beside) => {
-        const at = variable ? histogramAt(variable.run.histogramSteps, step) : -1;
-        const frame = histograms[beside + 1]?.frames[at];
-        return frame ? [{ frame, colour }] : [];
-      });
-      return {
-        frame: first.frames[i] ?? null,
-        others,
-        label: formatCount(step),
-        chosen: i === marked ? 'first' : i === compared ? 'second' : null,
-      };
-    });
-  }
-
-  function draw(context: Pen, width: number, height: number): void {
-    const data = sides[0]?.variable;
-    const [histogram] = histograms;
-    if (!state || !data || !histogram) return;
-    const palette = { ...PALETTES[state.theme], first: sides[0]?.colour ?? '' };
-    const room = width - CHART_INSET;
-    axis = axes(state, sides, room)[0] ?? null;
-    if (!axis) return;
-    context.font = FONT;
-    // From here on x = 0 is where the cells of the heat-map begin.
-    context.translate(CHART_INSET, 0);
-    if (form === 'ridges') {
-      drawRidges(context, histogram, ridges(state), axis.width, height, palette);
-      return;
-    }
-    drawBackdrop(context, state, axis, height, palette);
-    drawHistogramMap(context, histogram, data.run.histogramSteps, axis, 0, height, palette);
-    drawSteps(context, state, data.run, axis, height, palette);
-  }
-
-  return {
-    element,
-    update(next, shown) {
-      state = next;
-      sides = shown;
-      form = next.histogramForm;
-      const data = shown[0]?.variable ?? null;
-      histograms = read(...shown.map(({ variable }) => variable));
-      element.hidden = data !== null && (histograms[0]?.frames.length ?? 0) === 0;
-      showForm();
-    },
-    destroy() {
-      drawing.destroy();
-      element.remove();
-    },
-  };
-}
-
-// --- What all charts share ----------------------------------------------------------------
-
-/** When the variable was flagged: a bar above, and a shade behind everything. */
-function drawBackdrop(
-  context: Pen,
-  state: State,
-  axis: StepAxis,
-  height: number,
-  palette: Palette,
-): void {
-  context.fillStyle = palette.sunken;
-  context.fillRect(0, 0, axis.width, height);
-  const chosen = selectedFlag(state);
-  const path = state.selectedVariable ?? '';
-  const own = (state.run?.flags ?? []).filter(
-    (flag) => flag !== chosen && flag.variables.includes(path),
-  );
-  const shade = (flag: Flag, colour: string, thick: number): void => {
-    const interval = flagX(axis, flag);
-    if (!interval) return;
-    const [from, to] = interval;
-    context.fillStyle = colour;
-    context.globalAlpha = 0.08;
-    context.fillRect(from, 0, to - from, height);
-    context.globalAlpha = 1;
-    context.fillRect(from, 0, to - from, thick);
-    context.fillRect(from, 0, 1.5, height);
-  };
-  for (const flag of own) shade(flag, palette[flag.severity], 1);
-  if (chosen) shade(chosen, palette.outline, 2.5);
-}
-
-function drawSteps(
-  context: Pen,
-  state: State,
-  run: Run,
-  axis: StepAxis,
-  height: number,
-  palette: Palette,
-): void {
-  drawStepLine(context, axis, shownFrame(run, state.selectedStep), 0, height, palette);
-  if (state.compareStep === null) return;
-  drawStepLine(context, axis, shownFrame(run, state.compareStep), 0, height, palette, true);
-}
-
-/** Press to choose the step, drag to zoom. */
-function chooseByPointer(
-  element: HTMLElement,
-  actions: Actions,
-  axis: () => StepAxis | null,
-): void {
-  attachBrush(element, actions, {
-    axis,
-    left: CHART_INSET,
-    press: (event) => {
-      const scale = axis();
-      if (!scale) return;
-      const x = event.clientX - element.getBoundingClientRect().left - CHART_INSET;
-      const frame = frameAtX(scale, Math.max(0, Math.min(scale.width - 1, Math.floor(x))));
-      actions.selectStep(scale.steps[frame] ?? null);
-    },
-  });
 }
