@@ -12,14 +12,14 @@ import { createLoader } from './store/loader';
 import { shownSides } from './store/selectors';
 import { initialState, type State } from './store/state';
 import { createStore, type Store } from './store/store';
-import { createCharts } from './views/charts';
+import { createCharts } from './views/charts/charts';
 import { createControls } from './views/controls';
 import { createDivider } from './views/divider';
 import { createEmpty, createRunState } from './views/empty';
 import { createExportMenu } from './views/exportmenu';
-import { createFlags } from './views/flags';
+import { createFlags } from './views/flags/flags';
 import { createHeader } from './views/header';
-import { createHeatmap } from './views/heatmap';
+import { createHeatmap } from './views/heatmap/heatmap';
 import { createInspector } from './views/inspector';
 import { applyLayout } from './views/layout';
 import { createOptions } from './views/options';
@@ -27,7 +27,7 @@ import { createProfile } from './views/profile';
 import { createRuleCard } from './views/rulecard';
 import { createRuns } from './views/runs';
 import { createTimebar } from './views/timebar';
-import style from './views/style.css';
+import { STYLE } from './style';
 
 /** Up to so many variables leave room for more below the heat-map. */
 const SMALL = 8;
@@ -41,7 +41,7 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
   });
   store.set(startOf(host.readLink(), host.readPreferences()));
   store.set({ remembered: rememberedModules(host.readSession()) });
-  document.head.append(h('style', {}, style));
+  document.head.append(h('style', {}, STYLE));
   document.title = 'Gradient Health';
   root.lang = 'en';
   applyLayout(root);

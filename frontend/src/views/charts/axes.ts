@@ -1,0 +1,117 @@
+/** What the charts have in common: the step axis, what is marked along it, the pointer on it. */
+
+import type { Flag, Run } from '../../api/types';
+import { remember } from '../../dom';
+import type { Pen } from '../../draw/pen';
+import { drawStepLine, flagX } from '../../draw/steps';
+import {
+  createStepAxis,
+  frameAtX,
+  frameAxis,
+  jointSteps,
+  type Spacing,
+  type StepAxis,
+} from '../../scale/axis';
+import type { Palette } from '../../scale/colour';
+import type { Actions } from '../../store/actions';
+import { selectedFlag, shownFrame, shownFrames, type Side } from '../../store/selectors';
+import type { State, StepRange } from '../../store/state';
+import { attachBrush } from '../brush';
+import { CHART_INSET } from '../layout';
+
+export interface Panel {
+  readonly element: HTMLElement;
+  update(state: State, sides: readonly Side[]): void;
+  destroy(): void;
+}
+
+/** The frames of each run on one axis, the same for all panels. */
+export type Axes = (state: State, sides: readonly Side[], width: number) => readonly StepAxis[];
+
+export function createAxes(): Axes {
+  const shown = remember((range: StepRange | null, ...runs: readonly (readonly number[])[]) => {
+    const steps = jointSteps(...runs);
+    const { from, to } = shownFrames(steps, range);
+    return from === 0 && to === steps.length ? steps : steps.slice(from, to);
+  });
+  const place = remember(
+    (
+      steps: readonly number[],
+      width: number,
+      spacing: Spacing,
+      ...runs: readonly (readonly number[])[]
+    ) => {
+      const axis = createStepAxis(steps, width, spacing);
+      return runs.map((own) => frameAxis(axis, own));
+    },
+  );
+  return (state, sides, width) => {
+    const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
+    const steps = shown(state.stepRange, ...runs);
+    return place(steps, Math.max(0, Math.floor(width)), state.spacing, ...runs);
+  };
+}
+
+const NO_STEPS: readonly number[] = [];
+
+/** When the variable was flagged: a bar above, and a shade behind everything. */
+export function drawBackdrop(
+  context: Pen,
+  state: State,
+  axis: StepAxis,
+  height: number,
+  palette: Palette,
+): void {
+  context.fillStyle = palette.sunken;
+  context.fillRect(0, 0, axis.width, height);
+  const chosen = selectedFlag(state);
+  const path = state.selectedVariable ?? '';
+  const own = (state.run?.flags ?? []).filter(
+    (flag) => flag !== chosen && flag.variables.includes(path),
+  );
+  const shade = (flag: Flag, colour: string, thick: number): void => {
+    const interval = flagX(axis, flag);
+    if (!interval) return;
+    const [from, to] = interval;
+    context.fillStyle = colour;
+    context.globalAlpha = 0.08;
+    context.fillRect(from, 0, to - from, height);
+    context.globalAlpha = 1;
+    context.fillRect(from, 0, to - from, thick);
+    context.fillRect(from, 0, 1.5, height);
+  };
+  for (const flag of own) shade(flag, palette[flag.severity], 1);
+  if (chosen) shade(chosen, palette.outline, 2.5);
+}
+
+export function drawSteps(
+  context: Pen,
+  state: State,
+  run: Run,
+  axis: StepAxis,
+  height: number,
+  palette: Palette,
+): void {
+  drawStepLine(context, axis, shownFrame(run, state.selectedStep), 0, height, palette);
+  if (state.compareStep === null) return;
+  drawStepLine(context, axis, shownFrame(run, state.compareStep), 0, height, palette, true);
+}
+
+/** Press to choose the step, drag to zoom. */
+export function chooseByPointer(
+  element: HTMLElement,
+  actions: Actions,
+  axis: () => StepAxis | null,
+): void {
+  attachBrush(element, actions, {
+    axis,
+    left: CHART_INSET,
+    press: (event) => {
+      const scale = axis();
+      if (!scale) return;
+      const x = event.clientX - element.getBoundingClientRect().left - CHART_INSET;
+      const frame = frameAtX(scale, Math.max(0, Math.min(scale.width - 1, Math.floor(x))));
+      actions.selectStep(scale.steps[frame] ?? null);
+    },
+  });
+}

@@ -1,0 +1,122 @@
+/**
+ * One variable over steps, of one run or of several: small charts under the heat-map, all on one
+ * step axis.
+ */
+
+import { h } from '../../dom';
+import { INF, NAN, NONFINITE } from '../../scale/nonfinite';
+import type { Actions } from '../../store/actions';
+import { failureOf, shownSides } from '../../store/selectors';
+import type { View } from '../view';
+import { createAxes } from './axes';
+import { createHistogramPanel } from './histograms';
+import { createPanel, type Marking, type PanelSpec } from './lines';
+
+const GRADIENT_MARKS: readonly Marking[] = [
+  { name: 'gradient_nan_count', least: 1, mark: NONFINITE | NAN },
+  { name: 'gradient_inf_count', least: 1, mark: NONFINITE | INF },
+  { name: 'nonfinite_age', least: 0, mark: NONFINITE },
+];
+
+const PANELS: readonly PanelSpec[] = [
+  {
+    title: 'Gradient RMS',
+    of: 'variable',
+    columns: [{ name: 'gradient_rms', label: '' }],
+    marks: GRADIENT_MARKS,
+    guide: null,
+  },
+  {
+    title: 'Update ratio',
+    of: 'variable',
+    columns: [{ name: 'update_ratio', label: '' }],
+    marks: [{ name: 'weight_nonfinite_count', least: 1, mark: NONFINITE }],
+    guide: { value: 1e-3, label: 'healthy is around 1e-3' },
+  },
+  {
+    title: 'Zero and dead',
+    of: 'variable',
+    columns: [
+      { name: 'gradient_zero_share', label: 'zeros' },
+      { name: 'dead_unit_share', label: 'dead' },
+    ],
+    marks: [],
+    guide: null,
+  },
+  {
+    title: 'NaN and Inf',
+    of: 'variable',
+    columns: [
+      { name: 'gradient_nonfinite_count', label: 'gradient' },
+      { name: 'weight_nonfinite_count', label: 'weight' },
+    ],
+    marks: GRADIENT_MARKS,
+    guide: null,
+  },
+  {
+    title: 'Loss',
+    of: 'run',
+    columns: [{ name: 'loss', label: '' }],
+    marks: [{ name: 'loss_nonfinite_age', least: 0, mark: NONFINITE }],
+    guide: null,
+  },
+  {
+    title: 'Learning rate',
+    of: 'run',
+    columns: [{ name: 'learning_rate', label: '' }],
+    marks: [],
+    guide: null,
+  },
+];
+
+export function createCharts(parent: HTMLElement, actions: Actions): View {
+  const axes = createAxes();
+  const panels = PANELS.map((spec) => createPanel(spec, actions, axes));
+  const histogram = createHistogramPanel(actions, axes);
+  const message = h('p', { class: 'overlay-message' });
+  const element = h(
+    'section',
+    {
+      class: 'charts',
+      'aria-label': 'The selected variable over steps',
+      'data-picture': 'Variable over steps',
+      'data-picture-of': 'variable',
+      'data-picture-axis': 'elsewhere',
+      // It scrolls, and the keyboard has to be able to do that.
+      tabindex: 0,
+    },
+    message,
+  );
+  // The distribution stands between the gradient it explains and what became of it.
+  panels.forEach((panel, i) => {
+    element.append(panel.element);
+    if (i === 0) element.append(histogram.element);
+  });
+  parent.append(element);
+
+  return {
+    update(state) {
+      const sides = shownSides(state).map((side) => ({
+        ...side,
+        variable: side.variable?.variable === state.selectedVariable ? side.variable : null,
+      }));
+      const failure = failureOf(state, 'variable') ?? failureOf(state, 'context');
+      const open = state.selectedVariable !== null;
+      element.ariaLabel = open ? 'The selected variable over steps' : 'The run over steps';
+      // A link, or another run, may name a variable that a run does not have.
+      const owner = sides.find(
+        ({ run }) => run?.variables.some(({ path }) => path === state.selectedVariable) ?? open,
+      );
+      message.textContent = failure ?? (owner && !owner.variable ? 'Reading …' : '');
+      message.hidden = message.textContent === '';
+      element.dataset.sides = String(sides.length);
+      for (const panel of panels) panel.update(state, sides);
+      histogram.update(state, sides);
+    },
+    destroy() {
+      for (const panel of panels) panel.destroy();
+      histogram.destroy();
+      element.remove();
+    },
+  };
+}

@@ -1,0 +1,249 @@
+/** Numbers as lines over steps, those of several runs on one scale. */
+
+import type { Column, Run } from '../../api/types';
+import { fill, h, onChange, remember } from '../../dom';
+import { createDrawing } from '../../draw/canvas';
+import { SHAPES } from '../../draw/marks';
+import { drawChart, type Chart, type Line } from '../../draw/lines';
+import type { Pen } from '../../draw/pen';
+import { frameAtX, type StepAxis } from '../../scale/axis';
+import { PALETTES, type Palette } from '../../scale/colour';
+import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
+import { formatTick, formatValue, shortNames, splitName } from '../../scale/format';
+import { markWords } from '../../scale/nonfinite';
+import { reduceRow, seriesGrid } from '../../scale/reduce';
+import type { Actions } from '../../store/actions';
+import { seriesColumn, shownFrame, type Side } from '../../store/selectors';
+import { MOST_SIDES, type State } from '../../store/state';
+import { CHART_INSET, FONT } from '../layout';
+import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
+
+export interface PanelSpec {
+  readonly title: string;
+  readonly of: 'variable' | 'run';
+  /** Up to two columns; the second is dashed. */
+  readonly columns: readonly { readonly name: string; readonly label: string }[];
+  readonly marks: readonly Marking[];
+  readonly guide: { readonly value: number; readonly label: string } | null;
+}
+
+/** A column that marks a step as non-finite, and the least value that does. */
+export interface Marking {
+  readonly name: string;
+  readonly least: number;
+  readonly mark: number;
+}
+
+interface PanelData {
+  readonly run: Run;
+  readonly columns: readonly { column: Column; values: Float32Array; label: string }[];
+  readonly marks: Uint8Array;
+}
+
+export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
+  const value = h('dl', { class: 'panel-values' });
+  const drawing = createDrawing('panel-canvas', draw);
+  const unit = h('span', { class: 'panel-unit' });
+  const element = h(
+    'div',
+    { class: 'panel', 'data-of': spec.of, 'data-title': spec.title },
+    h(
+      'div',
+      { class: 'panel-label' },
+      h('h3', {}, spec.title, ' ', unit),
+      value,
+      spec.guide && h('span', { class: 'panel-guide' }, spec.guide.label),
+    ),
+    drawing.element,
+  );
+  let state: State | null = null;
+  let sides: readonly Side[] = [];
+  let data: readonly (PanelData | null)[] = [];
+  let axis: StepAxis | null = null;
+  chooseByPointer(drawing.element, actions, () => axis);
+
+  const readers = Array.from({ length: MOST_SIDES }, () =>
+    remember((run: Run | null, values: Float32Array | null) =>
+      run && values ? readPanel(spec, run, values) : null,
+    ),
+  );
+
+  const describe = onChange(
+    (step: number | null, theme: State['theme'], ...parts: readonly (PanelData | null)[]) => {
+      const known = parts.flatMap((part, which) => (part ? [{ ...part, which }] : []));
+      const alone = sides.length < 2;
+      const short = shortNames(sides.map(({ name }) => name));
+      // Beside the names of runs there is no room for units.
+      const own = known[0]?.columns[0] ? unitOf(known[0].columns[0].column) : '';
+      unit.textContent = alone || own === 'share' || own === 'ratio' ? '' : own;
+      if (known.length === 0) {
+        fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
+        return;
+      }
+      fill(
+        value,
+        known.flatMap(({ run, columns, marks, which }) =>
+          columns.map(({ column, values, label }, i) => {
+            const frame = shownFrame(run, step);
+            const value = values[frame] ?? Number.NaN;
+            const name = alone ? label : `${short[which] ?? ''} ${label}`.trim();
+            const [start, end] = alone
+              ? [name, '']
+              : splitName(short[which] ?? '', Math.max(3, 7 - label.length));
+            const colour = lineColour(which, i, sides, PALETTES[theme]);
+            return [
+              name === ''
+                ? h('dt', { class: 'visually-hidden' }, spec.title)
+                : h(
+                    'dt',
+                    {
+                      title: alone ? name : run.run,
+                      style: `--line-colour: ${colour}`,
+                    },
+                    !alone && h('span', { class: `mark mark-${SHAPES[which] ?? 'dot'}` }),
+                    (alone || i > 0) && h('span', { class: 'stroke' }),
+                    i > 0 && h('span', { class: 'stroke' }),
+                    h('span', { class: 'name-start' }, start),
+                    !alone && h('span', {}, label === '' ? end : `${end} ${label}`),
+                  ),
+              // What is not finite is not "not measured".
+              h(
+                'dd',
+                {},
+                Number.isNaN(value) && (marks[frame] ?? 0) > 0
+                  ? markWords(marks[frame] ?? 0)
+                  : formatValue(value, alone || column.unit === 'share' ? unitOf(column) : ''),
+              ),
+            ];
+          }),
+        ),
+      );
+    },
+  );
+
+  function draw(context: Pen, width: number, height: number): void {
+    const first = data.find((part) => part !== null);
+    if (!state || !first) return;
+    const palette = PALETTES[state.theme];
+    const all = axes(state, sides, width - CHART_INSET);
+    axis = all[0] ?? null;
+    if (!axis) return;
+    const linear = state.valueScale === 'linear';
+    const chart = layOut(
+      data,
+      all,
+      sides,
+      palette,
+      height,
+      spec.guide?.value ?? null,
+      linear,
+      state.selectedStep,
+    );
+    context.font = FONT;
+    // From here on x = 0 is where the cells of the heat-map begin.
+    context.translate(CHART_INSET, 0);
+    drawBackdrop(context, state, axis, height, palette);
+    drawChart(context, chart, axis, 0, height, palette);
+    drawSteps(context, state, first.run, axis, height, palette);
+  }
+
+  return {
+    element,
+    update(next, shown) {
+      state = next;
+      sides = shown;
+      data = shown.map((side, which) => {
+        const source = spec.of === 'variable' ? side.variable : side.context;
+        const values = source && ('series' in source ? source.series : source.values);
+        return readers[which]?.(source?.run ?? null, values) ?? null;
+      });
+      const empty = data.every((part) => part === null);
+      drawing.element.hidden = empty;
+      element.dataset.empty = String(empty);
+      describe(next.selectedStep, next.theme, ...data);
+      drawing.request();
+    },
+    destroy() {
+      drawing.destroy();
+      element.remove();
+    },
+  };
+}
+
+/** The loss is in units of itself: no need to say it twice. */
+const unitOf = ({ name, unit }: Column): string => (name === unit ? '' : unit);
+
+function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData | null {
+  const all = spec.of === 'variable' ? run.statistics : run.contextColumns;
+  const columns = spec.columns.flatMap(({ name, label }) => {
+    const column = all.find((candidate) => candidate.name === name);
+    const series = seriesColumn(values, all, name);
+    return column && series ? [{ column, values: series, label }] : [];
+  });
+  if (columns.length === 0) return null;
+  const marks = new Uint8Array(run.steps.length);
+  for (const { name, least, mark } of spec.marks) {
+    seriesColumn(values, all, name)?.forEach((value, i) => {
+      if (value >= least) marks[i] = (marks[i] ?? 0) | mark;
+    });
+  }
+  const measured = columns.some(({ values }) => values.some((value) => !Number.isNaN(value)));
+  return measured || marks.some((mark) => mark > 0) ? { run, columns, marks } : null;
+}
+
+/** A run's own; of two columns of a run that is alone each has one. */
+const lineColour = (
+  which: number,
+  column: number,
+  sides: readonly Side[],
+  palette: Palette,
+): string => (sides.length < 2 && column > 0 ? palette.second : (sides[which]?.colour ?? ''));
+
+/** The chosen frame, and some others: a line is told from its neighbours all along. */
+function shapeFrames(axis: StepAxis, chosen: number): number[] {
+  const others = SHAPE_PLACES.map((share) => frameAtX(axis, Math.floor(share * axis.width)));
+  return [...new Set([chosen, ...others])];
+}
+
+const SHAPE_PLACES = [0.2, 0.5, 0.8];
+
+/** One scale for all lines, of the frames that are seen. */
+function layOut(
+  data: readonly (PanelData | null)[],
+  axes: readonly StepAxis[],
+  sides: readonly Side[],
+  palette: Palette,
+  height: number,
+  guide: number | null,
+  linear: boolean,
+  step: number | null,
+): Chart {
+  const first = data.find((part) => part !== null)?.columns[0];
+  if (!first) return { domain: { kind: 'linear', low: 0, high: 1 }, lines: [], ticks: [], guide };
+  const lines = data.flatMap((part, which): Line[] => {
+    const axis = axes[which];
+    if (!part || !axis) return [];
+    return part.columns.map(({ values }, i) => ({
+      strip: reduceRow(seriesGrid(values, part.marks), [0], axis, 'both'),
+      axis,
+      colour: lineColour(which, i, sides, palette),
+      dashed: i > 0,
+      shape:
+        sides.length > 1
+          ? { kind: SHAPES[which] ?? 'dot', frames: shapeFrames(axis, shownFrame(part.run, step)) }
+          : null,
+    }));
+  });
+  const seen = lines.flatMap(({ strip }) => [strip.low, strip.high]);
+  // Some room above, or the guide would lie on the frame.
+  const room = Float32Array.from(guide === null ? [] : [2 * guide]);
+  const domain = (linear ? fitLinear : fitChartDomain)(first.column, ...seen, room);
+  const share = first.column.unit === 'share';
+  const docked = seen.some((values) => values.some((value) => isZero(domain, value)));
+  const labels = ticks(domain, Math.max(2, Math.floor(height / 24)))
+    // The dock of zero lies just below the scale and needs the room of a label.
+    .filter((value) => !docked || position(domain, value) > 0.2)
+    .map((value) => ({ value, label: formatTick(domain.kind, value, share) }));
+  if (docked) labels.push({ value: 0, label: '0' });
+  return { domain, lines, ticks: labels, guide };
+}

@@ -1,0 +1,136 @@
+/** What the heat-map shows of a state: rows over steps, in the colours of one scale. */
+
+import type { Flag, Variable } from '../../api/types';
+import { onChange, remember } from '../../dom';
+import { jointSteps } from '../../scale/axis';
+import { scaleMap, type MapScale, type Source } from '../../scale/map';
+import { matcher } from '../../scale/pattern';
+import { buildRows, type Row } from '../../scale/rows';
+import {
+  columnOf,
+  columnsIn,
+  jointVariables,
+  shownFrames,
+  shownSides,
+  type Side,
+} from '../../store/selectors';
+import { gridOf, type MatrixData, type State, type StepRange } from '../../store/state';
+
+export interface Shown {
+  state: State | null;
+  sides: readonly Side[];
+  scale: MapScale | null;
+  /** The values themselves, also while a change is drawn. */
+  plain: readonly (Source | null)[];
+  variables: readonly Variable[];
+  rows: readonly Row[];
+  /** Where a row is, by its key. */
+  indexOf: ReadonlyMap<string, number>;
+  /** Steps of all runs within the zoom. */
+  steps: readonly number[];
+  /** Of each run, by the path of a variable. */
+  flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[];
+  /** The key of the row that the keyboard is on. */
+  active: string | null;
+}
+
+export const NO_STEPS: readonly number[] = [];
+const NO_ROWS: readonly Variable[] = [];
+
+/** `forget` is called when what has been computed of the rows does not hold any more. */
+export function createShown(forget: () => void): {
+  readonly shown: Shown;
+  readonly update: (next: State) => void;
+} {
+  const shown: Shown = {
+    state: null,
+    sides: [],
+    scale: null,
+    plain: [],
+    variables: [],
+    rows: [],
+    indexOf: new Map(),
+    steps: [],
+    flagsOf: [],
+    active: null,
+  };
+  const join = remember(jointVariables);
+  const prepareRows = onChange(
+    (joint: readonly Variable[], collapsed: ReadonlySet<string>, filter: string) => {
+      forget();
+      shown.variables = joint;
+      shown.rows = buildRows(joint, collapsed, matcher(filter));
+      shown.indexOf = new Map(shown.rows.map(({ key }, i) => [key, i]));
+    },
+  );
+  const prepareScale = onChange(
+    (
+      joint: readonly Variable[],
+      encoding: State['encoding'],
+      linear: boolean,
+      ...matrices: readonly (MatrixData | null)[]
+    ) => {
+      forget();
+      const [first] = matrices;
+      const column = first ? columnOf(first.run, first.statistic) : null;
+      shown.plain = matrices.map(
+        (matrix) => matrix && { grid: gridOf(matrix), columns: columnsIn(matrix.run, joint) },
+      );
+      shown.scale = column && scaleMap(column, shown.plain, encoding, linear);
+    },
+  );
+  const prepareSteps = onChange(
+    (range: StepRange | null, ...runs: readonly (readonly number[])[]) => {
+      const all = jointSteps(...runs);
+      const { from, to } = shownFrames(all, range);
+      shown.steps = from === 0 && to === all.length ? all : all.slice(from, to);
+    },
+  );
+  const prepareFlags = onChange((...all: readonly (readonly Flag[] | undefined)[]) => {
+    shown.flagsOf = all.map((flags) => {
+      const found = new Map<string, Flag[]>();
+      for (const flag of flags ?? []) {
+        for (const path of flag.variables) found.set(path, [...(found.get(path) ?? []), flag]);
+      }
+      return found;
+    });
+  });
+
+  return {
+    shown,
+    update(next) {
+      shown.state = next;
+      shown.sides = shownSides(next);
+      const { sides } = shown;
+      const matrices = sides.map(({ matrix }) => matrix);
+      const [first = null, ...others] = matrices;
+      const joint = first ? join(first.run, ...sides.slice(1).map(({ run }) => run)) : NO_ROWS;
+      // Until another run is there, the first one is shown as it is.
+      const alone = others.every((matrix) => matrix === null);
+      const encoding = next.encoding === 'difference' && alone ? 'absolute' : next.encoding;
+      prepareRows(joint, next.collapsed, next.rowFilter);
+      prepareScale(joint, encoding, next.valueScale === 'linear', ...matrices);
+      prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
+      prepareFlags(...sides.map(({ run }) => run?.flags));
+    },
+  };
+}
+
+export const isDifference = ({ scale }: Shown): boolean => scale?.encoding === 'difference';
+
+/** The run whose steps and flags a pane shows; a difference is about the other one. */
+export const indexOfSide = (shown: Shown, which: number): number =>
+  isDifference(shown) ? which + 1 : which;
+
+export const sideOf = (shown: Shown, which: number): Side | undefined =>
+  shown.sides[indexOfSide(shown, which)];
+
+export const indexOfActive = ({ active, indexOf }: Shown): number =>
+  active === null ? -1 : (indexOf.get(active) ?? -1);
+
+export function flagsOfRow({ flagsOf, variables }: Shown, row: Row, side: number): readonly Flag[] {
+  const flags = flagsOf[side];
+  if (!flags || flags.size === 0) return [];
+  if (row.kind === 'variable') return flags.get(row.key) ?? [];
+  return [...new Set(row.variables.flatMap((i) => flags.get(variables[i]?.path ?? '') ?? []))];
+}
