@@ -94,6 +94,7 @@ def make_frame(
         "lost_share": 0,
         "unit_spread": 0.9,
         "dead_unit_share": 0 if step >= 100 else np.nan,
+        "dead_unit_age": 0,
         "gradient_norm_max": 1.2 * norm,
         "nonfinite_age": -1,
         "zero_step_share": 0,

@@ -122,7 +122,7 @@ def test_the_automatic_cadence_is_dense_at_the_start_and_sparse_later() -> None:
     thin = judging.thinned(recording(range(400)), "auto")
 
     assert len(thin) < 200
-    assert (thin.steps < 100).sum() > 70
+    assert (thin.steps < 64).sum() > 40
 
 
 # --- scores ---------------------------------------------------------------------------------

@@ -146,7 +146,8 @@ class FrameMaker:
         window, of_steps = self._window.take(step, nonfinite)
         self.made += 1
         window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
-        window["dead_unit_age"] = self._dead_unit_age(measured.unit_age)
+        seen = ~np.isnan(window["zero_step_share"])
+        window["dead_unit_age"] = np.where(seen, self._dead_unit_age(measured.unit_age), np.nan)
         layers = zip(contents.activations, measured.activations, strict=True)
         for name, values in (*window.items(), *layers):
             matrix[:, _STAT[name]] = values

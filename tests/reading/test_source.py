@@ -230,10 +230,10 @@ def with_lanes(
 ) -> RunData:
     return assemble(
         "run",
-        tables=[table.to_bytes() for table in tables],
+        tables=[Message(table.to_bytes()) for table in tables],
         frames=[Point(f.step, f.wall_time, f.values) for f in frames],
         contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
-        lanes=[pack(lane, table.table_id) for lane, table in lanes],
+        lanes=[Message(pack(lane, table.table_id)) for lane, table in lanes],
     )
 
 
@@ -276,11 +276,11 @@ def test_a_damaged_part_of_the_lane_is_named_and_left_out() -> None:
     frames = made.make_frames(TABLE, [0])
     data = assemble(
         "run",
-        tables=[TABLE.to_bytes()],
+        tables=[Message(TABLE.to_bytes())],
         frames=[Point(f.step, f.wall_time, f.values) for f in frames],
         contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
-        lanes=[b"nonsense", pack(lane_steps(0, 2), TABLE.table_id)],
+        lanes=[Message(b"nonsense"), Message(pack(lane_steps(0, 2), TABLE.table_id))],
     )
     assert data.lane is not None
     assert len(data.lane) == 2
-    assert data.errors == ("Parts of the dense lane were left out, being damaged: 1.",)
+    assert data.errors == ("Damaged parts of the dense lane were left out: 1.",)
