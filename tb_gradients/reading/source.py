@@ -431,9 +431,7 @@ def _lanes(packs: Iterable[Message], problems: list[str]) -> list[tuple[int, Lan
                 break
         kept.append((table_id, lane))
     if damaged:
-        sentence = (
-            f"Parts of the dense lane were left out because they are damaged: {len(damaged)}."
-        )
+        sentence = f"Damaged parts of the dense lane were left out: {len(damaged)}."
         problems.append(_located(damaged[0], sentence))
     return kept
 

@@ -602,7 +602,7 @@ def test_a_new_training_in_a_used_folder_is_a_run_beside_the_earlier_one(
         make_model().fit(X, Y, batch_size=8, callbacks=[health], verbose=0)
 
     assert runs_in(tmp_path) == {".": [0, 5], "run_2": [0, 5], "run_3": [0, 5]}
-    assert [f"{tmp_path} holds a run of 6 steps already" in t for t in caplog.messages] == [
+    assert [f"{tmp_path} holds a run of 10 steps already" in t for t in caplog.messages] == [
         True
     ] * 2
     assert str(tmp_path / "run_3") in caplog.messages[-1]

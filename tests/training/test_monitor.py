@@ -443,7 +443,7 @@ def test_names_of_variables_are_inert_in_all_that_is_printed(
     ]
     monitor = tbg.GradientMonitor(tmp_path / "a \x1b[2J", variables=variables, every=1)
     for _ in range(25):
-        with monitor.observe([tf.zeros((8, 8)), tf.ones((8, 8))], variables):
+        with monitor.observe([tf.ones((8, 8)), tf.zeros((8, 8))], variables):
             pass
         monitor.step(loss=1.0)
     monitor.close()
