@@ -15,6 +15,7 @@ from typing import Any
 
 from tb_gradients.inert import inert
 from tb_gradients.proto import gradient_health_pb2 as pb
+from tb_gradients.snippets import snippets
 
 
 class Severity(enum.IntEnum):
@@ -122,6 +123,7 @@ class Flag:
             ],
             "causes": [dataclasses.asdict(cause) for cause in self.causes],
             "fixes": list(self.fixes),
+            "snippets": [snippets(fix) for fix in self.fixes],
             "follow_ups": list(self.follow_ups),
             "provisional": self.provisional,
         }

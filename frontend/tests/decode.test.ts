@@ -62,11 +62,14 @@ describe('decoding the server’s answers', () => {
     const { rules } = decodeRules({
       rules: [
         { id: 'a', fixes: 'one' },
-        { id: 'b', fixes: ['x', 'y'] },
+        { id: 'b', fixes: ['x', 'y `f(1)`'], snippets: [[], ['f(1)']] },
       ],
     });
-    expect(rules.get('a')?.fixes).toEqual(['one']);
-    expect(rules.get('b')?.fixes).toEqual(['x', 'y']);
+    expect(rules.get('a')?.fixes).toEqual([{ text: 'one', snippets: [] }]);
+    expect(rules.get('b')?.fixes).toEqual([
+      { text: 'x', snippets: [] },
+      { text: 'y `f(1)`', snippets: ['f(1)'] },
+    ]);
   });
 
   it('reads little-endian floats, NaN included', () => {

@@ -39,7 +39,7 @@ import {
   type State,
 } from '../src/store/state';
 import { createStore } from '../src/store/store';
-import { codeOf, splitCode } from '../src/views/code';
+import { isWhole, splitCode } from '../src/views/code';
 
 const json = (address: string): unknown => JSON.parse(String(answer(address).body));
 const run = (name: string) => decodeRun(json(`run?run=${name}`));
@@ -587,18 +587,14 @@ describe('small things', () => {
       { kind: 'text', text: ' or\n' },
       { kind: 'code', text: 'a\nb' },
     ]);
-    expect(codeOf('Try `x=1`.')).toBe('x=1');
-    expect(codeOf('Sleep on it (He et al. 2015).')).toBeNull();
-    // As rules write it, for the terminal too.
-    expect(codeOf('Use activation="relu" and kernel_initializer="he_normal".')).toBe(
-      'activation="relu", kernel_initializer="he_normal"',
-    );
-    expect(codeOf('Lower it: Adam(learning_rate=0.0001).')).toBe('Adam(learning_rate=0.0001)');
-    expect(codeOf('x = np.nan_to_num(x), or ~np.isfinite(x).all(axis=-1).')).toBe(
-      'x = np.nan_to_num(x)\n~np.isfinite(x).all(axis=-1)',
-    );
-    expect(codeOf('Set layer.trainable = False.')).toBe('layer.trainable = False');
     expect(splitCode('an odd ` stays')).toEqual([{ kind: 'text', text: 'an odd ` stays' }]);
+  });
+
+  it('copies complete statements, and no part of one', () => {
+    const text = 'In a and b: `kernel_initializer="he_normal"`, or `x = x / 255`, not `argmax`.';
+    const whole = splitCode(text).filter((part) => isWhole(part, ['x = x / 255']));
+    expect(whole.map((part) => part.text)).toEqual(['x = x / 255']);
+    expect(splitCode(text).filter((part) => isWhole(part, []))).toEqual([]);
   });
 
   it('reads its own keys from TensorBoard’s address', () => {

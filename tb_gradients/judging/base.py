@@ -25,6 +25,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import how_to_give
+from tb_gradients.snippets import snippets
 
 T = TypeVar("T", int, float)
 
@@ -365,6 +366,7 @@ class Page:
             "why": self.why,
             "definition": self.definition,
             "fixes": list(self.fixes),
+            "snippets": [snippets(fix) for fix in self.fixes],
             "silent_when": self.silent_when,
             "thresholds": [
                 {"name": name, "value": value, "reason": reason}

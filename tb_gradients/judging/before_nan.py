@@ -19,6 +19,7 @@ from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
+    KEEP_FINITE,
     SCALE_INPUTS,
     SCALE_TARGETS,
     large_inputs_cause,
@@ -223,9 +224,10 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
     known = {
         "loss_output_mismatch": wrong[1] if wrong else "",
         "nonfinite_inputs": "Remove or impute the missing values before training: "
-        "`x = np.nan_to_num(x)`, or drop rows: `keep = np.isfinite(x).all(axis=-1)`.",
+        "`x = np.nan_to_num(x)`, or drop the samples that have some: "
+        f"`{KEEP_FINITE.format(data='x')}`.",
         "nonfinite_targets": "Drop the samples whose target is missing: "
-        "`keep = np.isfinite(y); x, y = x[keep], y[keep]`.",
+        f"`{KEEP_FINITE.format(data='y')}`.",
         "learning_rate_too_large": lower,
         "input_outliers": CLIP_INPUTS,
         "unscaled_inputs": SCALE_INPUTS,

@@ -195,6 +195,10 @@ def outliers_cause(window: Window, confidence: float, frames: slice = slice(None
     return cause("input_outliers", confidence, f"{told} of their feature.")
 
 
+KEEP_FINITE = (
+    "keep = np.isfinite({data}).reshape(len({data}), -1).all(axis=1); x, y = x[keep], y[keep]"
+)
+
 CLIP_INPUTS = (
     "Clip the inputs per feature: `low, high = np.percentile(x, (1, 99), axis=0); "
     "x = np.clip(x, low, high)`, or use sklearn.preprocessing.RobustScaler."

@@ -15,6 +15,7 @@ from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     FAR_OUT,
     INPUT_NEEDS,
+    KEEP_FINITE,
     SCALE_INPUTS,
     TINY_INPUT,
     UNSCALED_INPUT,
@@ -190,8 +191,7 @@ class BadData(Rule):
                     int(window.steps[bad[0]]),
                     told,
                     Evidence(f"{side}_nonfinite", most, 0),
-                    f"Drop the samples: `keep = np.isfinite({data}).reshape(len({data}), -1)"
-                    ".all(1); x, y = x[keep], y[keep]`, or impute them.",
+                    f"Drop the samples: `{KEEP_FINITE.format(data=data)}`, or impute them.",
                     (cause(f"nonfinite_{side}", 0.97, f"{told}."),),
                     NONFINITE,
                 )

@@ -261,7 +261,9 @@ class DeadUnits(Rule):
                     "zero far from the middle.",
                 )
             )
-        unusual = unusual_rate_cause(window, 0.6, 10)
+        # Units that were alive at such a rate before they died have died of it.
+        killed = not from_start and unusual_rate_cause(window, 0.95, 100)
+        unusual = killed or unusual_rate_cause(window, 0.6, 10)
         if unusual is not None:
             found.append(unusual)
         data = data or tiny_inputs_cause(window, 0.92)

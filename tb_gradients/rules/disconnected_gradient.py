@@ -117,8 +117,14 @@ class DisconnectedGradient(Rule):
     def _use(window: Window, rows: IntArray) -> str:
         name = layer(window.table.variables[int(rows[0])])
         if window.paths.dangle(rows).all():
-            return f"Nothing has to be done; `trainable = False` of {name} says that it is meant."
-        return f"Call {name} in the model's `call()`, or delete it, or set its `trainable = False`."
+            return (
+                "Nothing has to be done. To state that it is meant, leave "
+                f"{name} untrained: `layer.trainable = False`."
+            )
+        return (
+            f"Call {name} in the model's `call()`, or delete it, or leave it untrained: "
+            "`layer.trainable = False`."
+        )
 
     def _causes(self, window: Window, rows: IntArray, alive: IntArray) -> tuple[Cause, ...]:
         if not alive.size:

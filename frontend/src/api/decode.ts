@@ -9,6 +9,7 @@
 import {
   RUN_STATES,
   SEVERITIES,
+  type Advice,
   type Cause,
   type CauseCard,
   type Column,
@@ -139,6 +140,11 @@ function cause(json: unknown): Cause {
   return { id: text(f.id), confidence: number(f.confidence, 0), summary: text(f.summary) };
 }
 
+function advice(f: Fields): Advice[] {
+  const snippets = list(f.snippets, texts);
+  return texts(f.fixes).map((text, index) => ({ text, snippets: snippets[index] ?? [] }));
+}
+
 function flag(json: unknown, index: number): Flag {
   const f = fields(json);
   return {
@@ -152,7 +158,7 @@ function flag(json: unknown, index: number): Flag {
     summary: text(f.summary),
     evidence: list(f.evidence, evidence),
     causes: list(f.causes, cause),
-    fixes: texts(f.fixes),
+    fixes: advice(f),
     followUps: texts(f.follow_ups),
   };
 }
@@ -209,7 +215,7 @@ function ruleCard(json: unknown): RuleCard {
     summary: text(f.summary),
     why: text(f.why),
     definition: text(f.definition),
-    fixes: texts(f.fixes),
+    fixes: advice(f),
     silentWhen: text(f.silent_when),
   };
 }

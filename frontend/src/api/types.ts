@@ -64,6 +64,12 @@ export interface Cause {
   readonly summary: string;
 }
 
+export interface Advice {
+  readonly text: string;
+  /** Those of its code spans that can be pasted as they are. */
+  readonly snippets: readonly string[];
+}
+
 export interface Flag {
   readonly id: string;
   readonly rule: string;
@@ -75,7 +81,7 @@ export interface Flag {
   readonly summary: string;
   readonly evidence: readonly Evidence[];
   readonly causes: readonly Cause[];
-  readonly fixes: readonly string[];
+  readonly fixes: readonly Advice[];
   /** What other rules found that this finding explains, a sentence each. */
   readonly followUps: readonly string[];
 }
@@ -124,7 +130,7 @@ export interface RuleCard {
   readonly summary: string;
   readonly why: string;
   readonly definition: string;
-  readonly fixes: readonly string[];
+  readonly fixes: readonly Advice[];
   readonly silentWhen: string;
 }
 

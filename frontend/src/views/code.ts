@@ -1,5 +1,6 @@
-/** Advice as text with `code` in it, and a button that copies it. */
+/** Advice as text with `code` in it, and buttons that copy what of it is complete. */
 
+import type { Advice } from '../api/types';
 import { h, type Child } from '../dom';
 import { icon } from './icons';
 
@@ -31,27 +32,26 @@ export function splitCode(text: string): Part[] {
 }
 
 export function prose(text: string): Child[] {
-  return splitCode(text).map((part) =>
-    part.kind === 'text'
-      ? part.text
-      : part.text.includes('\n')
-        ? h('pre', { tabindex: 0 }, h('code', {}, part.text))
-        : h('code', {}, part.text),
+  return splitCode(text).map(codeOrText);
+}
+
+function codeOrText({ kind, text }: Part): Child {
+  if (kind === 'text') return text;
+  const code = h('code', {}, text);
+  return text.includes('\n') ? h('pre', { tabindex: 0 }, code) : code;
+}
+
+/** Whether it is code that can be pasted as it is: arguments and names of operations are not. */
+export function isWhole({ kind, text }: Part, snippets: readonly string[]): boolean {
+  return kind === 'code' && snippets.includes(text);
+}
+
+/** One advice, with a button behind each statement in it that can be pasted as it is. */
+export function advice({ text, snippets }: Advice): HTMLElement {
+  const parts = splitCode(text).map((part) =>
+    isWhole(part, snippets) ? [codeOrText(part), ' ', copyButton(part.text)] : codeOrText(part),
   );
-}
-
-/** The code of an advice, ready to be pasted; null where it has none. */
-export function codeOf(advice: string): string | null {
-  const code = splitCode(advice).flatMap(({ kind, text }) => (kind === 'code' ? [text] : []));
-  if (code.length === 0) return null;
-  // Settings of one layer stand beside each other, statements below.
-  return code.join(code.every((text) => /^\w+=/.test(text)) ? ', ' : '\n');
-}
-
-/** One advice, with a button for what of it is code. */
-export function advice(text: string): HTMLElement {
-  const code = codeOf(text);
-  return h('li', {}, h('span', { class: 'fix' }, prose(text)), code !== null && copyButton(code));
+  return h('li', {}, h('span', { class: 'fix' }, parts));
 }
 
 export function copyButton(text: string, label = 'Copy'): HTMLButtonElement {

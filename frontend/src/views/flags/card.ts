@@ -100,7 +100,7 @@ export function flagCard(flag: Flag, context: Context): HTMLElement {
 /** Why, and what to change, in a line each: the details are one click away. */
 function outlook(flag: Flag, rules: RuleBook | null): Child {
   const [cause] = flag.causes;
-  const fix = firstLine(flag.fixes[0] ?? '');
+  const fix = firstLine(flag.fixes[0]?.text ?? '');
   return [
     cause &&
       h(

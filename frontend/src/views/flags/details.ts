@@ -1,6 +1,6 @@
 /** What the open card of a finding shows: causes, fixes, evidence, consequences, variables. */
 
-import type { Cause, Evidence, Flag, RuleBook, Run } from '../../api/types';
+import type { Advice, Cause, Evidence, Flag, RuleBook, Run } from '../../api/types';
 import { breakable, h, type Child } from '../../dom';
 import { formatCount, formatEvidence, formatShare, plural, title } from '../../scale/format';
 import type { Actions } from '../../store/actions';
@@ -35,7 +35,7 @@ export function causeList(causes: readonly Cause[], rules: RuleBook | null): Chi
   );
 }
 
-export function fixList(fixes: readonly string[]): Child {
+export function fixList(fixes: readonly Advice[]): Child {
   if (fixes.length === 0) return null;
   return section('What to change', h('ol', { class: 'fixes' }, fixes.map(advice)));
 }
