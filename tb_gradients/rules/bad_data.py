@@ -1,4 +1,4 @@
-"""The data are the cause."""
+"""Inputs or targets that no model could learn from."""
 
 from __future__ import annotations
 
@@ -69,26 +69,28 @@ class _Fault:
 class BadData(Rule):
     """The inputs or the targets of the batches cannot be learnt from as they are.
 
-    Why it matters: no change of the model or of the optimizer makes up for it.
+    Why it matters: no change to the model or the optimizer can make up for it.
 
-    Definition: one of these. NaN or Inf in a batch, where the loss or a gradient becomes so, too.
-    Inputs, or targets, that are the same in every sample of every batch, for 30 steps or more.
-    Single inputs further than 100 interquartile ranges from the median of their feature (normal
-    data reach 3, log-normal ones 50), above 30 and four times the RMS of their batch, where
-    batches with them have ten times the usual gradient or the run does not learn. Targets outside
-    of what the output's activation can produce: also such as do not add up to 1 per sample, as
-    those of a softmax do, under a loss that compares numbers. Labels that are no whole numbers
-    under a sparse cross-entropy, which cuts the fraction off. Inputs of magnitudes above 30, all
-    below 0.01, or columns whose scales differ more than 1000-fold, that no layer scales, where the
-    run does not learn, or is at a hundred times the loss of guessing after 100 steps.
+    Definition: one of these. (1) A batch holds NaN or Inf, and the loss or a gradient becomes NaN
+    or Inf too. (2) The inputs or the targets are identical in every sample of every batch, for 30
+    steps or more. (3) Single inputs are more than 100 interquartile ranges from the median of their
+    feature (normal data reach 3, log-normal data 50), above 30 and above four times the RMS of
+    their batch; and batches that hold them have ten times the usual gradient, or the run does not
+    learn. (4) The output activation cannot produce the targets, e.g. -1 with sigmoid, or rows that
+    do not sum to 1 with softmax and mean squared error. (5) Labels of a sparse cross-entropy are
+    not whole numbers; the loss cuts the fraction off. (6) The inputs are unscaled (magnitudes above
+    30, all below 0.01, or columns whose scales differ more than 1000-fold) and no layer scales
+    them; and the run does not learn, or after 100 steps its loss is above 100 times that of a
+    constant prediction.
 
     Try:
     * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.
-    * Standardise inputs and targets; clip or drop extreme values; impute missing ones.
+    * Standardise inputs and targets. Clip or drop extreme values. Impute missing values.
 
-    Silent when: the run learns all the same (images in 0..255 with Adam, unscaled regression
-    targets); a layer of the model scales the inputs; the model fills in what is missing, or the
-    loss leaves it out (`info`); inputs are tokens; inputs or targets are not seen.
+    Silent when: the run learns in spite of it (images in 0..255 with Adam, unscaled regression
+    targets); a layer of the model scales the inputs; the inputs are tokens; inputs or targets are
+    not passed to the monitor. Only `info` if the model fills in missing values or the loss leaves
+    them out.
     """
 
     id = "bad_data"
@@ -119,16 +121,23 @@ class BadData(Rule):
     steps = Threshold(30, "unshuffled data may hold one class for some batches")
     rare_frames = Threshold(
         60,
-        "with a positive in every tenth batch one run in 500 has seen none so far; half as many "
-        "where there are more than two classes, which are not all as rare",
+        "if one batch in ten holds a positive, one run in 500 has seen none by then; half "
+        "as many with more than two classes, which are not all as rare",
     )
-    patience = Threshold(60, "half as much again as the loss needs to be judged")
-    patience_far = Threshold(100, "what begins far above guessing comes down in as many steps")
-    far = Threshold(100.0, "times guessing: sums that are ten times as far out as there is to tell")
-    frames = Threshold(5, "equal by chance is less likely the more frames are seen")
+    patience = Threshold(60, "1.5 times what the loss needs to be judged")
+    patience_far = Threshold(
+        100, "a loss that starts far above a constant prediction comes down within as many steps"
+    )
+    far = Threshold(
+        100.0,
+        "The loss must be 100 times that of a constant prediction",
+    )
+    frames = Threshold(5, "the more frames, the less likely that they are equal by chance")
     outlier = Threshold(FAR_OUT, "twice the extreme of 100,000 log-normal values (sigma 1)")
-    jump = Threshold(10.0, "norms of batches differ by less, unless something is in the batch")
-    beyond = Threshold(0.5, "of the output's range: rounding and label smoothing stay far within")
+    jump = Threshold(10.0, "the gradient norms of normal batches differ by less")
+    beyond = Threshold(
+        0.5, "of the output's range: rounding and label smoothing stay far within it"
+    )
 
     basis = Basis(
         sees=("inputs_nonfinite", "targets_nonfinite"),

@@ -25,22 +25,22 @@ NEAR_EPSILON = 10.0
 class ClippingDominates(Rule):
     """Nearly every gradient is cut down to a small part of itself.
 
-    Why it matters: the limit, not the data, decides the size of the steps. With plain SGD a
-    limit far below the usual norm is a learning rate that is as much too small.
+    Why it matters: the limit, not the data, decides the size of the steps. With plain SGD, a limit
+    far below the usual norm acts like a learning rate that is too small by the same factor.
 
-    Definition: the optimizer has a limit, and in more than half of the last 20 or more steps
-    that changed weights the gradient that reached the update has less than a tenth of its norm
-    before clipping. A warning if the run does not learn (of Adam and its kin only where clipping
-    brings the gradient near epsilon), or if the optimizer follows the size of the gradient (SGD),
-    less than a hundredth is left and a step changes the median kernel by less than 1e-4.
+    Definition: the optimizer has a limit, and in more than half of the last 20 or more steps that
+    changed weights, less than a tenth of the gradient's norm was left after clipping. It is a
+    warning if the run does not learn (for Adam and similar optimizers only if clipping brings the
+    gradient near epsilon). It is also a warning if the steps scale with the gradient (SGD), less
+    than a hundredth is left, and a step changes the median kernel by less than 1e-4.
 
     Try:
-    * Raise the limit to a few times the usual norm (Pascanu, Mikolov, Bengio 2013 take the
-      average norm, up to ten times that).
-    * Or raise the learning rate by what clipping takes away.
+    * Raise the limit to a few times the usual norm (Pascanu, Mikolov, Bengio 2013 take up to ten
+      times the average norm).
+    * Or raise the learning rate by the factor that clipping takes away.
 
-    Silent when: clipping only catches spikes. `info` while the run learns: language models clip
-    by design, and Adam's steps do not depend on the gradient's scale.
+    Silent when: clipping only catches spikes. Only `info` while the run learns: language models
+    clip by design, and the steps of Adam do not depend on the gradient's scale.
     """
 
     id = "clipping_dominates"
@@ -50,11 +50,11 @@ class ClippingDominates(Rule):
     every = 4
     provisional = False
 
-    left = Threshold(0.1, "limits for spikes sit near the usual norm and leave more than a tenth")
+    left = Threshold(0.1, "limits for spikes are near the usual norm and leave more than a tenth")
     share = Threshold(0.5, "more often than not")
     steps = Threshold(20, "the norms of the first steps are larger than later ones")
     frames = Threshold(3, "one or two frames may be spikes")
-    hardly_any = Threshold(0.01, "a learning rate a hundred times smaller is another one")
+    hardly_any = Threshold(0.01, "as if the learning rate were a hundred times smaller")
     slow = Threshold(1e-4, "a tenth of the usual relative step")
 
     basis = Basis(sees=("gradient_norm",), steps=steps, frames=frames)

@@ -44,24 +44,24 @@ def constant_starts(table: VariableTable, _: Rows) -> BoolArray:
 class DeadUnits(Rule):
     """Units of a layer received no gradient from any of the last batches.
 
-    Why it matters: a dead ReLU outputs zero for every input and cannot come back; the
-    layer is as narrow as its living units, and with none of them nothing before it learns.
+    Why it matters: a dead ReLU outputs zero for every input and cannot recover. The layer is only
+    as wide as its living units. If all units are dead, no layer before it learns.
 
-    Definition: more than half of a layer's output units had a gradient column of exactly
-    zero in every one of the last `unit_window` steps (20 or more, so that chance batches
-    and dropout masks do not count; about 50 % zeros in any one batch are normal for ReLU).
-    Named is the layer whose own units are dead, not the ones before it that starve by it.
+    Definition: more than half of a layer's output units had a gradient column of exactly zero in
+    every one of the last 20 or more steps (about 50 % zeros in any one batch are normal for ReLU;
+    20 steps rule out chance batches and dropout masks). The finding names the layer whose own units
+    are dead, not the layers before it that receive no gradient because of it.
 
     Try:
     * Lower the learning rate: one large step pushed the units below zero.
-    * Use `leaky_relu`, `elu` or `gelu`; He initialisation; a bias that starts at zero.
+    * Use `leaky_relu`, `elu` or `gelu`, He initialisation, and biases that start at zero.
     * Scale the inputs to about [-1, 1].
 
-    Silent when: branches that take turns, such as tasks, until one is silent for 100 steps;
-    embeddings; weights without units; all samples have one prediction while no layer is dead as
-    a whole (the inputs are all alike then); the whole gradient of the model is zero
-    (zero_gradient speaks then). `info` once the run has converged with the units it has, and
-    while no more are dead than inputs of one sign leave dead by chance.
+    Silent when: branches are used in turn, e.g. tasks, until one has had no gradient for 100 steps;
+    the variable is an embedding or has no units; all samples have the same prediction and no whole
+    layer is dead (then the inputs are all alike); the gradient of the whole model is zero
+    (zero_gradient reports that). Only `info` if the run has converged, or if the number of dead
+    units is what inputs of one sign give by chance.
     """
 
     id = "dead_units"
@@ -94,17 +94,17 @@ class DeadUnits(Rule):
     )
     comes_of = ("exploding_gradient", "update_too_large", "poor_initialization")
 
-    share = Threshold(
-        0.5, "none of 45 small healthy programs that were tried has a layer with more dead units"
-    )
+    share = Threshold(0.5, "none of 45 small healthy programs has a layer with more dead units")
     deviations = Threshold(
         3.0,
-        "of a binomial: inputs of one sign leave half of the units dead from the start, and one "
-        "layer in 700 this much more",
+        "Standard deviations above the half that inputs of one sign leave dead from the "
+        "start (chance: 1 layer in 700)",
     )
-    early_steps = Threshold(20, "what is dead by then was dead at birth, or nearly so")
-    nearly_all = Threshold(0.9, "fewer than one unit in ten left: the layer is a bottleneck")
-    frames = Threshold(10, "predictions that are equal by chance, in as many batches")
+    early_steps = Threshold(
+        20, "units that are dead by then were dead from the start, or nearly so"
+    )
+    nearly_all = Threshold(0.9, "fewer than one unit in ten is left: the layer is a bottleneck")
+    frames = Threshold(10, "so many batches do not have equal predictions by chance")
 
     basis = Basis(sees=("zero_step_share",))
     unjudged = "needs to know which units had a gradient, which was not measured"

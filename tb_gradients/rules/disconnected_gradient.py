@@ -18,21 +18,21 @@ from tb_gradients.judging.words import layer, names, plural
 class DisconnectedGradient(Rule):
     """The loss does not depend on a trainable variable: its gradient is None.
 
-    Why it matters: the variable keeps its initial value for ever. If an operation without
-    a gradient cuts the model in two, everything before the cut is as random as at the start.
+    Why it matters: the variable keeps its initial value. If an operation without a gradient cuts
+    the model in two, everything before the cut stays as random as at the start.
 
-    Definition: the gradient was None in every one of the last 12 steps; of the last 100, where
-    other variables are left out at times. None is a fact of the
-    graph (tf.GradientTape returns it for "unconnected" targets), not a small number.
+    Definition: the gradient was None in every one of the last 12 steps; in every one of the last
+    100, if other variables are left out at times. None is a fact of the graph (tf.GradientTape
+    returns it for "unconnected" targets), not a small number.
 
     Try:
-    * Find the operation between the named variables and the loss that has no gradient:
-      `argmax`, `round`, a cast to an integer, `.numpy()`, `tf.stop_gradient`.
+    * Find the operation between the named variables and the loss that has no gradient: `argmax`,
+      `round`, a cast to an integer, `.numpy()`, `tf.stop_gradient`.
     * Remove a layer that is created but not called, or set `layer.trainable = False`.
 
-    Silent when: the variable is frozen by trainable=False, or only some steps leave it out,
-    as in a GAN or with several tasks in turn. `info` where the model has a part whose output it
-    does not use, as the pooler of a pretrained backbone: nothing is lost.
+    Silent when: the variable is frozen by trainable=False; only some steps leave it out, as in a
+    GAN or with several tasks in turn. Only `info` for a part whose output the model does not use,
+    such as the pooler of a pretrained backbone: nothing is lost.
     """
 
     id = "disconnected_gradient"
@@ -43,10 +43,12 @@ class DisconnectedGradient(Rule):
     steps = Threshold(
         12,
         "alternating losses leave a variable out for a few steps (five critic steps per "
-        "generator step in WGAN); twice that cycle, and the reader still hears of it early",
+        "generator step in WGAN); this is twice that cycle, and still early",
     )
 
-    turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
+    turn = Threshold(
+        TURN, "of twelve tasks drawn at random, one is left out for so long in one run of 500"
+    )
 
     basis = Basis(steps=steps)
 

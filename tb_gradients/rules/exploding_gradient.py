@@ -38,15 +38,15 @@ from tb_gradients.judging.words import layer, names
 class ExplodingGradient(Rule):
     """Gradients grow far beyond those of the first steps, and the loss grows with them.
 
-    Why it matters: every step throws the weights further; what was learnt is lost, and the
+    Why it matters: every step moves the weights further away. What was learnt is lost, and the
     numbers end in NaN.
 
-    Definition: the norm of all gradients is at least 100 times, and the loss at least 10 times,
-    what they were in the first steps (where the loss of a constant prediction is known and
-    higher, that counts instead), at three steps or frames in a row, or in the window in which
-    they become NaN. Or 10 times and twice, for 20 steps in a row. Held against the run's own
-    start, never against an absolute number: unscaled targets make healthy norms of thousands.
-    Where no loss is seen the norm alone must have grown ten-thousandfold.
+    Definition: the norm of all gradients is at least 100 times its value in the first steps, and
+    the loss at least 10 times its value then (or that of a constant prediction, if that is known
+    and higher), at three steps or frames in a row, or in the window in which they become NaN. Or
+    the norm is 10 times and the loss twice as large, for 20 steps in a row. The comparison is with
+    the run's own start, not with an absolute number: with unscaled targets, norms of thousands are
+    healthy. Without a loss, the norm must have grown 10,000-fold.
 
     Try:
     * Lower the learning rate.
@@ -54,8 +54,8 @@ class ExplodingGradient(Rule):
       Bengio 2013).
     * Scale inputs and targets.
 
-    Silent when: the loss does not rise with the gradient, as when a plateau is left; single
-    steps are out of line (gradient_spike); a run starts at a large norm and comes down.
+    Silent when: the loss does not rise with the gradient, e.g. when the run leaves a plateau; only
+    single steps are far off (gradient_spike); the norm is large at the start and comes down.
     """
 
     id = "exploding_gradient"
@@ -80,17 +80,19 @@ class ExplodingGradient(Rule):
     comes_of = ("poor_initialization",)
     about_onset = True
 
-    growth = Threshold(100.0, "between batches of one run norms differ by ten, rarely by thirty")
-    loss_growth = Threshold(10.0, "no batch of a run at its start is ten times as hard as another")
+    growth = Threshold(100.0, "norms differ between batches of one run by ten, rarely by thirty")
+    loss_growth = Threshold(10.0, "at the start of a run no batch is ten times as hard as another")
     in_a_row = Threshold(3, "one or two are a bad batch")
-    slow_growth = Threshold(10.0, "beyond the noise of the norm, if it lasts")
-    slow_loss_growth = Threshold(2.0, "twice as bad as guessing, if it lasts")
+    slow_growth = Threshold(10.0, "more than the noise of the norm, if it lasts")
+    slow_loss_growth = Threshold(2.0, "twice as bad as a constant prediction, if it lasts")
     slow_steps = Threshold(20, "as long as the first epoch of the smallest data sets")
     small_step = Threshold(
-        0.05, "of the weights: ten times as much is needed to be thrown across a valley"
+        0.05, "of the weights: steps that overshoot a valley are ten times as large"
     )
-    steadily = Threshold(0.9, "rank correlation with the step: what overshoots goes up and down")
-    blind_growth = Threshold(1e4, "without a loss only what no plateau or schedule explains")
+    steadily = Threshold(
+        0.9, "rank correlation of the loss with the step: a run that overshoots goes up and down"
+    )
+    blind_growth = Threshold(1e4, "without a loss: more than any plateau or schedule explains")
 
     basis = Basis(sees=("global_norm",), frames=in_a_row)
     unjudged = "the gradients of the first steps are zero: nothing can be held against them"

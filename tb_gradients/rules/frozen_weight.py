@@ -33,25 +33,24 @@ APPLY = (
 class FrozenWeight(Rule):
     """The variable has a gradient, but no step changes it.
 
-    Why it matters: the gradient is computed and thrown away; the variable does not learn.
+    Why it matters: the gradient is computed and thrown away. The variable does not learn.
 
-    Definition: over at least 10 applied updates the weights stay bit-identical while the
-    gradient is not zero and the step that the learning rate would give, after clipping, is large
-    enough not to be rounded away (otherwise update_too_small speaks); or no update at all was
-    applied for 30 steps or four rounds of gradient accumulation (two epochs, where a round is
-    longer than four). Or a variable of the model, or all of them, was given to the optimizer at
-    none of 30 steps, and nothing else changed it.
+    Definition: over at least 10 applied updates the weights stay bit-identical, although the
+    gradient is not zero and the step that the learning rate gives after clipping is too large to be
+    rounded away (smaller steps: update_too_small). Or no update at all was applied for 30 steps, or
+    for four rounds of gradient accumulation (for two epochs, if a round is longer than four
+    epochs). Or a variable of the model, or all of them, was passed to the optimizer at none of 30
+    steps, and nothing else changed it.
 
     Try:
-    * In a train_step of your own, call `optimizer.apply(gradients, variables)`.
+    * In a custom train_step, call `optimizer.apply(gradients, variables)`.
     * Build the optimizer for the variables of this model, not for those of another one.
 
-    Silent when: trainable=False; between two updates of gradient accumulation; steps that
-    a loss-scaling optimizer skips; a learning rate of zero in a warm-up; variables that
-    another optimizer changes, as in a GAN. `info` where the run has learnt most of what there
-    is without them; and of variables left out, where they were trained before (what starts at
-    zero is not zero) or are copies of others that are trained: a teacher, the net of a perceptual
-    loss, a target network.
+    Silent when: trainable=False; between two updates of gradient accumulation; a loss-scaling
+    optimizer skips the steps; the learning rate is zero in a warm-up; another optimizer changes the
+    variables, as in a GAN. Only `info` if the run has learnt most of what can be learnt without
+    them, and for pretrained or target networks that are left out on purpose (they do not start at
+    zero, or are copies of trained variables).
     """
 
     id = "frozen_weight"
@@ -69,12 +68,15 @@ class FrozenWeight(Rule):
     )
     follows = ("update_lost", "loss_scale_collapse")
 
-    updates = Threshold(10, "exact equality needs no statistics; ten exclude a passing coincidence")
-    frames = Threshold(3, "the same, where only every tenth step is logged")
-    visible = Threshold(
-        100.0, "how far above rounding the step must be; what is not applied is off by thousands"
+    updates = Threshold(
+        10, "exact equality needs no statistics; ten updates rule out a coincidence"
     )
-    steps_without_update = Threshold(30, "no schedule of updates that we know skips as many steps")
+    frames = Threshold(3, "the same, if only every tenth step is recorded")
+    visible = Threshold(
+        100.0,
+        "how far above rounding the step must be; a step that is not applied is off by thousands",
+    )
+    steps_without_update = Threshold(30, "no known schedule of updates skips so many steps")
 
     basis = Basis(sees=("update_norm",), steps=steps_without_update, updates=updates, frames=frames)
     unjudged = NO_UPDATE_LOOKED_AT

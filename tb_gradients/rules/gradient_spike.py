@@ -1,4 +1,4 @@
-"""Single steps far out of the run's range."""
+"""A single step whose gradient is far above the run's usual range."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tb_gradients.judging.words import names
 
 
 class GradientSpike(Rule):
-    """The gradient of a single step was far out of the run's range.
+    """The gradient of a single step was far above the run's usual range.
 
-    Why it matters: one such step can undo many; with Adam it also spoils the running averages
-    for the next hundreds.
+    Why it matters: one such step can undo many. With Adam it also distorts the running averages for
+    hundreds of steps.
 
-    Definition: the largest norm since the previous frame, on a logarithmic scale, lies more
-    than 8 robust standard deviations (1.4826 times the median absolute deviation, Iglewicz and
-    Hoaglin 1993) above the median of the last frames, at least 20 of them, and is at least 20
-    times that median, in more than half of the variables that move. A warning only if the loss
-    has since stayed above what it was before.
+    Definition: the largest norm since the previous frame, on a logarithmic scale, lies more than 8
+    robust standard deviations (1.4826 times the median absolute deviation, Iglewicz and Hoaglin
+    1993) above the median of the last frames, at least 20 of them, and is at least 20 times that
+    median, in more than half of the variables that move. It is a warning only if the loss has since
+    stayed above what it was before.
 
     Try:
     * Clip the gradients (`global_clipnorm` at a few times the usual norm).
     * Look at the batches of these steps: outliers, wrong labels, lengths.
 
-    Silent when: in the first 30 steps; norms that vary a lot from step to step (the deviation
-    is then large). `info` while the run learns.
+    Silent when: the run is in its first 30 steps; the norms vary a lot from step to step (the
+    deviation is then large). Only `info` while the run learns.
     """
 
     id = "gradient_spike"
@@ -54,10 +54,10 @@ class GradientSpike(Rule):
     deviations = Threshold(
         8.0, "1 in 10^15 of log-normal norms; heavy tails have a large deviation"
     )
-    factor = Threshold(20.0, "a smaller step than that is within what clipping and Adam absorb")
-    frames = Threshold(20, "a deviation of fewer is no estimate")
-    quiet_steps = Threshold(30, "the first steps come down from the initialisation")
-    widespread = Threshold(0.5, "of the variables: a batch, and not one layer's own way")
+    factor = Threshold(20.0, "clipping and Adam absorb a smaller step")
+    frames = Threshold(20, "fewer give no estimate of a deviation")
+    quiet_steps = Threshold(30, "norms come down from the initialisation in the first steps")
+    widespread = Threshold(0.5, "of the variables: a spike of the batch, not of one layer")
 
     basis = Basis(sees=("gradient_norm_max",), frames=frames)
 

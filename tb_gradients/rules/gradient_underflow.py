@@ -16,20 +16,20 @@ from tb_gradients.judging.words import names
 class GradientUnderflow(Rule):
     """Most of the gradient lies below the smallest normal number of the compute dtype.
 
-    Why it matters: such numbers are kept with fewer and fewer bits, down to none: float16 has
-    nothing below 6e-8, and XLA and GPUs flush subnormal numbers to zero.
+    Why it matters: such numbers have fewer and fewer bits, down to none: float16 has nothing below
+    6e-8, and XLA and GPUs flush subnormal numbers to zero.
 
-    Definition: more than half of the non-zero elements are subnormal in the layer's compute
-    dtype (below 6e-5 in float16, 1.2e-38 in float32 and bfloat16), the loss scale included, at
-    every frame of the last 20 steps. In float16 half of the values below that threshold would
-    be zero without loss scaling (Micikevicius et al. 2018, figure 3).
+    Definition: more than half of the non-zero elements are subnormal in the layer's compute dtype
+    (below 6e-5 in float16, 1.2e-38 in float32 and bfloat16), the loss scale included, at every
+    frame of the last 20 steps. In float16 half of the values below that threshold would be zero
+    without loss scaling (Micikevicius et al. 2018, figure 3).
 
     Try:
     * `keras.optimizers.LossScaleOptimizer`, or the policy "mixed_bfloat16".
-    * Where it is float32: look for why gradients are that small (vanishing_gradient).
+    * In float32: find out why the gradients are so small (vanishing_gradient).
 
-    Silent when: the loss scale lifts the gradient into the range; the run learns (`info` then);
-    the gradient is exactly zero (zero_gradient).
+    Silent when: the loss scale lifts the gradient into the range; the gradient is exactly zero
+    (zero_gradient). Only `info` if the run learns.
     """
 
     id = "gradient_underflow"

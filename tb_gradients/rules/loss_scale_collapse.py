@@ -1,4 +1,4 @@
-"""Mixed precision finds no loss scale."""
+"""Mixed precision finds no usable loss scale."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ OTHER_RANGE = (
 
 
 class LossScaleCollapse(Rule):
-    """The loss scale of mixed precision falls and falls, or step after step is skipped.
+    """The loss scale of mixed precision keeps falling, or most steps are skipped.
 
-    Why it matters: a skipped step changes nothing; and at a scale near 1 the small gradients
-    that the scale was to save are lost in float16.
+    Why it matters: a skipped step changes nothing. At a scale near 1, the small gradients that loss
+    scaling is meant to save are lost in float16.
 
-    Definition: a step was skipped at a scale of 1 or below after it had been at least 256 times
-    as high; or at least half of the last 50 steps were skipped. Keras starts at 2^15, halves
-    the scale at each non-finite gradient and doubles it after 2000 good steps: from its start
-    it skips a dozen steps at most in a healthy run (Micikevicius et al. 2018).
+    Definition: a step was skipped at a scale of 1 or below, after the scale had been at least 256
+    times as high; or at least half of the last 50 steps were skipped. Keras starts at 2^15, halves
+    the scale at each non-finite gradient and doubles it after 2000 good steps: a healthy run skips
+    at most a dozen steps at its start (Micikevicius et al. 2018).
 
     Try:
     * `keras.mixed_precision.set_global_policy("mixed_bfloat16")`: its range needs no scale.
-    * Look for what overflows: a loss that is a sum over many elements, attention masks of -1e9,
+    * Look for what overflows: a loss that sums over many elements, attention masks of -1e9,
       exponentials.
 
-    Silent when: the scale is looked for in the first steps; no loss scale is used; the batch
-    itself holds NaN (nonfinite_gradient speaks then).
+    Silent when: the optimizer is still searching for its scale in the first steps; no loss scale is
+    used; the batch itself holds NaN (nonfinite_gradient reports that).
     """
 
     id = "loss_scale_collapse"
@@ -48,10 +48,10 @@ class LossScaleCollapse(Rule):
         "loss_nonfinite_age",
     )
 
-    lowest = Threshold(1.0, "below, scaling makes the underflow worse that it is there for")
-    fallen = Threshold(256.0, "eight halvings: a fixed scale of 1 is no fall")
+    lowest = Threshold(1.0, "below 1, scaling makes the underflow worse that it should prevent")
+    fallen = Threshold(256.0, "eight halvings: a fixed scale of 1 has not fallen")
     skipped = Threshold(0.5, "Keras skips one step in 2000 once it has found its scale")
-    steps = Threshold(50, "from 2^15 down to 1 it takes 15 skipped steps, and this is a multiple")
+    steps = Threshold(50, "from 2^15 down to 1 takes 15 skipped steps; this is a multiple")
 
     basis = Basis(sees=("loss_scale",), steps=steps)
 

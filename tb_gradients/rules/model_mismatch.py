@@ -1,4 +1,4 @@
-"""The end of the model does not fit its loss."""
+"""The last layer does not fit the loss."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from tb_gradients.judging.window import IntArray, Window
 class ModelMismatch(Rule):
     """The activation of the last layer, or the shape of its output, does not fit the loss.
 
-    Why it matters: the loss is computed from numbers that are not what it takes them for; it
-    may fall, and the predictions be useless.
+    Why it matters: the loss interprets the output as something that it is not. The loss may fall
+    while the predictions stay useless.
 
-    Definition: read from the model and the loss: softmax on a single unit (always 1); softmax
+    Definition: found in the model and the loss: softmax on a single unit (always 1); softmax
     applied twice; an activation before a loss from logits; no activation, or one with the wrong
-    range, before a cross-entropy of probabilities; an output that may be negative before a
-    Poisson loss; or read from the graph of the step: predictions [n, 1] less targets [n] (or the
-    other way round), which is broadcast to [n, n]. On its own this is worth an `info`; it is a
-    warning if the run does not learn, if a ReLU has switched outputs off for every batch, or where
-    it is certain to hurt: softmax on one unit, or twice, and that broadcast. Keras repairs the
-    gradient of some of these through cached logits: the loss then falls while the predictions stay
-    useless, so that of softmax on one unit the predictions are asked, not the loss.
+    range, before a cross-entropy of probabilities; an output that may be negative before a Poisson
+    loss. Or found in the graph of the step: predictions [n, 1] minus targets [n] (or the other way
+    round), which broadcasts to [n, n]. It is `info` by itself. It is a warning if the run does not
+    learn, if a ReLU has switched outputs off for every batch, or if the fault always hurts: softmax
+    on one unit, softmax twice, and that broadcast. For some of these faults Keras computes the
+    gradient from cached logits: the loss falls although the predictions are useless. So for softmax
+    on one unit the predictions decide, not the loss.
 
     Try:
     * One unit: sigmoid with BinaryCrossentropy. Several classes: softmax with
       CategoricalCrossentropy. No activation: the same losses with from_logits=True.
-    * Give predictions and targets one shape in a loss of your own; those of Keras do it.
+    * Give predictions and targets the same shape in a custom loss. The losses of Keras do so.
 
-    Silent when: the loss is not one of Keras' cross-entropies, or the model has several
-    outputs. Of the broadcast: both sides are learnt, or none (pairs are compared on purpose), and
-    in eager steps, which have no graph.
+    Silent when: the loss is not a cross-entropy of Keras; the model has several outputs. The
+    broadcast is not reported if both sides are learnt or neither is (pairs are compared on
+    purpose), nor in eager steps, which have no graph.
     """
 
     id = "model_mismatch"
@@ -58,7 +58,7 @@ class ModelMismatch(Rule):
     every = 4
 
     steps = Threshold(10, "the predictions of the first steps say little")
-    spread = Threshold(ALIKE, "of predictions in [0, 1]: rounding alone")
+    spread = Threshold(ALIKE, "of predictions in [0, 1]: only rounding")
 
     basis = Basis(sees=(), steps=steps)
 

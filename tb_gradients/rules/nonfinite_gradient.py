@@ -23,22 +23,22 @@ from tb_gradients.judging.words import names, plural
 class NonfiniteGradient(Rule):
     """A gradient holds NaN or Inf.
 
-    Why it matters: one step with a NaN gradient makes the weight NaN, the next step every
-    weight behind and before it, and nothing brings them back.
+    Why it matters: one step with a NaN gradient makes the weight NaN. At the next step every weight
+    before and behind it becomes NaN too. Training cannot recover.
 
-    Definition: at least one element of a trainable variable's gradient is NaN or Inf, at
-    any step, logged or not: the writer counts every one and keeps the exact first step.
-    Named is the variable of the earliest step, and among those of one step the one nearest
-    the loss: back-propagation carries a NaN from there to all others (the same convention
-    as TensorFlow's check_numerics, which reports the first in execution order).
+    Definition: at least one element of a trainable variable's gradient is NaN or Inf, at any step:
+    the monitor counts every step, recorded or not, and keeps the exact first one. The finding names
+    the variable of the earliest step. Among several of one step it names the one nearest the loss,
+    because back-propagation carries NaN from there to all others (TensorFlow's check_numerics uses
+    the same convention: first in execution order).
 
     Try:
     * Look at the batch of that step: missing values are the most common source.
-    * Lower the learning rate if loss or norms had grown before.
-    * Guard `log`, division, `sqrt` and `exp`; use losses with `from_logits=True`.
+    * Lower the learning rate if the loss or the norms had grown before.
+    * Guard `log`, division, `sqrt` and `exp`. Use losses with `from_logits=True`.
 
-    Silent when: a loss-scaling optimizer skips the step, as it does in the first steps
-    while it looks for its scale, unless it goes on skipping.
+    Silent when: a loss-scaling optimizer skips the step, as it does in the first steps while it
+    searches for its scale, unless it keeps skipping.
     """
 
     id = "nonfinite_gradient"
@@ -56,8 +56,9 @@ class NonfiniteGradient(Rule):
 
     skipped_in_a_row = Threshold(
         30,
-        "from 2^15 a loss scale halves 15 times to 1 and about 15 times more until float16 "
-        "gradients vanish: who skips for longer does not look for a scale, the data are bad",
+        "from 2^15 a loss scale halves 15 times to 1, and about 15 times more until "
+        "float16 gradients vanish; longer skipping is no search for a scale, the data are "
+        "bad",
     )
 
     basis = Basis(sees=("nonfinite_age",))

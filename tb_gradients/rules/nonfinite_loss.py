@@ -19,17 +19,18 @@ from tb_gradients.judging.window import IntArray, Window
 class NonfiniteLoss(Rule):
     """The loss is NaN or Inf.
 
-    Why it matters: there is nothing to descend on; the gradients of this step are NaN
-    as well in nearly every case.
+    Why it matters: such a loss has no usable gradient. In nearly every case the gradients of this
+    step are NaN as well.
 
-    Definition: the loss of at least one step was NaN or Inf, logged or not, exactly counted.
+    Definition: the loss of at least one step was NaN or Inf. The monitor counts every step,
+    recorded or not.
 
     Try:
     * Check inputs and targets of that step for missing values.
     * Use the loss from logits: softmax or sigmoid followed by log gives log(0).
     * Lower the learning rate if the loss had grown before.
 
-    Silent when: the loss is not seen: pass it with monitor.step(loss=loss).
+    Silent when: the loss is not seen. Pass it with monitor.step(loss=loss).
     """
 
     id = "nonfinite_loss"

@@ -18,12 +18,12 @@ from tb_gradients.judging.words import names, plural
 class NonfiniteWeight(Rule):
     """A weight is NaN or Inf: from this step on the model is lost.
 
-    Why it matters: every prediction that uses the weight is NaN, and so is every further
-    gradient. Training on changes nothing.
+    Why it matters: every prediction that uses the weight is NaN, and so is every further gradient.
+    More training changes nothing.
 
-    Definition: at least one element of a variable is NaN or Inf after a step, an exact
-    count. Named are the variables of the first frame in which it was seen, that nearest the
-    loss first; the writer makes a frame at the very step a gradient turns non-finite.
+    Definition: at least one element of a variable is NaN or Inf after a step (an exact count). The
+    finding names the variables of the first frame in which it was seen, the one nearest the loss
+    first. The monitor records a frame at the step at which a gradient becomes non-finite.
 
     Try:
     * Go back to a checkpoint from before this step.

@@ -41,24 +41,24 @@ OVERFIT = (
 class NotLearning(Rule):
     """The loss stays where it was, although gradients flow and weights move.
 
-    Why it matters: the model predicts about the same for every input; more of the same training
+    Why it matters: the model predicts about the same for every input. More of the same training
     will not change that.
 
-    Definition: after at least 100 steps the median loss of the last 30 % of them is less than 1
-    % below that of the part before, or no better than the loss of the best constant prediction
-    (entropy of the classes, variance of the targets). AUTOTRAINER waits for 30 % of the epochs
-    in the same way. A warning only where that level is known, so that "flat" means "guessing";
-    where no cause is seen, after 400 steps only; and where the steps were too small to move the
-    weights by a fifth of their size, after 1000 steps and 20 epochs.
+    Definition: after at least 100 steps, the median loss of the last 30 % of them is less than 1 %
+    below that of the part before, or no better than that of the best constant prediction (entropy
+    of the classes, variance of the targets). AUTOTRAINER also waits for 30 % of the epochs. It is a
+    warning only if the loss of a constant prediction is known. If no cause is found, it is a
+    warning after 400 steps. If the steps were too small to move the weights by a fifth of their
+    size, it is a warning after 1000 steps and 20 epochs.
 
     Try:
-    * Overfit 32 samples first: if that fails, the model, the loss or the update is wrong; if it
+    * Overfit 32 samples first. If that fails, the model, the loss or the update is wrong. If it
       works, look at the data.
     * Check that inputs and labels belong together and are shuffled alike.
 
-    Silent when: the loss is low (converged); it fell before; fewer steps were seen. `info`
-    where the level of guessing is not known (GANs, reinforcement learning, losses of your own),
-    while the learning rate warms up, and once a plateau at the start has been left.
+    Silent when: the loss is low (converged); it fell before; fewer steps were seen. Only `info` if
+    the loss of a constant prediction is not known (GANs, reinforcement learning, custom losses),
+    while the learning rate warms up, and once the run has left a plateau at the start.
     """
 
     id = "not_learning"
@@ -102,16 +102,18 @@ class NotLearning(Rule):
     steps = Threshold(
         100, "twice what the loss needs to be judged: hard tasks begin with a plateau"
     )
-    plateau = Threshold(400, "hard tasks of small size leave their plateau within as many steps")
+    plateau = Threshold(400, "small hard tasks leave their plateau within so many steps")
     patience = Threshold(
-        1000, "hard tasks of small size leave their plateau in fewer, also at small steps"
+        1000, "small hard tasks leave their plateau in fewer, also with small steps"
     )
-    epochs = Threshold(20, "all that is in the data was seen as often, and nothing was learnt")
+    epochs = Threshold(20, "everything in the data was seen so many times, and nothing was learnt")
     moved = Threshold(
         0.2, "relative step times steps: weights that moved less are those of the start"
     )
-    frames = Threshold(10, "predictions that are equal by chance, in as many batches")
-    imbalance = Threshold(0.9, "nine in ten of one class: guessing it has a low loss already")
+    frames = Threshold(10, "so many batches do not have equal predictions by chance")
+    imbalance = Threshold(
+        0.9, "nine in ten are of one class: predicting it always has a low loss already"
+    )
 
     basis = Basis(sees=("loss_mean", "update_ratio"), loss_steps=steps)
 

@@ -24,29 +24,29 @@ PLAIN = frozenset({"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", ""})
 
 
 class PoorInitialization(Rule):
-    """The weights start at a scale that no signal, and no gradient, passes unchanged.
+    """The weights start at a scale that amplifies or shrinks every signal and gradient.
 
-    Why it matters: the product over the layers decides what reaches the loss and what comes
-    back; too large it saturates and overshoots, too small nothing arrives.
+    Why it matters: the product over the layers decides what reaches the loss and what comes back.
+    If it is too large, units saturate and steps overshoot. If it is too small, nothing arrives.
 
-    Definition: the standard deviation of a kernel at the start times the root of its fan-in is
-    the factor by which it scales a signal: 1 for LeCun's and Glorot's, 1.4 for He's
-    initialisation (Glorot and Bengio 2010; He et al. 2015). Flagged where it is above 10 or below
-    0.05 in at least half of the kernels, and the run does not learn, or begins at ten times the
-    loss of guessing and has not come down from there; or where so large a kernel drives a sigmoid
-    or tanh onto its flat part, and half of what there is is not learnt yet. Or the run does not
-    learn, kernels before ReLUs are smaller than He's, all of them together by 1e-3 or less, and
-    what reaches the last layer is below 0.01 (the gradient of its kernel over that of its bias).
-    (With normalisation behind a kernel its scale does not matter; that one is not counted. Nor is
-    a single tensor that belongs to no layer: it may be an image that is optimised.)
+    Definition: the standard deviation of a kernel at the start times the root of its fan-in is the
+    factor by which it scales a signal: 1 for LeCun's and Glorot's, 1.4 for He's initialisation
+    (Glorot and Bengio 2010; He et al. 2015). Flagged if this factor is above 10 or below 0.05 in at
+    least half of the kernels, and one of these holds: the run does not learn; its loss starts at
+    ten times that of a constant prediction and has not come down; or kernels that are too large
+    drive a sigmoid or tanh onto its flat part, and the loss is still above half of that of a
+    constant prediction. Or the run does not learn, kernels before ReLUs are smaller than He's, the
+    product of their scales relative to He's is 1e-3 or less, and what reaches the last layer is
+    below 0.01 (the gradient of its kernel over that of its bias). Two kinds of kernels do not
+    count: those before a normalisation, whose scale does not matter, and a single tensor that
+    belongs to no layer, which may be an image that is optimised.
 
     Try:
-    * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and its kin;
-      lecun_normal before selu.
+    * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and similar
+      activations; lecun_normal before selu.
 
-    Silent when: the run learns; weights that were trained before; heads and branches that start
-    small by design are few among the others; a small first kernel before inputs that
-    are large.
+    Silent when: the run learns; the weights were trained before; only a few kernels start small by
+    design, such as heads and branches; a small first kernel follows large inputs.
     """
 
     id = "poor_initialization"
@@ -56,13 +56,17 @@ class PoorInitialization(Rule):
     every = 4
     provisional = True
 
-    large = Threshold(10.0, "seven times He's: three such layers make a factor of 1000")
-    small = Threshold(0.05, "a twentieth of Glorot's: three such layers make a factor of 1e-4")
-    share = Threshold(0.5, "of the kernels: one alone is compensated within a few steps")
+    large = Threshold(10.0, "seven times He's: three such layers give a factor of 1000")
+    small = Threshold(0.05, "a twentieth of Glorot's: three such layers give a factor of 1e-4")
+    share = Threshold(
+        0.5, "of the kernels: training compensates for a single one within a few steps"
+    )
     kept = Threshold(0.9, "of He's scale: kernels that start at random differ by less")
-    first_loss = Threshold(10.0, "times guessing: outputs of the order of 1 are below")
+    first_loss = Threshold(
+        10.0, "times the loss of a constant prediction: outputs of the order of 1 are below"
+    )
 
-    fades = Threshold(1e-3, "as for a gradient that vanishes: ten ReLU layers at half of He's")
+    fades = Threshold(1e-3, "as in vanishing_gradient: ten ReLU layers at half of He's scale")
     signal = Threshold(0.01, "of the size of an input: healthy heads get 0.03 and more")
 
     basis = Basis(sees=("loss_mean",), loss_steps=MINIMUM_STEPS)

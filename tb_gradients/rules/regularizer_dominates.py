@@ -25,22 +25,21 @@ def normalised(table: VariableTable, _: Rows) -> BoolArray:
 class RegularizerDominates(Rule):
     """The weights shrink towards zero because the penalty outweighs the data.
 
-    Why it matters: the optimum of such a loss is a model without weights; it predicts the same
-    for every input.
+    Why it matters: the optimum of such a loss is a model with all weights zero. It predicts the
+    same for every input.
 
-    Definition: of a kernel with an L1 or L2 penalty (gradient l1 * sqrt(n) and 2 * l2 *
-    ‖weights‖) or with decoupled weight decay, the norm has fallen to less than half of that at
-    the start. The penalty's gradient was at least 0.9 of the whole gradient when the run began:
-    then that of the data, if it is orthogonal to the weights, is less than half of the
-    penalty's (0.9 squared and 0.44 squared add up to 1). And the run does not learn.
+    Definition: a kernel has an L1 or L2 penalty (gradient l1 * sqrt(n) and 2 * l2 * ‖weights‖) or
+    decoupled weight decay, and its norm has fallen below half of its norm at the start. The
+    penalty's gradient was at least 0.9 of the whole gradient when the run began: at 0.9 the data's
+    gradient is less than half of the penalty's. And the run does not learn.
 
     Try:
-    * Lower the penalty by ten until the training loss falls; 1e-4 is common for L2.
+    * Divide the penalty by ten until the training loss falls. 1e-4 is common for L2.
 
-    Silent when: the run learns: a loss above that of guessing that only falls as the penalty
-    does is no learning; near the optimum the two gradients balance, whatever their size. `info`
-    where no loss is seen, and before it can be judged. Where the level of guessing is not known, a
-    kernel must have fallen to a twentieth.
+    Silent when: the run learns. A loss above that of a constant prediction that falls only as the
+    penalty falls is not learning; near the optimum the two gradients balance, whatever their size.
+    Only `info` if no loss is seen, and before it can be judged. If the loss of a constant
+    prediction is not known, a kernel must have fallen to a twentieth.
     """
 
     id = "regularizer_dominates"
@@ -59,9 +58,13 @@ class RegularizerDominates(Rule):
 
     shrunk = Threshold(0.5, "healthy kernels grow, or lose a few per cent to a usual penalty")
     collapsed = Threshold(
-        0.05, "a twentieth of what keeps a signal's size: where it is not known whether it learns"
+        0.05, "a twentieth of what keeps a signal's size, if it is not known whether the run learns"
     )
-    outweighs = Threshold(0.9, "penalty over total gradient; see the definition")
+    outweighs = Threshold(
+        0.9,
+        "penalty over total gradient; if the data's gradient is orthogonal to the "
+        "weights, it is 0.44 of the total (0.9² + 0.44² = 1)",
+    )
     steps = Threshold(20, "the first steps settle scales")
 
     basis = Basis(sees=("weight_norm",), steps=steps)

@@ -45,25 +45,25 @@ COMES_OF = {
 class SaturatedUnits(Rule):
     """The units of a layer are stuck on the flat part of their activation.
 
-    Why it matters: there the slope is next to zero; hardly any gradient passes the layer, and
-    its own weights do not move either.
+    Why it matters: the slope there is nearly zero. Hardly any gradient passes the layer, and its
+    own weights do not move either.
 
-    Definition: with `activations=True`, more than half of a layer's units have a slope below
-    1e-3 of the activation's largest for more than half of the batch, at every frame of 20
-    steps. Without, the mean slope of a dense layer is estimated: the gradient of a bias is the
-    error that comes back, so that of this layer's bias over that of the next, divided by the
-    next kernel's RMS times the root of its units, is the slope in between; below 0.1 of the
-    largest possible (a tanh of inputs with a standard deviation of 8) over 20 steps it counts.
-    A warning only where the run does not learn, or has not learnt half of what there is and the
-    inputs are unscaled (Glorot and Bengio 2010).
+    Definition: with `activations=True`, more than half of a layer's units have a slope below 1e-3
+    of the activation's largest slope for more than half of the batch, at every frame of 20 steps.
+    Without it, the mean slope of a dense layer is estimated from the bias gradients of the layer
+    (db) and of the next one (db_next, W_next): slope = |db| / (|db_next| * rms(W_next) *
+    sqrt(units)). It counts if it stays below 0.1 of the largest possible slope (that of a tanh
+    whose inputs have a standard deviation of 8) over 20 steps. It is a warning only if the run does
+    not learn, or if the inputs are unscaled and the loss is still above half of that of a constant
+    prediction (Glorot and Bengio 2010).
 
     Try:
-    * Scale the inputs; start with smaller weights (glorot_uniform).
-    * BatchNormalization before the activation, or relu with he_normal.
+    * Scale the inputs. Start with smaller weights (glorot_uniform).
+    * Use BatchNormalization before the activation, or relu with he_normal.
 
-    Silent when: gates of recurrent layers and the last layer, which saturate by design; weights
-    behind a sigmoid or tanh that are too small for sums above 1; the run learns (`info` if
-    activations are observed).
+    Silent when: the layer is the last one or a gate of a recurrent layer, which saturate by design;
+    the weights follow a sigmoid or tanh and are too small for sums above 1; the run learns (`info`
+    if activations are observed).
     """
 
     id = "saturated_units"

@@ -24,22 +24,22 @@ def start_different(table: VariableTable, _: Rows) -> BoolArray:
 
 
 class SymmetricUnits(Rule):
-    """All units of a layer receive the same gradient, so they stay equal for ever.
+    """All units of a layer receive the same gradient, so they stay equal.
 
-    Why it matters: a layer of 128 equal units is a layer of one unit.
+    Why it matters: a layer of 128 equal units works like a layer of one unit.
 
-    Definition: the gradient is not zero, and its spread over the output units (norm of
-    the deviation from their mean, divided by the norm) stays below 1e-4 over at least 10
-    steps, in a weight of more than one unit that is not known to have started at random.
-    Units that start different receive different gradients from the first step (Goodfellow,
-    Bengio, Courville: Deep Learning, section 8.4).
+    Definition: the gradient is not zero, and its spread over the output units (norm of the
+    deviation from their mean, divided by the norm) stays below 1e-4 over at least 10 steps, in a
+    weight of more than one unit that is not known to have started at random. Units that start
+    different receive different gradients from the first step (Goodfellow, Bengio, Courville: Deep
+    Learning, section 8.4).
 
     Try:
     * Start the kernel at random values: `kernel_initializer="glorot_uniform"` or `"he_normal"`.
-    * Starting at zero is right for biases, and for the last layer of a residual branch.
+    * Keep zeros for biases and for the last layer of a residual branch: there they are right.
 
-    Silent when: only the first steps look alike (a zero-initialised head, residual scale or
-    LoRA factor recovers by itself); in biases; in units that are all dead.
+    Silent when: only the first steps look alike (a zero-initialised head, residual scale or LoRA
+    factor recovers by itself); the variable is a bias; the units are all dead.
     """
 
     id = "symmetric_units"
@@ -52,7 +52,7 @@ class SymmetricUnits(Rule):
     spread = Threshold(
         1e-4, "equal columns differ by rounding, 1e-7 to 1e-6 relative; different ones by > 1e-2"
     )
-    steps = Threshold(10, "a zero-initialised layer behind recovers within two or three steps")
+    steps = Threshold(10, "a zero-initialised layer behind it recovers within two or three steps")
     frames = Threshold(3, "one or two frames may be chance")
 
     basis = Basis(sees=("unit_spread",), steps=steps, frames=frames)

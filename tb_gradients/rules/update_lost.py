@@ -15,21 +15,20 @@ from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, layer, names
 class UpdateLost(Rule):
     """The steps are smaller than the spacing of the weights' numbers, and are rounded away.
 
-    Why it matters: next to 1 the following bfloat16 number is 1.008, the following float16
-    number 1.001. A step of less than half of that leaves the weight exactly where it is, every
-    time: such steps never add up.
+    Why it matters: the next number after 1 is 1.008 in bfloat16 and 1.001 in float16. A step of
+    less than half of that leaves the weight exactly as it is, every time. Such steps never add up.
 
-    Definition: more than half of the elements with a non-zero gradient have not changed, at
-    every frame of at least 20 applied updates, in a weight of float16 or bfloat16. (In float32
-    a step that small is too small anyway: update_too_small.) Counted bit by bit.
+    Definition: more than half of the elements with a non-zero gradient have not changed, at every
+    frame of at least 20 applied updates, in a weight of float16 or bfloat16. (In float32 a step
+    that small is too small anyway: update_too_small.) The elements are compared bit by bit.
 
     Try:
     * Keep the variables in float32 and compute in 16 bits:
       `keras.mixed_precision.set_global_policy("mixed_bfloat16")`.
-    * Stochastic rounding, or Kahan summation, where memory does not allow that.
+    * If memory does not allow that: stochastic rounding, or Kahan summation.
 
-    Silent when: steps of gradient accumulation apply nothing; the policy is mixed, whose
-    variables are float32. `info` where less than nine in ten are lost and the run learns.
+    Silent when: steps of gradient accumulation apply nothing; the policy is mixed, whose variables
+    are float32. Only `info` if less than nine in ten elements are lost and the run learns.
     """
 
     id = "update_lost"
@@ -45,10 +44,12 @@ class UpdateLost(Rule):
     )
     every = 4
 
-    share = Threshold(0.5, "most of the weights; under it the lost ones are the large ones")
+    share = Threshold(
+        0.5, "most of the weights; below that, mainly large weights lose their updates"
+    )
     nearly_all = Threshold(0.9, "one weight in ten moves: the variable does not train")
-    steps = Threshold(20, "rounding needs no statistics, only no accident")
-    frames = Threshold(3, "the same, where only every tenth step is logged")
+    steps = Threshold(20, "rounding needs no statistics; so many steps rule out an accident")
+    frames = Threshold(3, "the same, if only every tenth step is recorded")
 
     basis = Basis(sees=("lost_share",), updates=steps, frames=frames)
     unjudged = NO_UPDATE_LOOKED_AT

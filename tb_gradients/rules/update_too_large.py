@@ -23,23 +23,23 @@ from tb_gradients.judging.words import names
 
 
 class UpdateTooLarge(Rule):
-    """The steps are so large that the weights are thrown about instead of being trained.
+    """The steps are so large that the weights jump about instead of being trained.
 
     Why it matters: a step that changes a weight by its own size leaves the region for which the
-    gradient was computed; the loss oscillates or diverges.
+    gradient was computed. The loss oscillates or diverges.
 
-    Definition: ‖update‖ / ‖weights‖ (the norm floored at its scale at the start) of the median
-    kernel is above 0.1 over at least 20 steps, a hundred times the usual 1e-3 (CS231n); or a
+    Definition: ‖update‖ / ‖weights‖ of the median kernel is above 0.1 over at least 20 steps, a
+    hundred times the usual 1e-3 (CS231n). (‖weights‖ is floored at its value at the start.) Or a
     single step was above 0.3, and the median kernel has since grown to three times its initial
-    norm. And the loss agrees: it is not finite, or clearly above both its start and the level
-    of guessing, or it does not fall.
+    norm. And the loss confirms it: it is not finite, or clearly above both its start and that of a
+    constant prediction, or it does not fall.
 
     Try:
-    * Lower the learning rate to the optimizer's default, or by ten.
+    * Lower the learning rate to the optimizer's default, or divide it by ten.
     * Warm it up over the first few hundred steps.
 
-    Silent when: the run learns (large batches, cyclic rates and the first steps of Adam make
-    large steps too); biases and scales; `info` where no loss is seen.
+    Silent when: the run learns (large batches, cyclic rates and the first steps of Adam make large
+    steps too); the variable is a bias or a scale. Only `info` if no loss is seen.
     """
 
     id = "update_too_large"
@@ -66,7 +66,9 @@ class UpdateTooLarge(Rule):
     thrown = Threshold(
         0.3, "Adam's first step at 1e-2 in a wide layer is 0.2, and recovers; this is more"
     )
-    grown = Threshold(3.0, "trained weights reach two to three times their initial norm, in epochs")
+    grown = Threshold(
+        3.0, "trained weights reach two to three times their initial norm, over epochs"
+    )
 
     def nothing_to_judge(self, window: Window) -> str:
         return "" if (window.rows.judged & window.rows.kernel).any() else "there is no kernel"

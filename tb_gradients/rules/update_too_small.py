@@ -27,25 +27,25 @@ from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 class UpdateTooSmall(Rule):
     """The steps are so small that the weights stay where they started.
 
-    Why it matters: at a relative step of 1e-6 a weight needs a million steps in the same
-    direction to change by its own size.
+    Why it matters: at a relative step of 1e-6 a weight needs a million steps in the same direction
+    to change by its own size.
 
-    Definition: the median of ‖update‖ / ‖weights‖ of a kernel over at least 40 updates is
-    below 1e-6 (the weights' norm floored at its scale at the start), and the loss does not
-    fall. Healthy runs are around 1e-3 (CS231n). Or, before the loss can tell: for 20 updates
-    and ever since the start the relative step has been below 1e-6, and this comes from the
-    step size, not from a small gradient. Below half the spacing of the dtype's numbers (6e-8
-    for float32) that is critical, whatever the loss: such steps are rounded away, the weights
-    cannot change. Or a schedule has lowered the rate to nothing, and for twice as many steps as it
-    was trained before, the model has stood still with more than half of the loss of guessing.
+    Definition: the median of ‖update‖ / ‖weights‖ of a kernel over at least 40 updates is below
+    1e-6 (‖weights‖ is floored at its value at the start), and the loss does not fall. Healthy runs
+    are around 1e-3 (CS231n). Or, before the loss can be judged: the relative step has been below
+    1e-6 for 20 updates and since the start, because of the step size and not because of a small
+    gradient. Below half the spacing of the dtype's numbers (6e-8 for float32) this is critical,
+    whatever the loss: such steps are rounded away. Or a schedule has lowered the rate to almost
+    nothing, the loss is still above half of that of a constant prediction, and the model has stood
+    still for twice as many steps as it was trained before.
 
     Try:
     * Raise the learning rate to the optimizer's default.
     * If a schedule lowered it, let it decay later or to a higher floor.
 
-    Silent when: biases and scales (they start at zero and make the ratio meaningless);
-    steps that accumulate or that a loss scale skips; a learning rate that is still rising;
-    a run whose loss fell or is low: converged, or at the end of its schedule.
+    Silent when: the variable is a bias or a scale (they start at zero, which makes the ratio
+    meaningless); steps only accumulate gradients, or a loss scale skips them; the learning rate is
+    still rising; the loss fell or is low: the run has converged, or is at the end of its schedule.
     """
 
     id = "update_too_small"
@@ -81,13 +81,19 @@ class UpdateTooSmall(Rule):
     )
     updates = Threshold(40, "as many as the loss needs to be judged")
     updates_when_absurd = Threshold(
-        20, "a step size that never moved anything needs no statistics, only no accident"
+        20, "a step size that never moved anything needs no statistics; this rules out an accident"
     )
-    frames = Threshold(3, "a median of fewer says nothing, where only every tenth step is logged")
-    kernels = Threshold(0.5, "the share of the model's kernels that must be slow: a step size is")
-    little_learnt = Threshold(0.8, "of the loss of guessing: four fifths are still to be learnt")
+    frames = Threshold(3, "a median of fewer says nothing, if only every tenth step is recorded")
+    kernels = Threshold(
+        0.5,
+        "the share of the model's kernels that must be slow, as the step size concerns all of them",
+    )
+    little_learnt = Threshold(
+        0.8, "of the loss of a constant prediction: four fifths are still to be learnt"
+    )
     absurd_step = Threshold(
-        1e-6, "‖update‖ / ‖gradient‖ no published recipe uses, for any optimizer (SGD: 1e-4 up)"
+        1e-6,
+        "‖update‖ / ‖gradient‖ that no published recipe uses, for any optimizer (SGD: 1e-4 up)",
     )
 
     def nothing_to_judge(self, window: Window) -> str:

@@ -30,16 +30,15 @@ TYPICAL_SLOPE = {"tanh": 0.8, "sigmoid": 0.24, "relu": 0.7}
 class VanishingGradient(Rule):
     """The first layers receive far smaller gradients than the last ones.
 
-    Why it matters: the layers that look at the data learn nothing; the last ones learn from
-    random features.
+    Why it matters: the layers nearest the data learn nothing. The last ones learn from random
+    features.
 
     Definition: in network order, the relative gradient ‖gradient‖ / ‖weights‖ of kernels in the
-    first part, or the gradient of their bias (the back-propagated error itself), is below 1e-3
-    of that of the last layers (median over at least 20 steps), and it fades: it falls towards
-    the inputs (rank correlation with depth above 0.5). A sigmoid's slope is at most 1/4: five
-    of them make 1e-3 (Glorot and Bengio 2010; Hochreiter 1991). An absolute limit such as 1e-7
-    accuses healthy runs, so the ratio is taken, and it is a warning only if the loss was seen
-    and does not fall.
+    first part, or the gradient of their bias (the back-propagated error itself), is below 1e-3 of
+    that of the last layers (median over at least 20 steps), and it falls towards the inputs (rank
+    correlation with depth above 0.5). The slope of a sigmoid is at most 1/4; five of them give 1e-3
+    (Glorot and Bengio 2010; Hochreiter 1991). A ratio is used because an absolute limit such as
+    1e-7 would flag healthy runs. It is a warning only if the loss was seen and does not fall.
 
     Or, in a SimpleRNN of a run that has not learnt in 100 steps: the RMS singular value of the
     recurrent kernel, times the mean slope of the activation, to the power of the time steps is
@@ -50,11 +49,10 @@ class VanishingGradient(Rule):
     * Add `BatchNormalization` or `LayerNormalization`, or residual connections.
     * In recurrent models use LSTM or GRU instead of SimpleRNN.
 
-    Silent when: the run learns, unless the first layers also hardly move (`info` then); the
-    loss is not seen, or seems about to fall within the first 100 steps (`info`); frozen layers,
-    embeddings, biases and scales are not judged, nor are queries and keys of attention: what
-    arrives there came through the slope of a softmax, and what goes on to the layers before does
-    not.
+    Silent when: the run learns (`info` if the first layers hardly move); the loss is not seen, or
+    may be about to fall within the first 100 steps (`info`). Frozen layers, embeddings, biases and
+    scales are not judged. Query and key weights of attention are skipped: softmax makes their
+    gradients small even in healthy models.
     """
 
     id = "vanishing_gradient"
@@ -80,17 +78,22 @@ class VanishingGradient(Rule):
     provisional = True
 
     ratio = Threshold(1e-3, "five sigmoids at their best slope: 0.25 ** 5 = 1e-3")
-    hopeless = Threshold(1e-5, "float32 sums over many weights drown it in rounding")
-    steps = Threshold(20, "longer than what zero-initialised branches need to wake up")
+    hopeless = Threshold(
+        1e-5, "below that, rounding of float32 sums over many weights hides the gradient"
+    )
+    steps = Threshold(20, "longer than zero-initialised branches need to start learning")
     frames = Threshold(3, "a median of fewer says nothing")
-    fading = Threshold(0.5, "rank correlation with depth; one small layer alone is no fading")
-    layers = Threshold(4, "with fewer kernels a ratio is the layers' own scale, not depth")
+    fading = Threshold(
+        0.5, "rank correlation with depth; a single layer with a small gradient is not fading"
+    )
+    layers = Threshold(4, "with fewer kernels a ratio shows the layers' own scale, not depth")
     plateau = Threshold(
         100,
-        "many leave their plateau in as many steps: what a recurrence keeps is estimated, not "
-        "measured, and an orthogonal one keeps more while its states are small",
+        "many runs leave their plateau within so many steps: what a recurrence keeps is "
+        "estimated, not measured, and an orthogonal one keeps more while its states are "
+        "small",
     )
-    update_gap = Threshold(0.1, "the first layers' relative step against the median of all")
+    update_gap = Threshold(0.1, "the first layers' relative step over the median of all")
 
     basis = Basis(
         sees=("gradient_norm", "weight_norm"), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS

@@ -37,22 +37,21 @@ from tb_gradients.judging.words import activation, layer, names
 class ZeroGradient(Rule):
     """Every element of the gradient is exactly zero, step after step.
 
-    Why it matters: the variable receives no information from the data; it does not learn.
+    Why it matters: the variable receives no information from the data. It does not learn.
 
-    Definition: all elements zero in at least 90 % of the steps of a window of at least 10
-    steps (every step is counted, logged or not), and in all of 100 steps, where branches behind a
-    common trunk take turns or a gradient has come back before. Of embeddings only the touched rows
-    count.
-    Exact zeros do not come from small numbers alone: something multiplies by zero.
+    Definition: all elements are zero in at least 90 % of the steps of a window of at least 10 steps
+    (every step is counted, recorded or not). For branches that are used in turn, or gradients that
+    came back earlier, 100 steps in a row are needed. Of embeddings only the rows in use count.
+    Small numbers alone do not give exact zeros: something multiplies by zero.
 
     Try:
-    * If it is every variable: the loss is constant; look for a factor of zero, or a loss
-      that is computed from something else than the model's output.
+    * If it is every variable: the loss is constant. Look for a factor of zero, or a loss that is
+      computed from something else than the model's output.
     * If it is everything up to some layer: that layer is dead or starts at zero.
 
-    Silent when: the gradient is zero by construction (a bias before normalisation); or
-    the variable had a gradient and the run has learnt what there was: a loss that reached
-    zero has no gradient. Offsets and scales alone are only worth an `info`.
+    Silent when: the gradient is zero by construction (a bias before normalisation); the variable
+    had a gradient and the run has converged: a loss that reached zero has no gradient. Only `info`
+    if only offsets and scales are affected.
     """
 
     id = "zero_gradient"
@@ -83,14 +82,18 @@ class ZeroGradient(Rule):
         "regularizer_dominates",
     )
 
-    share = Threshold(0.9, "some batches may reach a variable by chance; one in ten still is dead")
+    share = Threshold(
+        0.9, "some batches may reach a variable by chance; at one in ten it is still dead"
+    )
     steps = Threshold(
         10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
     )
     thrown = Threshold(0.3, "as in update_too_large: such a step may end on a flat part")
     small = Threshold(0.05, "as in poor_initialization: a twentieth of the signal per layer")
 
-    turn = Threshold(TURN, "of twelve tasks drawn at random, one is left out as long in 500 runs")
+    turn = Threshold(
+        TURN, "of twelve tasks drawn at random, one is left out for so long in one run of 500"
+    )
 
     basis = Basis(sees=("zero_step_share",), steps=steps)
 
