@@ -2,7 +2,7 @@
 
 In:  arguments.
 Out: text on standard output, one line on standard error where something is unusable, and
-     an exit status: 0 healthy, 1 a flag at or above --fail-on, 2 unusable input.
+     an exit status: 0 healthy or undecided, 1 a verdict at or above --fail-on, 2 unusable input.
 Does not know how runs are read or judged, or how a report is laid out.
 """
 
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from tb_gradients import __version__
 from tb_gradients.console import Console, wants_colour
-from tb_gradients.flags import Severity
+from tb_gradients.flags import VERDICTS, Severity
 from tb_gradients.inert import inert
 
 if TYPE_CHECKING:
-    from tb_gradients.reading.report import Report
+    from tb_gradients.reading.report import Report, RunReport
 
 HEALTHY, SICK, UNUSABLE = 0, 1, 2
 
@@ -85,8 +85,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check",
         help="judge the runs below a folder",
-        description="Judge every run below LOGDIR. Exit status: 0 healthy, 1 a flag at or above "
-        "--fail-on in any run, 2 unusable input.",
+        description="Judge every run below LOGDIR. A run is undecided where too little was seen to "
+        "call it healthy. Exit status: 0 healthy or undecided, 1 a verdict at or above --fail-on "
+        "in any run, 2 unusable input.",
     )
     check.add_argument(
         "logdir", metavar="LOGDIR", help="the folder given to GradientHealth, or one above it"
@@ -100,9 +101,17 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     check.add_argument(
         "--fail-on",
-        choices=("critical", "warning", "never"),
+        choices=("critical", "warning", "undecided", "never"),
         default="critical",
-        help="the severity from which on the exit status is 1 (default: critical)",
+        help="the verdict from which on the exit status is 1 (default: critical); undecided: also "
+        "if a run is too short for a verdict",
+    )
+    check.add_argument(
+        "--min-steps",
+        type=_positive,
+        metavar="N",
+        help="a run of fewer steps is undecided whatever its rules need, and fails unless "
+        "--fail-on never",
     )
     check.add_argument(
         "--rules",
@@ -128,11 +137,28 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    """A positive whole number.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive number of steps, not {text!r}")
+    return number
+
+
 # --- Commands -------------------------------------------------------------------------------
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    report = _load(arguments.logdir, _read_settings(arguments.rules))
+    required = arguments.min_steps or 0
+    report = _load(arguments.logdir, _read_settings(arguments.rules)).requiring(required)
+    fails = {run.run for run in report.runs if _fails(run, arguments.fail_on, required)}
     if arguments.format == "json":
         print(json.dumps(report.to_json(), indent=2, allow_nan=False))
     elif arguments.format == "html":
@@ -144,16 +170,23 @@ def _check(arguments: argparse.Namespace) -> int:
         from tb_gradients.documents import junit_document
 
         _set_up_output("utf-8")  # as its first line says
-        limit = None if arguments.fail_on == "never" else Severity.parse(arguments.fail_on)
-        print(junit_document(report, limit), end="")
+        limit = None if arguments.fail_on == "never" else _limit(arguments.fail_on)
+        print(junit_document(report, limit, fails), end="")
     else:
-        from tb_gradients.judging import make_rules
+        print(_console().report(report), end="")
+    return SICK if fails else HEALTHY
 
-        applied = len(make_rules(_read_settings(arguments.rules)))
-        print(_console().report(report, applied), end="")
-    if arguments.fail_on == "never" or report.worst is None:
-        return HEALTHY
-    return SICK if report.worst >= Severity.parse(arguments.fail_on) else HEALTHY
+
+def _limit(fail_on: str) -> Severity:
+    """The severity from which on a flag fails its run: undecided comes just before a warning."""
+    return Severity.WARNING if fail_on == "undecided" else Severity.parse(fail_on)
+
+
+def _fails(run: RunReport, fail_on: str, required: int) -> bool:
+    """Whether a run is a reason for exit status 1."""
+    if fail_on == "never":
+        return False
+    return run.steps < required or VERDICTS.index(run.verdict) >= VERDICTS.index(fail_on)
 
 
 def _load(logdir: str, settings: dict[str, Any] | None) -> Report:

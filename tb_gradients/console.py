@@ -11,12 +11,13 @@ direction of reading.
 
 from __future__ import annotations
 
+import collections
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
-from tb_gradients.flags import Evidence, Flag, Severity
+from tb_gradients.flags import VERDICTS, Evidence, Flag
 from tb_gradients.inert import inert
 
 if TYPE_CHECKING:
@@ -24,7 +25,21 @@ if TYPE_CHECKING:
     from tb_gradients.judging.causes import CauseKind
     from tb_gradients.reading.report import Report, RunReport
 
-_CODES = {"critical": "1;31", "warning": "1;33", "info": "36", "healthy": "1;32", "dim": "2"}
+_CODES = {
+    "critical": "1;31",
+    "warning": "1;33",
+    "undecided": "1",
+    "info": "36",
+    "healthy": "1;32",
+    "dim": "2",
+}
+_STATES = {
+    "passed": "passed",
+    "flagged": "flagged",
+    "not_yet": "not yet",
+    "not_seen": "not seen",
+    "failed": "failed",
+}
 
 
 def wants_colour(stream: IO[str], environment: Mapping[str, str]) -> bool:
@@ -50,13 +65,13 @@ class Console:
 
     # --- A report -------------------------------------------------------------------------
 
-    def report(self, report: Report, rules: int) -> str:
+    def report(self, report: Report) -> str:
         """One block per run, the worst first, and one line that sums up."""
-        runs = sorted(report.runs, key=lambda run: (-(run.worst or 0), run.run))
-        blocks = ["\n".join(self._run(run, rules)) for run in runs]
+        runs = sorted(report.runs, key=lambda run: (-VERDICTS.index(run.verdict), run.run))
+        blocks = ["\n".join(self._run(run)) for run in runs]
         return "\n\n".join([*blocks, self._total(runs)]) + "\n"
 
-    def _run(self, run: RunReport, rules: int) -> Iterator[str]:
+    def _run(self, run: RunReport) -> Iterator[str]:
         what = f"{_count(run.frames, 'frame')}, {_count(len(run.variables), 'variable')}"
         if run.first_step is not None:
             what = f"steps {run.first_step} to {run.last_step}, {what}"
@@ -64,24 +79,43 @@ class Console:
         verdict = self._paint(run.verdict.upper(), run.verdict) if judged else "NOT JUDGED"
         name = "this folder" if run.run == "." else inert(run.run)
         yield f"{verdict}  {name}  {self._paint(what, 'dim')}"
+        if run.verdict == "undecided" and judged:
+            yield from self._wrapped(f"{run.undecided}.", "  ")
         for flag in run.flags:
             yield ""
             yield from self._flag(flag)
-        if not run.flags and judged:
-            failed = sum(problem.rule is not None for problem in run.errors)
-            yield from self._wrapped(
-                f"{_count(rules - failed, 'rule')} found nothing in "
-                f"{_count(len(run.variables), 'variable')}.",
-                "  ",
-            )
+        if judged:
+            yield from self._states(run)
+            if run.undecided and run.verdict != "undecided":
+                yield from self._wrapped(f"not complete: {run.undecided}.", "  ")
         for problem in run.errors:
             yield from self._wrapped(f"not complete: {problem}", "  ")
+
+    def _states(self, run: RunReport) -> Iterator[str]:
+        """How many rules are in which state; where nothing loud was found, what is missing."""
+        found = collections.Counter(state.state for state in run.rules)
+        told = [f"{found[state]} {label}" for state, label in _STATES.items() if found[state]]
+        if not told:
+            return
+        if run.flags:
+            yield ""
+        yield from self._wrapped(f"{_count(len(run.rules), 'rule')}: {', '.join(told)}.", "  ")
+        if run.verdict in ("critical", "warning"):
+            return
+        unseen: dict[str, list[str]] = {}
+        for state in run.rules:
+            if state.state == "not_seen":
+                unseen.setdefault(state.reason, []).append(state.rule)
+        for reason, rules in unseen.items():
+            yield from self._wrapped(f"not seen: {', '.join(rules)}: {reason}.", "  ", hang=4)
 
     def _flag(self, flag: Flag) -> Iterator[str]:
         label = flag.severity.label
         since = f"since step {flag.first_step}"
         if not flag.open:
             since = f"steps {flag.first_step} to {flag.last_step}, over now"
+        if flag.provisional:
+            since += ", provisional"
         yield f"  {self._paint(label, label)}: {inert(flag.rule)}, {since}"
         yield from self._wrapped(flag.summary, "    ")
         if any(path not in flag.summary for path in flag.variables):
@@ -98,14 +132,15 @@ class Console:
             yield from self._labelled("follows", symptom)
 
     def _total(self, runs: Sequence[RunReport]) -> str:
-        sick = {
-            severity: sum(run.worst == severity for run in runs)
-            for severity in (Severity.CRITICAL, Severity.WARNING)
-        }
-        told = [f"{count} {severity.label}" for severity, count in sick.items() if count]
-        unjudged = sum(run.state != "judged" for run in runs)
-        quiet = len(runs) - sum(sick.values()) - unjudged
+        judged = [run.verdict for run in runs if run.state == "judged"]
+        told = [
+            f"{judged.count(verdict)} {verdict}"
+            for verdict in ("critical", "warning", "undecided")
+            if verdict in judged
+        ]
+        quiet = judged.count("healthy") + judged.count("info")
         told += [f"{quiet} without a warning"] if quiet else []
+        unjudged = len(runs) - len(judged)
         told += [f"{unjudged} not judged"] if unjudged else []
         return f"{_count(len(runs), 'run')}: {', '.join(told)}."
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from tb_gradients import __version__
-from tb_gradients.flags import Evidence, Flag, Severity
+from tb_gradients.flags import VERDICTS, Evidence, Flag, RuleState, Severity
 from tb_gradients.inert import inert, inert_lines
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881;
-  --critical: #b3261e; --warning: #8a5a00; --info: #1a5fb4; --healthy: #1b6e3c; }
+  --critical: #b3261e; --warning: #8a5a00; --info: #1a5fb4; --healthy: #1b6e3c;
+  --undecided: #5c5c66; }
 @media (prefers-color-scheme: dark) { :root { --critical: #ff8a80; --warning: #ffc266;
-  --info: #8ab4f8; --healthy: #7fd6a0; } }
+  --info: #8ab4f8; --healthy: #7fd6a0; --undecided: #b4b4be; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
   background: Canvas; color: CanvasText; overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
@@ -35,7 +36,7 @@ article { border: 1px solid var(--line); border-left-width: .4rem; border-radius
 .critical { border-left-color: var(--critical); } .warning { border-left-color: var(--warning); }
 .info { border-left-color: var(--info); } b.critical { color: var(--critical); }
 b.warning { color: var(--warning); } b.info { color: var(--info); }
-b.healthy { color: var(--healthy); }
+b.healthy { color: var(--healthy); } b.undecided { color: var(--undecided); }
 table { border-collapse: collapse; margin: .4rem 0; } th, td { text-align: left;
   padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; } td.number { font-variant-numeric: tabular-nums; }
@@ -46,7 +47,7 @@ ul { margin: .3rem 0; padding-left: 1.2rem; } .dim { opacity: .75; }
 
 def html_document(report: Report, title: str) -> str:
     """The report as one HTML page, the worst run first; nothing is loaded from elsewhere."""
-    runs = sorted(report.runs, key=lambda run: (-(run.worst or 0), run.run))
+    runs = sorted(report.runs, key=lambda run: (-VERDICTS.index(run.verdict), run.run))
     body = "\n".join("\n".join(_run(run)) for run in runs)
     name = _escaped(title)
     return (
@@ -73,12 +74,50 @@ def _run(run: RunReport) -> Iterator[str]:
     yield f'<section id="{_anchor(run.run)}">'
     yield f"<h2>{_verdict(run)} {_escaped(_name(run))}</h2>"
     steps = "" if run.first_step is None else f"steps {run.first_step} to {run.last_step}, "
-    yield f'<p class="dim">{steps}{run.frames} frames, {len(run.variables)} variables</p>'
+    size = f"{_count(run.frames, 'frame')}, {_count(len(run.variables), 'variable')}"
+    yield f'<p class="dim">{steps}{size}</p>'
+    if run.verdict == "undecided" and run.state == "judged":
+        yield f"<p>{_escaped(run.undecided)}.</p>"
     for flag in run.flags:
         yield from _flag(flag)
+    if run.rules:
+        yield from _rules(run.rules)
+    if run.undecided and run.verdict != "undecided" and run.state == "judged":
+        yield f"<p>Not complete: {_escaped(run.undecided)}.</p>"
     for problem in run.errors:
         yield f"<p>Not complete: {_escaped(str(problem))}</p>"
     yield "</section>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _rules(states: Sequence[RuleState]) -> Iterator[str]:
+    """The rules by state, those that passed folded away."""
+    for state, title in _STATES.items():
+        listed = [one for one in states if one.state == state]
+        if not listed:
+            continue
+        rows = "".join(
+            f"<li><code>{_escaped(one.rule)}</code>"
+            f"{': ' if one.reason else ''}{_text(one.reason)}</li>"
+            for one in listed
+        )
+        is_open = "" if state == "passed" else " open"
+        yield (
+            f"<details{is_open}><summary>{_count(len(listed), 'rule')} {title}</summary>"
+            f"<ul>{rows}</ul></details>"
+        )
+
+
+_STATES = {
+    "failed": "failed",
+    "not_yet": "not yet: more steps are needed",
+    "not_seen": "not seen: what they need is not measured",
+    "passed": "passed",
+}
+"""What is listed below the flags, which are listed already."""
 
 
 def _flag(flag: Flag) -> Iterator[str]:
@@ -86,6 +125,8 @@ def _flag(flag: Flag) -> Iterator[str]:
     since = f"since step {flag.first_step}"
     if not flag.open:
         since = f"steps {flag.first_step} to {flag.last_step}, over now"
+    if flag.provisional:
+        since += ", provisional"
     yield f'<article class="{label}">'
     yield f'<h3><b class="{label}">{label}</b>: {_escaped(flag.rule)}, {since}</h3>'
     yield f"<p>{_text(flag.summary)}</p>"
@@ -142,20 +183,34 @@ def _anchor(run: str) -> str:
     return "run-" + re.sub(r"[^A-Za-z0-9_-]", lambda match: f".{ord(match[0]):x}", run)
 
 
-def junit_document(report: Report, fail_on: Severity | None) -> str:
+def junit_document(report: Report, fail_on: Severity | None, fails: Collection[str] = ()) -> str:
     """The report as JUnit XML: a test case per run, a failure per flag from ``fail_on`` on.
 
-    A run without a frame is an error. Milder flags, and all with ``fail_on=None``, go to the
-    test case's output.
+    A run without a frame is an error, one that is undecided is skipped. Milder flags, and all with
+    ``fail_on=None``, go to the test case's output.
+
+    Args:
+        report: the runs.
+        fail_on: the severity of a flag that is a failure; ``None``: no flag is.
+        fails: names of runs that have failed, also if no flag of theirs has: if they are undecided,
+            that is the failure.
     """
     suite = ElementTree.Element("testsuite", name="tb-gradients")
-    failures = errors = 0
+    failures = errors = skipped = 0
     for run in report.runs:
         case = ElementTree.SubElement(
             suite, "testcase", name=inert_lines(run.run), classname="gradient_health", time="0"
         )
         failed = [f for f in run.flags if fail_on is not None and f.severity >= fail_on]
         failures += bool(failed)
+        judged = run.state == "judged"
+        if judged and run.run in fails and run.undecided and not failed:
+            failures += 1
+            told = inert_lines(run.undecided)
+            ElementTree.SubElement(case, "failure", type="undecided", message=told)
+        elif judged and run.verdict == "undecided":
+            skipped += 1
+            ElementTree.SubElement(case, "skipped", message=inert_lines(run.undecided))
         for flag in failed:
             failure = ElementTree.SubElement(
                 case,
@@ -164,18 +219,18 @@ def junit_document(report: Report, fail_on: Severity | None) -> str:
                 message=inert_lines(flag.summary),
             )
             failure.text = inert_lines(_plain(flag))
-        if run.state != "judged":
+        if not judged:
             errors += 1
             told = "; ".join(str(problem) for problem in run.errors) or "no frames"
             ElementTree.SubElement(case, "error", type="no_frames", message=inert_lines(told))
         rest = [str(flag) for flag in run.flags if flag not in failed]
-        rest += [str(problem) for problem in run.errors if run.state == "judged"]
+        rest += [str(problem) for problem in run.errors if judged]
         if rest:
             ElementTree.SubElement(case, "system-out").text = inert_lines("\n".join(rest))
     suite.set("tests", str(len(report.runs)))
     suite.set("failures", str(failures))
     suite.set("errors", str(errors))
-    suite.set("skipped", "0")
+    suite.set("skipped", str(skipped))
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)

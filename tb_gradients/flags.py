@@ -234,3 +234,17 @@ def ranked(flags: Iterable[Flag]) -> list[Flag]:
 def worst(flags: Sequence[Flag]) -> Severity | None:
     """The highest severity of all flags, open or closed; ``None`` for a healthy run."""
     return max((flag.severity for flag in flags), default=None)
+
+
+VERDICTS = ("healthy", "info", "undecided", "warning", "critical")
+"""What is said of a run, the best first."""
+
+
+def verdict_of(flags: Sequence[Flag], undecided: str = "") -> str:
+    """One of ``VERDICTS``: a warning outranks that too little was seen, and that an ``info``."""
+    severity = worst(flags)
+    if severity is not None and severity >= Severity.WARNING:
+        return severity.label
+    if undecided:
+        return "undecided"
+    return "healthy" if severity is None else severity.label

@@ -349,6 +349,14 @@ CONTEXT: tuple[Column, ...] = (
         "Standard deviation of the targets over the samples of this batch, root mean square over "
         "the outputs; 0: every sample has the same target.",
     ),
+    Column(
+        "unreported_steps",
+        "steps",
+        "window",
+        "count",
+        "Updates so far that no call of monitor.step() stands for, written where those are so few "
+        "that most of the run was not looked at.",
+    ),
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 

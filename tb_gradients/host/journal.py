@@ -78,6 +78,7 @@ class Journal:
         self._engine = Engine(self._table, rules)
         self._writer: EventWriter | None = None
         self._verdict: Any = ()
+        self._early = True
         self._announced: dict[tuple[str, int], Severity] = {}
         self._last_step = 0
         self._lane: list[Lane] = []
@@ -87,6 +88,11 @@ class Journal:
     def flags(self) -> tuple[Flag, ...]:
         """The flags so far, worst first."""
         return self._engine.flags
+
+    @property
+    def undecided(self) -> str:
+        """Why it is too early for a verdict; "" if it is not."""
+        return self._engine.undecided
 
     @property
     def open(self) -> bool:
@@ -108,6 +114,7 @@ class Journal:
             self._write_lane()
         self._table = table
         self._engine.set_table(table)
+        self._early = True
 
     def wants_histograms(self) -> bool:
         """Whether the next frame is to have histograms."""
@@ -134,8 +141,10 @@ class Journal:
                 self._write_lane()
         for flag in self._engine.update(frame):
             self._announce(flag)
-        # Also when one has closed or become less severe: the tab shows what was written last.
-        verdict = self._engine.outline
+        # Also when one has closed or become less severe, or a rule has judged enough: the tab shows
+        # what was written last.
+        self._early = self._early and bool(self._engine.undecided)
+        verdict = (self._early, self._engine.judged, self._engine.outline)
         if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
             self._verdict = verdict
             self._write_flags(writer, frame.step)
@@ -169,7 +178,8 @@ class Journal:
                 writer.close()
 
     def _write_flags(self, writer: EventWriter, step: int) -> None:
-        writer.flags(self.flags, self._engine.errors, step, self.frames)
+        engine = self._engine
+        writer.flags(self.flags, engine.errors, step, self.frames, engine.states, engine.undecided)
 
     def _announce(self, flag: Flag) -> None:
         """Tell of a flag that has opened, or whose severity has risen."""

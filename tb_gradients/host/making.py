@@ -165,6 +165,31 @@ class FrameMaker:
         histograms = functools.partial(self._histograms, measured, scale)
         return step, statistics.bounded(matrix), statistics.bounded(known), histograms
 
+    @np.errstate(all="ignore")
+    def rest(self, step: int, rows: Sequence[tuple[int, Any]]) -> Drained:
+        """A frame of steps up to ``step`` of which only their rows are known.
+
+        Args:
+            step: the last of them.
+            rows: of the steps since the frame before, with the step of the first of each.
+        """
+        for one in rows:
+            self.add(*one)
+        count = len(self._table.variables)
+        matrix = np.full((count, len(_STAT)), np.nan)
+        window, of_steps = self._window.take(step, np.ones(count))
+        if (window["nonfinite_age"] >= 0).any():  # zeros are then what a NaN has left
+            window["zero_step_share"] = np.full(count, np.nan)
+        for name, values in window.items():
+            matrix[:, _STAT[name]] = values
+        vector = {"table_id": float(self._table.table_id), **of_steps}
+        known = np.array([vector.get(name, np.nan) for name in _CONTEXT])
+
+        def histograms() -> Any:
+            return np.zeros((count, schema.HISTOGRAM_BINS), np.int32)
+
+        return step, statistics.bounded(matrix), statistics.bounded(known), histograms
+
     def _dead_unit_share(self, step: int, unit_age: Any) -> Any:
         count = len(self._table.variables)
         if step - self._first_step + 1 < self._unit_window or not self.unit_sources:

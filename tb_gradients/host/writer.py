@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, RuleError
+from tb_gradients.flags import Flag, RuleError, RuleState
 from tb_gradients.frames import Frame, VariableTable, pack_histograms
 from tb_gradients.lane import Lane, pack, without_gaps
 from tb_gradients.proto import event_pb2
@@ -104,7 +104,13 @@ class EventWriter:
         self._put(write)
 
     def flags(
-        self, flags: Iterable[Flag], errors: Iterable[RuleError], step: int, frames: int
+        self,
+        flags: Iterable[Flag],
+        errors: Iterable[RuleError],
+        step: int,
+        frames: int,
+        rules: Iterable[RuleState] = (),
+        undecided: str = "",
     ) -> None:
         message = pb.FlagList(
             format_version=schema.FORMAT_VERSION,
@@ -112,6 +118,8 @@ class EventWriter:
             errors=[pb.RuleError(**error.to_json()) for error in errors],
             last_step=step,
             frames=frames,
+            rules=[state.to_proto() for state in rules],
+            undecided=undecided,
         )
         data = message.SerializeToString()
         self._put(lambda: self._record(step, {schema.TAG_FLAGS: _text(data)}))

@@ -37,7 +37,7 @@ from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
 from tb_gradients.judging.causes import is_local, likeliest, likeliest_first
 from tb_gradients.judging.registry import RuleSettings, make_rules
-from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided
+from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided, why_unreported
 from tb_gradients.judging.window import History, IntArray
 
 CLEAN_FRAMES = 5
@@ -199,7 +199,14 @@ class Engine:
     def outline(self) -> tuple[tuple[object, ...], ...]:
         """What changes of the flags from frame to frame, but for their words: cheap to compare."""
         return tuple(
-            (case.opened, case.severity, case.open, case.paths, case.first_step)
+            (
+                case.opened,
+                case.severity,
+                case.open,
+                case.paths,
+                case.first_step,
+                case.provisional,
+            )
             for track in self._tracks
             for case in track.cases
         )
@@ -217,7 +224,9 @@ class Engine:
     @property
     def undecided(self) -> str:
         """Why too little was seen to call the run healthy, as one sentence; "" if it was enough."""
-        seen = self._history.seen
+        seen, unreported = self._history.seen, self._history.unreported
+        if unreported:
+            return why_unreported(seen.steps, unreported)
         return why_undecided(self._standings(), seen.steps) if seen.frames else ""
 
     @property

@@ -112,3 +112,16 @@ def why_undecided(standings: Sequence[Standing], steps: int) -> str:
     if standings and not any(one.state.state in ("passed", "flagged") for one in standings):
         return "no rule could judge the run"
     return ""
+
+
+def why_unreported(steps: int, unreported: int) -> str:
+    """The same, where the training made updates that nobody reported.
+
+    Args:
+        steps: so many updates were seen on the device,
+        unreported: of which no call of ``monitor.step()`` stands for so many.
+    """
+    calls = max(steps - unreported, 0)
+    told = {0: "never called", 1: "called once"}.get(calls, f"called {calls} times")
+    updates = plural(steps, "update")
+    return f"{updates}, and monitor.step() was {told}: call it after each training step"

@@ -328,6 +328,12 @@ class History:
         return int(self.steps[at] - self.steps[at - 1]) if at else 1
 
     @property
+    def unreported(self) -> int:
+        """Steps up to the newest frame that nobody reported; 0 for a run that was looked at."""
+        steps = float(self.context["unreported_steps"][self._stop - 1]) if self._stop else 0.0
+        return int(steps) if steps > 0 else 0
+
+    @property
     def last_step(self) -> int:
         """Step of the newest frame."""
         return int(self.steps[self._stop - 1]) if self._stop else -1

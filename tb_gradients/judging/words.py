@@ -16,7 +16,7 @@ def names(table: VariableTable, rows: Sequence[int] | Iterable[int], limit: int 
     """Paths as words: ``a, b, c and 4 more``."""
     paths = [table.paths[int(row)] for row in rows]
     if len(paths) <= limit:
-        return " and ".join(part for part in (", ".join(paths[:-1]), *paths[-1:]) if part)
+        return _listed(paths)
     return f"{', '.join(paths[:limit])} and {len(paths) - limit} more"
 
 
@@ -30,7 +30,7 @@ def layers_of(variables: Sequence[Variable], limit: int = 3) -> str:
     found = list(dict.fromkeys(layer(v) for v in variables))
     if len(found) > limit:
         return f"{found[0]} to {found[-1]}"
-    return " and ".join(part for part in (", ".join(found[:-1]), *found[-1:]) if part)
+    return _listed(found)
 
 
 def plural(count: int, noun: str) -> str:
@@ -49,27 +49,43 @@ NO_UPDATE_LOOKED_AT = (
 
 def how_to_give(columns: Iterable[str]) -> str:
     """What is not measured, and how to have it measured; "" for no columns."""
-    found = dict.fromkeys(_source(column) for column in columns)
-    return "; ".join(f"needs {what}: {how}" if how else f"needs {what}" for what, how in found)
+    kinds = dict.fromkeys(_kind(column) for column in columns)
+    handed = [kind for kind in kinds if kind in HANDED_IN]
+    told = []
+    if handed:
+        arguments = ", ".join(f"`{kind}=`" for kind in handed)
+        told.append(
+            f"needs the {_listed(handed)}: pass {arguments} to `monitor.step()`; in a `train_step` "
+            "of your own call `self.compute_loss(x, y, y_pred)`"
+        )
+    told += [f"needs {_WANTED[kind]}" for kind in kinds if kind in _WANTED]
+    return "; ".join(told)
 
 
-def _source(column: str) -> tuple[str, str]:
-    """What a column is measured of, and how to give it."""
-    if column.startswith("loss_scale"):
-        return "the loss scale", ""
-    by_hand = "; in a `train_step` of your own call `self.compute_loss(x, y, y_pred)`"
-    if column.startswith("loss"):
-        return "the loss", f"pass it with `monitor.step(loss=loss)`{by_hand}"
-    for side in ("inputs", "targets", "predictions"):
-        if column.startswith(side):
-            return f"the {side}", f"pass them with `monitor.step({side}={side})`{by_hand}"
-    if column.startswith("activation"):
-        return "the outputs of the layers", "pass `activations=True` when you attach the monitor"
-    if column.startswith(("update", "applied", "lost")):
-        return "the weights before and after a step", ""
-    if column.startswith("weight"):
-        return "the weights", ""
-    return "a gradient that is not None", ""
+HANDED_IN = ("loss", "inputs", "targets", "predictions")
+"""What a custom training loop hands to ``monitor.step()``."""
+
+_WANTED = {
+    "loss_scale": "the loss scale",
+    "activation": "the outputs of the layers: pass `activations=True` when you attach the monitor",
+    "update": "the weights before and after a step",
+    "weight": "the weights",
+    "gradient": "a gradient that is neither None nor zero",
+}
+"""What the other columns are measured of."""
+
+
+def _kind(column: str) -> str:
+    """What a column is measured of: one of ``HANDED_IN`` or ``_WANTED``."""
+    if column.startswith(("applied", "lost")):
+        return "update"
+    known = ("loss_scale", *HANDED_IN, "activation", "update", "weight")
+    return next((kind for kind in known if column.startswith(kind)), "gradient")
+
+
+def _listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def activation(variable: Variable) -> str:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tb_gradients.flags import Flag
+from tb_gradients.flags import Flag, RuleState
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.reading.report import Problem
-from tb_gradients.reading.source import ReadError, RunData
+from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
 
 if TYPE_CHECKING:
     from tb_gradients.judging import Engine
@@ -35,11 +35,16 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """Flags, and whether they were judged while training or from what was read here."""
+    """Flags, and whether they were judged while training or from what was read here.
+
+    ``rules`` and ``undecided`` are as in ``RunReport``.
+    """
 
     flags: tuple[Flag, ...]
     problems: tuple[Problem, ...]
     live: bool
+    rules: tuple[RuleState, ...] = ()
+    undecided: str = ""
 
 
 class RunJudge:
@@ -61,9 +66,9 @@ class RunJudge:
             ReadError: the rules cannot reckon with what was read.
         """
         stored = data.covering_verdict()
-        if stored is not None:
+        if stored is not None and not _outdated(stored, data):
             problems = tuple(map(Problem.of_rule, stored.errors))
-            return Judgement(stored.flags, problems, live=True)
+            return Judgement(stored.flags, problems, True, stored.rules, stored.undecided)
         with self._lock:
             try:
                 complete = self._judge_what_is_new(data, deadline)
@@ -74,10 +79,11 @@ class RunJudge:
                 ) from error
             if not complete:
                 return None
-            if self._engine is None:
+            engine = self._engine
+            if engine is None:
                 return Judgement((), (), live=False)
-            problems = tuple(map(Problem.of_rule, self._engine.errors))
-            return Judgement(tuple(self._engine.flags), problems, live=False)
+            problems = tuple(map(Problem.of_rule, engine.errors))
+            return Judgement(engine.flags, problems, False, engine.states, engine.undecided)
 
     def _judge_what_is_new(self, data: RunData, deadline: float) -> bool:
         from tb_gradients.judging import Engine
@@ -98,6 +104,14 @@ class RunJudge:
             self._engine.update(frame)
             self._seen = dates[: len(self._seen) + 1]
         return True
+
+
+def _outdated(stored: StoredVerdict, data: RunData) -> bool:
+    """Whether there are frames since, and it matters how many steps there are.
+
+    (The writer stores a verdict when it changes; "too early to tell" says how many were seen.)
+    """
+    return bool(stored.undecided) and bool((data.steps > stored.last_step).any())
 
 
 def _frames(data: RunData) -> Iterator[tuple[VariableTable, Frame]]:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, Severity, json_number
+from tb_gradients.flags import Flag, Severity, json_number, verdict_of
 from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.plugin import reduction
 from tb_gradients.plugin.judging import Judgement
 from tb_gradients.plugin.store import LoadedRun, RunSummary
 from tb_gradients.plugin.view import RunView
-from tb_gradients.reading.report import Problem, Report, RunReport, verdict_label
+from tb_gradients.reading.report import Problem, Report, RunReport
 from tb_gradients.reading.source import HistogramFrame
 
 SCHEMA = 1
@@ -46,7 +46,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "variables": summary.variables,
         "state": _state(summary),
         "error": summary.error,
-        "verdict": verdict_label(flags or ()) if judged else None,
+        "verdict": verdict_of(flags or (), summary.undecided) if judged else None,
         "counts": _counts(flags or ()),
     }
 
@@ -105,8 +105,14 @@ def verdict(loaded: LoadedRun, judgement: Judgement) -> dict[str, Any]:
 
 def _verdict(loaded: LoadedRun, judgement: Judgement | None) -> dict[str, Any]:
     problems = [*map(Problem, loaded.view.data.errors), *(judgement.problems if judgement else ())]
+    judged = judgement is not None and loaded.view.data.frames > 0
     return {
+        "verdict": verdict_of(judgement.flags, judgement.undecided)
+        if judgement and judged
+        else None,
+        "undecided": judgement.undecided if judgement else "",
         "flags": flags(judgement.flags if judgement else ()),
+        "rules": [state.to_json() for state in judgement.rules] if judgement else [],
         "errors": [problem.to_json() for problem in problems],
         "judged": None if judgement is None else "live" if judgement.live else "offline",
     }
@@ -120,7 +126,13 @@ def report(runs: Iterable[RunReport]) -> dict[str, Any]:
 def run_report(loaded: LoadedRun) -> RunReport:
     """One run of the report."""
     judgement = loaded.judgement()
-    return RunReport.of(loaded.view.data, judgement.flags, judgement.problems)
+    return RunReport.of(
+        loaded.view.data,
+        judgement.flags,
+        judgement.problems,
+        judgement.rules,
+        judgement.undecided,
+    )
 
 
 def _variable(variable: Variable) -> dict[str, Any]:

@@ -104,6 +104,7 @@ class RunSummary:
     Attributes:
         flags: ``None`` while nobody has judged the run.
         error: why nobody ever will, a sentence.
+        undecided: why too little was seen to call it healthy; "" if it was enough.
     """
 
     run: str
@@ -111,6 +112,7 @@ class RunSummary:
     variables: int
     flags: tuple[Flag, ...] | None
     error: str | None = None
+    undecided: str = ""
 
 
 _NO_OUTLINE = Outline((), 0, None)
@@ -133,7 +135,7 @@ class RunStore:
             collections.OrderedDict()
         )
         self._outlines: dict[tuple[str, str], tuple[Stamp, Outline]] = {}
-        self._flags: dict[tuple[str, str], tuple[Stamp, tuple[Flag, ...]]] = {}
+        self._found: dict[tuple[str, str], tuple[Stamp, tuple[Flag, ...], str]] = {}
 
     def load(
         self, source: StampedSource, experiment: str, run: str, revision: str | None = None
@@ -209,15 +211,19 @@ class RunStore:
         summaries = []
         for run in sorted(stamps):
             outline = outlines.get(run, _NO_OUTLINE)
-            flags, error = None, None
+            found: tuple[tuple[Flag, ...] | None, str] = None, ""
+            error = None
             try:
                 if outline.verdict is not None:
-                    flags = outline.verdict.flags
+                    found = outline.verdict.flags, outline.verdict.undecided
                 else:
-                    flags = self._judged(source, experiment, run, stamps[run], deadline)
+                    found = self._judged(source, experiment, run, stamps[run], deadline)
             except ReadError as unreadable:
                 error = str(unreadable)
-            summaries.append(RunSummary(run, outline.steps, outline.variables, flags, error))
+            flags, undecided = found
+            summaries.append(
+                RunSummary(run, outline.steps, outline.variables, flags, error, undecided)
+            )
         return summaries
 
     def _fresh_outlines(
@@ -238,23 +244,24 @@ class RunStore:
 
     def _judged(
         self, source: StampedSource, experiment: str, run: str, stamp: Stamp, deadline: float
-    ) -> tuple[Flag, ...] | None:
+    ) -> tuple[tuple[Flag, ...] | None, str]:
+        """Flags, and why the run is undecided; no flags: there was no time."""
         key = (experiment, run)
         with self._lock:
-            entry = self._flags.get(key)
+            entry = self._found.get(key)
         if entry is not None and entry[0] == stamp:
-            return entry[1]
+            return entry[1:]
         if self._clock() >= deadline:
-            return None
+            return None, ""
         loaded = self.load(source, experiment, run)
         if (reason := loaded.view.data.unreadable) is not None:
             raise ReadError(reason)
         judgement = loaded.judgement_before(deadline)
         if judgement is None:
-            return None
+            return None, ""
         with self._lock:
-            self._flags[key] = (loaded.stamp, judgement.flags)
-        return judgement.flags
+            self._found[key] = (loaded.stamp, judgement.flags, judgement.undecided)
+        return judgement.flags, judgement.undecided
 
     def _kept(self, key: tuple[str, str]) -> LoadedRun | None:
         with self._lock:

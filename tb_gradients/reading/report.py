@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from tb_gradients.flags import Flag, RuleError, Severity, worst
+from tb_gradients.flags import Flag, RuleError, RuleState, Severity, verdict_of, worst
 from tb_gradients.inert import inert
 from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
@@ -62,6 +62,8 @@ class RunReport:
         unreadable: nobody can judge it; ``errors`` says why.
         lane: gradient norms of ``variables``, loss and whether weights moved, of every step; None:
             the run was written by a version without it.
+        rules: how far each rule has judged the run.
+        undecided: why too little was seen to call it healthy; "" if it was enough.
     """
 
     run: str
@@ -73,14 +75,32 @@ class RunReport:
     errors: tuple[Problem, ...] = ()
     unreadable: bool = False
     lane: Lane | None = dataclasses.field(default=None, repr=False, compare=False)
+    rules: tuple[RuleState, ...] = ()
+    undecided: str = ""
 
     @classmethod
     def without_verdict(cls, run: str, sentence: str) -> RunReport:
         """The report on a run that cannot be read."""
-        return cls(run, None, None, 0, (), errors=(Problem(sentence),), unreadable=True)
+        return cls(
+            run,
+            None,
+            None,
+            0,
+            (),
+            errors=(Problem(sentence),),
+            unreadable=True,
+            undecided="the run cannot be read",
+        )
 
     @classmethod
-    def of(cls, data: RunData, flags: Iterable[Flag], problems: Iterable[Problem]) -> RunReport:
+    def of(
+        cls,
+        data: RunData,
+        flags: Iterable[Flag],
+        problems: Iterable[Problem],
+        rules: Iterable[RuleState] = (),
+        undecided: str = "",
+    ) -> RunReport:
         """The report on a run whose frames were judged already."""
         errors = [Problem(sentence) for sentence in data.errors]
         if not data.frames and not errors:
@@ -96,6 +116,8 @@ class RunReport:
             errors=(*errors, *problems),
             unreadable=data.unreadable is not None,
             lane=data.lane,
+            rules=tuple(rules),
+            undecided=undecided if len(steps) else "there are no frames",
         )
 
     @property
@@ -106,14 +128,28 @@ class RunReport:
         return "judged" if self.frames else "empty"
 
     @property
+    def steps(self) -> int:
+        """How many steps of the training were seen, logged or not."""
+        if self.first_step is None or self.last_step is None:
+            return 0
+        return self.last_step - self.first_step + 1
+
+    @property
     def worst(self) -> Severity | None:
-        """The highest severity of all flags; ``None`` for a healthy run."""
+        """The highest severity of all flags; ``None`` if there is none."""
         return worst(self.flags)
 
     @property
     def verdict(self) -> str:
-        """The highest severity's label, or "healthy"."""
-        return verdict_label(self.flags)
+        """One of ``flags.VERDICTS``; "undecided" for a run without frames."""
+        return verdict_of(self.flags, self.undecided)
+
+    def requiring(self, steps: int) -> RunReport:
+        """The same, but undecided where fewer steps were seen, whatever the rules need."""
+        if self.steps >= steps:
+            return self
+        seen = "1 step was" if self.steps == 1 else f"{self.steps} steps were"
+        return dataclasses.replace(self, undecided=f"{seen} seen, {steps} are required")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -124,7 +160,9 @@ class RunReport:
             "variables": list(self.variables),
             "state": self.state,
             "verdict": self.verdict,
+            "undecided": self.undecided,
             "flags": [flag.to_json() for flag in self.flags],
+            "rules": [state.to_json() for state in self.rules],
             "errors": [problem.to_json() for problem in self.errors],
         }
 
@@ -139,6 +177,10 @@ class Report:
     def worst(self) -> Severity | None:
         """The highest severity in any run; ``None`` if all are healthy."""
         return worst([flag for run in self.runs for flag in run.flags])
+
+    def requiring(self, steps: int) -> Report:
+        """The same, with every run of fewer steps undecided; see ``RunReport.requiring``."""
+        return Report(tuple(run.requiring(steps) for run in self.runs))
 
     def to_json(self) -> dict[str, Any]:
         """Version 1 of the report, strict JSON (``docs/design.md``, section 3)."""
@@ -202,16 +244,12 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
         verdict = judge(list(data.recordings), rules)
     except Exception as error:
         problem = Problem(f"The rules cannot judge this run ({type(error).__name__}: {error}).")
-        return dataclasses.replace(RunReport.of(data, (), (problem,)), unreadable=True)
-    return RunReport.of(data, verdict.flags, map(Problem.of_rule, verdict.errors))
+        failed = RunReport.of(data, (), (problem,), undecided="the rules cannot judge this run")
+        return dataclasses.replace(failed, unreadable=True)
+    problems = map(Problem.of_rule, verdict.errors)
+    return RunReport.of(data, verdict.flags, problems, verdict.rules, verdict.undecided)
 
 
 def variable_paths(data: RunData) -> list[str]:
     """Every variable the run ever had; see ``RunData.variables``."""
     return list(data.variables)
-
-
-def verdict_label(flags: Iterable[Flag]) -> str:
-    """The label of the highest severity, or "healthy"."""
-    severity = worst(tuple(flags))
-    return "healthy" if severity is None else severity.label

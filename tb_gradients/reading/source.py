@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, RuleError
+from tb_gradients.flags import Flag, RuleError, RuleState, verdict_of
 from tb_gradients.frames import (
     LARGEST_STEP,
     CountArray,
@@ -55,12 +55,21 @@ class StoredVerdict:
         errors: rules that raised and were switched off.
         last_step: the step of the last frame that was judged.
         frames: how many frames were judged.
+        rules: how far each rule had judged the run; none: an older version has written it.
+        undecided: why it was too early for a verdict; "" if it was not.
     """
 
     flags: tuple[Flag, ...] = ()
     errors: tuple[RuleError, ...] = ()
     last_step: int = -1
     frames: int = 0
+    rules: tuple[RuleState, ...] = ()
+    undecided: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """One of ``flags.VERDICTS``."""
+        return verdict_of(self.flags, self.undecided)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> StoredVerdict:
@@ -78,6 +87,8 @@ class StoredVerdict:
                 errors=tuple(RuleError(e.rule, e.step, e.message) for e in message.errors),
                 last_step=message.last_step,
                 frames=message.frames,
+                rules=tuple(RuleState.from_proto(state) for state in message.rules),
+                undecided=message.undecided,
             )
         except FormatError:
             raise
@@ -92,6 +103,8 @@ class StoredVerdict:
             errors=[pb.RuleError(**error.to_json()) for error in self.errors],
             last_step=self.last_step,
             frames=self.frames,
+            rules=[state.to_proto() for state in self.rules],
+            undecided=self.undecided,
         ).SerializeToString(deterministic=True)
 
 

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, Severity, ranked
+from tb_gradients.flags import Flag, Severity, ranked, verdict_of
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
@@ -50,7 +50,7 @@ from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook
-from tb_gradients.training.probe import NEVER, OptimizerView, Probe
+from tb_gradients.training.probe import NEVER, RING_STEPS, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
 from tb_gradients.training.topology import Graph, graph_of_model, graph_of_step, with_graph
@@ -76,6 +76,13 @@ POLL_SECONDS = 2.0
 MIN_UNIT_WINDOW, MAX_UNIT_WINDOW = 20, 100
 """A unit counts as dead after one epoch without gradient, within these bounds: fewer batches
 do not cover the data, and more only delay the answer."""
+
+MOST_PER_CALL = 10
+"""Updates per call of ``step`` that are somebody's intention: critics are trained five times per
+step of their generator."""
+
+FEW_CALLS = 3
+"""Rules take medians of three frames and more; each call can give one."""
 
 IDLE_STEPS = 10
 """After so many steps without an update the weights are looked at, and again after as many."""
@@ -194,7 +201,7 @@ class GradientMonitor:
         self._offset: int | None = None
         self._next = 0
         self._begun = 0
-        self._ticks = 0
+        self._ticks = self._reported = self._unreported = 0
         self._due = 0
         self._ends: int | None = None
         self._per_tick = 1
@@ -331,12 +338,14 @@ class GradientMonitor:
         frames, flags = self._journal.frames, self.flags
         if not frames:
             return "tb_gradients: no update was seen, so nothing was judged."
+        seen, undecided = plural(frames, "frame"), self._journal.undecided
+        early = f"undecided ({undecided})" if verdict_of(flags, undecided) == "undecided" else ""
         if not flags:
-            verdict = f"tb_gradients: healthy ({frames} frames, no flag)."
-            lines = [f"{verdict} Details: {command}, tab 'Gradient Health'"]
+            verdict = early or f"healthy ({seen}, no flag)"
+            lines = [f"tb_gradients: {verdict}. Details: {command}, tab 'Gradient Health'"]
             return "\n".join(lines + _before_tensorboard())
-        found = "1 flag" if len(flags) == 1 else f"{len(flags)} flags"
-        lines = [f"tb_gradients: {found} in {frames} frames"]
+        found = f"{plural(len(flags), 'flag')} in {seen}"
+        lines = [f"tb_gradients: {early + ', ' if early else ''}{found}"]
         for flag in flags:
             lines += [f"  {flag}", *(f"    {line}" for line in flag.advice())]
         lines.append(f"All causes and fixes: tb-gradients check {folder}")
@@ -553,15 +562,17 @@ class GradientMonitor:
             rows = self._rows = {key: row for row, key in enumerate(keys)}
 
             def make_probe(step: int) -> Probe:
-                return Probe(
+                probe = Probe(
                     table,
                     keys,
                     first_step=step,
                     slots=min(frames, 64) + 1,
                     unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
                 )
+                probe.on_wait = self._warn_waiting
+                return probe
 
-            self._probes = Probes(make_probe)
+            self._probes, self._reported = Probes(make_probe), 0
             self._arm(first)
             if self._activations and self._model is not None:
                 kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
@@ -612,6 +623,9 @@ class GradientMonitor:
         if fixed:
             self._due = -(-due // fixed) * fixed
             self._probes.schedule(self._next, self._due, fixed)
+        elif not self._ticks and self._per_tick == 1:
+            # If nobody calls step(), the device still calls the host before the ring is full.
+            self._probes.schedule(self._next, due, RING_STEPS)
         else:
             self._probes.schedule(self._next, due)
 
@@ -626,6 +640,7 @@ class GradientMonitor:
             )
         now = time.perf_counter()
         self._ticks += 1
+        self._reported += count
         taken = self._next + count - 1
         if loss is not None:
             self._losses.add(taken, loss)
@@ -671,6 +686,35 @@ class GradientMonitor:
         elif self._model is not None and not trainable_variables(_listed(self._model)):
             reason = "nothing of the model is trainable"
         logger.warning("tb_gradients has seen no update after %d steps: %s", self._ticks, reason)
+
+    def _warn_waiting(self, steps: int) -> None:
+        """In the middle of a training step: a frame has been waiting for so many steps."""
+        if not self._ticks and steps >= max(self._per_tick, RING_STEPS) and not self._warned_unseen:
+            self._warned_unseen = True
+            logger.warning(
+                "tb_gradients has seen %d updates, and monitor.step() was never called: call it "
+                "after each training step",
+                steps + 1,
+            )
+
+    def _few_calls(self, updates: int) -> bool:
+        """Whether most of so many updates were not looked at, for want of calls of ``step``."""
+        seldom = updates > MOST_PER_CALL * self._ticks and self._ticks < FEW_CALLS
+        return seldom or updates > RING_STEPS * self._ticks  # their rows are lost, too
+
+    def _write_unreported(self) -> None:
+        """What the rows of the steps since the last frame tell, where nobody asked for them."""
+        assert self._probes is not None
+        self._backlog.run()
+        rest = self._probes.rest()
+        if rest is not None:
+            number, values, context, _ = rest
+            known = self._losses.fill(number, context, self._losses.take())
+            lane = self._lane(known, number)
+            self._write(number, values, context, None, time.time(), lane)
+        if not self._warned_unseen:
+            self._warned_unseen = True
+            logger.warning("tb_gradients is undecided: %s", self._journal.undecided)
 
     def _collect(self, due: bool) -> None:
         """Fetch, judge and write the frames that wait; then say when the next is due.
@@ -783,6 +827,8 @@ class GradientMonitor:
     ) -> None:
         """Complete the frame of a step by what the host knows, judge and write it."""
         self._batches.fill(number, context)
+        if self._unreported:
+            context[schema.context_names().index("unreported_steps")] = self._unreported
         frame = Frame(
             step=number + (self._offset or 0),
             wall_time=now,
@@ -849,7 +895,12 @@ class GradientMonitor:
 
     def _finish(self) -> None:
         if self._probes is not None:
+            updates = self._probes.updates()
+            if updates > self._reported and self._few_calls(updates):
+                self._unreported = updates - self._reported
             self._collect(due=True)
+            if self._unreported:
+                self._write_unreported()
             self._probes.schedule(self._next, NEVER)
         self._backlog.close()
         self._write_rest()

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,8 @@ class Probe:
         batch: what the next update's loss was computed from.
         outputs: the layers' outputs, where they are watched.
         counted: number of the next step, by the device's own count when it was last read.
+        on_wait: called on the host in the middle of a training step that is a frame (not under
+            XLA): for how many steps a frame has been waiting.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class Probe:
         self.batch: Batch | None = None
         self.outputs: activations.Outputs | None = None
         self.rows_seen: set[int] = set()
+        self.on_wait: Callable[[int], None] | None = None
         self._rows = {key: row for row, key in enumerate(keys)}
         count = len(table.variables)
         self._layouts: dict[int, Layout] = {}
@@ -437,15 +440,20 @@ class Probe:
     def _receive(
         self, contents: _Traced, step: Any, noted: Any, unit_age: Any, *arrays: Any
     ) -> None:
-        """The measurements of a step, on the host; where too many wait, over the last of them."""
+        """The measurements of a step, on the host; where too many wait, over the last of them.
+
+        (Not over those of a gradient that is not finite: they say where that began.)
+        """
         pack, numbers, context, layers, *others = arrays
         measured = Measured(
             contents, int(step), noted, pack, numbers, unit_age, context, layers, others
         )
-        if len(self._received) >= self.slots:
-            self._received[-1] = measured
-        else:
+        if len(self._received) < self.slots:
             self._received.append(measured)
+        elif not _broken(self._received[-1]):
+            self._received[-1] = measured
+        if self.on_wait is not None:
+            self.on_wait(measured.step - self._received[0].step)
 
     def _measure(
         self,
@@ -685,6 +693,15 @@ class Probe:
         """The frame of what was fetched."""
         return self._maker.frame(taken)
 
+    def rest(self) -> Drained | None:
+        """A frame of the steps since the last one, once all frames are made; None: there are none.
+
+        It holds what their rows tell: of the last ``RING_STEPS`` of them.
+        """
+        self._read_ring()
+        rows = self._rows_until(self.counted)
+        return self._maker.rest(self.counted - 1, rows) if rows else None
+
     def lane(self, step: int | None) -> Lane:
         """See ``FrameMaker.lane``; without a step also what is on the device still."""
         if step is None:
@@ -694,7 +711,7 @@ class Probe:
         return self._maker.lane(step)
 
     def _taken(self, measured: Measured) -> Taken:
-        broken = not np.isfinite(measured.noted[HEADER:]).all()
+        broken = _broken(measured)
         self._still_armed &= not broken
         self._alarm = False
         return Taken(measured, self._rows_until(measured.step + 1), broken)
@@ -775,6 +792,11 @@ class Probe:
         return Measured(
             contents, int(step), noted, pack, numbers, unit_age, context, layers, others
         )
+
+
+def _broken(measured: Measured) -> bool:
+    """Whether some gradient of the step is not finite."""
+    return not np.isfinite(measured.noted[HEADER:]).all()
 
 
 def _sparse(gradient: Any) -> bool:

@@ -151,6 +151,17 @@ class Probes:
         members = self._members
         return members[0].probe.counted if len(members) == 1 else counted
 
+    def updates(self) -> int:
+        """How many updates each optimizer has made at least, by the device's own count."""
+        made = (member.probe.next_step() - member.start for member in self._members)
+        return min(made, default=0)
+
+    def rest(self) -> Drained | None:
+        """See ``Probe.rest``: one frame, at the last step of any of them."""
+        rests = [(member, member.probe.rest()) for member in self._members]
+        parts = [(member, rest) for member, rest in rests if rest is not None]
+        return _merged(max(rest[0] for _, rest in parts), parts) if parts else None
+
     def fetch(self, now: int) -> list[Coming]:
         """The waiting frames, oldest first.
 

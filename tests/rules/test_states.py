@@ -269,10 +269,10 @@ def test_what_is_not_measured_is_named_with_how_to_give_it_and_leaves_no_run_und
     engine = engine_of(blind.frames)
 
     assert state(engine, "nonfinite_loss").reason.startswith(
-        "needs the loss: pass it with `monitor.step(loss=loss)`"
+        "needs the loss: pass `loss=` to `monitor.step()`"
     )
     assert state(engine, "bad_data").state == "not_seen"
-    assert "monitor.step(inputs=inputs)" in state(engine, "bad_data").reason
+    assert "pass `inputs=`, `targets=` to" in state(engine, "bad_data").reason
     assert engine.undecided == ""
 
 
