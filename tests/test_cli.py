@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -18,6 +19,8 @@ from recordings import make_frames, make_table, turn_missing, turn_nonfinite, wr
 
 from tb_gradients import __version__, cli
 from tb_gradients.console import wants_colour
+from tb_gradients.frames import Recording
+from tb_gradients.judging import all_rules, judge
 from tb_gradients.reading import event_files
 
 
@@ -25,9 +28,9 @@ from tb_gradients.reading import event_files
 def logs(tmp_path: pathlib.Path) -> pathlib.Path:
     """A healthy run, one with a NaN from step 30 on, and one with zero gradients."""
     table = make_table()
-    frames = make_frames(table, range(60))
+    frames = make_frames(table, range(120))
     write_run(tmp_path / "good", table, frames)
-    write_run(tmp_path / "nan", table, turn_nonfinite(frames, table, 30))
+    write_run(tmp_path / "nan", table, turn_nonfinite(frames[:60], table, 30))
     return tmp_path
 
 
@@ -39,7 +42,7 @@ def test_check_tells_the_sick_from_the_healthy(
     out = capsys.readouterr().out
     assert out.index("CRITICAL  nan") < out.index("HEALTHY  good")
     assert "critical: nonfinite_gradient, since step 29" in out
-    assert "rules found nothing in 6 variables." in out
+    assert re.search(r"\d+ rules: \d+ passed, \d+ not seen\.", out)
     assert out.endswith("2 runs: 1 critical, 1 without a warning.\n")
     assert "\x1b" not in out
 
@@ -230,13 +233,11 @@ def test_colour_only_where_it_is_wanted(
 
 
 def test_colour_changes_no_word(logs: pathlib.Path) -> None:
-    import re
-
     from tb_gradients.console import Console
     from tb_gradients.reading.report import load
 
     report = load(logs)
-    plain, painted = (Console(colour=c).report(report, 10) for c in (False, True))
+    plain, painted = (Console(colour=c).report(report) for c in (False, True))
 
     assert painted != plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
@@ -327,16 +328,137 @@ def test_a_run_without_frames_is_not_called_healthy(
 
 def test_damage_takes_no_rule_away(logs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", str(logs / "good")]) == 0
-    [whole] = found_nothing(capsys)
+    [whole] = states(capsys)
     [file] = (logs / "good").iterdir()
     file.write_bytes(file.read_bytes() + b"\xff" * 64)
 
     assert cli.main(["check", str(logs / "good")]) == 0
-    assert found_nothing(capsys) == [whole]
+    assert states(capsys) == [whole]
 
 
-def found_nothing(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capsys.readouterr().out.split("\n") if "rules found" in line]
+def states(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().out.split("\n") if "rules:" in line]
+
+
+# --- Too little was seen --------------------------------------------------------------------
+
+SHORT = make_frames(make_table(), range(9))
+EARLY = judge([Recording.from_frames(make_table(), SHORT)]).undecided
+
+
+@pytest.fixture
+def short(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A run of nine steps without a fault."""
+    write_run(tmp_path / "short", make_table(), SHORT)
+    return tmp_path
+
+
+def test_a_run_that_is_too_short_is_undecided_and_not_healthy(
+    short: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(short)]) == 0
+
+    out = capsys.readouterr().out
+    assert "UNDECIDED  short" in out
+    assert re.fullmatch(r"too early to tell: 9 steps; \d+ of \d+ rules need 10 to 100", EARLY)
+    assert f"\n  {EARLY}.\n" in out
+    assert re.search(r"rules: \d+ passed, \d+ not yet, \d+ not seen\.", out)
+    assert out.endswith("1 run: 1 undecided.\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (["--fail-on", "undecided"], 1),
+        (["--fail-on", "warning"], 0),
+        (["--fail-on", "never"], 0),
+        (["--min-steps", "9"], 0),
+        (["--min-steps", "10"], 1),
+        (["--min-steps", "10", "--fail-on", "never"], 0),
+    ],
+)
+def test_whether_an_undecided_run_fails_is_chosen(
+    short: pathlib.Path, options: list[str], status: int
+) -> None:
+    assert cli.main(["check", str(short), *options]) == status
+
+
+def test_a_healthy_run_shorter_than_required_is_undecided(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = str(logs / "good")
+    assert cli.main(["check", good, "--min-steps", "120", "--fail-on", "undecided"]) == 0
+    assert cli.main(["check", good, "--min-steps", "121"]) == 1
+    assert "120 steps were seen, 121 are required." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("steps", ["0", "-3", "many", "1.5"])
+def test_a_required_number_of_steps_that_is_none_is_one_line(
+    short: pathlib.Path, capsys: pytest.CaptureFixture[str], steps: str
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["check", str(short), f"--min-steps={steps}"])
+
+    assert done.value.code == 2
+    assert f"must be a positive number of steps, not '{steps}'" in capsys.readouterr().err
+
+
+def test_a_warning_outranks_that_it_is_early(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table()
+    write_run(tmp_path, table, turn_nonfinite(make_frames(table, range(9)), table, 5))
+
+    assert cli.main(["check", str(tmp_path)]) == 1
+
+    out = capsys.readouterr().out
+    assert out.startswith("CRITICAL")
+    assert "not complete: too early to tell: 9 steps" in out
+
+
+def test_json_has_the_verdict_and_the_state_of_each_rule(
+    short: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(short), "--format", "json"]) == 0
+
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    assert (run["verdict"], run["undecided"]) == ("undecided", EARLY)
+    states = {rule["rule"]: (rule["state"], rule["reason"]) for rule in run["rules"]}
+    assert set(states) == {rule.id for rule in all_rules()}
+    assert states["nonfinite_gradient"] == ("passed", "")
+    assert states["not_learning"] == ("not_yet", "needs 100 losses; 9 were seen")
+    assert states["gradient_underflow"][0] == "not_seen"
+
+
+def test_junit_skips_an_undecided_run_unless_it_fails(
+    short: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cases(*options: str) -> tuple[ElementTree.Element, ElementTree.Element]:
+        cli.main(["check", str(short), "--format", "junit", *options])
+        suite = ElementTree.fromstring(capsys.readouterr().out).find("testsuite")
+        assert suite is not None
+        return suite, suite[0][0]
+
+    suite, skipped = cases()
+    assert (suite.get("failures"), suite.get("skipped")) == ("0", "1")
+    assert (skipped.tag, skipped.get("message")) == ("skipped", EARLY)
+    suite, failure = cases("--fail-on", "undecided")
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "0")
+    assert (failure.tag, failure.get("type")) == ("failure", "undecided")
+    assert failure.get("message") == EARLY
+
+
+def test_html_folds_the_rules_that_passed_and_no_other(
+    short: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(short), "--format", "html"]) == 0
+
+    page = capsys.readouterr().out
+    assert '<b class="undecided">undecided</b> short' in page
+    assert f"<p>{EARLY}.</p>" in page
+    assert re.search(r"<details><summary>\d+ rules passed</summary>", page)
+    assert re.search(r"<details open><summary>\d+ rules not yet: more steps are needed<", page)
+    assert "<code>not_learning</code>: needs 100 losses; 9 were seen" in page
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def run_of(*parts: tuple[VariableTable, Sequence[Frame]]) -> RunData:
 def judged_at_once(data: RunData) -> Judgement:
     verdict = judging.judge(list(data.recordings))
     assert verdict.errors == ()
-    return Judgement(verdict.flags, (), live=False)
+    return Judgement(verdict.flags, (), False, verdict.rules, verdict.undecided)
 
 
 @pytest.mark.parametrize("portion", [1, 7, 50, 140])

@@ -22,11 +22,14 @@ from tensorboard.plugins import base_plugin
 from werkzeug import test as werkzeug_test
 
 from tb_gradients import schema
+from tb_gradients.frames import Recording
+from tb_gradients.judging import judge
 from tb_gradients.plugin.bundle import Bundle
 from tb_gradients.plugin.plugin import GradientHealthPlugin
 from tb_gradients.plugin.store import LoadedRun
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.report import load
+from tb_gradients.reading.source import StoredVerdict
 
 PREFIX = f"/data/plugin/{schema.PLUGIN_NAME}"
 TABLE = made.make_table(3)
@@ -127,6 +130,27 @@ def test_run_describes_the_layout_of_all_other_answers(browser: Browser) -> None
 
 def test_a_run_without_a_stored_verdict_is_judged_offline(browser: Browser) -> None:
     assert browser.json("run", run="unjudged")["judged"] == "offline"
+
+
+def test_a_run_at_step_43_has_not_passed_what_needs_100_steps(tmp_path: pathlib.Path) -> None:
+    """Its writer has stored a verdict when that changed last, at step 20."""
+    frames = made.make_frames(TABLE, range(44))
+    early = judge([Recording.from_frames(TABLE, frames[:21])])
+    stored = StoredVerdict(early.flags, early.errors, 20, 21, early.rules, early.undecided)
+    made.write_run(tmp_path / "growing", TABLE, frames, verdict=stored)
+    browser = browse(tmp_path)
+
+    run = browser.json("run", run="growing")
+    states = {rule["rule"]: (rule["state"], rule["reason"]) for rule in run["rules"]}
+    assert states["not_learning"] == ("not_yet", "needs 100 losses; 44 were seen")
+    assert states["nonfinite_gradient"] == ("passed", "")
+    assert run["verdict"] == "undecided"
+    assert run["undecided"].startswith("too early to tell: 44 steps; ")
+    assert browser.json("runs")["runs"][0]["verdict"] == "undecided"
+    [reported] = browser.json("report", run="growing")["runs"]
+    assert [reported[key] for key in ("verdict", "undecided", "rules")] == [
+        run[key] for key in ("verdict", "undecided", "rules")
+    ]
 
 
 def test_who_is_in_a_hurry_gets_the_verdict_afterwards(tmp_path: pathlib.Path) -> None:

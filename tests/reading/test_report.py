@@ -14,7 +14,7 @@ import pytest
 import recordings as made
 
 from tb_gradients import judging
-from tb_gradients.flags import RuleError, Severity
+from tb_gradients.flags import RuleError, RuleState, Severity
 from tb_gradients.frames import Recording
 from tb_gradients.reading.report import Problem, load
 from tb_gradients.reading.source import ReadError
@@ -32,6 +32,11 @@ def _judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return judging.Verdict(
             (made.make_flag(severity=Severity.WARNING),),
             (RuleError("dead_units", 3, "division by zero"),),
+            (
+                RuleState("dead_units", "failed", "division by zero"),
+                RuleState("not_learning", "not_yet", "needs 100 losses"),
+            ),
+            "too early to tell",
         )
 
     monkeypatch.setattr(judging, "judge", judge)
@@ -79,6 +84,7 @@ def test_json_is_version_1_and_strict(
     assert answer["schema"] == 1
     (run,) = answer["runs"]
     flag = run.pop("flags")[0]
+    states = run.pop("rules")
     assert run == {
         "run": "run1",
         "first_step": 0,
@@ -87,9 +93,14 @@ def test_json_is_version_1_and_strict(
         "variables": list(TABLE.paths),
         "state": "judged",
         "verdict": "warning",
+        "undecided": "too early to tell",
         "errors": [{"message": "division by zero", "rule": "dead_units", "step": 3}],
     }
     assert flag["evidence"][1] == {"name": "worst_norm", "value": "Infinity", "threshold": None}
+    assert states == [
+        {"rule": "dead_units", "state": "failed", "reason": "division by zero"},
+        {"rule": "not_learning", "state": "not_yet", "reason": "needs 100 losses"},
+    ]
 
 
 def test_damage_is_an_error_of_its_run(
