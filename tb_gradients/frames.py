@@ -36,8 +36,9 @@ LARGEST_STEP = 2**61
 MOST_DIMENSIONS = 64
 """As of a NumPy array."""
 
-MOST_HISTOGRAM_BYTES = 1 << 28
-"""What a histogram pack may unpack to: 680,000 variables. Zeros pack a thousand to one."""
+MOST_INFLATED_BYTES = 1 << 28
+"""What compressed bytes may unpack to: histograms of 680,000 variables. Zeros pack a thousand to
+one."""
 
 _COUNTED_UNITS = ("steps", "elements", "classes")
 
@@ -264,6 +265,20 @@ class Frame:
     lane: Lane | None = None
 
 
+def inflated(data: bytes) -> bytes:
+    """The content of a zlib stream.
+
+    Raises:
+        FormatError: it is cut short, or holds more than ``MOST_INFLATED_BYTES``.
+        zlib.error: it is none.
+    """
+    stream = zlib.decompressobj()
+    content = stream.decompress(data, MOST_INFLATED_BYTES)
+    if not stream.eof:
+        raise FormatError("a compressed part is cut short, or too large")
+    return content
+
+
 def pack_histograms(counts: npt.ArrayLike, table_id: int) -> bytes:
     """Counts [variables, bins] as a serialized ``HistogramPack``; clipped at 65535."""
     array = np.minimum(np.asarray(counts), np.iinfo(np.uint16).max).astype("<u2")
@@ -284,15 +299,14 @@ def unpack_histograms(data: bytes) -> tuple[int, CountArray]:
     message = pb.HistogramPack()
     try:
         message.ParseFromString(data)
-        stream = zlib.decompressobj()
-        flat = np.frombuffer(stream.decompress(message.counts, MOST_HISTOGRAM_BYTES), dtype="<u2")
+        flat = np.frombuffer(inflated(message.counts), dtype="<u2")
     except Exception as error:
         raise FormatError(f"unreadable histograms: {error}") from error
     bins = (message.lowest_exponent, message.octaves)
     if bins != (schema.HISTOGRAM_LOWEST_EXPONENT, schema.HISTOGRAM_OCTAVES):
         raise FormatError(f"histograms with other bins {bins}; upgrade tb-gradients")
-    if not stream.eof or flat.size % schema.HISTOGRAM_BINS:
-        raise FormatError("unreadable histograms: a part of them is missing, or they are too many")
+    if flat.size % schema.HISTOGRAM_BINS:
+        raise FormatError("unreadable histograms: a part of them is missing")
     return message.table_id, flat.reshape(-1, schema.HISTOGRAM_BINS).astype(np.uint16)
 
 

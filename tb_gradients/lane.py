@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tb_gradients.frames import FloatArray, FormatError
+from tb_gradients.frames import LARGEST_COUNT, LARGEST_STEP, FloatArray, FormatError, inflated
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 CodeArray = npt.NDArray[np.uint16]
@@ -385,8 +385,9 @@ def unpack(data: bytes) -> tuple[int, Lane]:
     message = pb.LanePack()
     try:
         message.ParseFromString(data)
+        _check_steps(message)
         count, single = message.blocks, not message.spans
-        planes = zlib.decompress(message.norms)
+        planes = inflated(message.norms)
         codes = _from_planes(planes, count, 1 if single else 2)
         variables = codes[0].shape[1]
         spans = np.ones(count, np.int64) if single else np.array(message.spans, np.int64)
@@ -408,6 +409,16 @@ def unpack(data: bytes) -> tuple[int, Lane]:
     return message.table_id, lane
 
 
+def _check_steps(message: pb.LanePack) -> None:
+    """Raise ``FormatError`` for steps that cannot be."""
+    if abs(message.first_step) > LARGEST_STEP:
+        raise FormatError(f"it cannot begin at step {message.first_step}")
+    if min(message.spans, default=1) < 1 or min(message.behind, default=0) < 0:
+        raise FormatError("it has blocks without a step")
+    if sum(message.spans) + sum(message.behind) > LARGEST_COUNT:
+        raise FormatError("it has more steps than can be")
+
+
 def _losses(lane: Lane, single: bool) -> FloatArray:
     return lane.losses[:, MEAN:] if single else lane.losses
 
@@ -422,7 +433,7 @@ def _columns(array: npt.NDArray[Any]) -> bytes:
 
 
 def _from_columns(data: bytes, dtype: str, rows: int, columns: int) -> Any:
-    flat = np.frombuffer(zlib.decompress(data), dtype)
+    flat = np.frombuffer(inflated(data), dtype)
     return flat.reshape(columns, rows).T.astype(dtype.lstrip("<"))
 
 

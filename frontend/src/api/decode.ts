@@ -77,6 +77,7 @@ function runSummary(json: unknown): RunSummary {
     variables: number(f.variables, 0),
     state:
       RUN_STATES.find((state) => state === f.state) ?? (verdict(f.verdict) ? 'judged' : 'judging'),
+    error: text(f.error),
     verdict: verdict(f.verdict),
     counts: {
       critical: number(counts.critical, 0),

@@ -20,6 +20,8 @@ export interface RunSummary {
   readonly variables: number;
   /** Why there is a verdict, or why there is none; `judging`: ask again. */
   readonly state: RunState;
+  /** Why an unreadable run cannot be read, a sentence; empty for all others. */
+  readonly error: string;
   readonly verdict: Verdict | null;
   readonly counts: Readonly<Record<Severity, number>>;
 }
