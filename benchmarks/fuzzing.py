@@ -1,6 +1,6 @@
 """Try every reader on very many changed inputs, and say how many it could not bear.
 
-    python benchmarks/fuzzing.py                    # a million inputs, about ten minutes of one core
+    python benchmarks/fuzzing.py                    # a million inputs: ten minutes
     python benchmarks/fuzzing.py --inputs 20000
     python benchmarks/fuzzing.py --seed 7 --only lane
 
@@ -26,7 +26,7 @@ import warnings
 sys.path[:0] = [
     str(pathlib.Path(__file__).resolve().parents[1] / part) for part in ("tests", "tests/fuzzing")
 ]
-import readers
+import readers  # noqa: E402
 
 SHARES = {
     "table": 0.17,

@@ -39,13 +39,14 @@ INTEGERS = (
     2**53 + 1, 2**61, 2**62, 2**63 - 1, -(2**63), 10**18,
 )  # fmt: skip
 FLOATS = (
-    0.0, -0.0, 1.0, -1.0, 0.5, 1e-45, 1e-38, 1e30, 3.4e38, -3.4e38, 2.0**24, 2.0**53, 1e300, math.nan,
-    math.inf, -math.inf, -2.0, 1e18,
+    0.0, -0.0, 1.0, -1.0, 0.5, 1e-45, 1e-38, 1e30, 3.4e38, -3.4e38, 2.0**24, 2.0**53, 1e300,
+    math.nan, math.inf, -math.inf, -2.0, 1e18,
 )  # fmt: skip
 TEXTS = (
-    "", "a", "dense/kernel", "dense_1/bias", "é" * 3, "x" * 300, "../../etc", "C:\\x", "=1+1", "\x00",
-    "\x1b[31mred", "\u202egpj", "<script>alert(1)</script>", "]]>&amp;'\"", "a\nb", "{}", "`x`",
-    "table_id", "gradient_norm", "window_steps", "relu", "critical", "warning", "info", "healthy",
+    "", "a", "dense/kernel", "dense_1/bias", "é" * 3, "x" * 300, "../../etc", "C:\\x", "=1+1",
+    "\x00", "\x1b[31mred", "\u202egpj", "<script>alert(1)</script>", "]]>&amp;'\"", "a\nb", "{}",
+    "`x`", "table_id", "gradient_norm", "window_steps", "relu",
+    "critical", "warning", "info", "healthy",
 )  # fmt: skip
 
 _RANGES = {
@@ -184,7 +185,7 @@ def _changed_floats(random: Random, content: bytes) -> bytes:
 
 
 def _as_float32(number: float) -> float:
-    return math.copysign(math.inf, number) if 3.41e38 < abs(number) else number
+    return math.copysign(math.inf, number) if abs(number) > 3.41e38 else number
 
 
 MESSAGES = {

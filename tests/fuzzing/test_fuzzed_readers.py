@@ -47,6 +47,7 @@ def test_a_changed_input_is_read_or_refused(reader: str) -> None:
         max_examples=INPUTS[reader],
         deadline=None,
         database=None,
+        derandomize=True,  # a build is red for what was changed; the benchmark looks further
         suppress_health_check=list(HealthCheck),
     )
 
@@ -87,5 +88,4 @@ def test_a_reader_that_trusts_a_size_is_found(monkeypatch: Any) -> None:
 
     monkeypatch.setattr(readers, "unpack_histograms", trusting)
     with pytest.raises(ValueError, match="reshape"):
-        for seed in range(500):
-            readers.read_histograms(random.Random(seed))
+        any(map(readers.read_histograms, map(random.Random, range(500))))
