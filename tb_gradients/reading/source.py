@@ -179,6 +179,11 @@ class RunData:
         ]
         return joined(parts) if parts else None
 
+    @property
+    def stored_flags(self) -> tuple[Flag, ...]:
+        """What the writer judged, of whatever part of the run."""
+        return () if self.verdict is None else self.verdict.flags
+
     def covering_verdict(self) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.
 
