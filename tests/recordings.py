@@ -28,7 +28,8 @@ from tb_gradients.frames import (
     VariableTable,
     pack_histograms,
 )
-from tb_gradients.lane import Lane, pack
+from tb_gradients.lane import Lane
+from tb_gradients.lane_pack import pack
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.crc32c import masked_crc32c
 from tb_gradients.reading.source import StoredVerdict

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "tb_gradients"
-WORDS = {"schema", "frames", "flags", "inert", "lane", "proto", "snippets"}
+WORDS = {"schema", "frames", "flags", "inert", "lane", "lane_pack", "proto", "snippets"}
 MAY_IMPORT = {
     "judging": WORDS | {"judging", "rules"},  # the registry looks through the folder of the rules
     "rules": WORDS - {"proto"} | {"judging"},

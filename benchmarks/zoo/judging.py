@@ -108,7 +108,8 @@ def thinned(recording: Recording, cadence: Cadence) -> Recording:
             for i, (start, stop) in enumerate(zip(starts, rows + 1, strict=True)):
                 part = recording.context[start:stop, column]
                 context[i, column] = _merge(name, part[:, np.newaxis])[0]
-    return Recording(recording.table, recording.steps[rows], values, context)
+    lane = recording.lane
+    return Recording(recording.table, recording.steps[rows], values, context, lane=lane)
 
 
 _WINDOWS = {

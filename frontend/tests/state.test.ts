@@ -437,7 +437,6 @@ describe('the list of flags', () => {
     causes: [],
     fixes: [],
     followUps: [],
-    origin: null,
     ...change,
   });
   const cause = (id: string) => ({ causes: [{ id, confidence: 0.5, summary: '' }] });

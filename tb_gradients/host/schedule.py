@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
+from tb_gradients.judging import cells
+
 Every = int | Literal["auto"]
 
 
@@ -46,9 +48,10 @@ class FixedSchedule:
 class AutoSchedule:
     """Steps of a fixed grid: which of them are frames depends on the steps first, on time second.
 
-    * The finest level has three in four of the first 64 steps, then 32 steps of each octave:
-      a frame whenever the run has grown by 1.6 to 3.1 %. A run of n steps has at most
-      48 + 32 log2(n / 64) frames: 285 after 10,000 steps, 495 after a million.
+    * The finest level has three in four of the first 64 steps, then the last step of every cell
+      (``judging.cells``), 32 of each octave: a frame whenever the run has grown by 1.6 to 3.1 %.
+      A run of n steps has at most 48 + 32 log2(n / 64) frames: 285 after 10,000 steps, 495 after
+      a million.
     * Each coarser level leaves out every other step. The coarsest has two steps of each octave, and
       they are taken whatever they cost: all repeats of a training have them in common.
     * While the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time, the
@@ -58,7 +61,6 @@ class AutoSchedule:
     """
 
     DENSE_STEPS = 64
-    PER_OCTAVE = 32
     LEVELS = 4
     GROWTH = 0.02
     """A further ``fit`` that adds less than this share to the run has no last frame of its own."""
@@ -92,7 +94,7 @@ class AutoSchedule:
         return self._after(due, level) if early else due
 
     def _spacing(self, step: int, level: int) -> int:
-        return max(1, (1 << max(step, 1).bit_length() - 1 + level) // self.PER_OCTAVE)
+        return cells.size(step, cells.PER_OCTAVE / 2**level)
 
 
 def make_schedule(every: Every) -> Schedule:

@@ -27,7 +27,8 @@ import numpy as np
 from tb_gradients import schema
 from tb_gradients.flags import Flag, RuleError, RuleState
 from tb_gradients.frames import Frame, VariableTable, pack_histograms
-from tb_gradients.lane import Lane, pack, without_gaps
+from tb_gradients.lane import Lane, without_gaps
+from tb_gradients.lane_pack import pack
 from tb_gradients.proto import event_pb2
 from tb_gradients.proto import gradient_health_pb2 as pb
 

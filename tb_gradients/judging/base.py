@@ -226,6 +226,9 @@ class Rule(abc.ABC):
     every: ClassVar[int] = 1
     """Once the window is full it is asked at one frame in so many; what speaks of medians over
     the window does not change from frame to frame."""
+    dense: ClassVar[bool] = False
+    """It is asked between frames, too, on rows that the dense lane gives (``between``): what it
+    finds does not depend on which steps are frames. For rules that decide by its columns."""
     about_onset: ClassVar[bool] = False
     """The text tells how it began, and stays as it was written then."""
     basis: ClassVar[Basis] = Basis()

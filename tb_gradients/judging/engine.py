@@ -19,9 +19,8 @@ How a flag lives:
   was there first. The flag is as bad as the worst of its follow-ups, and open as long as what
   came of it is.
 * Two diseases are two flags: a local cause, such as a dead unit, explains only variables that a
-  path of the model connects to it; data and learning rate explain every variable, but not what is
-  built in, such as weights that start equal. Variables that no path connects are one flag only
-  where they have the same cause.
+  path of the model connects to it. Variables that no path connects are one flag only where they
+  have the same cause.
 """
 
 from __future__ import annotations
@@ -35,11 +34,13 @@ import numpy as np
 
 from tb_gradients.flags import Flag, RuleError, RuleState, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
+from tb_gradients.judging import between
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.judging.causes import is_built_in, is_local, likeliest, likeliest_first
+from tb_gradients.judging.causes import is_local, likeliest, likeliest_first
+from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided, why_unreported
-from tb_gradients.judging.window import History, IntArray
+from tb_gradients.judging.window import History, IntArray, Window
 
 CLEAN_FRAMES = 5
 """Frames without a finding before a flag closes; one clean frame may be chance."""
@@ -150,11 +151,11 @@ class _Disease:
 class _Track:
     """One rule at work: its cases, and which of them each variable belongs to."""
 
-    def __init__(self, rule: Rule, history: History, variables: int) -> None:
+    def __init__(self, rule: Rule, window: Window, variables: int) -> None:
         self.rule = rule
         self.cases: list[_Case] = []
         self.owner: IntArray = np.full(variables, NOBODY, np.int64)
-        self.window = history.window(rule.needs)
+        self.window = window
         self.judged = False
         """Whether it has found nothing at a frame at which its silence means something."""
 
@@ -185,11 +186,17 @@ class Engine:
         self._table = table
         self._explained: dict[tuple[int, int, int, int], bool] = {}
         chosen = make_rules(rules)
-        self._history = History(table, {name for rule in chosen for name in rule.needs})
-        self._tracks = [_Track(rule, self._history, len(table.variables)) for rule in chosen]
-        self._cadences = {rule.every for rule in chosen}
+        self._progress = Progress()
+        self._history = History(table, _needed(chosen, dense=False))
+        self._rows = History(table, _needed(chosen, dense=True), self._progress, self._history)
+        self._tracks = [_Track(rule, self._window(rule), len(table.variables)) for rule in chosen]
         self._errors: dict[str, RuleError] = {}
         self._opened = 0
+
+    def _window(self, rule: Rule) -> Window:
+        if rule.dense:
+            return Window(self._rows, rule.needs, self._progress, self._history)
+        return Window(self._history, rule.needs, self._progress)
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -254,8 +261,8 @@ class Engine:
             return Standing(RuleState(rule, "failed", f"{type(error).__name__}: {error}"))
 
     def _told(self, diseases: Iterable[_Disease]) -> list[Flag]:
-        with self._history.up_to_date():
-            loss = self._history.learning().sentence()
+        with self._progress.up_to_date(self._table):
+            loss = self._progress.learning.sentence()
         return ranked(disease.flag(loss) for disease in diseases)
 
     def _worded(self) -> dict[int, _Case]:
@@ -265,7 +272,7 @@ class Engine:
         somebody asks: what is detected next must not depend on it.
         """
         found: dict[int, _Case] = {}
-        with self._history.up_to_date(), np.errstate(all="ignore"):
+        with self._progress.up_to_date(self._table), np.errstate(all="ignore"):
             for track in self._tracks:
                 if track.rule.about_onset or track.rule.id in self._errors:
                     continue
@@ -352,11 +359,11 @@ class Engine:
         return list(found.values())
 
     def _explains(self, reason: _Case, case: _Case) -> bool:
-        """Whether one can be why the other is there."""
-        if not is_local(likeliest(reason.finding.causes)):
-            return not is_built_in(likeliest(case.finding.causes))
+        """Whether one can be why the other is there: every variable of the other is connected."""
         paths = self._history.paths
         if not reason.paths or not case.paths or not paths.known:
+            return True
+        if not is_local(likeliest(reason.finding.causes)):
             return True
         key = (reason.opened, len(reason.paths), case.opened, len(case.paths))
         if key not in self._explained:
@@ -377,6 +384,7 @@ class Engine:
         self._table = table
         self._explained = {}
         self._history.set_table(table)
+        self._rows.set_table(table, self._history)
         fresh = not self._judged_paths() <= before
         row = {path: i for i, path in enumerate(table.paths)}
         for track in self._tracks:
@@ -403,18 +411,21 @@ class Engine:
         Raises:
             ValueError: the frame does not fit the variable table.
         """
-        self._history.push(frame)
         news: list[_Case] = []
-        due = {every: self._history.due(every) for every in self._cadences}
+        waits = len(self._history) > 0  # between frames, rules see the ones before
+        if not waits:
+            self._history.push(frame)
         # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
         with np.errstate(all="ignore"):
-            for track in self._tracks:
-                if not due[track.rule.every] or track.rule.id in self._errors:
-                    continue
-                try:
-                    news += self._apply(track)
-                except Exception as error:
-                    self._fails(track.rule, error)
+            for row in between.rows(frame, self._table, self._rows.last_step):
+                if waits and row.step == frame.step:
+                    self._history.push(frame)
+                before = self._progress.learning.kind
+                self._rows.push(row)
+                everyone = row.step == frame.step or self._progress.learning.kind != before
+                for track in self._tracks:
+                    if everyone or track.rule.dense:
+                        news += self._ask(track)
         self._relent()
         if not news:
             return []
@@ -426,16 +437,26 @@ class Engine:
             if not disease.leading.provisional
         )
 
+    def _ask(self, track: _Track) -> list[_Case]:
+        """One rule on the newest row, if it is due; the cases that it opened or made worse."""
+        if not self._rows.due(track.rule.every) or track.rule.id in self._errors:
+            return []
+        try:
+            return self._apply(track)
+        except Exception as error:
+            self._fails(track.rule, error)
+            return []
+
     def _relent(self) -> None:
         """A run that learns beyond doubt shows that a suspicion was none, open or closed."""
         suspected = [
             case
             for track in self._tracks
-            if track.rule.provisional and self._history.due(track.rule.every)
+            if track.rule.provisional and self._rows.due(track.rule.every)
             for case in track.cases
             if case.severity > Severity.INFO and case.last_step < self._history.last_step
         ]
-        if suspected and self._history.learning().succeeds:
+        if suspected and self._progress.learning.succeeds:
             for case in suspected:
                 case.recent.clear()
                 case.severity = Severity.INFO
@@ -478,7 +499,7 @@ class Engine:
         if not free.size:
             return list(groups.items())
         fresh: list[tuple[int, IntArray]] = []
-        near = max(NEAR_STEPS, 2 * int(self._history.spans.max()))
+        near = max(NEAR_STEPS, 2 * int(track.window.spans.max()))
         free = free[np.argsort(detection.since[free], kind="stable")]
         while free.size:
             since = int(detection.since[free[0]])
@@ -580,6 +601,16 @@ class Engine:
         if finding.rows is None:
             return paths
         return tuple(self._table.paths[row] for row in finding.rows)
+
+
+def _needed(rules: Iterable[Rule], *, dense: bool) -> set[str]:
+    """The statistics that rules look at: of the rows between frames, or of frames."""
+    return {
+        name
+        for rule in rules
+        for name in rule.needs
+        if dense == (rule.dense and name in between.KNOWN)
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.frames import VariableTable
+from tb_gradients.judging import cells
 from tb_gradients.lane import FINITE_LOSSES, LOSSES, Lane
 
 BoolArray = npt.NDArray[np.bool_]
@@ -27,10 +28,6 @@ State = Literal["unseen", "early", "learning", "stuck"]
 
 Pair = tuple[float, float, float]
 """Loss, and the targets' mean and standard deviation, of the same batch."""
-
-CELLS_OF_OCTAVE = 5
-"""Log2 of how many points there are to each doubling of the run, as of the frames of a schedule
-that has the time for all of them: what is read from the loss was tried on these."""
 
 TRACE_POINTS = 512
 """Points kept of the loss; twice as many steps per point each time it is full."""
@@ -118,6 +115,11 @@ class Learning:
     def level(self, share: float) -> float:
         """The loss at which that share of what can be learnt is still to be learnt."""
         return self.floor + share * (self.guess - self.floor)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What rules ask of it, apart from numbers."""
+        return self.state, self.hopeful, self.succeeds, self.guessing, self.worse, self.converged
 
     @property
     def stuck(self) -> bool:
@@ -266,7 +268,7 @@ class LossTrace:
         sums = np.where(known > 0, lane.loss * known, 0.0)
         last = lane.first + lane.spans - 1 - self._origin
         for end, step, total, count, steps in zip(
-            _cell_ends(last).tolist(),
+            cells.ends(last).tolist(),
             last.tolist(),
             sums.tolist(),
             known.tolist(),
@@ -537,14 +539,6 @@ def _mean_pair(pairs: Sequence[Pair]) -> Pair | None:
         return None
     loss, mean, std = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
     return loss, mean, std
-
-
-def _cell_ends(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The last step of the cell that each step belongs to; steps count from the run's first."""
-    octave = np.frexp(np.maximum(steps, 1))[1] - 1
-    size = np.int64(1) << np.maximum(octave - CELLS_OF_OCTAVE, 0)
-    ends: npt.NDArray[np.int64] = -(-steps // size) * size
-    return ends
 
 
 def _comparable(loss: FloatArray, steps: FloatArray) -> FloatArray:

@@ -7,11 +7,10 @@ Does not know about any rule, about files or about flags.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TypeVar, cast
 
 import numpy as np
@@ -19,8 +18,10 @@ import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
-from tb_gradients.judging.learning import Learning, LossTrace, Targets, tells_loss
+from tb_gradients.judging import between
+from tb_gradients.judging.learning import Learning, Targets
 from tb_gradients.judging.paths import Paths
+from tb_gradients.judging.progress import Progress
 
 T = TypeVar("T")
 BoolArray = npt.NDArray[np.bool_]
@@ -165,10 +166,24 @@ class History:
 
     Columns are stored as one block each, [frames, variables] in step order, in a buffer of
     twice the capacity: the view of the last frames is always contiguous and free.
+
+    Args:
+        table: the variables of the run.
+        needs: the statistics that are kept; of the context all columns are.
+        progress: whether the run learns; each frame is added to it. ``None``: another history of
+            the run does so.
+        like: another history of the run, which has the same table.
     """
 
-    def __init__(self, table: VariableTable, needs: Iterable[str]) -> None:
+    def __init__(
+        self,
+        table: VariableTable,
+        needs: Iterable[str],
+        progress: Progress | None = None,
+        like: History | None = None,
+    ) -> None:
         self._needs = frozenset(needs)
+        self._progress = progress
         self._peaks: FloatArray = np.zeros((0, 0), np.float32)
         self._starts: FloatArray = self._peaks
         self._peak_steps: IntArray = np.zeros((0, 0), np.int64)
@@ -178,18 +193,17 @@ class History:
         self._begun = 0
         self.first_step: int | None = None
         self.table = table
-        self.set_table(table)
-        self.losses = LossTrace()
-        self._judged_at, self._learning = 0, Learning("unseen")
+        self._pushed = 0
+        self.set_table(table, like)
         self._context = np.full((len(_CONTEXT), 2 * CAPACITY), np.nan, np.float32)
         self.context: dict[str, FloatArray] = dict(zip(_CONTEXT, self._context, strict=True))
 
-    def set_table(self, table: VariableTable) -> None:
+    def set_table(self, table: VariableTable, like: History | None = None) -> None:
         """Start a new window; running facts of variables that stay are kept."""
         before, paths = (self._peaks, self._peak_steps, self._starts), self.table.paths
         self.table = table
-        self.rows = Rows(table)
-        self.paths = Paths(table)
+        self.rows: Rows = Rows(table) if like is None else like.rows
+        self.paths: Paths = Paths(table) if like is None else like.paths
         columns = (*schema.STATISTICS, *schema.DERIVED)
         names = [column.name for column in columns if column.name in self._needs]
         stored = [name for name in names if name in table.statistics]
@@ -269,12 +283,13 @@ class History:
         self.seen.updates += int(applied) if math.isfinite(applied) else span
         self.seen.frames += 1
         self._stop += 1
-        loss_mean, loss, *targets = context[_OF_LOSS].tolist()
-        if frame.lane is not None and (self.losses.dense or tells_loss(frame.lane)):
-            self.losses.add_lane(frame.lane, Targets(*targets), loss)
-        else:
-            self.losses.add(loss_mean, span, Targets(*targets), loss)
+        self._pushed += 1
         self._look()
+        if self._progress is not None:
+            loss_mean, loss, *targets = context[_OF_LOSS].tolist()
+            self._progress.add(loss_mean, span, Targets(*targets), loss, frame.lane)
+            if self.due(LEARNING_EVERY):
+                self._progress.judge(self.table)
 
     def _look(self) -> None:
         """Cut the last frames out of the buffers, once for all rules."""
@@ -327,6 +342,9 @@ class History:
             return max(int(written), 1)
         return int(self.steps[at] - self.steps[at - 1]) if at else 1
 
+    def __len__(self) -> int:
+        return len(self.last_steps)
+
     @property
     def unreported(self) -> int:
         """Steps up to the newest frame that nobody reported; 0 for a run that was looked at."""
@@ -368,42 +386,35 @@ class History:
         In the first ``CAPACITY`` frames all is; later one in ``every``, unless frames are so
         sparse that each of them stands for more steps than that.
         """
-        count = self.losses.count
         sparse = bool(self.spans.size and self.spans[-1] > every)
-        return count <= CAPACITY or count % every == 0 or sparse
-
-    def window(self, columns: Iterable[str]) -> Window:
-        """A view of some statistics and context columns, which moves on with every frame."""
-        return Window(self, frozenset(columns))
-
-    @contextlib.contextmanager
-    def up_to_date(self) -> Iterator[None]:
-        """Meanwhile ``learning`` is that of the last frame, and not one of a few frames before.
-
-        For what is said only: rules must detect the same, however often somebody asks.
-        """
-        before = self._judged_at, self._learning
-        if self._stop:
-            self._learning, self._judged_at = self.losses.judge(self.table), self.losses.count
-        try:
-            yield
-        finally:
-            self._judged_at, self._learning = before
-
-    def learning(self) -> Learning:
-        """Whether the run learns, judged at most once per frame."""
-        if self._judged_at != self.losses.count and self.due(LEARNING_EVERY):
-            self._learning = self.losses.judge(self.table)
-            self._judged_at = self.losses.count
-        return self._learning
+        return self._pushed <= CAPACITY or self._pushed % every == 0 or sparse
 
 
 class Window:
-    """What one rule sees: at most ``CAPACITY`` frames, oldest first, the newest last."""
+    """What one rule sees: at most ``CAPACITY`` frames, oldest first, the newest last.
 
-    def __init__(self, history: History, allowed: frozenset[str]) -> None:
+    A rule that is asked between frames, too (``Rule.dense``), sees the rows of ``between`` instead,
+    and calls them frames. Columns that the lane does not have are those of the frames so far;
+    ``at_rows`` puts them beside the rows.
+
+    Args:
+        history: of the rows.
+        columns: those that the rule may look at.
+        progress: whether the run learns.
+        frames: history of the frames, if the rows are others.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        columns: Iterable[str],
+        progress: Progress,
+        frames: History | None = None,
+    ) -> None:
         self._history = history
-        self._allowed = allowed
+        self._frames = history if frames is None else frames
+        self._allowed = frozenset(columns)
+        self._progress = progress
 
     @property
     def table(self) -> VariableTable:
@@ -445,41 +456,53 @@ class Window:
     @property
     def learning(self) -> Learning:
         """Whether the run as a whole learns, by its loss."""
-        return self._history.learning()
+        return self._progress.learning
 
-    def _check(self, name: str) -> None:
+    def _of(self, name: str) -> History:
+        """Where a column is."""
         if name not in self._allowed:
             raise KeyError(f"{name!r} is not among the rule's needs")
+        return self._history if name in between.KNOWN else self._frames
 
     def statistic(self, name: str) -> FloatArray:
         """float32 [frames, variables]; NaN where not measured."""
-        self._check(name)
-        return self._history.block(name)
+        return self._of(name).block(name)
+
+    def at_rows(self, name: str) -> FloatArray:
+        """float32 [frames, variables]: where there are rows between frames, a statistic of the
+        frames as it was at the last frame at or before each row."""
+        values, steps = self.statistic(name), self._of(name).last_steps
+        if not len(values) or np.array_equal(steps, self.steps):
+            return values
+        at = np.searchsorted(steps, self.steps, side="right") - 1
+        aligned: FloatArray = values[np.maximum(at, 0)]
+        return aligned
+
+    @property
+    def measured(self) -> bool:
+        """Whether the newest row is a frame; otherwise it has the columns of the lane only."""
+        return self._frames.last_step == self._history.last_step
 
     def context(self, name: str) -> FloatArray:
         """float32 [frames]; NaN where not measured."""
-        self._check(name)
-        return self._history.context[name][self._history.bounds]
+        history = self._of(name)
+        return history.context[name][history.bounds]
 
     def largest(self, name: str) -> FloatArray:
         """float32 [variables]: the largest value since the start of the run, not of the window."""
-        self._check(name)
-        return self._history.peak(name)
+        return self._of(name).peak(name)
 
     def largest_at(self, name: str) -> IntArray:
         """int64 [variables]: the step of the frame that held the largest value of the run."""
-        self._check(name)
-        return self._history.peak_step(name)
+        return self._of(name).peak_step(name)
 
     def at_start(self, name: str) -> FloatArray:
         """float32 [variables]: the smallest value of the run's first steps; NaN if unmeasured."""
-        self._check(name)
-        return self._history.start(name)
+        return self._of(name).start(name)
 
     def context_at_start(self, name: str) -> float:
         """The smallest value of a context column in the run's first steps; NaN if unmeasured."""
-        self._check(name)
-        return self._history.context_start(name)
+        return self._of(name).context_start(name)
 
     @property
     def seen(self) -> Seen:
@@ -488,7 +511,7 @@ class Window:
 
     def was_seen(self, name: str) -> bool:
         """Whether a column was ever measured: a context column, or a statistic of a judged row."""
-        return self._history.was_seen(name)
+        return (self._history if name in between.KNOWN else self._frames).was_seen(name)
 
     def latest(self, name: str) -> float:
         """The newest measured value of a context column; NaN if there is none."""

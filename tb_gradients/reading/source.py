@@ -30,7 +30,8 @@ from tb_gradients.frames import (
     VariableTable,
     unpack_histograms,
 )
-from tb_gradients.lane import Lane, joined, spread, unpack
+from tb_gradients.lane import Lane, joined, spread
+from tb_gradients.lane_pack import unpack
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 
@@ -178,11 +179,6 @@ class RunData:
             if r.lane is not None and len(r.lane)
         ]
         return joined(parts) if parts else None
-
-    @property
-    def stored_flags(self) -> tuple[Flag, ...]:
-        """What the writer judged, of whatever part of the run."""
-        return () if self.verdict is None else self.verdict.flags
 
     def covering_verdict(self) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.
@@ -363,7 +359,7 @@ def assemble(
         elif point.value.shape != (len(table.variables), len(table.statistics)):
             left_out[point.origin, "their shape does not fit their variable table"] += 1
         else:
-            values, row, columns = table.without_impossible(point.value, context.value)
+            values, row, columns = table.without_impossible_counts(point.value, context.value)
             wrong.update((point.origin, name) for name in columns)
             usable.append((table, Frame(point.step, point.wall_time, values, row)))
     for (origin, why), count in left_out.items():

@@ -38,6 +38,7 @@ class DisconnectedGradient(Rule):
     id = "disconnected_gradient"
     title = "The gradient is None"
     severity = Severity.CRITICAL
+    dense = True
     needs = ("none_step_share",)
 
     steps = Threshold(

@@ -61,6 +61,7 @@ class ExplodingGradient(Rule):
     id = "exploding_gradient"
     title = "The gradient explodes"
     severity = Severity.CRITICAL
+    dense = True
     needs = (
         "gradient_norm",
         "gradient_norm_max",

@@ -39,6 +39,7 @@ class GradientSpike(Rule):
     id = "gradient_spike"
     title = "A spike of the gradient"
     severity = Severity.WARNING
+    dense = True
     needs = ("gradient_norm_max", "loss_mean", "inputs_outlier", *INPUT_NEEDS, "window_steps")
     follows = (
         "bad_data",
@@ -99,7 +100,7 @@ class GradientSpike(Rule):
         when = f"step {window.step}"
         if span > 1:
             when = f"a step between {window.step - span + 1} and {window.step}"
-        causes = self._causes(outlying(window))
+        causes = self._causes(outlying(window)) if window.measured else ()
         clip = f"{2 * float(np.sqrt(np.nansum(np.square(usual)))):.2g}"
         code = clipped(window.table, float(clip))
         return Finding(

@@ -58,6 +58,7 @@ class VanishingGradient(Rule):
     id = "vanishing_gradient"
     title = "The gradient vanishes towards the first layers"
     severity = Severity.CRITICAL
+    dense = True
     needs = (
         "gradient_norm",
         "weight_norm",
@@ -193,7 +194,7 @@ class VanishingGradient(Rule):
         the same small gradient. The bias' gradient is the error alone. NaN: not measured.
         """
         gradient = window.statistic("gradient_norm")[frames]
-        weight = window.statistic("weight_norm")[frames]
+        weight = window.at_rows("weight_norm")[frames]
         start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
         scale = np.fmax(np.fmax(weight[:, rows], start), 1e-30)
         profiles = _to_last((gradient[:, rows] / scale).astype(np.float32))

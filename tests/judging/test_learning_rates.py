@@ -20,6 +20,7 @@ from tb_gradients.judging.learning_rates import (
     optimizer_code,
     slower,
 )
+from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.window import History, Window
 from tb_gradients.training.variables import _run_context
 
@@ -37,7 +38,7 @@ def window_of(table: VariableTable, rates: Any) -> Window:
     for frame, rate in zip(frames, np.broadcast_to(rates, 40), strict=True):
         frame.context[table.context.index("learning_rate")] = rate
         history.push(frame)
-    return history.window(("learning_rate",))
+    return Window(history, ("learning_rate",), Progress())
 
 
 def made_by(code: str) -> Any:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from recordings import make_frame, make_table, with_value
 
 from tb_gradients.frames import Frame
+from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.window import History, Window
 
 TABLE = make_table(1)
@@ -22,7 +23,7 @@ def framed(zero: list[bool], spans: list[int]) -> Window:
         step += span
         frame: Frame = make_frame(TABLE, step - 1, since=span)
         history.push(with_value(frame, TABLE, "zero_step_share", share))
-    return Window(history, frozenset({"zero_step_share"}))
+    return Window(history, {"zero_step_share"}, Progress())
 
 
 @given(

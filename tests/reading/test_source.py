@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tb_gradients.flags import RuleError
 from tb_gradients.frames import FormatError, Frame, VariableTable
-from tb_gradients.lane import Lane, pack
+from tb_gradients.lane import Lane
+from tb_gradients.lane_pack import pack
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.source import (
     Message,

@@ -1,0 +1,116 @@
+"""The dense lane as bytes.
+
+In:  a ``Lane``, or the bytes of a ``LanePack`` from an event file.
+Out: the other of them.
+Does not know about TensorBoard, files or rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients.frames import LARGEST_STEP, FormatError
+from tb_gradients.lane import COUNTS, FINITE_LOSSES, MEAN, CodeArray, FloatArray, Lane
+from tb_gradients.proto import gradient_health_pb2 as pb
+
+MOST_BYTES = 1 << 28
+"""What one part of a pack may unpack to: 256 MB. Zeros pack a thousand to one."""
+
+
+def pack(lane: Lane, table_id: int) -> bytes:
+    """A serialized ``LanePack`` of one or more blocks, one behind the other without a gap."""
+    single = bool((lane.spans == 1).all() and (lane.due == lane.first).all())
+    codes = [lane.low] if single else [lane.low, lane.high]
+    message = pb.LanePack(
+        table_id=table_id,
+        first_step=int(lane.first[0]),
+        spans=[] if single else lane.spans.tolist(),
+        behind=[] if single else (lane.due - lane.first - lane.spans + 1).tolist(),
+        blocks=len(lane),
+        norms=_compressed(b"".join(_planes(some) for some in codes)),
+        marks=_compressed(_columns(lane.marks)) if (lane.marks.any()) else b"",
+        counts=_compressed(_columns(lane.counts.astype("<u4"))),
+        losses=_compressed(_columns(_losses(lane, single)))
+        if lane.counts[:, FINITE_LOSSES].any()
+        else b"",
+    )
+    return message.SerializeToString()
+
+
+def unpack(data: bytes) -> tuple[int, Lane]:
+    """The table id and the blocks of what ``pack`` wrote.
+
+    Raises:
+        FormatError: not a lane pack.
+    """
+    message = pb.LanePack()
+    try:
+        message.ParseFromString(data)
+        count, single = message.blocks, not message.spans
+        counts = _from_columns(message.counts, "<u4", count, COUNTS).astype(np.int64)
+        codes = _from_planes(_decompressed(message.norms), count, 1 if single else 2)
+        variables = codes[0].shape[1]
+        spans = np.ones(count, np.int64) if single else np.array(message.spans, np.int64)
+        first = message.first_step + np.cumsum(spans) - spans
+        behind = np.zeros(count, np.int64) if single else np.array(message.behind, np.int64)
+        marks = np.zeros((count, variables), np.uint8)
+        if message.marks:
+            marks = _from_columns(message.marks, "u1", count, variables)
+        losses = np.full((count, 3), np.nan, np.float32)
+        if message.losses:
+            losses[:] = _from_columns(message.losses, "<f4", count, 1 if single else 3)
+        due = first + spans - 1 + behind
+        lane = Lane(first, spans, due, codes[0], codes[-1], marks, counts, losses)
+        if not all(len(getattr(lane, f.name)) == count for f in dataclasses.fields(lane)):
+            raise ValueError("its parts are of different lengths")
+        if min(spans.min(), behind.min() + 1) < 1 or not 0 <= due.max() <= LARGEST_STEP:
+            raise ValueError("its steps are impossible")
+    except Exception as error:  # the protobuf runtimes disagree on the exception's module
+        raise FormatError(f"unreadable lane: {error}") from error
+    return message.table_id, lane
+
+
+def _losses(lane: Lane, single: bool) -> FloatArray:
+    return lane.losses[:, MEAN:] if single else lane.losses
+
+
+def _compressed(data: bytes) -> bytes:
+    return zlib.compress(data, 1)
+
+
+def _decompressed(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    whole = stream.decompress(data, MOST_BYTES)
+    if not stream.eof:
+        raise ValueError("a part is missing, or larger than a lane can be")
+    return whole
+
+
+def _columns(array: npt.NDArray[Any]) -> bytes:
+    """Column after column: what changes little from step to step lies together."""
+    return bytes(array.T.tobytes())
+
+
+def _from_columns(data: bytes, dtype: str, rows: int, columns: int) -> Any:
+    flat = np.frombuffer(_decompressed(data), dtype)
+    return flat.reshape(columns, rows).T.astype(dtype.lstrip("<"))
+
+
+def _planes(codes: CodeArray) -> bytes:
+    """Differences from step to step, variable after variable: all high bytes, then all low ones."""
+    differences = np.diff(codes, axis=0, prepend=np.uint16(0)).T
+    pairs = np.ascontiguousarray(differences, "<u2").view(np.uint8).reshape(-1, 2)
+    high, low = pairs[:, 1], pairs[:, 0]
+    return high.tobytes() + low.tobytes()
+
+
+def _from_planes(data: bytes, rows: int, matrices: int) -> list[CodeArray]:
+    parts = np.frombuffer(data, np.uint8).reshape(matrices, 2, -1, rows).astype(np.uint16)
+    differences = (parts[:, 0] << 8) | parts[:, 1]
+    codes = np.cumsum(differences, axis=2, dtype=np.uint16)
+    return [np.ascontiguousarray(matrix.T) for matrix in codes]
