@@ -49,7 +49,8 @@ class NotLearning(Rule):
     of the classes, variance of the targets). AUTOTRAINER also waits for 30 % of the epochs. It is a
     warning only if the loss of a constant prediction is known. If no cause is found, it is a
     warning after 400 steps. If the steps were too small to move the weights by a fifth of their
-    size, it is a warning after 1000 steps and 20 epochs.
+    size, it is a warning after 1000 steps and 20 epochs; with a cause in the network, the learning
+    rate or the data, after 200 steps or 3 epochs.
 
     Try:
     * Overfit 32 samples first. If that fails, the model, the loss or the update is wrong. If it
@@ -103,6 +104,8 @@ class NotLearning(Rule):
         100, "twice what the loss needs to be judged: hard tasks begin with a plateau"
     )
     plateau = Threshold(400, "small hard tasks leave their plateau within so many steps")
+    stands = Threshold(200, "half of that plateau, as there is a second symptom")
+    stands_epochs = Threshold(3, "everything in the data was seen three times")
     patience = Threshold(
         1000, "small hard tasks leave their plateau in fewer, also with small steps"
     )
@@ -127,11 +130,15 @@ class NotLearning(Rule):
             return HEALTHY
         severity = Severity.INFO
         near = learning.guessing and not learning.now > WORSE * learning.guess
-        near = near and not learning.hopeful and not warms_up(window)
+        stands = near and self._stands(window)
+        # One flat run in 15 seems to fall, by chance: so does one that has stood for long.
+        hopeful = learning.hopeful and not (stands and learning.steps >= self.plateau)
+        near = near and not hopeful and not warms_up(window)
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
         # Far above guessing, but no worse than at the start: it may be on its way down.
         # (An output that no input ever changed needs no step to be wrong.)
         chance = self._had_its_chance(window) or self._had_its_time(window)
+        chance = chance or stands
         near = near and (self._same_for_all(window) or chance)
         # A plateau at the start is what hard tasks look like: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
@@ -153,6 +160,14 @@ class NotLearning(Rule):
         epoch = window.table.run.steps_per_epoch
         steps = window.learning.steps
         return epoch > 0 and steps >= max(self.patience, self.epochs * epoch)
+
+    def _stands(self, window: Window) -> bool:
+        """Whether something is wrong besides, and it has been like that for long enough."""
+        steps, epoch = window.learning.steps, window.table.run.steps_per_epoch
+        long = steps >= self.stands
+        long = long or (epoch > 0 and steps >= max(self.steps, self.stands_epochs * epoch))
+        # A rare class is learnt late, and by smaller steps than usual all the same.
+        return long and any(c.id != "class_imbalance" for c in self._causes(window))
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning

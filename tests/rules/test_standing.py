@@ -1,0 +1,60 @@
+"""A run that stands at the level of guessing is a warning as soon as something else is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from recordings import make_table
+from test_symptoms import Run
+
+from tb_gradients.flags import Flag, Severity
+
+
+def standing(steps: int, units: int = 4, **run: Any) -> Run:
+    """Ten layers in a row whose steps are too small to have moved the weights."""
+    table = make_table(10, **run)
+    variables = tuple(dataclasses.replace(v, units=units) for v in table.variables)
+    # The head tells the number of classes.
+    head = dataclasses.replace(variables[-2], units=16), variables[-1]
+    made = Run(dataclasses.replace(table, variables=(*variables[:-2], *head)), steps)
+    return made.stuck().set(update_norm=4e-4)
+
+
+def told(run: Run) -> Flag:
+    return run.flags()["not_learning"]
+
+
+def test_a_deep_narrow_network_that_guesses_for_200_steps_is_a_warning() -> None:
+    flag = told(standing(220))
+
+    assert flag.severity == Severity.WARNING
+    assert flag.causes[0].id == "deep_narrow_network"
+
+
+def test_three_epochs_are_long_enough_too() -> None:
+    assert told(standing(150)).severity == Severity.INFO
+    assert told(standing(150, steps_per_epoch=40)).severity == Severity.WARNING
+
+
+@pytest.mark.parametrize("steps", [220, 390])
+def test_where_nothing_else_is_wrong_it_is_waited_for_longer(steps: int) -> None:
+    assert told(standing(steps, units=64)).severity == Severity.INFO
+
+
+def test_a_warm_up_is_waited_for() -> None:
+    run = standing(220).say(learning_rate=np.geomspace(1e-5, 1e-3, 220))
+
+    assert told(run).severity == Severity.INFO
+
+
+def test_a_rare_class_is_no_reason_to_be_loud() -> None:
+    run = standing(220, units=64, loss="binary_crossentropy")
+    run.say(targets_mean=0.05, targets_std=0.22, targets_majority_share=0.95, targets_classes=2)
+    run.loss(0.1985 + 0.002 * np.random.default_rng(0).standard_normal(220))
+    flag = told(run)
+
+    assert flag.causes[0].id == "class_imbalance"
+    assert flag.severity == Severity.INFO
