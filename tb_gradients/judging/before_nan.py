@@ -37,7 +37,7 @@ from tb_gradients.judging.learning_rates import (
 )
 from tb_gradients.judging.outputs import head_mismatch
 from tb_gradients.judging.precision import WIDER
-from tb_gradients.judging.window import Window
+from tb_gradients.judging.window import BoolArray, Window
 from tb_gradients.judging.words import plural
 
 NONFINITE_NEEDS = (
@@ -102,10 +102,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     elif not found and (unusual := unusual_rate_cause(window, 0.6, 100)) is not None:
         found.append(unusual)
     infinities = float(np.nansum(window.statistic("gradient_inf_count")[first]))
-    extreme = max(
-        _last_maximum(window.context(name)[until])
-        for name in ("inputs_max_abs", "targets_max_abs", "loss_max", "global_norm")
-    )
+    extreme = _extreme(window, until)
     data_seen = bool(np.isfinite(window.context("inputs_nonfinite")[until]).any())
     if since <= window.first_step + FIRST_STEPS and not any(c.id in OF_DATA for c in found):
         scales = (large_inputs_cause(window, 0.55), unscaled_targets_cause(window))
@@ -173,6 +170,17 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             ),
         ]
     return tuple(found)
+
+
+def _extreme(window: Window, frames: BoolArray | slice) -> float:
+    """The largest magnitude that was seen."""
+    names = ("inputs_max_abs", "targets_max_abs", "loss_max", "global_norm")
+    return max(_last_maximum(window.context(name)[frames]) for name in names)
+
+
+def is_huge(window: Window) -> bool:
+    """Whether squares of what was seen up to the last frame may leave the range of float32."""
+    return _extreme(window, slice(None)) > HUGE
 
 
 OF_DATA = frozenset({"nonfinite_inputs", "nonfinite_targets", "input_outliers"})

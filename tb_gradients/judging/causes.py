@@ -186,6 +186,30 @@ CAUSES: dict[str, CauseKind] = {
             local=True,
         ),
         CauseKind(
+            "optimizer_breaks_weights",
+            "The optimizer makes NaN of finite gradients",
+            "All gradients of the step were finite, and the weights after it are not: what the "
+            "optimizer divides by is zero, or its state has left the range of the numbers.",
+        ),
+        CauseKind(
+            "optimizer_replaces_weights",
+            "The first step replaces the weights",
+            "The first update does not start from the weights as they are. What they were "
+            "initialized or restored to is lost.",
+        ),
+        CauseKind(
+            "averaged_weights",
+            "Moving averages replace the weights",
+            "The optimizer writes the moving average of the weights back so often that most of "
+            "each step is lost.",
+        ),
+        CauseKind(
+            "loss_not_scaled",
+            "The gradients are divided by a loss scale that the loss does not have",
+            "A loss-scaling optimizer divides the gradients by its scale. The loss must be "
+            "multiplied by it before: `optimizer.scale_loss(loss)`.",
+        ),
+        CauseKind(
             "clipping_too_tight",
             "Clipping decides the step size",
             "The limit is far below the usual norm of the gradient.",

@@ -30,6 +30,7 @@ USUAL_LEARNING_RATE = {
     "Lamb": 1e-3,
     "Adafactor": 1e-3,
     "Muon": 1e-3,
+    "ScheduleFreeAdamW": 2.5e-3,
 }
 """Keras' defaults. Good values lie within a factor of 100 of these for nearly every model.
 
@@ -40,7 +41,7 @@ shrink, from 1e-2 (Duchi, Hazan, Singer 2011; the default of PyTorch and of Tens
 
 ADAPTIVE = frozenset(
     {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
-    | {"Adafactor", "Ftrl"}
+    | {"Adafactor", "Ftrl", "ScheduleFreeAdamW"}
 )
 """Optimizers whose step does not scale with the gradient: clipping hardly changes theirs."""
 

@@ -7,6 +7,8 @@ Does not know which rule asks.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_gradients.flags import Cause
@@ -86,3 +88,19 @@ def uses_loss_scale(window: Window) -> bool:
     """Whether the loss is scaled, or steps are skipped, so that their gradients are looked at."""
     scale, skips = window.context("loss_scale"), window.context("skipped_steps")
     return bool((np.isfinite(scale) & (scale != 1)).any() or (skips > 0).any())
+
+
+def scale_ends(scale: float) -> str:
+    """What a falling scale ends in, as a sentence; "" while it is far from it.
+
+    float32 ends at 2 ** -149: half of that is 0, and Keras halves without a lower limit.
+    """
+    if scale == 0:
+        return " At a scale of 0 every gradient is divided by 0: the weights become Inf or NaN."
+    if not 0 < scale < 1:
+        return ""
+    left = int(math.log2(scale)) + 150
+    return (
+        f" Keras halves it without a lower limit: after {left} more skipped steps it is 0, and the "
+        "first step that is not skipped then makes every weight Inf or NaN."
+    )

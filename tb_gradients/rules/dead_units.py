@@ -92,7 +92,7 @@ class DeadUnits(Rule):
         "gradient_underflow",
         "poor_initialization",
     )
-    comes_of = ("exploding_gradient", "update_too_large", "poor_initialization")
+    comes_of = ("exploding_gradient", "update_too_large", "poor_initialization", "weights_replaced")
 
     share = Threshold(0.5, "none of 45 small healthy programs has a layer with more dead units")
     deviations = Threshold(

@@ -10,6 +10,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.initial_values import plain, starts_random
 from tb_gradients.judging.learning_rates import ADAPTIVE_EPSILON, optimizer_name
+from tb_gradients.judging.optimizer_faults import no_correction_cause, no_correction_fix
 from tb_gradients.judging.precision import COARSE, MIXED
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names, plural
@@ -195,7 +196,10 @@ class FrozenWeight(Rule):
         rounded = self._rounding_cause(window, rows)
         if rounded is not None:
             causes = (rounded, cause("update_not_applied", 0.4, told))
-            fixes = (MIXED, fix)
+            wider = MIXED
+            if no_correction_cause(window, rows) is not None:
+                wider = no_correction_fix(window, rows)
+            fixes = (wider, fix)
         return Finding(
             summary=f"{names(window.table, rows)} had a gradient (norm {gradient:.3g}), but no "
             f"step from step {since} on changed {'it' if len(rows) == 1 else 'them'}.",
@@ -213,12 +217,15 @@ class FrozenWeight(Rule):
         applied = bool((window.context("applied_steps") > 0).any())
         if not applied or not (window.rows.rounding[rows] > COARSE).all():
             return None
+        always = no_correction_cause(window, rows)
+        if always is not None:
+            return always
         first = window.table.variables[int(rows[0])]
         return cause(
             "low_precision",
             0.7,
             f"{first.path} is {first.dtype}, and so are the numbers its optimizer computes with: "
-            "0.999 is 1 in bfloat16, and small steps are rounded away.",
+            "small steps are rounded away.",
         )
 
     @staticmethod

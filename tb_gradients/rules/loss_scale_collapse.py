@@ -7,7 +7,7 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.precision import uses_loss_scale
+from tb_gradients.judging.precision import scale_ends, uses_loss_scale
 from tb_gradients.judging.window import IntArray, Window
 
 OTHER_RANGE = (
@@ -64,7 +64,7 @@ class LossScaleCollapse(Rule):
             return HEALTHY
         skips = np.nan_to_num(skips)
         scale = window.context("loss_scale")
-        if not (np.nanmax(np.append(scale, 0.0)) > 0):
+        if np.isnan(scale).all():
             return HEALTHY
         for name in ("inputs_nonfinite", "targets_nonfinite"):
             if (window.context(name) > 0).any():
@@ -83,7 +83,8 @@ class LossScaleCollapse(Rule):
 
     @staticmethod
     def _highest(window: Window) -> float:
-        scale = window.context("loss_scale")
+        """The highest scale that was seen in the window, or at the start of the run."""
+        scale = np.append(window.context("loss_scale"), window.context_at_start("loss_scale"))
         return float(np.nanmax(scale)) if np.isfinite(scale).any() else 0.0
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
@@ -102,7 +103,8 @@ class LossScaleCollapse(Rule):
             )
         return Finding(
             summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the "
-            f"{int(window.spans.sum())} steps up to step {window.step} were skipped.",
+            f"{int(window.spans.sum())} steps up to step {window.step} were skipped."
+            f"{scale_ends(scale)}",
             evidence=(
                 Evidence("loss_scale", scale, self.lowest),
                 Evidence("skipped_share", share, self.skipped),

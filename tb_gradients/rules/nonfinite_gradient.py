@@ -15,7 +15,7 @@ from tb_gradients.judging.before_nan import (
     nonfinite_comes_of,
     nonfinite_fixes,
 )
-from tb_gradients.judging.precision import uses_loss_scale
+from tb_gradients.judging.precision import scale_ends, uses_loss_scale
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -111,7 +111,7 @@ class NonfiniteGradient(Rule):
         causes = nonfinite_causes(window, since)
         return Finding(
             summary=f"The gradient of {names(window.table, [row])} was {kind} at step {since}"
-            f"{counted}{others}.",
+            f"{counted}{others}.{self._until_zero(window)}",
             evidence=(
                 Evidence("gradient_nonfinite_count", count, 0),
                 Evidence("variables_affected", len(rows)),
@@ -121,3 +121,9 @@ class NonfiniteGradient(Rule):
             comes_of=nonfinite_comes_of(causes),
             rows=tuple(int(r) for r in first),
         )
+
+    @staticmethod
+    def _until_zero(window: Window) -> str:
+        """What a loss scale ends in that is lowered at each of these steps."""
+        skipped = window.context("skipped_steps")[-1] > 0
+        return scale_ends(window.latest("loss_scale")) if skipped else ""

@@ -7,10 +7,13 @@ from tb_gradients.judging.base import Basis, Detection, Finding, Rule
 from tb_gradients.judging.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
+    is_huge,
     nonfinite_causes,
     nonfinite_comes_of,
     nonfinite_fixes,
 )
+from tb_gradients.judging.causes import likeliest
+from tb_gradients.judging.optimizer_faults import breaks_weights_cause, breaks_weights_fix
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -36,7 +39,7 @@ class NonfiniteWeight(Rule):
     id = "nonfinite_weight"
     title = "NaN or Inf in a weight"
     severity = Severity.CRITICAL
-    needs = (*NONFINITE_NEEDS, "weight_nonfinite_count")
+    needs = (*NONFINITE_NEEDS, "weight_nonfinite_count", "nonfinite_age")
     # A weight stays NaN when gradients are finite again: what it came of has not ended then.
     comes_of = ("nonfinite_gradient", "nonfinite_loss", *NONFINITE_COMES_OF)
     about_onset = True
@@ -54,7 +57,16 @@ class NonfiniteWeight(Rule):
         total = int(window.rows.elements[row])
         others = f", and of {plural(len(rows) - 1, 'more variable')}" if len(rows) > 1 else ""
         causes = nonfinite_causes(window, since)
-        fixes = nonfinite_fixes(window, causes)
+        optimizer = None
+        # An explosion that leaves the range of the numbers, and bad data, have causes of their own.
+        if likeliest(causes) in ("", "numeric_overflow", "low_precision"):
+            coarse = likeliest(causes) == "low_precision"
+            optimizer = breaks_weights_cause(window, rows, known_only=coarse or is_huge(window))
+        if optimizer is None:
+            fixes = nonfinite_fixes(window, causes)
+        else:
+            causes = (optimizer,)
+            fixes = (breaks_weights_fix(window, rows),)
         if since > 0:
             fixes += (f"Go back to a checkpoint from before step {since}: NaN does not heal.",)
         return Finding(

@@ -29,6 +29,12 @@ from tb_gradients.judging.learning_rates import (
     warms_up,
 )
 from tb_gradients.judging.networks import SHORTCUTS, deep_narrow_cause
+from tb_gradients.judging.optimizer_faults import (
+    SCALE_THE_LOSS,
+    averaged_cause,
+    averaged_fix,
+    not_scaled_cause,
+)
 from tb_gradients.judging.outputs import output_mismatch
 from tb_gradients.judging.window import IntArray, Window
 
@@ -69,6 +75,7 @@ class NotLearning(Rule):
         "update_ratio",
         "gradient_norm",
         "learning_rate",
+        "loss_scale",
         "predictions_spread",
         "targets_std",
         *FAR_TARGETS_NEEDS,
@@ -98,6 +105,7 @@ class NotLearning(Rule):
         "gradient_underflow",
         "poor_initialization",
     )
+    comes_of = ("weights_replaced",)
     provisional = True
 
     steps = Threshold(
@@ -145,9 +153,19 @@ class NotLearning(Rule):
         # Where guessing is not known a loss may rise by design: of an agent, of two networks.
         far = far_targets_cause(window) is not None and not warms_up(window)
         worse = learning.worse and not math.isnan(learning.guess)
+        # Such steps move next to nothing, whatever the loss is: no level of guessing is needed.
+        unscaled = learning.steps >= self.stands and not_scaled_cause(window, self._step(window))
+        if unscaled and not warms_up(window):
+            severity = Severity.WARNING
         if worse or (learning.guessing and slow) or near or far:
             severity = Severity.WARNING
         return Detection.of_run(window.first_step, severity)
+
+    @staticmethod
+    def _step(window: Window) -> float:
+        """The relative step of the median kernel at the last frame; NaN if unknown."""
+        ratio = window.statistic("update_ratio")[-1][window.rows.judged & window.rows.kernel]
+        return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
 
     def _had_its_chance(self, window: Window) -> bool:
         """Whether the steps so far could have moved the weights."""
@@ -203,9 +221,12 @@ class NotLearning(Rule):
         wrong = output_mismatch(window.table)
         if wrong is not None:
             found.append(cause("loss_output_mismatch", 0.8 if wrong[2] else 0.6, f"{wrong[0]}."))
+        averaged = averaged_cause(window.table)
+        found += [averaged] if averaged is not None else []
         rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
-        ratio = window.statistic("update_ratio")[-1][window.rows.judged & window.rows.kernel]
-        ratio = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
+        ratio = self._step(window)
+        unscaled = not_scaled_cause(window, ratio)
+        found += [unscaled] if unscaled is not None else []
         if 0 <= rate <= usual / 100 and not ratio > 1e-3:
             found.append(
                 cause(
@@ -267,6 +288,10 @@ class NotLearning(Rule):
             return wrong[1] if wrong else "Fit the output layer to the loss."
         if reason.id == "unscaled_targets":
             return SCALE_TARGETS
+        if reason.id == "loss_not_scaled":
+            return SCALE_THE_LOSS
+        if reason.id == "averaged_weights":
+            return averaged_fix(window.table)
         if reason.id == "constant_inputs":
             return "Look at what the data pipeline yields as x: `print(np.unique(x))`."
         if reason.id == "learning_rate_too_small":

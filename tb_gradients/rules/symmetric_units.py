@@ -48,6 +48,7 @@ class SymmetricUnits(Rule):
     needs = ("unit_spread", "gradient_norm")
     every = 4
     follows = ("bad_data",)
+    comes_of = ("weights_replaced",)
 
     spread = Threshold(
         1e-4, "equal columns differ by rounding, 1e-7 to 1e-6 relative; different ones by > 1e-2"

@@ -7,6 +7,7 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
+from tb_gradients.judging.optimizer_faults import no_correction_cause, no_correction_fix
 from tb_gradients.judging.precision import COARSE
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, layer, names
@@ -91,6 +92,15 @@ class UpdateLost(Rule):
         value = float(np.nanmax(lost))
         variable = window.table.variables[int(rows[0])]
         spacing = 2 * float(window.rows.rounding[int(rows[0])])
+        always = no_correction_cause(window, rows)
+        if always is not None:
+            return Finding(
+                summary=f"No weight of {names(window.table, rows)} was changed by any step from "
+                f"step {since} on, although {value:.0%} of them had a gradient.",
+                evidence=(Evidence("lost_share", value, self.share),),
+                causes=(always,),
+                fixes=(no_correction_fix(window, rows),),
+            )
         fix = (
             f"Keep the variables of {layer(variable)} in float32: "
             f'`dtype="mixed_{variable.dtype}"` for the layer, or '

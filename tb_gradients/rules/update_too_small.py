@@ -8,7 +8,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
-from tb_gradients.judging.causes import cause
+from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.learning import LOW_SHARE
 from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
@@ -19,6 +19,14 @@ from tb_gradients.judging.learning_rates import (
     settings_of,
     usual_learning_rate,
     warms_up,
+)
+from tb_gradients.judging.optimizer_faults import (
+    SCALE_THE_LOSS,
+    averaged_cause,
+    averaged_fix,
+    no_correction_cause,
+    no_correction_fix,
+    not_scaled_cause,
 )
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
@@ -58,6 +66,7 @@ class UpdateTooSmall(Rule):
         "applied_steps",
         "learning_rate",
         "lost_share",
+        "loss_scale",
     )
     every = 4
     follows = (
@@ -74,6 +83,7 @@ class UpdateTooSmall(Rule):
         "bad_data",
         "poor_initialization",
     )
+    comes_of = ("weights_replaced",)
     provisional = True
 
     ratio = Threshold(
@@ -200,7 +210,14 @@ class UpdateTooSmall(Rule):
             f"Raise the learning rate: {code if window.table.run.optimizer else f'try {usual:g}'}."
         )
         started = decayed_from(window)
-        if started is not None:
+        kind = likeliest(causes)
+        if kind == "averaged_weights":
+            fix = averaged_fix(window.table)
+        elif kind == "loss_not_scaled":
+            fix = SCALE_THE_LOSS
+        elif kind == "low_precision" and no_correction_cause(window, rows) is not None:
+            fix = no_correction_fix(window, rows)
+        elif started is not None:
             fix = SLOWER_DECAY.format(rate=started)
         elif any(c.id == "tiny_loss" for c in causes):
             size = self._size(window, rows)
@@ -235,6 +252,16 @@ class UpdateTooSmall(Rule):
 
     def _causes(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
         found: list[Cause] = []
+        averaged = averaged_cause(window.table)
+        if averaged is not None:
+            return (averaged,)
+        ratio = float(np.nanmedian(window.statistic("update_ratio")[-1][rows]))
+        unscaled = not_scaled_cause(window, ratio)
+        if unscaled is not None:
+            return (unscaled,)
+        always = no_correction_cause(window, rows)
+        if always is not None:
+            return (always,)
         rate = window.latest("learning_rate")
         usual = usual_learning_rate(window.table)
         optimizer = optimizer_name(window.table)

@@ -75,7 +75,7 @@ class VanishingGradient(Rule):
         "exploding_gradient",
         "nonfinite_gradient",
     )
-    comes_of = ("poor_initialization",)
+    comes_of = ("poor_initialization", "weights_replaced")
     provisional = True
 
     ratio = Threshold(1e-3, "five sigmoids at their best slope: 0.25 ** 5 = 1e-3")

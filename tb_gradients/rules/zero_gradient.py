@@ -10,7 +10,7 @@ import numpy as np
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
-from tb_gradients.judging.causes import cause, likeliest_first
+from tb_gradients.judging.causes import cause, likeliest, likeliest_first
 from tb_gradients.judging.data_scales import INPUT_NEEDS, SCALE_INPUTS, large_inputs_cause
 from tb_gradients.judging.initial_values import (
     initialization_cause,
@@ -70,6 +70,7 @@ class ZeroGradient(Rule):
         "update_ratio",
         "learning_rate",
     )
+    comes_of = ("weights_replaced",)
     follows = (
         "disconnected_gradient",
         "dead_units",
@@ -169,6 +170,10 @@ class ZeroGradient(Rule):
             ),
             causes=causes,
             fixes=tuple(self._fix(window, rows, c) for c in likeliest_first(causes)),
+            # Zeros that no step ever changes are the fault of the steps, not of the start.
+            follows=(*self.follows, "update_lost", "frozen_weight")
+            if likeliest(causes) == "zero_initialization"
+            else None,
         )
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:

@@ -169,6 +169,7 @@ PAIRS: dict[str, tuple[str, Callable[[bool], Run]]] = {
     "a gradient that fades": ("vanishing_gradient", fades),
     "a recurrence that fades": ("vanishing_gradient", through_time),
     "clipping": ("clipping_dominates", clipped),
+    "a start that is thrown away": ("weights_replaced", columns(weight_norm=0.1, update_norm=4.0)),
     "inputs that are all the same": ("bad_data", said(inputs_constant_share=1.0, inputs_std=0.0)),
     "missing values": ("bad_data", said(inputs_nonfinite=3.0, loss_nonfinite_age=0.0)),
     "inputs that are not scaled": (
@@ -253,9 +254,9 @@ def state(engine: Engine, rule: str) -> RuleState:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        (1, "too early to tell: 1 step; 12 of 23 rules need 10 to 100"),
-        (9, "too early to tell: 9 steps; 12 of 23 rules need 10 to 100"),
-        (60, "too early to tell: 60 steps; 3 of 23 rules need 100"),
+        (1, "too early to tell: 1 step; 12 of 24 rules need 10 to 100"),
+        (9, "too early to tell: 9 steps; 12 of 24 rules need 10 to 100"),
+        (60, "too early to tell: 60 steps; 3 of 24 rules need 100"),
         (100, ""),
     ],
 )
