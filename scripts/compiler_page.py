@@ -259,12 +259,41 @@ Small constants are the usual reason: 1e-12 is 0 in float16, and 1 - 1e-7 is 1 i
 are the rows that are NaN, infinite, zero or an error where float32 is not, or the other way round.
 """
 
+MANY = 70_000
+SUMS = (
+    (
+        "tf.reduce_sum(x)",
+        "the result is above 65504, the largest float16: `tf.cast(x, tf.float32)`",
+    ),
+    ("tf.reduce_mean(x)", "`tf.reduce_mean(tf.cast(x, tf.float32))`"),
+    (
+        "tf.raw_ops.BiasAddGrad(out_backprop=x[:, None])",
+        "the gradient of each bias of a Dense or convolutional layer; keep these layers in float32 "
+        "where the batch has many rows, steps or pixels",
+    ),
+    (
+        "tf.math.unsorted_segment_sum(x, tf.zeros(tf.size(x), tf.int32), 1)",
+        "the gradient of an embedding row that occurs often; keep embeddings in float32",
+    ),
+)
+"""Operations of MANY ones, and what to write instead."""
+
+SUMS_HEAD = """### Sums of {many} ones
+
+A running sum in bfloat16 stops growing at 256, and in float16 at 2048: adding 1 is rounded away.
+Which operations sum in float32, and round once at the end, depends on the operation and the compiler.
+The count of the elements is a number of the same dtype, too, and infinite in float16.
+
+| operation | float16, graph | float16, XLA | bfloat16, graph | bfloat16, XLA | write instead |
+|---|---|---|---|---|---|
+"""
+
 COLUMNS = ("| operation | `x` | eager, graph | XLA | write instead |", "|---|---|---|---|---|")
 
 
 def result(case: Case, mode: str, dtype: str) -> str:
     """What the operation and its gradient give, as the page shows it: ``value; gradient``."""
-    operation = eval(f"lambda x: {case.code}", {"tf": tf, "keras": keras})
+    operation = _compiled(case.code)
 
     def differentiated(x: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
@@ -332,7 +361,26 @@ def page() -> str:
     lines.append(HALF)
     for dtype, listed in half.items():
         lines += [f"### {dtype}", "", *COLUMNS, *listed, ""]
+    lines += [SUMS_HEAD.format(many=f"{MANY:,}") + "\n".join(sums())]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def sums() -> list[str]:
+    """The rows of the table of sums."""
+    made = []
+    for code, instead in SUMS:
+        cells = []
+        for dtype in DTYPES[1:]:
+            for mode in MODES[1:]:
+                function = tf.function(_compiled(code), jit_compile=mode == "XLA", autograph=False)
+                cells.append(_numbers(function(tf.ones(MANY, dtype))))
+        made.append(f"| `{code}` | {' | '.join(cells)} | {instead} |")
+    return made
+
+
+def _compiled(code: str) -> Callable[[Any], Any]:
+    function: Callable[[Any], Any] = eval(f"lambda x: {code}", {"tf": tf, "keras": keras})
+    return function
 
 
 def _table_row(case: Case, row: Sequence[str]) -> str:

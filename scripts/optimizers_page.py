@@ -26,6 +26,8 @@ GRADIENT = np.array([[0.1, -0.2], [0.3, 0.05]])
 ZEROS = np.array([[0.0, 0.0], [0.0, 0.3]])
 """A gradient with a row and a column of zeros."""
 STEPS = 50
+REPEATS = (1, 4, 100)
+"""How often a row of an embedding is listed."""
 REPLACED = 0.5
 """A first step that changes the weights by more of their norm has replaced them."""
 
@@ -72,7 +74,36 @@ REASONS = """
 * **Ftrl** computes the weights from its accumulators alone, which start as if all weights were 0.
   Its first step sets the weights to what one gradient says, whatever they were before.
 
-What to do: keep the variables in float32 and compute in 16 bits:
+## A row of an embedding that occurs several times
+
+The gradient of an embedding lists a row each time its token occurs. Keras clips the listed rows,
+and squares them for the second moment, before it adds them up. So the step of a frequent token is
+not the step that the same gradient gives as a dense tensor. The table shows how far three steps
+move such a row, divided by how far three steps with the dense gradient move it.
+
+| optimizer | {repeats} |
+|---|{lines}|
+{repeated}
+
+`clipvalue`, `clipnorm` and `global_clipnorm` limit each listed row or all of them together, and not
+their sum: a token that occurs 100 times can move 100 times as far as `clipvalue` allows. The
+`applied_norm` of `tb_gradients` is the norm that Keras has applied, repeated rows included.
+
+## Accumulated gradients
+
+With `gradient_accumulation_steps=4` the optimizer changes the weights at every fourth call, and
+`optimizer.iterations` counts these changes. A learning rate schedule gets the number of *calls*:
+
+| | rate of the 1st change | 2nd | 3rd |
+|---|---|---|---|
+{accumulated}
+
+So a schedule that is planned in changes of the weights must be stretched by the number of
+accumulated steps.
+
+## What to do
+
+Keep the variables in float32 and compute in 16 bits:
 `keras.mixed_precision.set_global_policy("mixed_bfloat16")`.
 """
 
@@ -118,6 +149,34 @@ def cell(optimizer: type[Any], dtype: str) -> str:
     return word
 
 
+def repeated(optimizer: type[Any], times: int) -> float:
+    """How far three steps move a row listed so often, relative to the equal dense gradient."""
+    listed = tf.IndexedSlices(tf.ones((times, 2)), tf.zeros(times, tf.int32), tf.constant([3, 2]))
+    lengths = []
+    for gradient in (listed, tf.convert_to_tensor(listed)):
+        made, table = optimizer(0.1), keras.Variable(np.zeros((3, 2), np.float32))
+        made.build([table])
+        for _ in range(3):
+            made.apply([gradient], [table])
+        lengths.append(float(np.linalg.norm(table.numpy())))
+    return lengths[0] / lengths[1]
+
+
+def rates(accumulated: int | None, changes: int = 3) -> list[float]:
+    """The learning rates of the first changes of a weight; the schedule halves the rate."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    made = keras.optimizers.SGD(schedule, gradient_accumulation_steps=accumulated)
+    weight = keras.Variable(np.zeros(1, np.float32))
+    made.build([weight])
+    used = []
+    for _ in range(changes):
+        before = float(weight.numpy()[0])
+        for _ in range(accumulated or 1):
+            made.apply([tf.ones(1)], [weight])
+        used.append(before - float(weight.numpy()[0]))
+    return used
+
+
 def page() -> str:
     """The text of docs/guide/optimizers.md."""
     rows = [
@@ -127,7 +186,28 @@ def page() -> str:
         for kind in optimizers()
     ]
     head = TEXT.format(keras=keras.__version__, tensorflow=tf.__version__, steps=STEPS)
-    return head + "\n".join(rows) + "\n" + REASONS
+    kinds = (
+        keras.optimizers.SGD,
+        keras.optimizers.Adagrad,
+        keras.optimizers.RMSprop,
+        keras.optimizers.Adam,
+    )
+    reasons = REASONS.format(
+        repeats=" | ".join(f"listed {times} x" for times in REPEATS),
+        lines="|".join(["---"] * len(REPEATS)),
+        repeated="\n".join(
+            f"| {kind.__name__} | " + " | ".join(f"{repeated(kind, n):.3g}" for n in REPEATS) + " |"
+            for kind in kinds
+        ),
+        accumulated="\n".join(
+            f"| {name} | " + " | ".join(f"{rate:.3g}" for rate in rates(steps)) + " |"
+            for name, steps in (
+                ("one call for each change", None),
+                ("`gradient_accumulation_steps=4`", 4),
+            )
+        ),
+    )
+    return head + "\n".join(rows) + "\n" + reasons
 
 
 def main() -> None:

@@ -118,6 +118,10 @@ class Console:
             since += ", provisional"
         yield f"  {self._paint(label, label)}: {inert(flag.rule)}, {since}"
         yield from self._wrapped(flag.summary, "    ")
+        if flag.origin is not None:
+            # Not wrapped: who clicks or copies a place wants it in one piece.
+            yield f"    {self._paint('where     ', 'dim')}{flag.origin}"
+            yield from self._wrapped(flag.origin.summary, " " * 14)
         if any(path not in flag.summary for path in flag.variables):
             yield from self._labelled("variables", ", ".join(_shortened(flag.variables)))
         for item in flag.evidence:

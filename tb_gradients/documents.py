@@ -133,6 +133,9 @@ def _flag(flag: Flag) -> Iterator[str]:
     if flag.variables:
         listed = ", ".join(f"<code>{_escaped(path)}</code>" for path in flag.variables)
         yield f"<p>Variables: {listed}</p>"
+    if flag.origin is not None:
+        yield f"<p>Where: <code>{_escaped(str(flag.origin))}</code></p>"
+        yield f"<p>{_text(flag.origin.summary)}</p>"
     if flag.evidence:
         rows = "".join(_evidence(item) for item in flag.evidence)
         head = "<tr><th>Evidence</th><th>Value</th><th>Threshold</th></tr>"
@@ -242,6 +245,8 @@ def _plain(flag: Flag) -> str:
     lines = [str(flag)]
     if flag.variables:
         lines.append(f"variables: {', '.join(flag.variables)}")
+    if flag.origin is not None:
+        lines += [f"where: {flag.origin}", f"       {flag.origin.summary}"]
     for item in flag.evidence:
         limit = "" if item.threshold is None else f" (threshold {item.threshold:.4g})"
         lines.append(f"evidence: {item.name} {item.value:.4g}{limit}")

@@ -67,13 +67,101 @@ class Cause:
     summary: str
 
 
+PHASES = ("forward", "backward", "graph")
+"""Where in a step: while the loss was computed, while it was differentiated, or in neither: the
+graph of the step alone says it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The operation that a finding comes from, and the line of the user's program that made it.
+
+    Attributes:
+        operation: type of the TensorFlow operation, such as "RealDiv".
+        layer: name of the layer that it belongs to; "": none.
+        phase: one of ``PHASES``.
+        file: as Python names it; "": no line of the user's program stands for the operation alone.
+        line: number of the line, from 1; 0 without a file.
+        code: the text of the line; "" where it was not to be kept or cannot be read.
+        inputs: type, shape and range of each input, a text each.
+        outputs: the same of the outputs.
+        share: of the elements of the outputs that are NaN, infinite or zero; None: not measured.
+        exact: whether it was found in the step itself, or in a repetition from the same weights and
+            the same batch; otherwise the weights were those of a step shortly before.
+        only_xla: whether it happens only where XLA compiles the step (``jit_compile=True``).
+        summary: one sentence.
+    """
+
+    operation: str
+    layer: str = ""
+    phase: str = "graph"
+    file: str = ""
+    line: int = 0
+    code: str = ""
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    share: float | None = None
+    exact: bool = True
+    only_xla: bool = False
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        """A source file may hold anything: what is shown of it can do no harm."""
+        for field in ("operation", "layer", "file", "code", "summary"):
+            object.__setattr__(self, field, inert(getattr(self, field)))
+        for field in ("inputs", "outputs"):
+            object.__setattr__(self, field, tuple(map(inert, getattr(self, field))))
+
+    def __str__(self) -> str:
+        """The place in one line: ``model.py:42  return x / tf.norm(x)``; without a file the layer.
+
+        The line of code is cut at 100 characters; nothing in it can harm a terminal.
+        """
+        if not self.file:
+            return inert(f'in layer "{self.layer}"' if self.layer else "in no line of the program")
+        code = self.code if len(self.code) <= 100 else f"{self.code[:99]}…"
+        return inert(f"{self.file}:{self.line}  {code}".rstrip())
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields; a share that was not measured is null."""
+        data = {**dataclasses.asdict(self), "share": json_number(self.share)}
+        return {**data, "inputs": list(self.inputs), "outputs": list(self.outputs)}
+
+    def to_proto(self) -> pb.Origin:
+        return pb.Origin(**dataclasses.asdict(self))
+
+    @classmethod
+    def from_proto(cls, message: pb.Origin) -> Origin:
+        """The inverse of ``to_proto``; ``ValueError`` for what cannot be."""
+        share = message.share if message.HasField("share") else None
+        if message.phase not in PHASES:
+            raise ValueError(f"an origin in the phase {inert(message.phase)!r}")
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError("an origin with a share that is none")
+        return cls(
+            operation=message.operation,
+            layer=message.layer,
+            phase=message.phase,
+            file=message.file,
+            line=message.line,
+            code=message.code,
+            inputs=tuple(message.inputs),
+            outputs=tuple(message.outputs),
+            share=share,
+            exact=message.exact,
+            only_xla=message.only_xla,
+            summary=message.summary,
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Flag:
     """One finding about one run, from the first step it was true to the last.
 
     ``follow_ups`` are findings of other rules that this one explains, a sentence each.
     ``provisional``: it was so at every step so far, which are too few for the rule to be sure; it
-    is ``info`` until the rule confirms it, and withdrawn if it does not.
+    is ``info`` until the rule confirms it, and withdrawn if it does not. ``origin``: the operation
+    and the line that it comes from, where they were found.
     """
 
     rule: str
@@ -88,6 +176,7 @@ class Flag:
     fixes: tuple[str, ...] = ()
     follow_ups: tuple[str, ...] = ()
     provisional: bool = False
+    origin: Origin | None = None
 
     def __str__(self) -> str:
         """One line for people: names of variables in it can do no harm to a terminal."""
@@ -99,12 +188,14 @@ class Flag:
         return inert(f"{self.severity.label}: {self.rule} ({since}): {self.summary}")
 
     def advice(self) -> list[str]:
-        """The likeliest cause and the first fix, a line each; empty where there is neither."""
-        lines = [f"cause: {c.id} ({c.confidence:.0%}): {c.summary}" for c in self.causes[:1]]
+        """Place, likeliest cause and first fix, a line each; empty where there is none of them."""
+        lines = [f"where: {self.origin}"] if self.origin is not None else []
+        lines += [f"cause: {c.id} ({c.confidence:.0%}): {c.summary}" for c in self.causes[:1]]
         return [inert(line) for line in [*lines, *(f"try:   {fix}" for fix in self.fixes[:1])]]
 
     def to_json(self) -> dict[str, Any]:
         """The flag as in version 1 of the report (``docs/design.md``, section 3)."""
+        found = {} if self.origin is None else {"origin": self.origin.to_json()}
         return {
             "rule": self.rule,
             "severity": self.severity.label,
@@ -126,6 +217,7 @@ class Flag:
             "snippets": [snippets(fix) for fix in self.fixes],
             "follow_ups": list(self.follow_ups),
             "provisional": self.provisional,
+            **found,
         }
 
     def to_proto(self) -> pb.Flag:
@@ -144,6 +236,8 @@ class Flag:
         )
         for item in self.evidence:
             message.evidence.add(name=item.name, value=item.value, threshold=item.threshold)
+        if self.origin is not None:
+            message.origin.CopyFrom(self.origin.to_proto())
         return message
 
     @classmethod
@@ -169,6 +263,7 @@ class Flag:
             fixes=tuple(message.fixes),
             follow_ups=tuple(message.follow_ups),
             provisional=message.provisional,
+            origin=Origin.from_proto(message.origin) if message.HasField("origin") else None,
         )
 
 

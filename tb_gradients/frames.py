@@ -34,10 +34,18 @@ LARGEST_STEP = 2**61
 MOST_DIMENSIONS = 64
 """As of a NumPy array."""
 
-MOST_HISTOGRAM_BYTES = 1 << 28
-"""What a histogram pack may unpack to: 680,000 variables. Zeros pack a thousand to one."""
+MOST_INFLATED_BYTES = 1 << 28
+"""What compressed bytes may unpack to: histograms of 680,000 variables. Zeros pack a thousand to
+one."""
 
-_COUNTED_UNITS = ("steps", "elements", "classes")
+_RANGES = {
+    # -1 stands for "at none" in ages.
+    "steps": (-1.0, LARGEST_COUNT),
+    "elements": (-1.0, LARGEST_COUNT),
+    "classes": (-1.0, LARGEST_COUNT),
+    "share": (-0.01, 1.01),  # with room for what rounding makes of 0 and 1
+}
+"""Smallest and largest number that a column of such a unit can have."""
 
 
 class FormatError(ValueError):
@@ -127,13 +135,13 @@ class VariableTable:
     def paths(self) -> tuple[str, ...]:
         return tuple(variable.path for variable in self.variables)
 
-    def without_impossible_counts(
+    def without_impossible(
         self, values: FloatArray, context: FloatArray
     ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-        """A frame's numbers with NaN ("not measured") for counts that cannot be.
+        """A frame's numbers with NaN ("not measured") for counts and shares that cannot be.
 
-        Rules reckon with counts of steps and elements as whole numbers: one that is infinite,
-        below -1 or above ``LARGEST_COUNT`` is none.
+        Rules reckon with counts of steps and elements as whole numbers, and make them from shares:
+        what is infinite, or outside of the range of its unit, is no such number.
 
         Args:
             values: float32 [variables, statistics].
@@ -142,28 +150,27 @@ class VariableTable:
         Returns:
             Both arrays, copied where something was wrong, and the names of the columns at fault.
         """
-        of_values, of_context = self._counted
         wrong: list[str] = []
-        if (bad := _no_counts(values[:, of_values])).any():
-            values = values.copy()
-            values[:, of_values] = np.where(bad, np.nan, values[:, of_values])
-            wrong += [self.statistics[i] for i in of_values[bad.any(axis=0)]]
-        if (bad := _no_counts(context[of_context])).any():
-            context = context.copy()
-            context[of_context[bad]] = np.nan
-            wrong += [self.context[i] for i in of_context[bad]]
+        of_values, of_context = self._ranges
+        if (bad := _outside(values, of_values)).any():
+            values = np.where(bad, np.float32(np.nan), values)
+            wrong += [self.statistics[i] for i in np.flatnonzero(bad.any(axis=0))]
+        if (bad := _outside(context, of_context)).any():
+            context = np.where(bad, np.float32(np.nan), context)
+            wrong += [self.context[i] for i in np.flatnonzero(bad)]
         return values, context, tuple(wrong)
 
     @functools.cached_property
-    def _counted(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Positions of the columns that are counts: in the statistics, and in the context."""
-        declared = (*schema.STATISTICS, *schema.CONTEXT)
-        counted = {column.name for column in declared if column.unit in _COUNTED_UNITS}
+    def _ranges(self) -> tuple[FloatArray, FloatArray]:
+        """float32 [2, columns] of both kinds: the smallest and largest number that can be."""
+        units = {column.name: column.unit for column in (*schema.STATISTICS, *schema.CONTEXT)}
         of_values, of_context = (
-            np.array([i for i, name in enumerate(names) if name in counted], np.intp)
+            np.array(
+                [_RANGES.get(units.get(name, ""), (-np.inf, np.inf)) for name in names], np.float32
+            ).reshape(-1, 2)
             for names in (self.statistics, self.context)
         )
-        return of_values, of_context
+        return of_values.T, of_context.T
 
     def to_bytes(self) -> bytes:
         """A serialized ``VariableTable`` message."""
@@ -219,10 +226,10 @@ def _check_sizes(variable: pb.Variable) -> None:
         raise FormatError(f"{name} has an impossible number of units, {variable.units}")
 
 
-def _no_counts(numbers: FloatArray) -> npt.NDArray[np.bool_]:
-    """Where a number is neither NaN nor a count; -1 stands for "at none" in ages."""
-    below: npt.NDArray[np.bool_] = (numbers < -1) | (numbers > LARGEST_COUNT)
-    return below
+def _outside(numbers: FloatArray, ranges: FloatArray) -> npt.NDArray[np.bool_]:
+    """Where a number is outside of its column's range; NaN is not."""
+    outside: npt.NDArray[np.bool_] = (numbers < ranges[0]) | (numbers > ranges[1])
+    return outside
 
 
 def _fields(item: Variable | RunContext) -> dict[str, Any]:
@@ -262,6 +269,20 @@ class Frame:
     lane: Lane | None = None
 
 
+def inflated(data: bytes) -> bytes:
+    """The content of a zlib stream.
+
+    Raises:
+        FormatError: it is cut short, or holds more than ``MOST_INFLATED_BYTES``.
+        zlib.error: it is none.
+    """
+    stream = zlib.decompressobj()
+    content = stream.decompress(data, MOST_INFLATED_BYTES)
+    if not stream.eof:
+        raise FormatError("a compressed part is cut short, or too large")
+    return content
+
+
 def pack_histograms(counts: npt.ArrayLike, table_id: int) -> bytes:
     """Counts [variables, bins] as a serialized ``HistogramPack``; clipped at 65535."""
     array = np.minimum(np.asarray(counts), np.iinfo(np.uint16).max).astype("<u2")
@@ -282,15 +303,14 @@ def unpack_histograms(data: bytes) -> tuple[int, CountArray]:
     message = pb.HistogramPack()
     try:
         message.ParseFromString(data)
-        stream = zlib.decompressobj()
-        flat = np.frombuffer(stream.decompress(message.counts, MOST_HISTOGRAM_BYTES), dtype="<u2")
+        flat = np.frombuffer(inflated(message.counts), dtype="<u2")
     except Exception as error:
         raise FormatError(f"unreadable histograms: {error}") from error
     bins = (message.lowest_exponent, message.octaves)
     if bins != (schema.HISTOGRAM_LOWEST_EXPONENT, schema.HISTOGRAM_OCTAVES):
         raise FormatError(f"histograms with other bins {bins}; upgrade tb-gradients")
-    if not stream.eof or flat.size % schema.HISTOGRAM_BINS:
-        raise FormatError("unreadable histograms: a part of them is missing, or they are too many")
+    if flat.size % schema.HISTOGRAM_BINS:
+        raise FormatError("unreadable histograms: a part of them is missing")
     return message.table_id, flat.reshape(-1, schema.HISTOGRAM_BINS).astype(np.uint16)
 
 

@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tb_gradients.frames import LARGEST_STEP, FormatError
+from tb_gradients.frames import LARGEST_COUNT, LARGEST_STEP, FormatError, inflated
 from tb_gradients.lane import COUNTS, FINITE_LOSSES, MEAN, CodeArray, FloatArray, Lane
 from tb_gradients.proto import gradient_health_pb2 as pb
-
-MOST_BYTES = 1 << 28
-"""What one part of a pack may unpack to: 256 MB. Zeros pack a thousand to one."""
 
 
 def pack(lane: Lane, table_id: int) -> bytes:
@@ -51,9 +48,10 @@ def unpack(data: bytes) -> tuple[int, Lane]:
     message = pb.LanePack()
     try:
         message.ParseFromString(data)
+        _check_steps(message)
         count, single = message.blocks, not message.spans
         counts = _from_columns(message.counts, "<u4", count, COUNTS).astype(np.int64)
-        codes = _from_planes(_decompressed(message.norms), count, 1 if single else 2)
+        codes = _from_planes(inflated(message.norms), count, 1 if single else 2)
         variables = codes[0].shape[1]
         spans = np.ones(count, np.int64) if single else np.array(message.spans, np.int64)
         first = message.first_step + np.cumsum(spans) - spans
@@ -68,11 +66,19 @@ def unpack(data: bytes) -> tuple[int, Lane]:
         lane = Lane(first, spans, due, codes[0], codes[-1], marks, counts, losses)
         if not all(len(getattr(lane, f.name)) == count for f in dataclasses.fields(lane)):
             raise ValueError("its parts are of different lengths")
-        if min(spans.min(), behind.min() + 1) < 1 or not 0 <= due.max() <= LARGEST_STEP:
-            raise ValueError("its steps are impossible")
     except Exception as error:  # the protobuf runtimes disagree on the exception's module
         raise FormatError(f"unreadable lane: {error}") from error
     return message.table_id, lane
+
+
+def _check_steps(message: pb.LanePack) -> None:
+    """Raise ``FormatError`` for steps that cannot be."""
+    if abs(message.first_step) > LARGEST_STEP:
+        raise FormatError(f"it cannot begin at step {message.first_step}")
+    if min(message.spans, default=1) < 1 or min(message.behind, default=0) < 0:
+        raise FormatError("it has blocks without a step")
+    if sum(message.spans) + sum(message.behind) > LARGEST_COUNT:
+        raise FormatError("it has more steps than can be")
 
 
 def _losses(lane: Lane, single: bool) -> FloatArray:
@@ -83,21 +89,13 @@ def _compressed(data: bytes) -> bytes:
     return zlib.compress(data, 1)
 
 
-def _decompressed(data: bytes) -> bytes:
-    stream = zlib.decompressobj()
-    whole = stream.decompress(data, MOST_BYTES)
-    if not stream.eof:
-        raise ValueError("a part is missing, or larger than a lane can be")
-    return whole
-
-
 def _columns(array: npt.NDArray[Any]) -> bytes:
     """Column after column: what changes little from step to step lies together."""
     return bytes(array.T.tobytes())
 
 
 def _from_columns(data: bytes, dtype: str, rows: int, columns: int) -> Any:
-    flat = np.frombuffer(_decompressed(data), dtype)
+    flat = np.frombuffer(inflated(data), dtype)
     return flat.reshape(columns, rows).T.astype(dtype.lstrip("<"))
 
 

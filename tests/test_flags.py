@@ -9,12 +9,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tb_gradients.flags import Cause, Evidence, Flag, Severity, json_number, ranked, worst
+from tb_gradients.flags import (
+    PHASES,
+    Cause,
+    Evidence,
+    Flag,
+    Origin,
+    Severity,
+    json_number,
+    ranked,
+    worst,
+)
 
 words = st.text(max_size=20)
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 steps = st.integers(0, 2**40)
 
+origins = st.builds(
+    Origin,
+    operation=words,
+    layer=words,
+    phase=st.sampled_from(PHASES),
+    file=words,
+    line=st.integers(0, 2**31 - 1),
+    code=words,
+    inputs=st.lists(words, max_size=2).map(tuple),
+    outputs=st.lists(words, max_size=2).map(tuple),
+    share=st.none() | st.floats(0, 1),
+    exact=st.booleans(),
+    only_xla=st.booleans(),
+    summary=words,
+)
 flags = st.builds(
     Flag,
     rule=words,
@@ -29,6 +54,7 @@ flags = st.builds(
     ),
     causes=st.lists(st.builds(Cause, words, st.floats(0, 1), words), max_size=3).map(tuple),
     fixes=st.lists(words, max_size=3).map(tuple),
+    origin=st.none() | origins,
 )
 
 
@@ -48,6 +74,27 @@ def test_a_flag_is_strict_json(flag: Flag) -> None:
     text = json.dumps(flag.to_json(), allow_nan=False)
 
     assert json.loads(text)["variables"] == list(flag.variables)
+
+
+@given(origins)
+def test_an_origin_is_one_printable_line(origin: Origin) -> None:
+    assert str(origin).isprintable()
+    assert all(text.isprintable() for text in (origin.code, origin.file, *origin.inputs))
+
+
+def test_a_flag_without_an_origin_does_not_mention_it() -> None:
+    flag = Flag("dead_units", Severity.INFO, (), 0, 1, True, "")
+    assert "origin" not in flag.to_json()
+    assert not flag.to_proto().HasField("origin")
+
+
+@pytest.mark.parametrize("change", [{"phase": "sideways"}, {"share": 2.0}])
+def test_an_origin_that_cannot_be_is_refused(change: dict[str, object]) -> None:
+    message = Origin("Sqrt", share=0.5).to_proto()
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(ValueError, match="origin"):
+        Origin.from_proto(message)
 
 
 @given(st.lists(flags, max_size=6))

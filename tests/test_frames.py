@@ -202,3 +202,16 @@ def test_parts_of_different_tables_do_not_concatenate() -> None:
     with pytest.raises(ValueError):
         concatenate([one, two])
     assert len(concatenate([one, one])) == 2
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, 1.5, -1.0, 1e30])
+def test_a_share_that_cannot_be_is_not_measured(number: float) -> None:
+    table = VariableTable((Variable("d/kernel", (4, 4)),))
+    column = table.statistics.index("dead_unit_share")
+    values = np.full((1, len(table.statistics)), 0.5, np.float32)
+    values[0, column] = number
+    context = np.zeros(len(table.context), np.float32)
+    usable, _, wrong = table.without_impossible(values, context)
+    assert wrong == ("dead_unit_share",)
+    assert np.isnan(usable[0, column])
+    assert np.isfinite(np.delete(usable[0], column)).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tb_gradients import frames
 from tb_gradients import lane as lanes
 from tb_gradients.frames import FormatError
 from tb_gradients.lane import INFINITE, NAN, NONE, UNSEEN, ZERO, Lane
 from tb_gradients.lane_pack import pack, unpack
+from tb_gradients.proto import gradient_health_pb2 as pb
 
 quick = settings(max_examples=60, deadline=None)
 FLOAT32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -221,4 +224,35 @@ def test_variables_that_a_table_lacks_are_not_seen() -> None:
 @pytest.mark.parametrize("data", [b"", b"nonsense", pack(lane_of([[1.0]]), 0)[:-4]])
 def test_damaged_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(FormatError, match="lane"):
+        unpack(data)
+
+
+def _odd(**fields: Any) -> bytes:
+    message = pb.LanePack.FromString(pack(lane_of([[1.0]] * 3), 1))
+    for name, value in fields.items():
+        if isinstance(value, list):
+            getattr(message, name)[:] = value
+        else:
+            setattr(message, name, value)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _odd(first_step=2**62),
+        _odd(first_step=-(2**62)),
+        _odd(blocks=-1),
+        _odd(blocks=2**40),
+        _odd(spans=[1, 0, 1], behind=[0, 0, 0]),
+        _odd(spans=[1, -5, 1], behind=[0, 0, 0]),
+        _odd(spans=[2**62, 2**62, 1], behind=[0, 0, 0]),
+        _odd(norms=zlib.compress(bytes(frames.MOST_INFLATED_BYTES + 1))),
+        _odd(counts=zlib.compress(bytes(3))),
+        _odd(marks=zlib.compress(bytes(60))[:-5]),
+    ],
+    ids=lambda data: f"{len(data)} bytes",
+)
+def test_a_pack_that_cannot_be_is_refused(data: bytes) -> None:
+    with pytest.raises(FormatError):
         unpack(data)

@@ -72,8 +72,12 @@ class Program:
 
     @property
     def half(self) -> Half:
-        """By the name's hash, so that it never changes as programs come and go."""
-        return "tuning" if hashlib.sha256(self.name.encode()).digest()[0] % 2 else "held back"
+        return half_of(self.name)
+
+
+def half_of(name: str) -> Half:
+    """By the name's hash, so that it never changes as programs come and go."""
+    return "tuning" if hashlib.sha256(name.encode()).digest()[0] % 2 else "held back"
 
 
 def program(name: str, recipe: Recipe, **fields: Any) -> Program:

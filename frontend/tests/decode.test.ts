@@ -33,6 +33,13 @@ describe('decoding the server’s answers', () => {
     expect(flag?.evidence.map(({ threshold }) => threshold)).toEqual([null, -Infinity, null]);
   });
 
+  it('reads where a finding comes from, and bears its absence', () => {
+    const origin = { operation: 'RealDiv', file: 'model.py', line: 42, only_xla: true };
+    const [known, unknown] = decodeRun({ flags: [{ origin }, {}] }).flags;
+    expect(known?.origin).toMatchObject({ file: 'model.py', line: 42, code: '', onlyXla: true });
+    expect(unknown?.origin).toBeNull();
+  });
+
   it('tells a run that was not judged yet from a healthy one', () => {
     const runs = decodeRuns({
       runs: [

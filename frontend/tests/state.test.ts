@@ -437,6 +437,7 @@ describe('the list of flags', () => {
     causes: [],
     fixes: [],
     followUps: [],
+    origin: null,
     ...change,
   });
   const cause = (id: string) => ({ causes: [{ id, confidence: 0.5, summary: '' }] });

@@ -8,15 +8,17 @@ Does not know about training steps, devices, or how a frame is made.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
-from tb_gradients.flags import Flag, Severity
+from tb_gradients.flags import Flag, Origin, Severity
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.writer import EventWriter, OpenRecords
 from tb_gradients.judging.engine import Engine
+from tb_gradients.judging.origins import with_origins
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.lane import Lane, joined
 
@@ -53,6 +55,7 @@ class Journal:
         folder: where the event file goes; to be changed before the first frame only.
         frames: how many were written so far.
         should_stop: whether a flag of severity ``stop_on`` has opened.
+        on_verdict: called with all flags whenever they are written; must not raise.
 
     Raises:
         ValueError: a mistake in ``rules``; it is told before the training.
@@ -72,6 +75,7 @@ class Journal:
         self.frames = 0
         self.should_stop = False
         self.folder, self._open_records = folder, open_records
+        self.on_verdict: Callable[[tuple[Flag, ...]], None] | None = None
         self._histograms = histograms
         self._stop_on, self._on_flag, self._verbose = stop_on, on_flag, verbose
         self._table = VariableTable(())
@@ -83,11 +87,12 @@ class Journal:
         self._last_step = 0
         self._lane: list[Lane] = []
         self._lane_written = 0.0
+        self._explained: list[Flag] = []
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """The flags so far, worst first."""
-        return self._engine.flags
+        """The flags so far, worst first, with the origins that were found."""
+        return with_origins(self._engine.flags, self._explained)
 
     @property
     def undecided(self) -> str:
@@ -162,6 +167,15 @@ class Journal:
         if waiting and self._writer is not None:
             self._writer.lane(joined(waiting), self._table.table_id)
 
+    def explain(self, flag: Flag, origin: Origin) -> None:
+        """Where one of the flags comes from: tell it, and write the verdict with it."""
+        self._explained.append(dataclasses.replace(flag, origin=origin))
+        if self._verbose and flag.severity >= Severity.WARNING:
+            told = f"{flag.rule}: where: {origin}\n  {origin.summary}"
+            print(f"\ntb_gradients: {told}", flush=True)  # noqa: T201 - what `verbose` asks for
+        if self._writer is not None:
+            self._write_flags(self._writer, self._last_step)
+
     def close(self) -> None:
         """Write the last verdict and close the file; a further frame begins another."""
         self._write_lane()
@@ -178,8 +192,10 @@ class Journal:
                 writer.close()
 
     def _write_flags(self, writer: EventWriter, step: int) -> None:
-        engine = self._engine
-        writer.flags(self.flags, engine.errors, step, self.frames, engine.states, engine.undecided)
+        engine, flags = self._engine, self.flags
+        writer.flags(flags, engine.errors, step, self.frames, engine.states, engine.undecided)
+        if self.on_verdict is not None:
+            self.on_verdict(flags)
 
     def _announce(self, flag: Flag) -> None:
         """Tell of a flag that has opened, or whose severity has risen."""

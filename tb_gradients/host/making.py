@@ -152,7 +152,7 @@ class FrameMaker:
         for name, values in (*window.items(), *layers):
             matrix[:, _STAT[name]] = values
         global_norm = _global_norm(matrix[:, _STAT["gradient_norm"]])
-        matrix[:, _STAT["applied_norm"]] = _applied_norms(matrix, global_norm, layout.clipping)
+        matrix[:, _STAT["applied_norm"]] = _applied_norms(matrix, layout.clipping)
         vector = {
             "table_id": float(self._table.table_id),
             "unit_window": float(self._unit_window),
@@ -239,23 +239,36 @@ def _unit_sources(table: VariableTable) -> dict[int, int]:
     }
 
 
+def _factor(limit: float, norms: Any) -> Any:
+    """What a clip to ``limit`` multiplies gradients of these norms by; NaN: unknown."""
+    with np.errstate(divide="ignore"):
+        return np.where(np.isnan(norms), np.nan, np.minimum(1.0, limit / norms))
+
+
 def _global_norm(norms: Any) -> float:
     """Norm of all measured gradients together."""
     known = norms[~np.isnan(norms)]
     return float(np.linalg.norm(known)) if known.size else float(np.nan)
 
 
-def _applied_norms(matrix: Any, global_norm: float, clipping: Mapping[str, float]) -> Any:
-    """What Keras' clipping makes of the measured norms."""
-    norms = matrix[:, _STAT["gradient_norm"]]
+def _applied_norms(matrix: Any, clipping: Mapping[str, float]) -> Any:
+    """What Keras' clipping makes of the measured norms.
+
+    Keras clips the rows of a sparse gradient as they are listed, and adds up repeated rows later.
+    So the factor follows from the norm of the listed rows, which ``matrix`` has as the applied norm
+    of a sparse gradient. (``findings/repeated_rows_clipping.sh`` shows it.)
+    """
+    norms, listed = matrix[:, _STAT["gradient_norm"]], matrix[:, _STAT["applied_norm"]]
+    sparse = ~np.isnan(listed)
+    clipped = np.where(sparse, listed, norms)
     if "clipnorm" in clipping:
-        return np.minimum(norms, clipping["clipnorm"])
+        return norms * _factor(clipping["clipnorm"], clipped)
     if "global_clipnorm" in clipping:
-        limit = clipping["global_clipnorm"]
-        return norms * (limit / global_norm if global_norm > limit else 1.0)
+        return norms * _factor(clipping["global_clipnorm"], np.array(_global_norm(clipped)))
     if "clipvalue" in clipping:  # the norm of clipped elements follows from no norm
         low, high = matrix[:, _STAT["gradient_min"]], matrix[:, _STAT["gradient_max"]]
-        return np.where(np.maximum(-low, high) <= clipping["clipvalue"], norms, np.nan)
+        unclipped = (np.maximum(-low, high) <= clipping["clipvalue"]) & ~sparse
+        return np.where(unclipped, norms, np.nan)
     if "per_replica" in clipping:  # each replica clips its own share, before they are summed
         return np.full(len(norms), np.nan)
     return norms

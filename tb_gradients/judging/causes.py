@@ -24,6 +24,9 @@ class CauseKind:
     """Whether it acts along the paths of the model alone: what stops or shrinks a gradient does. A
     learning rate, data, or a number that has grown too large reach every variable through the
     loss."""
+    built_in: bool = False
+    """Whether it lies in how the program is written alone: no data and no learning rate bring it
+    about."""
 
 
 CAUSES: dict[str, CauseKind] = {
@@ -41,12 +44,14 @@ CAUSES: dict[str, CauseKind] = {
             "argmax, round, a cast to integer, NumPy code or stop_gradient between these "
             "variables and the loss ends the back-propagation.",
             local=True,
+            built_in=True,
         ),
         CauseKind(
             "unused_variable",
             "The variable is not used",
             "The variable exists and is trainable, but the forward pass never reads it.",
             local=True,
+            built_in=True,
         ),
         CauseKind(
             "saturating_activation",
@@ -80,6 +85,7 @@ CAUSES: dict[str, CauseKind] = {
             "The weights start at zero",
             "Zero weights pass no gradient on, and all units of a layer stay the same.",
             local=True,
+            built_in=True,
         ),
         CauseKind(
             "constant_initialization",
@@ -87,6 +93,7 @@ CAUSES: dict[str, CauseKind] = {
             "Units that start equal receive equal gradients and stay equal: the layer is one "
             "unit wide.",
             local=True,
+            built_in=True,
         ),
         CauseKind(
             "initialization_scale",
@@ -144,6 +151,14 @@ CAUSES: dict[str, CauseKind] = {
         CauseKind("constant_inputs", "The inputs never vary", "There is nothing to learn from."),
         CauseKind("constant_targets", "The targets never vary", "There is nothing to learn."),
         CauseKind(
+            "axis_of_length_one",
+            "An axis has length 1",
+            "A softmax over one value is 1 whatever that is, and a recurrence over one time step "
+            "multiplies an initial state of zeros: what comes before has no gradient.",
+            local=True,
+            built_in=True,
+        ),
+        CauseKind(
             "batch_of_one",
             "Batch normalisation over a single sample",
             "A sample less the mean of itself is zero, whatever the input.",
@@ -184,6 +199,7 @@ CAUSES: dict[str, CauseKind] = {
             "The gradient is computed but not applied",
             "apply_gradients is not called, or the optimizer was built for other variables.",
             local=True,
+            built_in=True,
         ),
         CauseKind(
             "optimizer_breaks_weights",
@@ -230,6 +246,11 @@ def cause(kind: str, confidence: float, summary: str) -> Cause:
 def is_local(kind: str) -> bool:
     """Whether the cause explains only what is connected to it; "" (no cause is known) does not."""
     return kind in CAUSES and CAUSES[kind].local
+
+
+def is_built_in(kind: str) -> bool:
+    """Whether nothing that happens in training can be why the cause is there."""
+    return kind in CAUSES and CAUSES[kind].built_in
 
 
 def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:

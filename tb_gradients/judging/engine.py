@@ -19,8 +19,9 @@ How a flag lives:
   was there first. The flag is as bad as the worst of its follow-ups, and open as long as what
   came of it is.
 * Two diseases are two flags: a local cause, such as a dead unit, explains only variables that a
-  path of the model connects to it. Variables that no path connects are one flag only where they
-  have the same cause.
+  path of the model connects to it; data and learning rate explain every variable, but not what is
+  built in, such as weights that start equal. Variables that no path connects are one flag only
+  where they have the same cause.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tb_gradients.flags import Flag, RuleError, RuleState, Severity, ranked
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.judging import between
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
-from tb_gradients.judging.causes import is_local, likeliest, likeliest_first
+from tb_gradients.judging.causes import is_built_in, is_local, likeliest, likeliest_first
 from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided, why_unreported
@@ -359,11 +360,11 @@ class Engine:
         return list(found.values())
 
     def _explains(self, reason: _Case, case: _Case) -> bool:
-        """Whether one can be why the other is there: every variable of the other is connected."""
+        """Whether one can be why the other is there."""
+        if not is_local(likeliest(reason.finding.causes)):
+            return not is_built_in(likeliest(case.finding.causes))
         paths = self._history.paths
         if not reason.paths or not case.paths or not paths.known:
-            return True
-        if not is_local(likeliest(reason.finding.causes)):
             return True
         key = (reason.opened, len(reason.paths), case.opened, len(case.paths))
         if key not in self._explained:

@@ -56,6 +56,16 @@ def is_vector(variable: Variable) -> bool:
     return variable.role == "other" and len(variable.shape) == 1
 
 
+PRODUCTS = ("MatMul", "BatchMatMul", "Einsum", "Conv", "DepthwiseConv")
+"""How the types of operations begin that multiply a weight with a signal as a kernel does."""
+
+
+def multiplies_nothing(variable: Variable) -> bool:
+    """Whether a layer uses it otherwise than as a kernel: it scales, rounds or shifts something."""
+    met = variable.facts.get("met_in", "")
+    return variable.role == "other" and bool(met) and not met.startswith(PRODUCTS)
+
+
 def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | None:
     """zero_initialization or constant_initialization, if a weight in ``rows`` shows it."""
     suspects = [

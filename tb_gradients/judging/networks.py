@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tb_gradients.flags import Cause
-from tb_gradients.frames import Variable
+from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.initial_values import starts_random
 from tb_gradients.judging.window import BoolArray, Window
@@ -55,6 +55,64 @@ def batch_of_one_cause(window: Window, variables: Iterable[Variable]) -> Cause |
     told = f"each batch is one sample, and {layer(normalised[-1])} is followed by "
     told += "BatchNormalization"
     return cause("batch_of_one", 0.9, f"{told}: less its own mean that is zero.")
+
+
+def zero_by_nature(table: VariableTable, rows: Iterable[int]) -> BoolArray:
+    """bool [rows]: no gradient comes here, and none is missed, as an axis has length 1.
+
+    That is the recurrent kernel of a layer over one time step, which multiplies an initial state of
+    zeros, and what decides where an attention over a single position looks.
+    """
+    chosen = [table.variables[int(row)] for row in rows]
+    return np.array([bool(_single_step(v) or _single_position(v)) for v in chosen], bool)
+
+
+def _single_step(variable: Variable) -> bool:
+    return variable.role == "recurrent_kernel" and variable.facts.get("time_steps") == "1"
+
+
+def _single_position(variable: Variable) -> bool:
+    return variable.facts.get("softmax_of_one") == "attention"
+
+
+def axis_of_one_cause(table: VariableTable, rows: Iterable[int]) -> Cause | None:
+    """axis_of_length_one, if it is why all of these have no gradient."""
+    chosen = [table.variables[int(row)] for row in rows]
+    if all(_single_step(v) for v in chosen):
+        told = (
+            f"{layer(chosen[0])} runs over one time step, so this kernel multiplies nothing but "
+            "the initial state, which is zero (mostly the inputs were reshaped to "
+            "`(n, 1, features)`)"
+        )
+    elif all(_single_position(v) for v in chosen):
+        told = "this attention sees a single position: its softmax is 1, whatever query and key are"
+    elif all("softmax_of_one" in v.facts for v in chosen):
+        told = (
+            f"what comes from {layer(chosen[-1])} goes through a softmax over an axis of length 1, "
+            "which is 1 whatever it gets"
+        )
+    else:
+        return None
+    return cause("axis_of_length_one", 0.97, f"{told}.")
+
+
+def without_axis_of_one(table: VariableTable, rows: Iterable[int]) -> str:
+    """What to change where an axis has length 1."""
+    chosen = [table.variables[int(row)] for row in rows]
+    if all(_single_step(v) for v in chosen):
+        return (
+            f"Nothing is lost. To use the recurrence, give {layer(chosen[0])} several time "
+            "steps, as `x.reshape(n, steps, features)` does; without a sequence, use a Dense layer."
+        )
+    if all(_single_position(v) for v in chosen):
+        return (
+            "Nothing is lost. To use the attention, give it several positions; for a single one, "
+            "use a Dense layer."
+        )
+    return (
+        "Take the softmax over the axis of the alternatives (the positions, or the classes), not "
+        "over the one of length 1: change `axis` between `-1` and `1`."
+    )
 
 
 LARGER_BATCHES = (

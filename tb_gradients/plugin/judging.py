@@ -82,8 +82,11 @@ class RunJudge:
             engine = self._engine
             if engine is None:
                 return Judgement((), (), live=False)
+            from tb_gradients.judging.origins import with_origins
+
             problems = tuple(map(Problem.of_rule, engine.errors))
-            return Judgement(engine.flags, problems, False, engine.states, engine.undecided)
+            flags = with_origins(engine.flags, data.stored_flags)
+            return Judgement(flags, problems, False, engine.states, engine.undecided)
 
     def _judge_what_is_new(self, data: RunData, deadline: float) -> bool:
         from tb_gradients.judging import Engine

@@ -38,6 +38,10 @@ from tb_gradients.reading.source import NoSuchRunError, ReadError
 TAB_NAME = "Gradient Health"
 MOST_COLUMNS = 1_000_000
 """Of a picture: more than any screen has."""
+MOST_ANSWER_BYTES = 256 << 20
+"""Of an answer, before it is compressed. TensorBoard's fast loader hands out no more at once."""
+MOST_SENTENCE = 1000
+"""Characters of an error: it may quote what was asked for."""
 
 _A_YEAR = 365 * 24 * 3600
 _log = logging.getLogger(__name__)
@@ -139,11 +143,12 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         path = _argument(request, "variable")
         loaded, source = self._load(request)
         frames = loaded.histograms(source)
+        _require_room(4 * schema.HISTOGRAM_BINS * len(frames))
         return _binary(request, payloads.histogram(loaded.view, path, frames))
 
     def _report(self, request: wrappers.Request) -> wrappers.Response:
         source, experiment = self._source(request)
-        runs = request.args.getlist("run") or source.runs()
+        runs = list(dict.fromkeys(request.args.getlist("run"))) or source.runs()
 
         def report(run: str) -> RunReport:
             try:
@@ -183,7 +188,10 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         run = _argument(request, "run")
         source, experiment = self._source(request)
         revision = request.args.get("revision")
-        return self._store.load(source, experiment, run, revision), source
+        loaded = self._store.load(source, experiment, run, revision)
+        if (reason := loaded.view.data.unreadable) is not None:
+            raise ReadError(f"Nothing of run {run!r} can be read. {reason}")
+        return loaded, source
 
 
 def _app(handler: Handler) -> Any:
@@ -241,8 +249,8 @@ def _number(request: wrappers.Request, name: str, default: float, kind: str) -> 
 
 
 def _seconds(request: wrappers.Request, name: str) -> float:
-    """Without the argument: all the time in the world."""
-    return _number(request, name, math.inf, " of seconds")
+    """Without the argument: all the time in the world. Less than none is none."""
+    return max(_number(request, name, math.inf, " of seconds"), 0.0)
 
 
 def _steps(request: wrappers.Request) -> tuple[float, float]:
@@ -254,18 +262,32 @@ def _steps(request: wrappers.Request) -> tuple[float, float]:
 def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Response:
     # Serialized here: `Respond` would walk over every value once more to clean it.
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    _require_room(len(text))
     return _respond(request, text, "application/json")
 
 
 def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:
+    _require_room(len(content))
     # TensorBoard compresses text only; level 3 as it does: most of the gain, little of the time.
     packed = gzip.compress(content, compresslevel=3, mtime=0)
     return _respond(request, packed, "application/octet-stream", content_encoding="gzip")
 
 
+def _require_room(size: int) -> None:
+    """Refuse an answer of so many bytes if that is too much."""
+    if size > MOST_ANSWER_BYTES:
+        raise _RequestError(
+            413,
+            f"The answer would have {size >> 20} MiB, and {MOST_ANSWER_BYTES >> 20} are possible. "
+            "`tb_gradients.load` reads a run of any size.",
+        )
+
+
 def _error(
     request: wrappers.Request, code: int, sentence: str, headers: Mapping[str, str] | None = None
 ) -> wrappers.Response:
+    if len(sentence) > MOST_SENTENCE:
+        sentence = f"{sentence[:MOST_SENTENCE]} ..."
     text = json.dumps({"error": sentence})
     extra = list((headers or {}).items())
     return _respond(request, text, "application/json", code=code, headers=extra)

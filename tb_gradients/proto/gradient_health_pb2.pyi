@@ -165,8 +165,36 @@ class Cause(_message.Message):
     summary: str
     def __init__(self, id: _Optional[str] = ..., confidence: _Optional[float] = ..., summary: _Optional[str] = ...) -> None: ...
 
+class Origin(_message.Message):
+    __slots__ = ("operation", "layer", "phase", "file", "line", "code", "inputs", "outputs", "share", "exact", "only_xla", "summary")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    ONLY_XLA_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    layer: str
+    phase: str
+    file: str
+    line: int
+    code: str
+    inputs: _containers.RepeatedScalarFieldContainer[str]
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    share: float
+    exact: bool
+    only_xla: bool
+    summary: str
+    def __init__(self, operation: _Optional[str] = ..., layer: _Optional[str] = ..., phase: _Optional[str] = ..., file: _Optional[str] = ..., line: _Optional[int] = ..., code: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., exact: bool = ..., only_xla: bool = ..., summary: _Optional[str] = ...) -> None: ...
+
 class Flag(_message.Message):
-    __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes", "follow_ups", "provisional")
+    __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes", "follow_ups", "provisional", "origin")
     RULE_FIELD_NUMBER: _ClassVar[int]
     SEVERITY_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +207,7 @@ class Flag(_message.Message):
     FIXES_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_UPS_FIELD_NUMBER: _ClassVar[int]
     PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     rule: str
     severity: str
     variables: _containers.RepeatedScalarFieldContainer[str]
@@ -191,7 +220,8 @@ class Flag(_message.Message):
     fixes: _containers.RepeatedScalarFieldContainer[str]
     follow_ups: _containers.RepeatedScalarFieldContainer[str]
     provisional: bool
-    def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ..., follow_ups: _Optional[_Iterable[str]] = ..., provisional: bool = ...) -> None: ...
+    origin: Origin
+    def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ..., follow_ups: _Optional[_Iterable[str]] = ..., provisional: bool = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
 
 class RuleError(_message.Message):
     __slots__ = ("rule", "step", "message")

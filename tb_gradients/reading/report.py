@@ -198,7 +198,8 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
     ```
 
     Every frame is read and judged anew, so that a newer version's rules, or other
-    thresholds, apply to old runs; what the writer judged while training is ignored.
+    thresholds, apply to old runs. Of what the writer judged while training only the origins of
+    flags are used: the frames do not hold them.
 
     Args:
         logdir: the folder given to ``GradientHealth``, or one above it.
@@ -239,6 +240,7 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
     the others all the same, that is no reason to lose what they say of other runs.
     """
     from tb_gradients.judging import judge
+    from tb_gradients.judging.origins import with_origins
 
     try:
         verdict = judge(list(data.recordings), rules)
@@ -246,8 +248,9 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
         problem = Problem(f"The rules cannot judge this run ({type(error).__name__}: {error}).")
         failed = RunReport.of(data, (), (problem,), undecided="the rules cannot judge this run")
         return dataclasses.replace(failed, unreadable=True)
+    flags = with_origins(verdict.flags, data.stored_flags)
     problems = map(Problem.of_rule, verdict.errors)
-    return RunReport.of(data, verdict.flags, problems, verdict.rules, verdict.undecided)
+    return RunReport.of(data, flags, problems, verdict.rules, verdict.undecided)
 
 
 def variable_paths(data: RunData) -> list[str]:

@@ -180,6 +180,11 @@ class RunData:
         ]
         return joined(parts) if parts else None
 
+    @property
+    def stored_flags(self) -> tuple[Flag, ...]:
+        """What the writer judged, of whatever part of the run."""
+        return () if self.verdict is None else self.verdict.flags
+
     def covering_verdict(self) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.
 
@@ -359,7 +364,7 @@ def assemble(
         elif point.value.shape != (len(table.variables), len(table.statistics)):
             left_out[point.origin, "their shape does not fit their variable table"] += 1
         else:
-            values, row, columns = table.without_impossible_counts(point.value, context.value)
+            values, row, columns = table.without_impossible(point.value, context.value)
             wrong.update((point.origin, name) for name in columns)
             usable.append((table, Frame(point.step, point.wall_time, values, row)))
     for (origin, why), count in left_out.items():

@@ -49,9 +49,10 @@ class FrozenWeight(Rule):
 
     Silent when: trainable=False; between two updates of gradient accumulation; a loss-scaling
     optimizer skips the steps; the learning rate is zero in a warm-up; another optimizer changes the
-    variables, as in a GAN. Only `info` if the run has learnt most of what can be learnt without
-    them, and for pretrained or target networks that are left out on purpose (they do not start at
-    zero, or are copies of trained variables).
+    variables, as in a GAN; a constraint such as `non_neg` holds the weight at its bound. Only
+    `info` if the run has learnt most of what can be learnt without them, and for pretrained or
+    target networks that are left out on purpose (they do not start at zero, or are copies of
+    trained variables).
     """
 
     id = "frozen_weight"
@@ -115,6 +116,8 @@ class FrozenWeight(Rule):
             return None  # this step applied nothing: accumulation; the next ones will tell
         if sick.any():
             sick &= ~self._rounded_away(window, update, gradient)
+            if (update[known] > 0).any():  # the optimizer works: it is the constraint that holds it
+                sick &= ~constrained(window.table)
 
         def since() -> IntArray:
             return window.onset(still & seen, seen, per_step=True)
@@ -269,6 +272,11 @@ class FrozenWeight(Rule):
             causes=(cause("update_not_applied", 0.9, f"{told}."),),
             fixes=(APPLY,),
         )
+
+
+def constrained(table: VariableTable) -> BoolArray:
+    """bool [variables]: a constraint, such as `non_neg`, may hold it at its bound."""
+    return np.array([bool(v.constraint) for v in table.variables], bool)
 
 
 def kept_on_purpose(table: VariableTable, left_out: BoolArray) -> BoolArray:

@@ -10,6 +10,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.initial_values import (
     initialization_cause,
     is_vector,
+    multiplies_nothing,
     start_at_random,
     starts_constant,
     starts_random,
@@ -20,7 +21,8 @@ from tb_gradients.judging.words import names, plural
 
 def start_different(table: VariableTable, _: Rows) -> BoolArray:
     """Variables whose units are known to start at different values, or that are no weights."""
-    return np.array([starts_random(v) or is_vector(v) for v in table.variables], bool)
+    weights = (starts_random(v) or is_vector(v) or multiplies_nothing(v) for v in table.variables)
+    return np.fromiter(weights, bool, len(table.variables))
 
 
 class SymmetricUnits(Rule):
@@ -39,7 +41,8 @@ class SymmetricUnits(Rule):
     * Keep zeros for biases and for the last layer of a residual branch: there they are right.
 
     Silent when: only the first steps look alike (a zero-initialised head, residual scale or LoRA
-    factor recovers by itself); the variable is a bias; the units are all dead.
+    factor recovers by itself); the variable is a bias, a learnt scale or a bit width, which start
+    equal by design; the units are all dead.
     """
 
     id = "symmetric_units"

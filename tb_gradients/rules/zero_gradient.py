@@ -25,9 +25,12 @@ from tb_gradients.judging.networks import (
     RELU,
     SATURATING,
     TURN,
+    axis_of_one_cause,
     batch_of_one_cause,
     nothing_comes_back,
     taking_turns,
+    without_axis_of_one,
+    zero_by_nature,
 )
 from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
@@ -51,7 +54,8 @@ class ZeroGradient(Rule):
 
     Silent when: the gradient is zero by construction (a bias before normalisation); the variable
     had a gradient and the run has converged: a loss that reached zero has no gradient. Only `info`
-    if only offsets and scales are affected.
+    if only offsets and scales are affected, and for the recurrent kernel over one time step, and
+    query and key of an attention over one position.
     """
 
     id = "zero_gradient"
@@ -136,6 +140,9 @@ class ZeroGradient(Rule):
             severity[:] = int(Severity.WARNING)  # a branch: the rest learns all the same
         if sick.any() and not (sick & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)
+        severity[sick] = np.where(
+            zero_by_nature(window.table, np.flatnonzero(sick)), int(Severity.INFO), severity[sick]
+        )
         return Detection.of(sick, since, severity)
 
     @staticmethod
@@ -178,6 +185,9 @@ class ZeroGradient(Rule):
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:
         table = window.table
+        single = axis_of_one_cause(table, rows)
+        if single is not None:
+            return (single,)
         if (window.largest("gradient_norm")[rows] > 0).all():
             ended = self._what_ended_it(window, rows)
             if ended or alive.any():
@@ -314,6 +324,8 @@ class ZeroGradient(Rule):
 
         if reason.id == "low_precision":
             return WIDER
+        if reason.id == "axis_of_length_one":
+            return without_axis_of_one(window.table, rows)
         if reason.id == "batch_of_one":
             return LARGER_BATCHES
         if reason.id == "loss_ignores_parameters":

@@ -53,7 +53,14 @@ from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.probe import NEVER, RING_STEPS, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
-from tb_gradients.training.topology import Graph, graph_of_model, graph_of_step, with_graph
+from tb_gradients.training.topology import (
+    Graph,
+    graph_of_model,
+    graph_of_step,
+    has_softmax_of_one,
+    with_facts,
+    with_graph,
+)
 from tb_gradients.training.variables import (
     head_facts,
     is_legacy,
@@ -190,6 +197,7 @@ class GradientMonitor:
         self._head: Head | None = None
         self._broadcast: tuple[str, str] | None = None
         self._graph: Graph | None = None
+        self._graph_leads = False
         self._run_facts: dict[str, Any] = {}
         self._failed = False
         self._closed = False
@@ -487,17 +495,21 @@ class GradientMonitor:
         return probe, probe.before(gradients, variables, view)
 
     def _read_graph(self, gradients: Sequence[Any]) -> None:
-        """What feeds what, where only the traced step says it."""
+        """What feeds what, and what else only the traced step says."""
+        table = self._table
+        if table is None:
+            return
         batch = getattr(self._observed, "batch", None)
         loss = None if batch is None else batch.loss
         # Which of several outputs count in the loss the model itself does not say.
-        enough = loss is None or len(getattr(self._model, "outputs", None) or ()) < 2
-        if self._table is None or (self._table.nodes and enough):
+        several = loss is not None and len(getattr(self._model, "outputs", None) or ()) > 1
+        needed = not table.nodes or several
+        if not (needed or _has_unknown_roles(table) or has_softmax_of_one(gradients)):
             return
         graph = graph_of_step(self._watched, gradients, loss)
         # Of several optimizers the last one sees what was computed for all of them.
         if graph is not None and (self._graph is None or len(graph.of) >= len(self._graph.of)):
-            self._graph = graph
+            self._graph, self._graph_leads = graph, needed
 
     def _after(self, pending: Any) -> None:
         def after() -> None:
@@ -593,7 +605,9 @@ class GradientMonitor:
         if self._broadcast is not None:
             facts["broadcast"] = " and ".join(self._broadcast)
         keys = [key_of(variable) for variable in self._watched]
-        self._table = with_graph(self._table, keys, self._graph)
+        self._table = with_facts(self._table, keys, self._graph)
+        if self._graph_leads:
+            self._table = with_graph(self._table, keys, self._graph)
         if facts != self._table.run.facts:
             run = dataclasses.replace(self._table.run, facts=facts)
             self._table = dataclasses.replace(self._table, run=run)
@@ -952,6 +966,11 @@ class _Copy:
 
 def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:
     return kind(log_dir, **settings)
+
+
+def _has_unknown_roles(table: VariableTable) -> bool:
+    """Whether a weight of a layer may multiply a signal, or scale or round one."""
+    return any(v.role == "other" and v.layer_class and v.units > 1 for v in table.variables)
 
 
 def _listed(model: Any) -> list[Any]:

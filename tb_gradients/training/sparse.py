@@ -87,6 +87,9 @@ def sparse_row(
 
     A row may be listed several times; its gradient is the sum, and it is one row. The table
     itself is neither copied nor read: the largest temporary has one integer per row of it.
+
+    ``applied_norm`` is that of the rows as they are listed: Keras clips them before they are
+    summed. `host.making` derives the applied norm from it.
     """
     indices = tf.reshape(gradient.indices, [-1])
     listed = tf.size(indices)
@@ -96,6 +99,7 @@ def sparse_row(
     subnormal = _subnormal_share(values, compute_dtype)
     if scale is not None:
         values /= scale
+    listed_norm = norm(tf.where(tf.math.is_finite(values), values, 0.0))
     order = tf.range(listed)
     first = tf.gather(tf.math.unsorted_segment_min(order, indices, table_rows), indices)
     keep = tf.cast(first == order, tf.float32)[:, None]
@@ -123,6 +127,7 @@ def sparse_row(
         "gradient_nan_count": nans,
         "gradient_inf_count": count - known - nans,
         "gradient_subnormal_share": subnormal,
+        "applied_norm": listed_norm,
         "weight_norm": tf.sqrt(squares(table, xla) * (table_rows / int(table.shape[0]))),
         "weight_nonfinite_count": count - tf.reduce_sum(_finite(after) * keep),
         "update_norm": norm(update),

@@ -36,10 +36,15 @@ class Graph(NamedTuple):
     Attributes:
         of: key of a variable -> the number of its node, from 1.
         fed_by: per node the numbers of those that feed it; the last one is the model's end.
+        facts: key of a variable -> what only a traced step tells of it: ``met_in``, the type of the
+            operation at which it meets the data; ``softmax_of_one``, if all that comes from it goes
+            through a softmax over an axis of length 1, which is 1 whatever it gets: "attention"
+            where the result is multiplied as a matrix, else "weights".
     """
 
     of: Mapping[Any, int]
     fed_by: tuple[tuple[int, ...], ...]
+    facts: Mapping[Any, Mapping[str, str]] = {}
 
 
 def with_graph(table: VariableTable, keys: Sequence[Any], graph: Graph | None) -> VariableTable:
@@ -55,6 +60,17 @@ def with_graph(table: VariableTable, keys: Sequence[Any], graph: Graph | None) -
         for variable, key in zip(table.variables, keys, strict=True)
     )
     return dataclasses.replace(table, variables=variables, nodes=graph.fed_by)
+
+
+def with_facts(table: VariableTable, keys: Sequence[Any], graph: Graph | None) -> VariableTable:
+    """The same table, with what a traced step tells of single variables."""
+    if graph is None or not graph.facts:
+        return table
+    variables = tuple(
+        dataclasses.replace(variable, facts={**variable.facts, **graph.facts.get(key, {})})
+        for variable, key in zip(table.variables, keys, strict=True)
+    )
+    return dataclasses.replace(table, variables=variables)
 
 
 # --- What a model says ----------------------------------------------------------------------
@@ -165,15 +181,61 @@ def graph_of_step(
         loss: the value that was differentiated, where it is known: what it does not depend on is no
             part of the graph, and it is the model's end. (Else that stays without anything.)
     """
-    tensors = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-    tensors = [tensor for tensor in tensors if tensor is not None]
-    if not tensors or not tf.is_symbolic_tensor(tensors[0]):
+    graph = _graph_of(gradients)
+    if graph is None:
         return None
-    graph = tensors[0].graph
     if loss is not None and (not tf.is_symbolic_tensor(loss) or loss.graph is not graph):
         loss = None
     keys = {id(getattr(native(v), "handle", v)): key_of(v) for v in variables}
     return _Reader(keys).read(graph.get_operations(), loss)
+
+
+def has_softmax_of_one(gradients: Sequence[Any]) -> bool:
+    """Whether the step that is being traced has a softmax over an axis of length 1."""
+    graph = _graph_of(gradients)
+    return graph is not None and any(_is_of_one(one) for one in graph.get_operations())
+
+
+def _graph_of(gradients: Sequence[Any]) -> Any:
+    """The graph in which gradients are computed; None of eager ones."""
+    tensors = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    tensors = [tensor for tensor in tensors if tensor is not None]
+    return tensors[0].graph if tensors and tf.is_symbolic_tensor(tensors[0]) else None
+
+
+_SOFTMAX = ("Softmax", "LogSoftmax")
+
+PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
+_SAME = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape", "Transpose")
+_DROPOUT = ("Mul", "SelectV2")
+
+
+def _is_of_one(operation: Any) -> bool:
+    """Whether it is a softmax over an axis of length 1. (A single unit is for `model_mismatch`.)"""
+    if operation.type not in _SOFTMAX:
+        return False
+    shape = operation.inputs[0].shape
+    return bool(shape.rank is not None and shape.rank > 2 and shape[-1] == 1)
+
+
+def _is_attention(softmax: Any) -> bool:
+    """Whether what a softmax gives is multiplied as a matrix of attention is."""
+    waiting = list(softmax.outputs)
+    for _ in range(_LONGEST):
+        if not waiting:
+            break
+        for operation in waiting.pop().consumers():
+            if operation.name.startswith(_BACKWARD):
+                continue
+            if operation.type in PRODUCTS:
+                return True
+            if operation.type in (*_SAME, *_DROPOUT):
+                waiting += operation.outputs
+    return False
+
+
+_LONGEST = 16
+"""Operations between a softmax and the product that it weighs."""
 
 
 class _Value(NamedTuple):
@@ -191,6 +253,8 @@ class _Reader:
         self._values: dict[Any, _Value | None] = {}
         self._nodes = _Nodes()
         self._merges: dict[frozenset[int], int] = {}
+        self._facts: dict[Any, dict[str, str]] = {}
+        self._softmaxes: dict[int, str] = {}
 
     def read(self, operations: Sequence[Any], loss: Tensor | None) -> Graph:
         wanted = None if loss is None else ancestors([loss.op])
@@ -207,8 +271,36 @@ class _Reader:
                 self._values[operation] = self._value(operation)
         end = self._values.get(loss.op) if loss is not None else None
         self._nodes.new([end.node] if end is not None and end.node else [])
+        self._tell_softmaxes()
         fed_by = tuple(tuple(sorted(found)) for found in self._nodes.fed_by)
-        return Graph(self._nodes.of, fed_by)
+        return Graph(self._nodes.of, fed_by, self._facts)
+
+    def _tell_softmaxes(self) -> None:
+        """Which variables count in nothing but a softmax over an axis of length 1."""
+        if not self._softmaxes:
+            return
+        fed_by = self._nodes.fed_by
+        ends = set(range(1, len(fed_by) + 1)).difference(*fed_by) - set(self._softmaxes)
+        if fed_by[-1]:
+            ends = {len(fed_by)}
+        count = self._before(ends)
+        for node, kind in self._softmaxes.items():
+            before = self._before({node}, through=True)
+            for key, of in self._nodes.of.items():
+                if of in before and of not in count:
+                    self._facts.setdefault(key, {})["softmax_of_one"] = kind
+
+    def _before(self, start: set[int], through: bool = False) -> set[int]:
+        """The nodes that these depend on, and these; as far as a softmax of one, or through it."""
+        found, waiting = set(start), list(start)
+        while waiting:
+            node = waiting.pop()
+            if not through and node in self._softmaxes:
+                continue
+            fresh = self._nodes.fed_by[node - 1] - found
+            found |= fresh
+            waiting += fresh
+        return found
 
     def _value(self, operation: Any) -> _Value | None:
         """What an operation gives; None: constants."""
@@ -226,12 +318,18 @@ class _Reader:
         for value in known:
             read |= value.reads
         data = [value.node for value in known if not value.reads]
+        if data and data[0] and _is_of_one(operation):
+            node = self._nodes.new({data[0]})
+            self._softmaxes[node] = "attention" if _is_attention(operation) else "weights"
+            return _Value(node)
         if operation.type == "ReadVariableOp" or (read and not data):
             return _Value(0, frozenset(read)) if read else None
         if read and _of_scalars(operation):  # a penalty is added to the loss: that is no layer
             return self._merged(data)
         if not read:
             return self._merged(data) if data else None
+        for key in read:
+            self._facts.setdefault(key, {"met_in": operation.type})
         return _Value(self._met(read, data))
 
     def _merged(self, data: Sequence[int]) -> _Value:

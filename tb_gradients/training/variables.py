@@ -138,6 +138,13 @@ def _describe(
     )
 
 
+_SCALES = frozenset(
+    {"scale", "rho", "sigma", "std", "stddev", "variance", "logvar", "temperature", "threshold"}
+    | {"bits", "bitwidth"}
+)
+"""Parts of a name that tell of no weight, also in "kernel_rho": of a scale, or a bit width."""
+
+
 def _role(path: str, shape: tuple[int, ...], layer: Layer, attribute: str) -> str:
     name = path.rpartition("/")[2].partition("#")[0]
     if type(layer).__name__ == "Embedding" or "embedding" in name:
@@ -146,7 +153,7 @@ def _role(path: str, shape: tuple[int, ...], layer: Layer, attribute: str) -> st
         return "recurrent_kernel"
     if "bias" in name or name == "beta":
         return "bias"
-    if name in ("gamma", "alpha", "scale"):
+    if name in ("gamma", "alpha") or _SCALES.intersection(name.split("_")):
         return "scale"
     if "kernel" in name:
         return "kernel"

@@ -30,7 +30,7 @@ TABLE = VariableTable(
 
 
 def frame(step: int, *, histograms: bool = False) -> Frame:
-    values = np.full((2, len(schema.STATISTICS)), float(step), np.float32)
+    values = np.full((2, len(schema.STATISTICS)), step / 128, np.float32)  # shares, too
     values[0, 0], values[1, 1] = np.nan, np.inf
     context = np.full(len(schema.CONTEXT), np.nan, np.float32)
     context[0] = TABLE.table_id

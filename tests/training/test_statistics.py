@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
@@ -322,6 +323,28 @@ def test_the_norm_after_clipping_is_that_of_keras(
     (frame,) = probed.frames()
     assert [row["applied_norm"] for row in frame.rows] == pytest.approx(expected)
     assert frame.context["global_norm"] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limit", ["clipnorm", "global_clipnorm"])
+def test_repeated_rows_are_clipped_before_they_are_summed_as_in_keras(
+    limit: str, mode: str
+) -> None:
+    """The step of SGD at rate 1 is the gradient that Keras has applied."""
+    rows = tf.IndexedSlices(tf.ones((9, 2)), tf.constant([0] * 8 + [2]), tf.constant([3, 2]))
+    dense = np.array([2.0], np.float32)
+    variables = [keras.Variable(np.zeros(shape, np.float32)) for shape in ((3, 2), (1,))]
+    optimizer = keras.optimizers.SGD(1.0, **{limit: 1.5})
+    optimizer.build(variables)
+    optimizer.apply([rows, tf.constant(dense)], variables)
+    expected = [float(np.linalg.norm(v.numpy())) for v in variables]
+
+    starts = [np.zeros((3, 2), np.float32), np.zeros(1, np.float32)]
+    probed = ProbedVariables(starts, mode, view=OptimizerView(clipping={limit: 1.5}))
+    probed.step([rows, dense])
+    (frame,) = probed.frames()
+    assert [row["applied_norm"] for row in frame.rows] == pytest.approx(expected, rel=1e-5)
+    assert expected[0] > 1.5, "the limit does not bound the step"
 
 
 def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:

@@ -15,6 +15,7 @@ import {
   type Column,
   type Evidence,
   type Flag,
+  type Origin,
   type RuleBook,
   type RuleCard,
   type RuleError,
@@ -77,6 +78,7 @@ function runSummary(json: unknown): RunSummary {
     variables: number(f.variables, 0),
     state:
       RUN_STATES.find((state) => state === f.state) ?? (verdict(f.verdict) ? 'judged' : 'judging'),
+    error: text(f.error),
     verdict: verdict(f.verdict),
     counts: {
       critical: number(counts.critical, 0),
@@ -145,6 +147,24 @@ function advice(f: Fields): Advice[] {
   return texts(f.fixes).map((text, index) => ({ text, snippets: snippets[index] ?? [] }));
 }
 
+function origin(json: unknown): Origin | null {
+  if (json === null || json === undefined) return null;
+  const f = fields(json);
+  return {
+    operation: text(f.operation),
+    layer: text(f.layer),
+    phase: text(f.phase),
+    file: text(f.file),
+    line: number(f.line, 0),
+    code: text(f.code),
+    inputs: texts(f.inputs),
+    outputs: texts(f.outputs),
+    exact: f.exact !== false,
+    onlyXla: f.only_xla === true,
+    summary: text(f.summary),
+  };
+}
+
 function flag(json: unknown, index: number): Flag {
   const f = fields(json);
   return {
@@ -160,6 +180,7 @@ function flag(json: unknown, index: number): Flag {
     causes: list(f.causes, cause),
     fixes: advice(f),
     followUps: texts(f.follow_ups),
+    origin: origin(f.origin),
   };
 }
 

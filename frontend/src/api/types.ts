@@ -20,6 +20,8 @@ export interface RunSummary {
   readonly variables: number;
   /** Why there is a verdict, or why there is none; `judging`: ask again. */
   readonly state: RunState;
+  /** Why an unreadable run cannot be read, a sentence; empty for all others. */
+  readonly error: string;
   readonly verdict: Verdict | null;
   readonly counts: Readonly<Record<Severity, number>>;
 }
@@ -70,6 +72,22 @@ export interface Advice {
   readonly snippets: readonly string[];
 }
 
+/** The operation that a finding comes from, and the line of the program that made it. */
+export interface Origin {
+  readonly operation: string;
+  readonly layer: string;
+  readonly phase: string;
+  /** Empty where no line of the program stands for the operation alone; the line is 0 then. */
+  readonly file: string;
+  readonly line: number;
+  readonly code: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly exact: boolean;
+  readonly onlyXla: boolean;
+  readonly summary: string;
+}
+
 export interface Flag {
   readonly id: string;
   readonly rule: string;
@@ -84,6 +102,8 @@ export interface Flag {
   readonly fixes: readonly Advice[];
   /** What other rules found that this finding explains, a sentence each. */
   readonly followUps: readonly string[];
+  /** Null: not found. */
+  readonly origin: Origin | null;
 }
 
 /** A rule that raised, or a sentence about data that could not be read. */

@@ -140,7 +140,11 @@ function runRow(
   theme: Theme,
   actions: Actions,
 ): HTMLElement {
-  const { run, lastStep, frames } = entry.summary;
+  const { run, lastStep, frames, state, error } = entry.summary;
+  const told =
+    state === 'unreadable'
+      ? `cannot be read. ${error}`
+      : `${plural(frames, 'frame')}, last step ${formatCount(lastStep)}`;
   const beside = compared.includes(run);
   const full = !beside && compared.length >= MOST_SIDES - 1;
   return h(
@@ -153,7 +157,7 @@ function runRow(
         type: 'button',
         'aria-current': run === selected,
         'data-focus': `run ${run}`,
-        title: `${runName(run)}: ${plural(frames, 'frame')}, last step ${formatCount(lastStep)}`,
+        title: `${runName(run)}: ${told}`,
         onclick: () => {
           actions.selectRun(run);
         },

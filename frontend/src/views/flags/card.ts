@@ -10,7 +10,7 @@ import { isSameTrouble, ruleTitle } from '../../store/selectors';
 import { prose } from '../code';
 import { icon } from '../icons';
 import { runName } from '../runs';
-import { causeList, evidenceTable, fixList, followUpList, variableList } from './details';
+import { causeList, evidenceTable, fixList, followUpList, originOf, variableList } from './details';
 
 export interface Context {
   readonly run: Run;
@@ -76,6 +76,7 @@ export function flagCard(flag: Flag, context: Context): HTMLElement {
       h(
         'div',
         { class: 'flag-details', id: details },
+        originOf(flag.origin),
         causeList(flag.causes, rules),
         fixList(flag.fixes),
         evidenceTable(flag.evidence, run, actions),

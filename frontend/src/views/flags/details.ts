@@ -1,14 +1,41 @@
 /** What the open card of a finding shows: causes, fixes, evidence, consequences, variables. */
 
-import type { Advice, Cause, Evidence, Flag, RuleBook, Run } from '../../api/types';
+import type { Advice, Cause, Evidence, Flag, Origin, RuleBook, Run } from '../../api/types';
 import { breakable, h, type Child } from '../../dom';
 import { formatCount, formatEvidence, formatShare, plural, title } from '../../scale/format';
 import type { Actions } from '../../store/actions';
 import { ruleTitle, statisticNamed } from '../../store/selectors';
-import { advice, prose } from '../code';
+import { advice, copyButton, prose } from '../code';
 
 /** A flag of more variables than this names the first ones and counts the rest. */
 const NAMED_VARIABLES = 8;
+
+export function originOf(origin: Origin | null): Child {
+  if (origin === null) return null;
+  const place = `${origin.file}:${String(origin.line)}`;
+  return section(
+    'Where',
+    h(
+      'div',
+      { class: 'origin' },
+      origin.file !== '' &&
+        h('div', { class: 'origin-place' }, h('code', {}, breakable(place)), copyButton(place)),
+      origin.code !== '' && h('pre', { tabindex: 0 }, h('code', {}, origin.code)),
+      h('p', {}, prose(origin.summary)),
+      tensors('In', origin.inputs),
+      tensors('Out', origin.outputs),
+    ),
+  );
+}
+
+const tensors = (heading: string, texts: readonly string[]): Child =>
+  texts.length > 0 &&
+  h(
+    'p',
+    { class: 'origin-tensors' },
+    h('b', {}, `${heading}: `),
+    texts.map((text, i) => [i > 0 && '; ', h('span', {}, text)]),
+  );
 
 export function causeList(causes: readonly Cause[], rules: RuleBook | null): Child {
   if (causes.length === 0) return null;

@@ -1,0 +1,290 @@
+"""What goes wrong in which TensorFlow operation, and what to write instead.
+
+In:  the type of an operation, and how a gradient was lost in it.
+Out: ``Remedy``: what is wrong in a few words, the cause that it is, and the repaired code.
+Does not know about graphs or TensorFlow: an operation is its name.
+
+``python scripts/compiler_page.py`` measures many of these operations; ``docs/guide/nan.md`` has the
+numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+NONE, NONFINITE, ZERO = "none", "nonfinite", "zero"
+"""How a gradient is lost: there is none; it is NaN or infinite; it is exactly zero."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Remedy:
+    """What to do about one operation.
+
+    Attributes:
+        wrong: what happens in it, as the end of a sentence that begins with its name.
+        fix: what to write instead; code in backticks.
+        cause: id of the cause that it is.
+        singular: it is undefined, or has no finite slope, at the values that were there. Otherwise
+            the values were too large for it, and what made them large may be elsewhere.
+    """
+
+    wrong: str
+    fix: str
+    cause: str
+    singular: bool = True
+
+
+_NO_GRADIENT = "non_differentiable_operation"
+_OVERFLOW = "numeric_overflow"
+
+
+def _cut(wrong: str, fix: str) -> Remedy:
+    return Remedy(wrong, fix, _NO_GRADIENT)
+
+
+_COMPARISON = _cut(
+    "gives true or false, which has no gradient",
+    "Replace the comparison by a smooth one: `tf.sigmoid(steepness * (x - limit))`.",
+)
+_ROUNDING = _cut(
+    "has no gradient: it is constant between its steps",
+    "Let the gradient pass (straight-through): `x + tf.stop_gradient(tf.round(x) - x)`.",
+)
+_INTEGER = _cut(
+    "gives an integer, which has no gradient",
+    "Keep the value a float on the way to the loss; where an index is needed, use a softmax as "
+    "weights: `tf.linalg.matvec(table, tf.nn.softmax(logits), transpose_a=True)`.",
+)
+_CHOICE = _cut(
+    "gives an index, which has no gradient",
+    "Use the probabilities: `tf.nn.softmax(logits / temperature)`. In the forward pass only, one "
+    "may be hard: `soft + tf.stop_gradient(hard - soft)`.",
+)
+_PYTHON = _cut(
+    "leaves TensorFlow for Python, where there is no gradient",
+    "Write the function with TensorFlow operations, or give it a gradient with "
+    "`tf.custom_gradient`. `tf.py_function` has a gradient if all that it does is TensorFlow.",
+)
+_LOOKUP = _cut(
+    "finds positions, which have no gradient",
+    "Interpolate between the neighbours: `w * tf.gather(y, i + 1) + (1 - w) * tf.gather(y, i)` "
+    "with `w = (x - tf.gather(edges, i)) / step`.",
+)
+
+_CUTS = {
+    "StopGradient": _cut(
+        "ends the back-propagation on purpose",
+        "Remove `tf.stop_gradient`, or set `trainable = False` of what lies before it if it is "
+        "meant.",
+    ),
+    "PreventGradient": _cut("forbids a gradient", "Use another operation in the forward pass."),
+    **dict.fromkeys(("ArgMax", "ArgMin", "TopKV2", "InTopK", "InTopKV2", "Multinomial"), _CHOICE),
+    **dict.fromkeys(("Round", "Rint", "Floor", "Ceil", "FloorDiv"), _ROUNDING),
+    **dict.fromkeys(
+        ("Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual", "ApproximateEqual"),
+        _COMPARISON,
+    ),
+    **dict.fromkeys(("LogicalAnd", "LogicalOr", "LogicalNot", "Where"), _COMPARISON),
+    "Cast": _INTEGER,
+    "Bitcast": _INTEGER,
+    "Bucketize": _LOOKUP,
+    **dict.fromkeys(("SearchSorted", "LowerBound", "UpperBound"), _LOOKUP),
+    "OneHot": _cut(
+        "takes integers, which have no gradient",
+        "Use `tf.nn.softmax(logits)` in place of the one-hot vector of `tf.argmax(logits)`; "
+        "to keep it hard in the forward pass: `soft + tf.stop_gradient(hard - soft)`.",
+    ),
+    **dict.fromkeys(("PyFunc", "PyFuncStateless", "EagerPyFunc"), _PYTHON),
+    "Unique": _cut("has no gradient", "Find the unique values of the data before the training."),
+    "UniqueV2": _cut("has no gradient", "Find the unique values of the data before the training."),
+    "AssignVariableOp": _cut(
+        "keeps the value in a variable, which the gradient does not follow",
+        "Use the value itself in the loss, not the variable that it was assigned to.",
+    ),
+}
+
+_ANY_CUT = _cut(
+    "has no gradient",
+    "Replace it by a differentiable operation, or give it a gradient with `tf.custom_gradient`.",
+)
+
+SAFE_BRANCH = (
+    "Before `tf.where` make the argument safe, not the result: "
+    "`tf.where(x > 0, f(tf.where(x > 0, x, 1.0)), 0.0)`."
+)
+
+_DIVISION = Remedy(
+    "divides by zero",
+    "Divide where the divisor is not zero: `tf.math.divide_no_nan(x, y)`, or `x / (y + 1e-7)`. "
+    + SAFE_BRANCH,
+    _OVERFLOW,
+)
+_ROOT = Remedy(
+    "has no finite slope at 0, and no value below it",
+    "Keep away from 0: `tf.sqrt(x + 1e-12)`; of a norm: "
+    "`tf.sqrt(tf.reduce_sum(x * x, -1, keepdims=True) + 1e-12)` instead of `tf.norm(x)`; of a "
+    "spread: `tf.sqrt(tf.math.reduce_variance(x) + 1e-12)`. " + SAFE_BRANCH,
+    _OVERFLOW,
+)
+_LOGARITHM = Remedy(
+    "has no finite value at 0",
+    "Add a small number: `tf.math.log(x + 1e-7)`; for x log(y): `tf.math.xlogy(x, y)`; of a "
+    "probability use a loss with `from_logits=True`. " + SAFE_BRANCH,
+    _OVERFLOW,
+)
+_EXPONENTIAL = Remedy(
+    "leaves the range of the dtype",
+    "Bound its argument, `tf.exp(tf.minimum(x, 20.0))`, or use the function that computes both "
+    "steps at once: `tf.nn.softplus`, `tf.reduce_logsumexp`, `tf.nn.softmax`.",
+    _OVERFLOW,
+    singular=False,
+)
+_POWER = Remedy(
+    "has no value for a negative base, and no finite slope at 0",
+    "Keep the base positive: `tf.pow(tf.maximum(x, 1e-12), p)`; of an even power write the "
+    "product: `x * x`; of a square root `tf.sqrt(x + 1e-12)`. " + SAFE_BRANCH,
+    _OVERFLOW,
+)
+_SOFTMAX = Remedy(
+    "is 0 / 0 in a row of which every entry is masked with -inf",
+    "Mask with a large finite number, `logits + (1.0 - mask) * -1e9`, and mask the result of rows "
+    "that are masked as a whole: `probabilities * tf.reduce_max(mask, -1, keepdims=True)`.",
+    _OVERFLOW,
+)
+_CORNER = Remedy(
+    "has no finite slope at the ends of its domain, and no value outside",
+    "Keep the argument inside: `tf.acos(tf.clip_by_value(x, -0.9999, 0.9999))`.",
+    _OVERFLOW,
+)
+_DECOMPOSITION = Remedy(
+    "has no finite gradient where two of its values are equal",
+    "Separate them, `tf.linalg.svd(x + 1e-6 * noise)`, or differentiate the product or the trace, "
+    "of which the gradient is known, instead of the factors.",
+    _OVERFLOW,
+)
+_FACTOR = Remedy(
+    "needs a matrix that is not singular",
+    "Add a small number to its diagonal: `x + 1e-6 * tf.eye(n)`.",
+    _OVERFLOW,
+)
+_LARGE = Remedy(
+    "leaves the range of the dtype",
+    "The values before it are too large: scale the inputs, lower the learning rate, or normalise "
+    "between the layers.",
+    _OVERFLOW,
+    singular=False,
+)
+_FACTORIAL = Remedy(
+    "has a pole at zero and at negative integers",
+    "Keep the argument positive: `tf.math.lgamma(tf.maximum(x, 1e-6))`.",
+    _OVERFLOW,
+)
+
+_BREAKS = {
+    **dict.fromkeys(
+        ("RealDiv", "Div", "Reciprocal", "Inv", "TruncateDiv", "FloorMod", "Xdivy"), _DIVISION
+    ),
+    **dict.fromkeys(("Sqrt", "Rsqrt", "EuclideanNorm"), _ROOT),
+    "Log": _LOGARITHM,
+    "Xlogy": _LOGARITHM,
+    "Log1p": Remedy(
+        "has no finite value at -1",
+        "Keep the argument above -1: `tf.math.log1p(tf.maximum(x, -0.9999))`.",
+        _OVERFLOW,
+    ),
+    "Xlog1py": _LOGARITHM,
+    **dict.fromkeys(("Exp", "Expm1", "Sinh", "Cosh"), _EXPONENTIAL),
+    "Pow": _POWER,
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _SOFTMAX),
+    **dict.fromkeys(("Acos", "Asin", "Acosh", "Atanh", "Erfinv", "Ndtri"), _CORNER),
+    "Atan2": Remedy(
+        "has no direction where both arguments are 0",
+        "Add a small number to one of them: `tf.atan2(y, x + 1e-7)`, or take the angle of the "
+        "others: `tf.atan2(y, tf.where(both_zero, 1.0, x))`.",
+        _OVERFLOW,
+    ),
+    **dict.fromkeys(("Svd", "SelfAdjointEigV2", "Eig", "Qr"), _DECOMPOSITION),
+    **dict.fromkeys(
+        ("Cholesky", "MatrixInverse", "MatrixSolve", "MatrixDeterminant", "LogMatrixDeterminant"),
+        _FACTOR,
+    ),
+    **dict.fromkeys(("Lgamma", "Digamma", "Igamma", "Betainc"), _FACTORIAL),
+    **dict.fromkeys(
+        ("Cumprod", "Prod"),
+        Remedy(
+            "multiplies until the product leaves the range of the dtype, and its gradient "
+            "divides by the factors",
+            "Add logarithms: `tf.exp(tf.cumsum(tf.math.log(x + 1e-7)))` of positive numbers.",
+            _OVERFLOW,
+        ),
+    ),
+    "CheckNumerics": _LARGE,
+}
+
+_ZEROS = {
+    "Relu": Remedy(
+        "is zero for every negative input, and so is its slope",
+        "Use `leaky_relu` or `gelu`, He initialisation, or a lower learning rate.",
+        "dying_relu",
+    ),
+    "Relu6": Remedy(
+        "is flat below 0 and above 6",
+        "Use `leaky_relu` or `gelu`, He initialisation, or a lower learning rate.",
+        "dying_relu",
+    ),
+    **dict.fromkeys(
+        ("Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf"),
+        Remedy(
+            "is flat at the values that were there",
+            "Normalise or scale what goes into it; in hidden layers use `relu` or `gelu`.",
+            "saturating_activation",
+        ),
+    ),
+    **dict.fromkeys(
+        ("ClipByValue", "Minimum", "Maximum"),
+        Remedy(
+            "passes no gradient where its bound is what it gives",
+            "Widen the bounds, or bound smoothly: `tf.tanh(x)`.",
+            "saturating_activation",
+        ),
+    ),
+    "Sign": Remedy(
+        "has the slope zero everywhere",
+        "Use `tf.tanh(steepness * x)`, or let the gradient pass: "
+        "`x + tf.stop_gradient(tf.sign(x) - x)`.",
+        _NO_GRADIENT,
+    ),
+    "Mul": Remedy(
+        "multiplies by zero",
+        "Look at the other factor: a mask, a weight or a coefficient is exactly 0.",
+        "loss_ignores_parameters",
+    ),
+    "SelectV2": Remedy(
+        "takes the other branch everywhere",
+        "Look at the condition: it was the same for every element.",
+        "loss_ignores_parameters",
+    ),
+    "Select": Remedy(
+        "takes the other branch everywhere",
+        "Look at the condition: it was the same for every element.",
+        "loss_ignores_parameters",
+    ),
+}
+
+_TABLES = {NONE: (_CUTS, _ANY_CUT), NONFINITE: (_BREAKS, _LARGE), ZERO: (_ZEROS, None)}
+
+
+def remedy(operation: str, lost: str) -> Remedy | None:
+    """What to do about an operation in which a gradient was lost; None: nothing is known.
+
+    Args:
+        operation: type of the operation of the forward pass.
+        lost: ``NONE``, ``NONFINITE`` or ``ZERO``.
+    """
+    table, other = _TABLES[lost]
+    return table.get(operation, other)
+
+
+def known(lost: str) -> tuple[str, ...]:
+    """The operations of which something is known, in the order of the table."""
+    return tuple(_TABLES[lost][0])

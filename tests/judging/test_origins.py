@@ -1,0 +1,80 @@
+"""Where a flag comes from, put into flags that are judged anew; the table of operations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tb_gradients.flags import Cause, Flag, Origin, Severity
+from tb_gradients.judging.causes import CAUSES
+from tb_gradients.judging.operations import NONE, NONFINITE, ZERO, known, remedy
+from tb_gradients.judging.origins import with_origins
+
+NAN = Flag(
+    "nonfinite_gradient",
+    Severity.CRITICAL,
+    ("dense/kernel",),
+    12,
+    40,
+    True,
+    "NaN.",
+    causes=(Cause("numeric_overflow", 0.5, "something"),),
+    fixes=("Guard the operation.",),
+)
+DIVISION = Origin("RealDiv", "scale", "forward", "model.py", 42, summary="0 / 0.")
+
+
+def explained(flag: Flag, origin: Origin, **change: object) -> Flag:
+    """The flag with the origin that a flag of the same run had, with some things changed."""
+    before = dataclasses.replace(flag, origin=origin, **change)
+    [found] = with_origins([flag], [before])
+    return found
+
+
+def test_the_operation_leads_the_causes_and_its_fix_the_fixes() -> None:
+    flag = explained(NAN, DIVISION)
+    assert flag.origin == DIVISION
+    assert flag.causes[0] == Cause("numeric_overflow", 0.97, "0 / 0.")
+    assert "divide_no_nan" in flag.fixes[0]
+    assert len(flag.causes) == 1
+
+
+def test_what_made_the_values_large_goes_on_leading_before_the_operation_that_overflowed() -> None:
+    fast = (Cause("learning_rate_too_large", 0.9, "grew"), *NAN.causes)
+    flag = explained(
+        dataclasses.replace(NAN, causes=fast), dataclasses.replace(DIVISION, operation="Exp")
+    )
+    assert [c.id for c in flag.causes] == ["learning_rate_too_large", "numeric_overflow"]
+    assert flag.fixes[0] == "Guard the operation."
+    assert flag.causes[1].confidence <= flag.causes[0].confidence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rule": "disconnected_gradient"}, {"first_step": 30}, {"variables": ("other/kernel",)}],
+)
+def test_an_origin_of_another_flag_is_left_alone(change: dict[str, object]) -> None:
+    assert explained(NAN, DIVISION, **change).origin is None
+
+
+def test_a_flag_that_has_grown_since_keeps_its_origin() -> None:
+    grown = dataclasses.replace(NAN, variables=("dense/kernel", "dense/bias"), last_step=99)
+    [flag] = with_origins([grown], [dataclasses.replace(NAN, origin=DIVISION)])
+    assert flag.origin == DIVISION
+
+
+@pytest.mark.parametrize("lost", [NONE, NONFINITE, ZERO])
+def test_every_operation_has_a_registered_cause_and_code_to_write_instead(lost: str) -> None:
+    assert known(lost)
+    for operation in known(lost):
+        found = remedy(operation, lost)
+        assert found is not None
+        assert found.cause in CAUSES
+        assert found.wrong and not found.wrong.endswith(".")
+        assert found.fix.endswith(".") and found.fix.count("`") % 2 == 0
+
+
+def test_an_operation_that_is_not_in_the_table_still_gets_the_advice_of_its_kind() -> None:
+    assert remedy("SomethingNew", NONE) is not None
+    assert remedy("SomethingNew", ZERO) is None
