@@ -1,4 +1,4 @@
-"""What came before a NaN: the causes that the rules of non-finite values share.
+"""The causes of a NaN or Inf: what the rules of non-finite values share.
 
 In:  a window, and the step at which something became NaN or Inf.
 Out: causes, and the changes that may help.
@@ -57,10 +57,10 @@ NONFINITE_NEEDS = (
 )
 
 FIRST_STEPS = 20
-"""What the scale of the data breaks, it breaks from the first batches on."""
+"""A wrong scale of the data shows within so many steps."""
 
 GROWTH = 10.0
-"""Losses and norms that grew by this before a NaN: single batches vary less than that."""
+"""Growth of a loss or norm before a NaN that counts: single batches vary less."""
 HUGE = 1e15
 """Squares of such numbers are near the end of float32's range (3.4e38), with sums beyond."""
 
@@ -91,12 +91,12 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     usual = usual_learning_rate(window.table)
     if growth >= GROWTH:
         confidence = 0.5 + 0.1 * min(math.log10(growth), 3) + 0.1 * (rate > 10 * usual)
-        told = "" if math.isnan(rate) else f"; the learning rate is {rate:.3g}"
+        text = "" if math.isnan(rate) else f"; the learning rate is {rate:.3g}"
         found.append(
             cause(
                 "learning_rate_too_large",
                 confidence if not found else 0.5 if outliers else 0.2,
-                f"the {what} had grown {growth:.3g}-fold before{told}.",
+                f"the {what} had grown {growth:.3g}-fold before that step{text}.",
             )
         )
     elif not found and (unusual := unusual_rate_cause(window, 0.6, 100)) is not None:
@@ -111,11 +111,11 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     if not found and wrong is not None:
         found.append(cause("loss_output_mismatch", 0.7, f"{wrong[0]}."))
     if not found and _only_first_kernel(window, first, since):
-        told = "of the first layer the gradient of the kernel is NaN and that of the bias is not: "
+        text = "in the first layer the gradient of the kernel is NaN and that of the bias is not: "
         found.append(
-            cause("numeric_overflow", 0.75, f"{told}{BEFORE_THE_FIRST}.")
+            cause("numeric_overflow", 0.75, f"{text}{BEFORE_THE_FIRST}.")
             if data_seen
-            else cause("nonfinite_inputs", 0.8, f"{told}the kernel is multiplied by the input.")
+            else cause("nonfinite_inputs", 0.8, f"{text}the kernel is multiplied by the input.")
         )
     precision = window.table.run.precision
     scale = window.latest("loss_scale")
@@ -124,7 +124,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "low_precision",
                 0.6 if not found else 0.3,
-                f"the policy is {precision}, whose numbers end at 65504, without loss scaling.",
+                f"the policy is {precision} without loss scaling; its largest number is 65504.",
             )
         )
     elif extreme > HUGE:
@@ -132,7 +132,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "numeric_overflow",
                 0.6 if not found else 0.5,
-                f"magnitudes of {extreme:.3g} were seen just before; their squares overflow.",
+                f"magnitudes of {extreme:.3g} occurred just before; their squares overflow.",
             )
         )
     elif not found and _loss_is_finite(window, first, since):
@@ -142,7 +142,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "numeric_overflow",
                 0.6 if not found else 0.3,
-                f"{infinities:.0f} elements of the gradients were Inf at the first bad frame.",
+                f"{infinities:.0f} elements of the gradients were Inf at the first such frame.",
             )
         )
     elif not found and data_seen:
@@ -150,8 +150,8 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "numeric_overflow",
                 0.5,
-                "the batch was finite and nothing had grown before: log(0), 0/0, sqrt(0) or "
-                "exp of a large number in the model or the loss.",
+                "the batch was finite and nothing had grown before: probably log(0), 0/0, sqrt(0) "
+                "or exp of a large number in the model or the loss.",
             )
         )
     elif not found:
@@ -160,13 +160,13 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "numeric_overflow",
                 0.5,
-                f"{unseen}: log(0), 0/0 or exp of a large number in the model or the loss.",
+                f"{unseen}: perhaps log(0), 0/0 or exp of a large number in the model or the loss.",
             ),
             cause(
                 "nonfinite_inputs",
                 0.3,
-                f"{unseen} (in a loop of one's own `monitor.step(inputs=..., targets=...)` shows "
-                "it): it may hold NaN.",
+                f"{unseen}: it may hold NaN. (In a custom training loop, pass the batch with "
+                "`monitor.step(inputs=..., targets=...)`.)",
             ),
         ]
     return tuple(found)
@@ -185,11 +185,13 @@ def is_huge(window: Window) -> bool:
 
 OF_DATA = frozenset({"nonfinite_inputs", "nonfinite_targets", "input_outliers"})
 
-BEFORE_THE_FIRST = "what is computed from the finite inputs before it holds 0/0, log(0) or the like"
+BEFORE_THE_FIRST = (
+    "an operation on the finite inputs before this layer gives 0/0, log(0) or similar"
+)
 
 INFINITE_SLOPE = (
     "the loss of that step is finite, its derivative is not: sqrt or a norm at 0, x ** p at 0, "
-    "or NaN in the branch that `tf.where` does not take."
+    "or NaN in the branch that `tf.where` does not select."
 )
 
 
@@ -200,7 +202,7 @@ def _loss_is_finite(window: Window, first: int, since: int) -> bool:
 
 
 def _only_first_kernel(window: Window, first: int, since: int) -> bool:
-    """Whether of all gradients that of the first kernel is not finite, and that of its bias is."""
+    """Whether only the gradient of the first kernel is not finite, not even that of its bias."""
     if int(window.steps[first]) != since:
         return False  # NaN has spread since
     broken = window.statistic("gradient_nan_count")[first] > 0
@@ -212,18 +214,18 @@ def _only_first_kernel(window: Window, first: int, since: int) -> bool:
 
 
 NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_RANGE)
-"""What ends in NaN."""
+"""Rules whose findings may end in NaN."""
 
 
 def nonfinite_comes_of(causes: Sequence[Cause]) -> tuple[str, ...]:
-    """Those of them that may have ended in this NaN: none, where the batch brought it along."""
+    """Those of them that may have ended in this NaN: none, if the batch already held it."""
     if likeliest(causes) in ("nonfinite_inputs", "nonfinite_targets"):
         return ()
     return NONFINITE_COMES_OF
 
 
 def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
-    """What to change, the likeliest first."""
+    """The fixes, likeliest cause first."""
     lower = slower(window)
     if window.table.run.optimizer not in ADAPTIVE:
         rate = {"learning_rate": lower_rate(window)} if known_rate(window) else {}
@@ -252,9 +254,9 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
 
 
 SAFE_SLOPE = (
-    "Keep away from the point of infinite slope: `tf.sqrt(x + 1e-12)`, "
+    "Avoid the point of infinite slope: `tf.sqrt(x + 1e-12)`, "
     "`tf.sqrt(tf.reduce_sum(x**2, -1) + 1e-12)` instead of `tf.norm`, `tf.math.divide_no_nan`; "
-    "before `tf.where` make the argument safe, not the result. "
+    "with `tf.where`, make the argument safe, not the result. "
     "`tf.debugging.enable_check_numerics()` names the operation."
 )
 
@@ -267,8 +269,8 @@ def _last_maximum(values: FloatArray) -> float:
 def _growth(window: Window, first: int) -> tuple[float, str]:
     """By how much the loss or the gradient had grown before frame ``first``, and which.
 
-    Held against the run's first steps too: once a run has converged, both vary by far more than
-    tenfold from batch to batch, far below where they started.
+    Also compared with the run's first steps: once a run has converged, both vary far more than
+    tenfold from batch to batch, at values far below the start.
     """
     best, what = 1.0, ""
     for name, label in (("global_norm", "gradient norm"), ("loss_mean", "loss")):

@@ -1,7 +1,7 @@
-"""The scale of inputs and targets: too large, too small, uneven, single ones far out.
+"""The scale of inputs and targets: too large, too small, uneven, with outliers.
 
 In:  a window.
-Out: causes with the observation that speaks for each, and fixes.
+Out: causes with the observation that supports each, and fixes.
 Does not know which rule asks.
 """
 
@@ -26,8 +26,8 @@ DATA_OUT_OF_RANGE = (
     "bad_data:input_outliers",
     "bad_data:loss_output_mismatch",
 )
-"""What the data may have done to the size of gradients and steps, as what a rule follows; the
-last are targets that the output cannot reach."""
+"""What rules on the size of gradients and steps follow if the data are the reason; the last
+entry is for targets that the output cannot reach."""
 
 INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
 
@@ -35,12 +35,12 @@ FAR_OUT = 100.0
 """Interquartile ranges: twice the extreme of 100,000 log-normal values (sigma 1)."""
 
 UNEVEN_INPUTS = 1e3
-"""Features whose scales differ so much: the small ones are lost in the sums of the large ones.
-Standardised features differ by 3 within a batch, counts beside ratios by a few hundred."""
+"""If scales of features differ by more, the small ones are lost in sums with the large ones.
+Standardised features differ by 3 within a batch, counts and ratios by a few hundred."""
 
 
 def scales_itself(table: VariableTable) -> bool:
-    """Whether a layer scales the inputs, or they are no numbers but tokens."""
+    """Whether a layer scales the inputs, or they are tokens."""
     facts = table.run.facts
     return "input_scaling" in facts or facts.get("first_layer") == "Embedding"
 
@@ -51,43 +51,43 @@ def _around(window: Window) -> str:
 
 
 def large_inputs_cause(window: Window, confidence: float) -> Cause | None:
-    """unscaled_inputs, if they are so large that sums, gradients and steps are."""
+    """unscaled_inputs, if they are so large that sums, gradients and steps become large."""
     extreme = window.latest("inputs_max_abs")
     if not extreme > UNSCALED_INPUT or scales_itself(window.table):
         return None
-    told = f"the inputs reach magnitudes of {extreme:.3g}{_around(window)}"
-    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+    text = f"the inputs reach magnitudes of {extreme:.3g}{_around(window)}"
+    return cause("unscaled_inputs", confidence, f"{text}, and no layer scales them.")
 
 
 MANY_FEATURES = 100
-"""Inputs of the first kernel from which on they are no columns of a table, but pixels or words:
-of so many some are next to never there, and none matters much."""
+"""From so many inputs of the first kernel on they are pixels or words rather than columns of a
+table: some occur almost never, and none matters much."""
 
 
 def uneven_inputs_cause(window: Window, confidence: float) -> Cause | None:
-    """unscaled_inputs, if single features are so small beside the others that they are lost."""
+    """unscaled_inputs, if features are so small compared with others that they are lost."""
     ratio = window.latest("inputs_scale_ratio")
     if not ratio > UNEVEN_INPUTS or scales_itself(window.table):
         return None
     kernels = np.flatnonzero(window.rows.judged & window.rows.kernel)
     if kernels.size and window.rows.fan_in[kernels[0]] >= MANY_FEATURES:
         return None
-    told = f"the scales of the input features differ by {ratio:.3g}{_around(window)}"
-    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+    text = f"the scales of the input features differ by {ratio:.3g}{_around(window)}"
+    return cause("unscaled_inputs", confidence, f"{text}, and no layer scales them.")
 
 
 TINY_INPUT = 0.01
-"""A hundredth of what is usual: pixels that were divided by 255 twice reach 0.004."""
+"""A hundredth of the usual scale: pixels that were divided by 255 twice reach 0.004."""
 
 ADAPTED = 400
-"""Steps in which an optimizer whose step does not scale with the gradient makes up for it."""
+"""Steps in which optimizers whose steps do not scale with the gradient compensate for it."""
 
 
 def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
     """unscaled_inputs, if they are so small that the biases decide what every unit does.
 
-    With plain SGD the gradient of the first kernel, and so its step, are as small; Adam and its
-    kin move it all the same, and get there later.
+    With plain SGD the gradient and the step of the first kernel are as small. Adam and similar
+    optimizers move it anyway, only later.
     """
     if "input_scaling" in window.table.run.facts:
         return None
@@ -96,8 +96,8 @@ def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
     extreme, std = window.latest("inputs_max_abs"), window.latest("inputs_std")
     if not (0 < extreme < TINY_INPUT and std > 0):
         return None
-    told = f"no input is larger than {extreme:.2g} (standard deviation {std:.2g})"
-    return cause("unscaled_inputs", confidence, f"{told}, and no layer scales them.")
+    text = f"no input is larger than {extreme:.2g} (standard deviation {std:.2g})"
+    return cause("unscaled_inputs", confidence, f"{text}, and no layer scales them.")
 
 
 def input_scale_cause(window: Window, confidence: float) -> Cause | None:
@@ -110,16 +110,16 @@ def input_scale_cause(window: Window, confidence: float) -> Cause | None:
 
 
 UNSCALED_TARGET = 30.0
-"""As of inputs: standardised targets do not reach it."""
+"""As for inputs: standardised targets do not reach it."""
 
 FAR_TARGETS_NEEDS = ("targets_max_abs", "targets_mean", "predictions_min", "predictions_max")
 
 FAR_TARGETS = {"squared": 10.0, "absolute": 3.0}
-"""Loss over that of guessing, where the targets are three of their deviations away."""
+"""Loss over that of a constant prediction, if targets are three standard deviations away."""
 
 NOT_REACHED = 0.1
-"""Largest prediction over the targets' mean: a tenth of the way, in as many steps as it takes to
-say that the loss stands still."""
+"""Largest prediction over the mean target: a tenth of the way, in as many steps as a loss needs
+to be judged."""
 
 
 def far_targets_cause(window: Window) -> Cause | None:
@@ -131,7 +131,7 @@ def far_targets_cause(window: Window) -> Cause | None:
     reached = max(abs(window.latest("predictions_min")), abs(window.latest("predictions_max")))
     mean = window.context("targets_mean")
     mean = mean[np.isfinite(mean)]
-    # They are still where they started, near zero, and a constant would be better by far.
+    # The predictions are still near zero, where they started; a constant would be far better.
     waited = learning.steps >= ADAPTED and not learning.hopeful and math.isfinite(times)
     if waited and mean.size and reached < NOT_REACHED * abs(float(np.median(mean))):
         times = WORSE
@@ -140,22 +140,22 @@ def far_targets_cause(window: Window) -> Cause | None:
     return cause(
         "unscaled_targets",
         0.8,
-        f"the targets reach magnitudes of {extreme:.3g}; the loss is {learning.now:.3g}, that of "
-        f"predicting their mean would be {learning.guess:.3g}.",
+        f"the targets reach magnitudes of {extreme:.3g}; the loss is {learning.now:.3g}, and "
+        f"{learning.guess:.3g} for a constant prediction.",
     )
 
 
 def unscaled_targets_cause(window: Window) -> Cause | None:
-    """unscaled_targets, if large targets make the gradient, and the step, as large."""
+    """unscaled_targets, if large targets make gradient and step as large."""
     if window.table.run.optimizer in ADAPTIVE or named_loss(window.table) != "squared":
         return None
     extreme = window.latest("targets_max_abs")
     if not extreme > UNSCALED_TARGET:
         return None
     confidence = min(0.5 + 0.1 * math.log10(extreme / UNSCALED_TARGET), 0.85)
-    told = f"the targets reach magnitudes of {extreme:.3g}, and the gradient of "
-    told += f"{window.table.run.loss} grows with them"
-    return cause("unscaled_targets", confidence, f"{told}.")
+    text = f"the targets reach magnitudes of {extreme:.3g}, and the gradient of "
+    text += f"{window.table.run.loss} grows with them"
+    return cause("unscaled_targets", confidence, f"{text}.")
 
 
 SCALE_TARGETS = (
@@ -164,17 +164,17 @@ SCALE_TARGETS = (
 )
 
 SINGLE_INPUT = 4.0
-"""Times the RMS of a batch: at most one value in 16 can be as large, whatever the data. (One of 32
-values reaches 5.7; the brightest pixels of handwriting, of which there are many, 3.)"""
+"""Times the RMS of a batch: at most one value in 16 can be as large, for any data. (A single one
+of 32 values reaches 5.7; the many bright pixels of handwriting reach 3.)"""
 
 
 def outlying(window: Window) -> FloatArray:
-    """``inputs_outlier`` of each frame; 0 where the largest input is nothing special.
+    """``inputs_outlier`` of each frame; 0 if the largest input is not unusual.
 
-    Pixels of a drawing are a few hundred interquartile ranges from the median of theirs, where the
-    pen hardly ever comes, and no larger than others. What is not larger than standardised data, or
-    than many of its batch, cannot drive sums and gradients; only a layer that normalises the
-    inputs feature by feature would make it so.
+    A pixel that a drawing rarely uses may be hundreds of interquartile ranges from its median
+    without being larger than other pixels. A value that is no larger than standardised data, or
+    than many others of its batch, does not dominate sums and gradients, unless a layer normalises
+    the inputs feature by feature.
     """
     distance = window.context("inputs_outlier")
     if window.table.run.facts.get("input_scaling", "").endswith("Normalization"):
@@ -186,13 +186,13 @@ def outlying(window: Window) -> FloatArray:
 
 
 def outliers_cause(window: Window, confidence: float, frames: slice = slice(None)) -> Cause | None:
-    """input_outliers, if a batch held values far outside of their feature's range."""
+    """input_outliers, if a batch held values far outside the range of their feature."""
     distance = outlying(window)[frames]
     far = distance[distance > FAR_OUT]
     if not far.size:
         return None
-    told = f"single inputs are up to {far.max():.3g} interquartile ranges from the median"
-    return cause("input_outliers", confidence, f"{told} of their feature.")
+    text = f"single inputs are up to {far.max():.3g} interquartile ranges from the median"
+    return cause("input_outliers", confidence, f"{text} of their feature.")
 
 
 KEEP_FINITE = (

@@ -1,7 +1,7 @@
 """How the weights started: constant, random, too small or too large.
 
 In:  variables of a table, and a window where inputs matter.
-Out: causes with the observation that speaks for each, and fixes.
+Out: causes with the observation that supports each, and fixes.
 Does not know which rule asks.
 """
 
@@ -79,15 +79,15 @@ def initialization_cause(table: VariableTable, rows: Iterable[int]) -> Cause | N
     if not suspects:
         return None
     first = suspects[0]
-    told = f"initializer {first.initializer}" if first.initializer else "no initializer is known"
+    text = f"initializer {first.initializer}" if first.initializer else "no initializer is known"
     if first.initial_rms == 0:
         return cause(
-            "zero_initialization", 0.95, f"{first.path} starts at zero everywhere ({told})."
+            "zero_initialization", 0.95, f"{first.path} starts at zero everywhere ({text})."
         )
     return cause(
         "constant_initialization",
         0.95,
-        f"all elements of {first.path} start at {first.initial_rms:.3g} ({told}).",
+        f"all elements of {first.path} start at {first.initial_rms:.3g} ({text}).",
     )
 
 
@@ -102,7 +102,7 @@ def start_at_random(variables: Iterable[Variable]) -> str:
 
 
 def scale_gain(variable: Variable) -> float:
-    """Initial scale relative to Glorot's and He's band: 1 keeps the size of a signal.
+    """Initial scale relative to Glorot's and He's: 1 keeps the size of a signal.
 
     The standard deviation times the root of the fan-in; He's is 1.4, Glorot's of a square
     kernel and LeCun's are 1.

@@ -169,7 +169,7 @@ class Learning:
             return "it is too early to tell from the loss"
         level = ""
         if self.guessing:
-            level = f", the level of guessing is {self.guess:.3g}"
+            level = f"; a constant prediction has {self.guess:.3g}"
         if self.learning:
             return f"the loss went from {self.start:.3g} to {self.now:.3g}{level}"
         return f"the loss does not fall ({self.start:.3g} at the start, {self.now:.3g} now{level})"

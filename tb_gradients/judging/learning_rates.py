@@ -1,7 +1,7 @@
-"""The optimizer and its learning rate: what is usual, what a schedule did, what to set instead.
+"""Learning rates and other settings of the optimizer: usual values, schedules, better ones.
 
 In:  a window, or the table of a run.
-Out: causes with the observation that speaks for each, and fixes as code.
+Out: causes with the observation that supports each, and fixes as code.
 Does not know which rule asks.
 """
 
@@ -34,16 +34,16 @@ USUAL_LEARNING_RATE = {
 }
 """Keras' defaults. Good values lie within a factor of 100 of these for nearly every model.
 
-But for two whose default of 1e-3 in Keras is not what their authors and other frameworks use:
-Adadelta's steps have the size of the weights' last ones, times 1.0 (Zeiler 2012); Adagrad's only
-shrink, from 1e-2 (Duchi, Hazan, Singer 2011; the default of PyTorch and of TensorFlow 1).
+Two differ from Keras' default of 1e-3, because their authors and other frameworks use another one:
+Adadelta (1.0: its steps have the size of the last ones; Zeiler 2012) and Adagrad (1e-2: its steps
+only shrink; Duchi, Hazan, Singer 2011; the default of PyTorch and of TensorFlow 1).
 """
 
 ADAPTIVE = frozenset(
     {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
     | {"Adafactor", "Ftrl", "ScheduleFreeAdamW"}
 )
-"""Optimizers whose step does not scale with the gradient: clipping hardly changes theirs."""
+"""Optimizers whose step does not scale with the gradient: clipping hardly changes it."""
 
 ADAPTIVE_EPSILON = 1e-7
 """Keras' epsilon of Adam and its relatives: gradients far below it are no longer normalised."""
@@ -55,7 +55,7 @@ def optimizer_name(table: VariableTable) -> str:
 
 
 def usual_learning_rate(table: VariableTable) -> float:
-    """The optimizer's default learning rate, 1e-3 for one we do not know."""
+    """The optimizer's default learning rate; 1e-3 for an unknown optimizer."""
     return USUAL_LEARNING_RATE.get(table.run.optimizer, 1e-3)
 
 
@@ -71,14 +71,14 @@ def settings_of(table: VariableTable) -> dict[str, float]:
 
 
 DECAYED = 10.0
-"""A rate that a schedule has lowered by more than that is another one."""
+"""A schedule that lowers the rate by more than this factor has changed it."""
 
 
 def decayed_from(window: Window) -> float | None:
     """The learning rate that a schedule began with, if it has lowered it to a tenth or less.
 
-    A rate that the optimizer was made with was chosen, whatever that of an earlier one was: a
-    model that is compiled again for fine-tuning has no schedule.
+    A rate that a new optimizer starts with was chosen, whatever the last one had: a model that is
+    compiled again for fine-tuning has no schedule.
     """
     made_with = settings_of(window.table).get("learning_rate")
     start = window.context_at_start("learning_rate") if made_with is None else made_with
@@ -86,7 +86,7 @@ def decayed_from(window: Window) -> float | None:
 
 
 SLOWER_DECAY = (
-    "Let the schedule lower the rate later, and not below a hundredth of {rate:.3g}. "
+    "Let the schedule lower the rate later, and not below 1 % of {rate:.3g}. "
     "(`decay_steps` counts batches, not epochs.)"
 )
 
@@ -99,30 +99,30 @@ def warms_up(window: Window) -> bool:
 
 
 CHANGED = "optimizer_changed"
-"""Fact of a run: the optimizer's settings that are not its defaults, separated by commas."""
+"""Fact of a run: the optimizer's settings that differ from its defaults, with commas."""
 
 LIMITS = ("clipnorm", "global_clipnorm", "clipvalue")
-"""Settings of a Keras optimizer that limit the gradient; it takes one of them."""
+"""Settings of a Keras optimizer that limit the gradient; it accepts only one of them."""
 
 
 def optimizer_code(table: VariableTable, **settings: float | None) -> str:
     """The call that makes this run's optimizer, with some settings changed (None: left out).
 
-    What else was set is kept: who pastes the call must not lose it.
+    All other settings are kept, so that nobody loses them by pasting the call.
 
     >>> optimizer_code(table, learning_rate=1e-3)
     'keras.optimizers.SGD(learning_rate=0.001, momentum=0.9)'
     """
     run = table.run
     kept = [name for name in run.facts.get(CHANGED, "").split(",") if name]
-    if CHANGED not in run.facts:  # a log of before that was written down
+    if CHANGED not in run.facts:  # a log from before this was recorded
         known = settings_of(table)
         kept = [k for k in ("momentum", *LIMITS, "weight_decay") if known.get(k)]
     code: dict[str, str | None] = {}
     if "learning_rate" in settings_of(table):
         code["learning_rate"] = _number(settings_of(table)["learning_rate"])
     code |= {name: _literal(run.optimizer_config.get(name, "None")) for name in kept}
-    if any(settings.get(name) for name in LIMITS):  # the optimizer takes one of them
+    if any(settings.get(name) for name in LIMITS):  # the optimizer accepts one of them
         code |= dict.fromkeys(LIMITS)
     code |= {k: None if v is None else _number(v) for k, v in settings.items()}
     listed = ", ".join(f"{name}={value}" for name, value in code.items() if value is not None)
@@ -133,7 +133,7 @@ def optimizer_code(table: VariableTable, **settings: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    """A float as code. An integer is no rate and no limit: Keras refuses ``learning_rate=3``."""
+    """A float as code, never an integer: Keras rejects ``learning_rate=3``."""
     text = f"{value:g}"
     return text if any(sign in text for sign in ".en") else f"{text}.0"
 
@@ -155,19 +155,19 @@ def clipped(table: VariableTable, norm: float, **settings: float | None) -> str:
 
 
 def large_rate_cause(window: Window, observed: str, confidence: float) -> Cause:
-    """learning_rate_too_large: what was observed, and how far off the usual the rate is."""
+    """learning_rate_too_large: what was observed, and how far the rate is from the usual one."""
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
-    told = observed
+    text = observed
     if rate < 0:
-        return cause("wrong_sign", 0.95, f"{told}; the learning rate is {rate:.3g}, negative.")
+        return cause("wrong_sign", 0.95, f"{text}; the learning rate is {rate:.3g}, negative.")
     if math.isfinite(rate):
-        told += f"; the learning rate is {rate:.3g}"
+        text += f"; the learning rate is {rate:.3g}"
         if rate >= 10 * usual:
             confidence += 0.2
-            told += f", {optimizer_name(window.table)} is usually used around {usual:g}"
+            text += f" ({usual:g} is usual for {optimizer_name(window.table)})"
         elif rate <= usual:
             confidence -= 0.2
-    return cause("learning_rate_too_large", confidence, f"{told}.")
+    return cause("learning_rate_too_large", confidence, f"{text}.")
 
 
 def unusual_rate_cause(window: Window, confidence: float, times: float) -> Cause | None:
@@ -175,12 +175,12 @@ def unusual_rate_cause(window: Window, confidence: float, times: float) -> Cause
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
     if not rate >= times * usual:
         return None
-    told = f"the learning rate is {rate:.3g}; {optimizer_name(window.table)} is usually used around"
-    return cause("learning_rate_too_large", confidence, f"{told} {usual:g}.")
+    text = f"the learning rate is {rate:.3g}; {usual:g} is usual for {optimizer_name(window.table)}"
+    return cause("learning_rate_too_large", confidence, f"{text}.")
 
 
 def known_rate(window: Window) -> bool:
-    """Whether the learning rate is known, and steps go downhill by it."""
+    """Whether the learning rate is known and not negative."""
     return 0 <= window.latest("learning_rate") < math.inf
 
 
@@ -194,8 +194,8 @@ def slower(window: Window) -> str:
     """Lower the learning rate: to the optimizer's default, or by ten if it is there already."""
     rate = window.latest("learning_rate")
     if not math.isfinite(rate):
-        return "Lower the step size tenfold."
+        return "Divide the step size by ten."
     code = optimizer_code(window.table, learning_rate=lower_rate(window))
     if rate < 0:
-        return f"Let the learning rate be positive: `{code}`."
+        return f"Use a positive learning rate: `{code}`."
     return f"Lower the learning rate: `{code}`."

@@ -52,9 +52,9 @@ def batch_of_one_cause(window: Window, variables: Iterable[Variable]) -> Cause |
     one_target = known.any() and not spread[known].any() and np.ptp(level[known]) > 0
     if not one_row.all() and not one_target:
         return None
-    told = f"each batch is one sample, and {layer(normalised[-1])} is followed by "
-    told += "BatchNormalization"
-    return cause("batch_of_one", 0.9, f"{told}: less its own mean that is zero.")
+    text = f"each batch is one sample, and {layer(normalised[-1])} is followed by "
+    text += "BatchNormalization"
+    return cause("batch_of_one", 0.9, f"{text}: less its own mean that is zero.")
 
 
 def zero_by_nature(table: VariableTable, rows: Iterable[int]) -> BoolArray:
@@ -79,21 +79,21 @@ def axis_of_one_cause(table: VariableTable, rows: Iterable[int]) -> Cause | None
     """axis_of_length_one, if it is why all of these have no gradient."""
     chosen = [table.variables[int(row)] for row in rows]
     if all(_single_step(v) for v in chosen):
-        told = (
+        text = (
             f"{layer(chosen[0])} runs over one time step, so this kernel multiplies nothing but "
             "the initial state, which is zero (mostly the inputs were reshaped to "
             "`(n, 1, features)`)"
         )
     elif all(_single_position(v) for v in chosen):
-        told = "this attention sees a single position: its softmax is 1, whatever query and key are"
+        text = "this attention sees a single position: its softmax is 1, whatever query and key are"
     elif all("softmax_of_one" in v.facts for v in chosen):
-        told = (
+        text = (
             f"what comes from {layer(chosen[-1])} goes through a softmax over an axis of length 1, "
             "which is 1 whatever it gets"
         )
     else:
         return None
-    return cause("axis_of_length_one", 0.97, f"{told}.")
+    return cause("axis_of_length_one", 0.97, f"{text}.")
 
 
 def without_axis_of_one(table: VariableTable, rows: Iterable[int]) -> str:
@@ -195,8 +195,8 @@ def deep_narrow_cause(
     width = float(np.median([v.units for v in variables]))
     if not 0 < width <= NARROW:
         return None
-    told = f"{len(variables)} layers in a row with a median of {width:.0f} units"
-    return cause("deep_narrow_network", confidence, f"{told}.")
+    text = f"{len(variables)} layers in a row with a median of {width:.0f} units"
+    return cause("deep_narrow_network", confidence, f"{text}.")
 
 
 SHORTCUTS = (

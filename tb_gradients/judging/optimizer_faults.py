@@ -98,15 +98,15 @@ def breaks_weights_cause(
         return None
     table = window.table
     fault = _fault(table, rows)
-    told = (
+    text = (
         f"every gradient up to step {window.step} was finite, and the weights of "
         f"{names(table, rows[:1])} were not after it: {optimizer_name(table)} has made them so"
     )
     if fault is None and known_only:
         return None
     if fault is None:
-        return cause("optimizer_breaks_weights", 0.8, f"{told}, out of its own state.")
-    return cause("optimizer_breaks_weights", 0.97, f"{told}: {fault.reason}.")
+        return cause("optimizer_breaks_weights", 0.8, f"{text}, out of its own state.")
+    return cause("optimizer_breaks_weights", 0.97, f"{text}: {fault.reason}.")
 
 
 def breaks_weights_fix(window: Window, rows: Iterable[int]) -> str:
@@ -150,12 +150,12 @@ def replaced_cause(window: Window, kept: float) -> Cause:
     optimizer = optimizer_name(table)
     decay = settings_of(table).get("weight_decay", 0.0) * window.latest("learning_rate")
     if decay >= 0.5:
-        told = f"learning rate times weight decay is {decay:.2g}: a step takes that share of them"
-        return cause("strong_regularization", 0.9, f"{told}.")
-    told = f"the first step of {optimizer} left {kept:.1%} of the weights' norm"
+        text = f"learning rate times weight decay is {decay:.2g}: a step takes that share of them"
+        return cause("strong_regularization", 0.9, f"{text}.")
+    text = f"the first step of {optimizer} left {kept:.1%} of the weights' norm"
     why = DISCARDS.get(table.run.optimizer)
     sure = 0.97 if why else 0.7
-    return cause("optimizer_replaces_weights", sure, f"{told}: {why}." if why else f"{told}.")
+    return cause("optimizer_replaces_weights", sure, f"{text}: {why}." if why else f"{text}.")
 
 
 def replaced_fix(table: VariableTable, reason: Cause) -> str:
@@ -231,12 +231,12 @@ def no_correction_cause(window: Window, rows: Iterable[int]) -> Cause | None:
 def no_correction_fix(window: Window, rows: Iterable[int]) -> str:
     table = window.table
     dtype = table.variables[int(next(iter(rows)))].dtype
-    told = (
+    text = (
         f'Keep the variables in float32: `keras.mixed_precision.set_global_policy("mixed_{dtype}")`'
     )
     if not window.latest("learning_rate") >= 0.1 * usual_learning_rate(table):
-        return f"{told}."  # such steps are smaller than the spacing of the numbers besides
-    return f"{told}; or `{optimizer_code(table, beta_2=0.9)}`."
+        return f"{text}."  # such steps are smaller than the spacing of the numbers besides
+    return f"{text}; or `{optimizer_code(table, beta_2=0.9)}`."
 
 
 # --- a loss that was not scaled -------------------------------------------------------------
@@ -259,11 +259,11 @@ def not_scaled_cause(window: Window, ratio: float) -> Cause | None:
         return None
     if not scale > 1 or not USUAL_STEP[0] <= ratio * scale <= USUAL_STEP[1]:
         return None
-    told = (
+    text = (
         f"the optimizer divides the gradients by its loss scale of {scale:g}; times that, a step "
         f"would change a kernel by {ratio * scale:.1e} of its size, which is usual"
     )
-    return cause("loss_not_scaled", 0.85, f"{told}.")
+    return cause("loss_not_scaled", 0.85, f"{text}.")
 
 
 SCALE_THE_LOSS = (

@@ -1,7 +1,7 @@
-"""What the model's output is, and whether it fits the loss.
+"""Whether the output of the model fits its loss.
 
 In:  a variable table, and the predictions of a window.
-Out: what does not fit, in words and as code; which variables are those of the last layer.
+Out: what does not fit, as an observation and as code; the variables of the last layer.
 Does not know about flags or severities.
 """
 
@@ -16,7 +16,7 @@ from tb_gradients.judging.words import layer
 
 
 def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
-    """What does not fit between the model's output and its loss, if that is known.
+    """The mismatch between the model's output and its loss; ``None`` if there is none.
 
     Returns:
         The observation, the code that repairs it, and whether it is certain to hurt.
@@ -24,19 +24,19 @@ def output_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     shapes = table.run.facts.get("broadcast")
     if shapes is None:
         return head_mismatch(table)
-    told = (
-        f"the loss takes differences of shapes {shapes}, and broadcasting compares every "
-        "prediction with every target: one constant for all is the best answer then"
+    text = (
+        f"the loss subtracts shapes {shapes}: broadcasting compares every prediction with every "
+        "target, and the best answer is one constant"
     )
     fix = (
-        "Give both one shape before the loss: `predictions = tf.squeeze(predictions, -1)` or "
+        "Give both the same shape before the loss: `predictions = tf.squeeze(predictions, -1)` or "
         "`targets = targets[:, None]`."
     )
-    return told, fix, True
+    return text, fix, True
 
 
 def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
-    """The same, of the activation of the last layer alone."""
+    """The same, for the activation of the last layer only."""
     facts, loss = table.run.facts, table.run.loss
     name = loss.lower().replace("_", "").replace(" ", "")
     head, last = facts.get("head", ""), facts.get("head_activation", "")
@@ -62,9 +62,9 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     binary = name.startswith(("binarycrossentropy", "binaryfocalcrossentropy"))
     categorical = name.startswith(("categoricalcrossentropy", "sparsecategoricalcrossentropy"))
     if name.startswith("poisson") and last not in POSITIVE:
-        told = f"{the_head} has activation {last}, and poisson takes the logarithm of its output"
+        text = f"{the_head} has activation {last}, and poisson takes the logarithm of its output"
         return (
-            f"{told}, NaN below zero",
+            f"{text}, NaN below zero",
             f'`keras.layers.Dense({units or "units"}, activation="softplus"{named})`',
             False,
         )
@@ -83,8 +83,8 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
             )
         if last in RELU:
             return (
-                f"{the_head} cuts its logits at zero ({last})",
-                f"No activation in {the_head}.",
+                f"{the_head} cuts off logits below zero ({last})",
+                f"Remove the activation of {the_head}.",
                 False,
             )
         return None
@@ -101,12 +101,12 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
             False,
         )
     if binary and last == "softmax" and units not in ("", "1"):
-        return None  # one-hot pairs with a binary loss: unusual, but it learns
+        return None  # one-hot pairs with a binary loss: unusual, but works
     return None
 
 
 def constrained(loss: str) -> bool:
-    """Whether a loss of Keras takes not just any output: a cross-entropy, or a Poisson loss."""
+    """Whether a loss of Keras restricts the output: a cross-entropy, or a Poisson loss."""
     name = loss.lower().replace("_", "")
     kinds = ("binarycrossentropy", "binaryfocal", "categorical", "sparsecategorical", "poisson")
     return name.startswith(kinds)
@@ -117,8 +117,8 @@ ALIKE = 1e-6
 
 
 def constant_output(window: Window, alike: float = ALIKE) -> bool:
-    """Whether the model answers the same to every input, because of its last activation: then
-    neither inputs nor weights can be told from the loss."""
+    """Whether the model predicts the same for every input because of its last activation: the
+    loss then says nothing about inputs or weights."""
     wrong = head_mismatch(window.table)
     if wrong is None or not wrong[2]:
         return False
@@ -132,7 +132,7 @@ POSITIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "so
 
 
 def head_rows(window: Window) -> BoolArray:
-    """bool [variables]: those of the layer whose output meets the loss, if it is known."""
+    """bool [variables]: those of the layer whose output enters the loss, if it is known."""
     head = window.table.run.facts.get("head")
     names_ = [layer(v).rpartition("/")[2] for v in window.table.variables]
     result: BoolArray = window.rows.judged & np.array([name == head for name in names_], bool)

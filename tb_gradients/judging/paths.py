@@ -1,12 +1,12 @@
-"""Paths of the model: which variables can be why another one is unhealthy.
+"""Paths of the model: which variables can make another one unhealthy.
 
 In:  a variable table with the model's graph.
-Out: the variables before and behind some others; parts that no path connects; what is called.
+Out: the variables before and behind given ones; unconnected parts; which layers are called.
 Does not know about rules or flags.
 
-A signal goes forwards along these paths, a gradient backwards. So a fault at one variable shows at
-those before it and behind it, and not in a branch that is parallel to it. Where the graph is
-unknown, every variable may be connected to every other.
+A signal runs forward along these paths, a gradient backward. So a fault at one variable affects
+those before and behind it, but not a parallel branch. If the graph is unknown, every variable may
+be connected to every other.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 MANY_PARTS = 32
-"""So many parts at once are one fault of all, not one of each."""
+"""So many affected parts at once have one common fault, not one each."""
 
 
 class Paths:
-    """The graph of a table, searched when it is asked: most runs never do."""
+    """The graph of a table. Searched on demand: most runs never need it."""
 
     def __init__(self, table: VariableTable) -> None:
         self._fed_by = table.nodes
@@ -38,7 +38,7 @@ class Paths:
 
     @property
     def known(self) -> bool:
-        """Whether anything is known of the graph."""
+        """Whether the graph is known."""
         return bool(self._fed_by)
 
     def around(self, rows: Iterable[int]) -> BoolArray:
@@ -70,11 +70,11 @@ class Paths:
 
     @property
     def has_end(self) -> bool:
-        """Whether it is known what the model gives out, or the loss is computed from."""
+        """Whether the outputs of the model, or the inputs of the loss, are known."""
         return self.known and bool(self._fed_by[-1])
 
     def dangle(self, rows: Iterable[int]) -> BoolArray:
-        """bool [rows]: called, but nothing that the model gives out is computed from them."""
+        """bool [rows]: called, but no output of the model depends on them."""
         nodes = self._nodes[list(rows)]
         if not self.has_end:
             return np.zeros(len(nodes), bool)
@@ -84,7 +84,7 @@ class Paths:
 
 
 def _reached(start: set[int], neighbours: Sequence[Sequence[int]]) -> set[int]:
-    """The nodes that one comes to from these along the edges, and these."""
+    """These nodes, and all that the edges lead to from them."""
     found, waiting = set(start), list(start)
     while waiting:
         for node in neighbours[waiting.pop() - 1]:

@@ -1,7 +1,7 @@
-"""Numbers that 16 bits cannot hold: gradients below float16, averages kept in it.
+"""Numbers that 16 bits cannot hold: gradients below float16, an optimizer's averages.
 
 In:  a window.
-Out: causes with the observation that speaks for each, and fixes.
+Out: causes with the observation that supports each, and fixes.
 Does not know which rule asks.
 """
 
@@ -17,11 +17,11 @@ from tb_gradients.judging.learning_rates import ADAPTIVE
 from tb_gradients.judging.window import BoolArray, Window
 
 COARSE = 1e-4
-"""Half spacing of float16 (5e-4) and bfloat16 (4e-3) numbers lies above, of float32 far below."""
+"""Half the spacing of float16 (5e-4) and bfloat16 (4e-3) is above this, of float32 far below."""
 
 MIXED = (
     "Keep variables and optimizer in float32: "
-    '`keras.mixed_precision.set_global_policy("mixed_float16")` computes in float16 all the same.'
+    '`keras.mixed_precision.set_global_policy("mixed_float16")` still computes in float16.'
 )
 
 
@@ -33,9 +33,9 @@ def coarse_moments_cause(window: Window) -> Cause | None:
     return cause(
         "low_precision",
         0.85,
-        f"{window.table.run.optimizer} keeps its averages in float16 as the variables are "
-        f"({halves[0].path}): squares of gradients below 2e-4 become zero there, and so nearly "
-        "does epsilon, by which the step is divided then.",
+        f"{window.table.run.optimizer} keeps its averages in float16, like the variables "
+        f"({halves[0].path}): squares of gradients below 2e-4 become zero, and the step is then "
+        "divided by epsilon, which is nearly zero too.",
     )
 
 
@@ -46,7 +46,7 @@ WIDER = (
 
 
 def underflow_cause(window: Window) -> Cause | None:
-    """low_precision, if what still has a gradient has one below the range of float16."""
+    """low_precision, if the remaining gradients are below the range of float16."""
     share = window.statistic("gradient_subnormal_share")[-1]
     narrow = np.array(
         [v.facts.get("compute_dtype", v.dtype) == "float16" for v in window.table.variables], bool
@@ -61,7 +61,7 @@ def underflow_cause(window: Window) -> Cause | None:
         "low_precision",
         0.85,
         f"{share[row]:.0%} of the gradient of {window.table.paths[row]} is below 6e-5, the normal "
-        "range of float16, and no loss scale lifts it: what is smaller still becomes zero.",
+        "range of float16, without a loss scale: still smaller values become zero.",
     )
 
 
@@ -70,7 +70,7 @@ FLOAT16_SMALLEST = 2.0**-24
 
 
 def _all_underflown(window: Window, narrow: BoolArray) -> Cause | None:
-    """The same, if nothing is left in float16, and what float32 layers get is below its range."""
+    """The same, if float16 layers get only zeros and float32 layers less than float16 can hold."""
     size = window.statistic("gradient_norm")[-1] / np.sqrt(window.rows.elements)
     left = window.rows.judged & (size > 0)
     if not left.any() or (left & narrow).any() or size[left].max() >= FLOAT16_SMALLEST:
@@ -80,12 +80,12 @@ def _all_underflown(window: Window, narrow: BoolArray) -> Cause | None:
         "low_precision",
         0.85,
         f"elements of the gradient of {window.table.paths[row]} are around {size[row]:.1e}; "
-        "float16 has nothing below 6e-8, and no loss scale lifts them.",
+        "float16 has nothing below 6e-8, and there is no loss scale.",
     )
 
 
 def uses_loss_scale(window: Window) -> bool:
-    """Whether the loss is scaled, or steps are skipped, so that their gradients are looked at."""
+    """Whether the loss is scaled, or steps are skipped because of their gradients."""
     scale, skips = window.context("loss_scale"), window.context("skipped_steps")
     return bool((np.isfinite(scale) & (scale != 1)).any() or (skips > 0).any())
 

@@ -41,29 +41,29 @@ def plural(count: int, noun: str) -> str:
 
 
 NO_UPDATE_LOOKED_AT = (
-    "too few frames are of steps that change weights: choose another `every`, no multiple of the "
-    "accumulation steps"
+    "too few frames fall on steps that change weights: choose an `every` that is not a multiple of "
+    "the accumulation steps"
 )
-"""Why rules that hold weights before and after a step against each other could not judge."""
+"""Why rules that compare weights before and after a step could not judge."""
 
 
 def how_to_give(columns: Iterable[str]) -> str:
-    """What is not measured, and how to have it measured; "" for no columns."""
+    """What is not measured, and how to get it measured; "" for no columns."""
     kinds = dict.fromkeys(_kind(column) for column in columns)
-    handed = [kind for kind in kinds if kind in HANDED_IN]
-    told = []
-    if handed:
-        arguments = ", ".join(f"`{kind}=`" for kind in handed)
-        told.append(
-            f"needs the {_listed(handed)}: pass {arguments} to `monitor.step()`; in a `train_step` "
-            "of your own call `self.compute_loss(x, y, y_pred)`"
+    passed = [kind for kind in kinds if kind in PASSED_IN]
+    text = []
+    if passed:
+        arguments = ", ".join(f"`{kind}=`" for kind in passed)
+        text.append(
+            f"needs the {_listed(passed)}: pass {arguments} to `monitor.step()`; in a custom "
+            "`train_step`, call `self.compute_loss(x, y, y_pred)`"
         )
-    told += [f"needs {_WANTED[kind]}" for kind in kinds if kind in _WANTED]
-    return "; ".join(told)
+    text += [f"needs {_WANTED[kind]}" for kind in kinds if kind in _WANTED]
+    return "; ".join(text)
 
 
-HANDED_IN = ("loss", "inputs", "targets", "predictions")
-"""What a custom training loop hands to ``monitor.step()``."""
+PASSED_IN = ("loss", "inputs", "targets", "predictions")
+"""What a custom training loop passes to ``monitor.step()``."""
 
 _WANTED = {
     "loss_scale": "the loss scale",
@@ -76,10 +76,10 @@ _WANTED = {
 
 
 def _kind(column: str) -> str:
-    """What a column is measured of: one of ``HANDED_IN`` or ``_WANTED``."""
+    """What a column is measured of: one of ``PASSED_IN`` or ``_WANTED``."""
     if column.startswith(("applied", "lost")):
         return "update"
-    known = ("loss_scale", *HANDED_IN, "activation", "update", "weight")
+    known = ("loss_scale", *PASSED_IN, "activation", "update", "weight")
     return next((kind for kind in known if column.startswith(kind)), "gradient")
 
 

@@ -37,7 +37,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "softplus": (0.0, math.inf),
     "exponential": (0.0, math.inf),
 }
-"""What an output of that activation can be."""
+"""The values that the output of an activation can have."""
 
 
 def broken(window: Window) -> bool:
@@ -56,13 +56,13 @@ class _Fault:
 
     severity: Severity
     since: int
-    told: str
+    text: str
     evidence: Evidence
     fix: str
     causes: tuple[Cause, ...] = ()
     follows: tuple[str, ...] = ()
     head: bool = False
-    """Whether it is the last layer that would have to be another one."""
+    """Whether the fix is another last layer."""
     with_loss: bool = False
 
 
@@ -157,10 +157,10 @@ class BadData(Rule):
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         fault = self._fault(window)
-        if fault is None:  # it was there, and is no longer
+        if fault is None:  # the fault is gone by now
             return Finding("The data of earlier batches could not be learnt from.")
         return Finding(
-            summary=f"{fault.told}.",
+            summary=f"{fault.text}.",
             evidence=(fault.evidence,),
             causes=fault.causes,
             fixes=(fault.fix,),
@@ -169,7 +169,7 @@ class BadData(Rule):
         )
 
     def _fault(self, window: Window) -> _Fault | None:
-        """The worst that is wrong, most exact first."""
+        """The first fault found, in order of certainty."""
         return (
             self._nonfinite(window)
             or self._constant_targets(window)
@@ -191,23 +191,23 @@ class BadData(Rule):
             bad = np.flatnonzero(hit)
             if len(window) - bad[-1] <= 5:
                 most = float(count[bad].max())
-                told = f"{plural(int(most), 'element')} of the {side} in one batch were NaN or Inf"
+                text = f"{plural(int(most), 'element')} of the {side} in one batch were NaN or Inf"
                 data = "x" if side == "inputs" else "y"
-                # A model may fill in what is missing, a loss may leave it out.
+                # A model may fill in missing values, a loss may leave them out.
                 harmless = window.learning.learning or not broken(window)
                 return _Fault(
                     Severity.INFO if harmless else Severity.WARNING,
                     int(window.steps[bad[0]]),
-                    told,
+                    text,
                     Evidence(f"{side}_nonfinite", most, 0),
                     f"Drop the samples: `{KEEP_FINITE.format(data=data)}`, or impute them.",
-                    (cause(f"nonfinite_{side}", 0.97, f"{told}."),),
+                    (cause(f"nonfinite_{side}", 0.97, f"{text}."),),
                     NONFINITE,
                 )
         return None
 
     def _constant(self, window: Window, mean: str, spread: FloatArray) -> bool:
-        """Whether nothing varied within the batches, nor from batch to batch, from the start."""
+        """Whether nothing varied, within batches or between them, from the start."""
         level = window.context(mean)
         if (spread > 1e-6 * np.fmax.reduce(np.abs(level))).any():  # cheap, and nearly always so
             return False
@@ -219,7 +219,7 @@ class BadData(Rule):
         return bool((spread <= 1e-6 * scale).all() and np.ptp(level) <= 1e-6 * scale)
 
     def _constant_targets(self, window: Window) -> _Fault | None:
-        spread = window.context("targets_spread")  # of each output; not measured by old runs
+        spread = window.context("targets_spread")  # of each output; old runs did not measure it
         spread = np.where(np.isnan(spread), window.context("targets_std"), spread)
         if not self._constant(window, "targets_mean", spread):
             return None
@@ -228,28 +228,28 @@ class BadData(Rule):
             return None
         flat = window.context("predictions_spread")
         flat = flat[np.isfinite(flat)]
-        # Constant targets may be by design: of a network that is trained against another one, of a
-        # contrastive loss, where what is right is always at the same place, of a residual that is
-        # to become zero, or of a centre that all samples are drawn to. The loss of the first one
-        # does not go to nothing; the others have no last layer whose bias could learn the place.
+        # Constant targets may be by design: two networks trained against each other, a contrastive
+        # loss (the right answer is always at the same index), a residual that should become
+        # zero, a centre that all samples move to. In the first case the loss does not go to
+        # zero. In the others no bias of a last layer could learn the constant.
         facts = window.table.run.facts
         biased = (head_rows(window) & window.rows.minor).any()
         has_head = bool(facts.get("head")) and bool(biased)
         empty = has_head and (learning.stuck or learning.now <= 0.2 * learning.start)
         whole = window.latest("targets_mean")
-        if whole == round(whole):  # classes: the other ones may be rare
+        if whole == round(whole):  # classes: the others may be rare
             several = window.table.run.facts.get("head_units", "") not in ("", "1", "2")
             empty &= len(window) >= self.rare_frames / (2 if several else 1)
         empty |= bool(flat.size and np.median(flat) < 1e-3)
         value = window.latest("targets_mean")
-        told = f"The targets were the same in every sample of every batch (mean {value:.3g})"
+        text = f"The targets were the same in every sample of every batch (mean {value:.3g})"
         return _Fault(
             Severity.WARNING if empty else Severity.INFO,
             window.first_step,
-            told,
+            text,
             Evidence("targets_std", 0.0, 0.0),
             "Look at what the pipeline yields as y: `print(np.unique(y, return_counts=True))`.",
-            (cause("constant_targets", 0.95, f"{told}."),),
+            (cause("constant_targets", 0.95, f"{text}."),),
         )
 
     def _constant_inputs(self, window: Window) -> _Fault | None:
@@ -258,14 +258,14 @@ class BadData(Rule):
         constant = np.where(np.isfinite(share), np.where(share >= 1, 0.0, np.inf), spread)
         if not self._constant(window, "inputs_mean", constant):
             return None
-        told = "The inputs were the same in every sample of every batch"
+        text = "The inputs were the same in every sample of every batch"
         return _Fault(
             Severity.WARNING,
             window.first_step,
-            told,
+            text,
             Evidence("inputs_constant_share", 1.0, 1.0),
             "Look at what the data pipeline yields as x: `print(np.ptp(x, axis=0))`.",
-            (cause("constant_inputs", 0.95, f"{told}."),),
+            (cause("constant_inputs", 0.95, f"{text}."),),
         )
 
     def _out_of_range(self, window: Window) -> _Fault | None:
@@ -291,7 +291,7 @@ class BadData(Rule):
         far = distance > self.beyond * width
         if not far and not window.learning.stuck:
             return None
-        # Predictions outside of the range do not come from there.
+        # Predictions outside of the range come from something else.
         lowest, highest = window.context("predictions_min"), window.context("predictions_max")
         if ((low - lowest > 0.01 * width) | (highest - high > 0.01 * width)).any():
             return None
@@ -301,50 +301,50 @@ class BadData(Rule):
             else largest[known].max()
         )
         span = f"[{low:g}, {high:g}]"
-        told = f"Targets reach {worst:.3g}, the output ({last}) can only be in {span}"
+        text = f"Targets reach {worst:.3g}, but the output ({last}) is always in {span}"
         head = facts.get("head", "")
         return _Fault(
             Severity.WARNING,
             window.first_step,
-            told,
+            text,
             Evidence("targets_out_of_range", distance, 0.0),
             f'Give the last layer {head} the activation "linear" '
             f"(`keras.layers.Dense({facts.get('head_units', 'units')})`), or scale the targets "
             f"to {span}.",
-            (cause("loss_output_mismatch", 0.85, f"{told}."),),
+            (cause("loss_output_mismatch", 0.85, f"{text}."),),
             ("model_mismatch",) if constant_output(window) else (),
             head=True,
         )
 
     @staticmethod
     def _no_classes(window: Window) -> _Fault | None:
-        """Labels of a sparse cross-entropy that are no numbers of classes."""
+        """Labels of a sparse cross-entropy that are not class numbers."""
         if not window.table.run.loss.lower().replace("_", "").startswith("sparsecategorical"):
             return None
         ends = np.array([window.context("targets_min"), window.context("targets_max")])
         broken = np.isfinite(ends) & (ends != np.floor(ends))
         if not broken.any():  # cheap, and nearly always so
             return None
-        # A batch says at most two of its labels: those that are whole by chance are rare.
+        # Only two labels of a batch are known (min and max); few of them are whole by chance.
         if broken.any(axis=0).sum() < 0.5 * np.isfinite(ends).any(axis=0).sum():
             return None
         value = float(ends[broken].max())
-        told = (
-            f"Labels such as {value:.3g} are no whole numbers, and the loss cuts the fraction off"
+        text = (
+            f"Labels such as {value:.3g} are not whole numbers, and the loss cuts the fraction off"
         )
         return _Fault(
             Severity.WARNING,
             window.first_step,
-            told,
+            text,
             Evidence("targets_max", value, float(np.floor(value))),
-            "Give the loss the numbers of the classes, 0, 1, 2...: scale x, and leave y as it is "
-            "(`print(np.unique(y))`); for numbers of their own `keras.layers.Dense(1)` and "
+            "Use class numbers 0, 1, 2, ... as labels: scale x, not y (`print(np.unique(y))`). To "
+            "predict real numbers, use `keras.layers.Dense(1)` and "
             '`loss="mse"`.',
-            (cause("loss_output_mismatch", 0.9, f"{told}."),),
+            (cause("loss_output_mismatch", 0.9, f"{text}."),),
         )
 
     def _no_shares(self, window: Window) -> _Fault | None:
-        """Targets that no softmax can produce, as those of a sample do not add up to 1."""
+        """Targets that no softmax can produce, because those of a sample do not sum to 1."""
         facts = window.table.run.facts
         loss = window.table.run.loss.lower().replace("_", "")
         if facts.get("head_activation") != "softmax" or "," in loss:
@@ -359,20 +359,20 @@ class BadData(Rule):
         total = units * float(np.median(mean))
         if abs(total - 1) <= (0.01 if window.learning.stuck else self.beyond):
             return None
-        told = (
-            f"The {units} targets of a sample add up to {total:.3g} on average, the outputs "
-            "(softmax) to 1"
+        text = (
+            f"The {units} targets of a sample sum to {total:.3g} on average; the outputs (softmax) "
+            "sum to 1"
         )
         head = facts.get("head", "")
         return _Fault(
             Severity.WARNING,
             window.first_step,
-            told,
+            text,
             Evidence("targets_sum", total, 1.0),
             f'Give the last layer {head} the activation "sigmoid", and use '
-            '`loss="binary_crossentropy"`, where several classes may be right at once; for numbers '
-            'no activation and `loss="mse"`.',
-            (cause("loss_output_mismatch", 0.85, f"{told}."),),
+            '`loss="binary_crossentropy"`, if several classes may be right at once. For real '
+            'numbers, use no activation and `loss="mse"`.',
+            (cause("loss_output_mismatch", 0.85, f"{text}."),),
             head=True,
         )
 
@@ -390,7 +390,7 @@ class BadData(Rule):
         if not hurts:
             return None
         most = float(np.nanmax(distance))
-        told = (
+        text = (
             f"Single inputs were {most:.3g} interquartile ranges from the median of their "
             f"feature (largest magnitude {np.nanmax(window.context('inputs_max_abs')):.3g})"
         )
@@ -403,10 +403,10 @@ class BadData(Rule):
         return _Fault(
             Severity.WARNING,
             int(window.steps[np.argmax(far)]),
-            told + effect,
+            text + effect,
             Evidence("inputs_outlier", most, self.outlier),
             CLIP_INPUTS,
-            (cause("input_outliers", 0.85, f"{told}."),),
+            (cause("input_outliers", 0.85, f"{text}."),),
         )
 
     def _unscaled(self, window: Window) -> _Fault | None:

@@ -19,7 +19,7 @@ from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
 NEAR_EPSILON = 10.0
-"""Gradients this many times epsilon are divided by their own size to nine parts in ten."""
+"""At this multiple of epsilon, Adam divides a gradient by 1.1 times its own size."""
 
 
 class ClippingDominates(Rule):
@@ -81,7 +81,8 @@ class ClippingDominates(Rule):
         typical = float(np.median(left[reach][known]))
         severity = Severity.INFO
         applied = self._applied(window)[-1] / np.sqrt(window.rows.elements)
-        # Steps that do not scale with the gradient do not with its limit, epsilon apart.
+        # Steps that do not scale with the gradient do not scale with its limit either, except
+        # near epsilon.
         harmless = window.table.run.optimizer in ADAPTIVE and bool(
             np.nanmedian(applied[judged]) > NEAR_EPSILON * ADAPTIVE_EPSILON
         )
@@ -108,7 +109,7 @@ class ClippingDominates(Rule):
 
     @classmethod
     def _applied(cls, window: Window) -> FloatArray:
-        """[frames, variables]: the norm after clipping; where not measured, the most it can be."""
+        """[frames, variables]: the norm after clipping; if not measured, its upper bound."""
         applied = window.statistic("applied_norm")
         limit = cls._limits(window).get("clipvalue")
         if limit is None or not np.isnan(applied[-1]).all():
@@ -119,7 +120,7 @@ class ClippingDominates(Rule):
 
     @classmethod
     def _left(cls, window: Window) -> FloatArray:
-        """float [frames]: what is left of the norm of all gradients after clipping."""
+        """float [frames]: the share of the norm of all gradients that is left after clipping."""
         applied = cls._applied(window)
         before, after = (
             np.sqrt(np.nansum(np.square(norms, dtype=np.float64), axis=1))

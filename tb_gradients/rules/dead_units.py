@@ -1,4 +1,4 @@
-"""Units that no batch reaches."""
+"""Units that receive no gradient from any batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tb_gradients.judging.words import activation, layer
 
 
 def constant_starts(table: VariableTable, _: Rows) -> BoolArray:
-    """Variables that are known to have started at one value: they have a rule of their own."""
+    """Variables that are known to have started at one value; symmetric_units reports them."""
     return np.array([starts_constant(v) for v in table.variables], bool)
 
 
@@ -146,13 +146,13 @@ class DeadUnits(Rule):
             if not sick.any():
                 return HEALTHY
         if self._one_input(window) and not (rows.judged & rows.kernel & silent).any():
-            return HEALTHY  # each unit is on for it or off: there are no others to judge by
-        # A layer behind which all is dead has no gradient either. The one that is to blame
-        # is the last silent layer that can die; those that start equal have their own rule.
+            return HEALTHY  # with one input, each unit is either on or off
+        # A layer before a dead layer has no gradient either. The dead one is the last layer
+        # without a gradient that can die; symmetric_units reports those that start equal.
         full = np.flatnonzero(sick & (dead >= 1))
         guilty = [row for row in full if activation(table.variables[row]) in RELU]
         if not guilty and not (rows.judged & rows.kernel & ~silent)[: full.max(initial=0)].any():
-            # Were a layer before it alive, the silent one would be a branch that the loss ignores.
+            # If a layer before it had a gradient, this one would be a branch that the loss ignores.
             guilty = [row for row in full if activation(table.variables[row]) in SATURATING]
         if full.size and nothing_comes_back(window, silent):
             guilty = []
@@ -164,12 +164,12 @@ class DeadUnits(Rule):
             history = window.statistic("dead_unit_share")
             onset = window.onset(history > self.share, ~np.isnan(history), per_step=True)
             horizon = window.latest("unit_window")
-            if math.isfinite(horizon):  # no gradient in all of the steps that were looked at
+            if math.isfinite(horizon):  # no gradient in any of the steps of the horizon
                 onset = np.maximum(onset - int(horizon) + 1, window.first_step)
-            if self.share == 0.5:  # since when it is more than half of them, every step tells
+            if self.share == 0.5:  # every step shows since when it is more than half
                 age = window.statistic("dead_unit_age")[-1]
                 onset = np.where(age > 0, window.step - np.nan_to_num(age) + 1, onset)
-            # Where all units are dead, the whole gradient is zero, which every step tells.
+            # If all units are dead, the whole gradient is zero, which every step shows.
             exact = window.at_every_step_since(window.statistic("zero_step_share"))
             onset = np.where(dead >= 1, np.minimum(onset, exact), onset)
             return onset.astype(np.int64)
@@ -177,7 +177,7 @@ class DeadUnits(Rule):
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
         severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL
-        # With all of a layer dead, a run can only learn on a way round it.
+        # If a whole layer is dead, a run can only learn through a path around it.
         round_it = Severity.WARNING if window.learning.succeeds else Severity.CRITICAL
         all_of_it = Severity.INFO if converged else round_it
         severity = np.where(
@@ -188,14 +188,16 @@ class DeadUnits(Rule):
         return Detection.of(sick, since, severity)
 
     def _one_input(self, window: Window) -> bool:
-        """Whether all samples of all batches had the same prediction, as if they were one."""
+        """Whether all samples of all batches had the same prediction."""
         spread = window.context("predictions_spread")
         known = spread[np.isfinite(spread)]
         return len(known) >= self.frames and bool((known == 0).all())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         dead = window.statistic("dead_unit_share")[-1][rows]
-        worst = int(rows[::-1][np.nanargmax(dead[::-1])])  # nearest the loss: others starve by it
+        worst = int(
+            rows[::-1][np.nanargmax(dead[::-1])]
+        )  # nearest the loss: it takes the gradient from the others
         value = float(np.nanmax(dead))
         variable = window.table.variables[worst]
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
@@ -214,7 +216,7 @@ class DeadUnits(Rule):
             ),
             causes=causes,
             fixes=self._fixes(window, worst, causes, from_start),
-            # A tanh does not die: it sits so far out that its slope rounds to zero.
+            # A tanh does not die: its input is so large that its slope rounds to zero.
             follows=(*self.follows, "saturated_units")
             if activation(variable) in SATURATING
             else self.follows,
@@ -222,7 +224,7 @@ class DeadUnits(Rule):
         )
 
     def _comes_of(self, window: Window, causes: tuple[Cause, ...], since: int) -> tuple[str, ...]:
-        """No step undoes what was dead before the first one, or what has a reason of its own."""
+        """The rules it may come of: none, if dead from the start or for another reason."""
         if likeliest(causes) in ("low_precision", "deep_narrow_network"):
             return ()
         return ("poor_initialization",) if since <= window.first_step else self.comes_of
@@ -237,20 +239,20 @@ class DeadUnits(Rule):
         one = batch_of_one_cause(window, [variable])
         found += [one] if one else []
         if name in RELU:
-            told = (
+            text = (
                 f"{layer(variable)} has activation {variable.activation}, whose slope is zero for "
                 "negative inputs"
             )
             bias = int(window.rows.bias_of[row])
             if from_start and bias >= 0 and window.rows.initial_rms[bias] > 0:
-                told += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
-            # Of many narrow layers one is likely to be dead at birth (Lu et al. 2019).
+                text += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
+            # Of many narrow layers one is likely to be dead at the start (Lu et al. 2019).
             narrow = deep_narrow_cause(window, 0.85) if early else None
             likely = 0.3 if one else 0.5 if low else 0.7 if narrow else 0.9
-            found.append(cause("dying_relu", likely, f"{told}."))
+            found.append(cause("dying_relu", likely, f"{text}."))
             found += [narrow] if narrow else []
-        # Inputs of that size push the sums of a tanh onto its flat part; those of a ReLU are off
-        # for one sign of them only.
+        # Inputs of that size push a tanh onto its flat part. They switch off a ReLU for one sign
+        # only.
         data = large_inputs_cause(window, 0.85 if name in SATURATING else 0.5)
         if name in SATURATING:
             found.append(
@@ -261,7 +263,7 @@ class DeadUnits(Rule):
                     "zero far from the middle.",
                 )
             )
-        # Units that were alive at such a rate before they died have died of it.
+        # If units lived with such a rate at first, a step at that rate can have killed them later.
         killed = not from_start and unusual_rate_cause(window, 0.95, 100)
         unusual = killed or unusual_rate_cause(window, 0.6, 10)
         if unusual is not None:
@@ -285,7 +287,7 @@ class DeadUnits(Rule):
         if named[:1] == ["low_precision"]:
             fixes.append(WIDER)
         elif "learning_rate_too_large" in named or not (from_start or flat):
-            fixes.append(slower(window))  # what was so before any step, no rate undoes
+            fixes.append(slower(window))  # no rate changes what was so before the first step
         if "unscaled_inputs" in named:
             fixes.insert(0 if likeliest(causes) == "unscaled_inputs" else len(fixes), SCALE_INPUTS)
         if flat:

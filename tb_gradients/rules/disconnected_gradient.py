@@ -65,7 +65,7 @@ class DisconnectedGradient(Rule):
         candidates = window.rows.judged & (share[-1] >= 1)
         if not candidates.any():
             return HEALTHY
-        # Others that are left out at times show that losses take turns, and how long who knows.
+        # If others are left out at times, losses take turns, of unknown length.
         if _at_times(window):
             frames = window.last_frames(self.turn)
             if frames is None:
@@ -75,7 +75,7 @@ class DisconnectedGradient(Rule):
         def since() -> IntArray:
             return window.at_every_step_since(share)
 
-        # Cut off, that is everything from the inputs up to somewhere; or merely lying about.
+        # Either cut off (everything from the inputs up to some layer), or not used.
         alive = np.flatnonzero(window.rows.judged & ~sick)
         cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))
         severity = np.where(cut, int(Severity.CRITICAL), int(Severity.WARNING))
@@ -84,7 +84,7 @@ class DisconnectedGradient(Rule):
 
     @staticmethod
     def _provisional(window: Window, share: FloatArray) -> Detection | None:
-        """Too few steps to be sure; and yet these had no gradient at any of them."""
+        """Too few steps to be sure, but these variables had no gradient at any of them."""
         rows = window.rows.judged & (share >= 1).all(axis=0)
         if not rows.any():
             return None
@@ -121,11 +121,11 @@ class DisconnectedGradient(Rule):
         name = layer(window.table.variables[int(rows[0])])
         if window.paths.dangle(rows).all():
             return (
-                "Nothing has to be done. To state that it is meant, leave "
-                f"{name} untrained: `layer.trainable = False`."
+                "Nothing has to be done. To state that this is intended, freeze "
+                f"{name}: `layer.trainable = False`."
             )
         return (
-            f"Call {name} in the model's `call()`, or delete it, or leave it untrained: "
+            f"Call {name} in the model's `call()`, delete it, or freeze it: "
             "`layer.trainable = False`."
         )
 
@@ -137,44 +137,44 @@ class DisconnectedGradient(Rule):
             )
         paths = window.paths
         if paths.dangle(rows).all():
-            told = (
+            text = (
                 f"{names(window.table, rows)} {'is' if len(rows) == 1 else 'are'} called, but "
-                "nothing that the model gives out is computed from there: a part that comes with a "
-                "model, such as the pooler of a backbone, and is not needed here."
+                "no output of the model is computed from there: a part that comes with a model, "
+                "such as the pooler of a backbone, and is not needed here."
             )
-            return (cause("unused_variable", 0.95, told),)
+            return (cause("unused_variable", 0.95, text),)
         if paths.called(rows):
-            told = (
-                f"the forward pass uses {names(window.table, rows)}, and what comes from there "
-                "reaches the end of the model: an operation on that path stops the gradient."
+            text = (
+                f"the forward pass uses {names(window.table, rows)}, and a path leads from there "
+                "to an output of the model: an operation on that path stops the gradient."
             )
             if paths.has_end:
-                return (cause("non_differentiable_operation", 0.9, told),)
-            # In a loop of one's own the traced step shows what is called, not what is used.
-            told = f"the forward pass uses {names(window.table, rows)}."
+                return (cause("non_differentiable_operation", 0.9, text),)
+            # In a custom training loop the traced step shows what is called, not what is used.
+            text = f"the forward pass uses {names(window.table, rows)}."
             return (
-                cause("non_differentiable_operation", 0.7, told),
-                cause("unused_variable", 0.3, "the loss may not use what comes from there."),
+                cause("non_differentiable_operation", 0.7, text),
+                cause("unused_variable", 0.3, "the loss may not use the result."),
             )
         layers = {layer(window.table.variables[int(row)]) for row in rows}
         if int(rows[-1]) < int(alive[0]):
-            told = (
+            text = (
                 f"all {plural(len(rows), 'variable')} before "
                 f"{window.table.paths[int(alive[0])]} are cut off, those from there on are not."
             )
             deep = len(layers) > 1
             return (
-                cause("non_differentiable_operation", 0.85 if deep else 0.6, told),
-                cause("unused_variable", 0.15 if deep else 0.4, told),
+                cause("non_differentiable_operation", 0.85 if deep else 0.6, text),
+                cause("unused_variable", 0.15 if deep else 0.4, text),
             )
-        told = f"variables before and behind {names(window.table, rows)} do have a gradient."
+        text = f"variables before and behind {names(window.table, rows)} do have a gradient."
         return (
-            cause("unused_variable", 0.8, told),
-            cause("non_differentiable_operation", 0.2, told),
+            cause("unused_variable", 0.8, text),
+            cause("non_differentiable_operation", 0.2, text),
         )
 
 
 def _at_times(window: Window) -> bool:
-    """Whether some variable is left out at times: losses take turns."""
+    """Whether some variable is left out at times, so that losses take turns."""
     share = window.statistic("none_step_share")
     return bool((window.rows.judged & (share > 0).any(axis=0) & (share < 1).any(axis=0)).any())

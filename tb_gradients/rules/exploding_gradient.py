@@ -96,10 +96,10 @@ class ExplodingGradient(Rule):
     blind_growth = Threshold(1e4, "without a loss: more than any plateau or schedule explains")
 
     basis = Basis(sees=("global_norm",), frames=in_a_row)
-    unjudged = "the gradients of the first steps are zero: nothing can be held against them"
+    unjudged = "the gradients of the first steps are zero: there is nothing to compare with"
 
     def needed(self, window: Window) -> Needed:
-        # One step more, which the others are held against.
+        # One more step: the others are compared with it.
         return dataclasses.replace(super().needed(window), steps=self.slow_steps + 1)
 
     def detect(self, window: Window) -> Detection | None:
@@ -109,7 +109,7 @@ class ExplodingGradient(Rule):
         least = min(self.growth, self.slow_growth, self.blind_growth)
         grown = window.context("global_norm")[-1] >= least * start
         if not grown and not _broken(window, slice(-1, None)).any():
-            return HEALTHY  # cheap, and nearly always so
+            return HEALTHY  # cheap, and the usual case
         fast, slow, nonfinite = self._hits(window, start)
         run, slow_run = _last_run(fast), _last_run(slow)
         steps, slow_steps = (
@@ -128,13 +128,13 @@ class ExplodingGradient(Rule):
         return Detection.of(rows, since, self.severity, together=True)
 
     def _hits(self, window: Window, start: float) -> tuple[BoolArray, BoolArray, BoolArray]:
-        """Frames at which norm and loss are far above the start; far for long; not finite."""
+        """Frames where norm and loss are far above the start, above it for long, or not finite."""
         norm = window.context("global_norm").astype(np.float64)
         own, largest = window.context("loss"), window.context("loss_max")
         own = np.where(np.isnan(own), window.context("loss_mean"), own)
         nonfinite = _broken(window)
         if nonfinite[-1]:
-            # The frame's own numbers are those of what is left; the window saw the way there.
+            # The frame's own numbers cover only what is still finite; the window saw the growth.
             finite = window.statistic("gradient_norm_max")[-1].astype(np.float64)
             norm = norm.copy()
             norm[-1] = np.sqrt(np.nansum(np.square(finite)))
@@ -150,7 +150,7 @@ class ExplodingGradient(Rule):
             own - level >= (self.slow_loss_growth - 1) * scale
         )
         if np.isnan(window.learning.guess):
-            slow[:] = False  # of two networks against each other one may do worse and worse
+            slow[:] = False  # with two competing networks one may get steadily worse
         return fast, slow, nonfinite
 
     @staticmethod
@@ -170,15 +170,15 @@ class ExplodingGradient(Rule):
         losses = window.context("loss_max")
         losses = losses[np.isfinite(losses)]
         from_loss, to_loss = window.context_at_start("loss"), losses[-1] if losses.size else np.nan
-        told = ""
+        text = ""
         if losses.size:
-            told = (
+            text = (
                 f"; by step {window.step} the loss had gone from {from_loss:.3g} to {to_loss:.3g}"
             )
         causes = self._causes(window, rows)
         return Finding(
-            summary=f"From step {since} on the gradients grew without bound, that of "
-            f"{names(window.table, [worst])} {growth[worst]:.3g}-fold{told}.",
+            summary=f"Gradients grew without bound from step {since} on: that of "
+            f"{names(window.table, [worst])} grew {growth[worst]:.3g}-fold{text}.",
             evidence=(
                 Evidence("gradient_growth", float(growth[worst]), self.growth),
                 Evidence("loss", float(to_loss)),
@@ -203,12 +203,12 @@ class ExplodingGradient(Rule):
         ratio = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
         observed = f"single steps changed the weights by up to {ratio:.2g} of their size"
         rate, usual = window.latest("learning_rate"), usual_learning_rate(table)
-        # A step in the direction of the gradient that is so small lowers the loss; what overshoots
-        # in spite of it does so because of data, weights or matrices of a large scale.
+        # So small a step along the gradient lowers the loss. If the run overshoots all the same,
+        # then because of data, weights or matrices of a large scale.
         uphill = not found and 0 < rate < 1.01 * usual and ratio < self.small_step
         if uphill and self._climbs(window):
-            told = f"the loss grows although {observed}, at a learning rate of {rate:.3g}"
-            found.append(cause("wrong_sign", 0.6, f"{told}."))
+            text = f"the loss grows although {observed}, at a learning rate of {rate:.3g}"
+            found.append(cause("wrong_sign", 0.6, f"{text}."))
         found.append(large_rate_cause(window, observed, 0.45 if found else 0.7))
         large = [v for v in (table.variables[int(k)] for k in kernels) if scale_gain(v) > 10]
         if large:
@@ -226,12 +226,12 @@ class ExplodingGradient(Rule):
             if table.variables[int(row)].role == "recurrent_kernel"
         ]
         if recurrent:
-            told = f"{layer(recurrent[0])} multiplies by the same matrix at every time step"
-            found.append(cause("long_recurrence", 0.5, f"{told}."))
+            text = f"{layer(recurrent[0])} multiplies by the same matrix at every time step"
+            found.append(cause("long_recurrence", 0.5, f"{text}."))
         return tuple(found)
 
     def _climbs(self, window: Window) -> bool:
-        """Whether the loss has grown steadily, and not all at once."""
+        """Whether the loss has grown steadily rather than in one jump."""
         loss = window.context("loss_mean")
         loss = loss[np.isfinite(loss)]
         return len(loss) >= self.slow_steps and rank_correlation(loss) > self.steadily
@@ -254,8 +254,8 @@ class ExplodingGradient(Rule):
                 fixes.append(slower(window))
             elif reason.id == "initialization_scale":
                 fixes.append('Use `kernel_initializer="glorot_uniform"` (he_normal before ReLU).')
-        # The limit alone is no cure for a rate that is too large: least of all where the size of
-        # a step does not follow that of the gradient.
+        # A limit alone does not repair a rate that is too large, above all if the size of a step
+        # does not follow that of the gradient.
         lower = any(c.id == "learning_rate_too_large" for c in causes)
         rate = {"learning_rate": lower_rate(window)} if lower and known_rate(window) else {}
         also = " as well" if fixes else ""
@@ -263,8 +263,8 @@ class ExplodingGradient(Rule):
 
 
 DOWNHILL = (
-    "Check the sign: is it a loss that is minimised (`-reward`, not `reward`), and is what "
-    "`optimizer.apply_gradients` gets its gradient, not the negative of it?"
+    "Check the sign: the loss must be something to minimise (`-reward`, not `reward`), and "
+    "`optimizer.apply_gradients` must get its gradient, not the negative of it."
 )
 
 

@@ -22,7 +22,7 @@ EVERYTHING = (
 
 NONE_LEFT_OUT = (
     "If they are left out because their gradient is None, the loss does not depend on them: look "
-    "for `.numpy()`, `argmax` or `stop_gradient` behind them."
+    "for `.numpy()`, `argmax` or `stop_gradient` between them and the loss."
 )
 
 APPLY = (
@@ -113,7 +113,7 @@ class FrozenWeight(Rule):
                 return None
             sick = candidates & still.all(axis=0)
         else:
-            return None  # this step applied nothing: accumulation; the next ones will tell
+            return None  # this step applied nothing (accumulation): wait for the next ones
         if sick.any():
             sick &= ~self._rounded_away(window, update, gradient)
             if (update[known] > 0).any():  # the optimizer works: it is the constraint that holds it
@@ -125,14 +125,14 @@ class FrozenWeight(Rule):
         return Detection.of(sick, since, self.severity)
 
     def _left_out(self, window: Window) -> BoolArray | None:
-        """Variables that were in no update, and whose weights nobody else changes."""
+        """Variables that were in no update, and whose weights nothing else changes."""
         seen = window.statistic("none_step_share")
         unseen = np.isnan(seen[-1])
         out: BoolArray = window.rows.judged & unseen
         if not out.any():
             return None
         if unseen.all() and not (window.context("applied_steps") == 0).all():
-            return None  # updates are made, but nothing is known of them
+            return None  # updates are made, but the monitor does not see them
         weight = window.statistic("weight_norm")
         out &= np.isnan(seen).all(axis=0) & ~np.isnan(weight).any(axis=0)
         out &= (weight == weight[0]).all(axis=0)
@@ -143,7 +143,7 @@ class FrozenWeight(Rule):
         applied = window.context("applied_steps")
         run = window.table.run
         rounds = 4 * run.accumulation_steps
-        if 0 < 4 * run.steps_per_epoch < run.accumulation_steps:  # nobody means that
+        if 0 < 4 * run.steps_per_epoch < run.accumulation_steps:  # certainly not intended
             rounds = 2 * run.steps_per_epoch
         patience = max(self.steps_without_update, rounds)
         rate = window.latest("learning_rate")
@@ -160,18 +160,18 @@ class FrozenWeight(Rule):
         if rate == 0:
             return np.ones(gradient.shape[1], bool)
         weight = window.statistic("weight_norm")[-1] / np.sqrt(window.rows.elements)
-        # No element is larger than the norm; and after clipping it is as much smaller.
+        # No element is larger than the norm; clipping makes both smaller by the same factor.
         applied = window.statistic("applied_norm")[-1]
         largest = np.where(np.isfinite(applied), applied, gradient[-1]).astype(np.float64)
         if np.isnan(rate):
-            # A step of ours by hand: what moved tells the rate.
+            # A hand-written update: what moved shows the rate.
             moved = (update > 0) & (gradient > 0)
             if not moved.any():
                 return np.zeros(gradient.shape[1], bool)
             rate = float((update[moved] / gradient[moved]).max())
         elif window.table.run.optimizer not in ("", "SGD"):
             largest = largest / (largest + ADAPTIVE_EPSILON)
-        # A variable that was moved before, and whose gradient has faded, has converged.
+        # A variable that moved before and whose gradient has become small has converged.
         faded = gradient[-1] < 1e-3 * window.largest("gradient_norm")
         faded &= window.largest("update_norm") > 0
         result: BoolArray = faded | (rate * largest < self.visible * window.rows.rounding * weight)
@@ -185,27 +185,25 @@ class FrozenWeight(Rule):
         everything = not moving.any()
         optimizer = optimizer_name(window.table)
         if everything:
-            told = "no variable of the model was changed by any of these steps."
+            text = "no variable of the model was changed by any of these steps."
             fix = "Call `optimizer.apply(gradients, variables)` in every train step."
         else:
-            told = (
-                f"{int(moving.sum())} other variables of the model are changed by the same steps."
-            )
+            text = f"the same steps change {int(moving.sum())} other variables of the model."
             fix = EVERYTHING.format(optimizer=optimizer)
         causes: tuple[Cause, ...] = (
-            cause("update_not_applied", 0.95 if everything else 0.9, told),
+            cause("update_not_applied", 0.95 if everything else 0.9, text),
         )
         fixes: tuple[str, ...] = (fix,)
         rounded = self._rounding_cause(window, rows)
         if rounded is not None:
-            causes = (rounded, cause("update_not_applied", 0.4, told))
+            causes = (rounded, cause("update_not_applied", 0.4, text))
             wider = MIXED
             if no_correction_cause(window, rows) is not None:
                 wider = no_correction_fix(window, rows)
             fixes = (wider, fix)
         return Finding(
-            summary=f"{names(window.table, rows)} had a gradient (norm {gradient:.3g}), but no "
-            f"step from step {since} on changed {'it' if len(rows) == 1 else 'them'}.",
+            summary=f"{names(window.table, rows)} had a gradient (norm {gradient:.3g}), but from "
+            f"step {since} on no step changed {'it' if len(rows) == 1 else 'them'}.",
             evidence=(
                 Evidence("update_norm", 0.0, 0.0),
                 Evidence("gradient_norm", gradient, 0.0),
@@ -227,8 +225,8 @@ class FrozenWeight(Rule):
         return cause(
             "low_precision",
             0.7,
-            f"{first.path} is {first.dtype}, and so are the numbers its optimizer computes with: "
-            "small steps are rounded away.",
+            f"{first.path} is {first.dtype}, and its optimizer computes in that dtype: small steps "
+            "are rounded away.",
         )
 
     @staticmethod
@@ -236,40 +234,40 @@ class FrozenWeight(Rule):
         given = int((~np.isnan(window.statistic("none_step_share")[-1])).sum())
         if not given:
             return FrozenWeight._explain_no_update(window, rows)
-        told = (
+        text = (
             f"{optimizer_name(window.table)} gets {plural(given, 'other variable')} of the model "
-            "at every step, never these, and nothing else changes them"
+            "at every step but never these, and nothing else changes them"
         )
         return Finding(
             summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
-            f"update from step {window.first_step} on: {told}.",
+            f"update from step {window.first_step} on: {text}.",
             evidence=(
                 Evidence("variables_left_out", len(rows)),
                 Evidence("variables_in_updates", given),
             ),
-            causes=(cause("update_not_applied", 0.85, f"{told}."),),
+            causes=(cause("update_not_applied", 0.85, f"{text}."),),
             fixes=(
                 EVERYTHING.format(optimizer=optimizer_name(window.table)),
                 NONE_LEFT_OUT,
-                "If they are not to be trained, say so: `layer.trainable = False`.",
+                "If they should not be trained, set `layer.trainable = False`.",
             ),
         )
 
     @staticmethod
     def _explain_no_update(window: Window, rows: IntArray) -> Finding:
-        told = (
+        text = (
             f"no update was made in {plural(int(window.spans.sum()), 'step')}: "
             f"{optimizer_name(window.table)} was not called, or for other variables"
         )
         return Finding(
             summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
             f"update from step {window.first_step} on, and no weight of the model changed: "
-            f"{told}.",
+            f"{text}.",
             evidence=(
                 Evidence("variables_left_out", len(rows)),
                 Evidence("variables_in_updates", 0),
             ),
-            causes=(cause("update_not_applied", 0.9, f"{told}."),),
+            causes=(cause("update_not_applied", 0.9, f"{text}."),),
             fixes=(APPLY,),
         )
 
@@ -280,10 +278,10 @@ def constrained(table: VariableTable) -> BoolArray:
 
 
 def kept_on_purpose(table: VariableTable, left_out: BoolArray) -> BoolArray:
-    """Those of the variables left out that belong to a part which came trained, or is a copy.
+    """The left-out variables that belong to a pretrained part, or to a copy of another part.
 
-    A part is a model or a layer of the top level. One that holds nothing which would tell (a
-    convolution without bias) is taken for what the others are.
+    A part is a model or a layer of the top level. A part without a variable that shows it (a
+    convolution without bias) counts like the others.
     """
     parts: dict[str, list[Variable]] = {}
     drawn = set[tuple[object, float]]()
@@ -311,12 +309,12 @@ def _part(variable: Variable) -> str:
 
 
 def _drawn(variable: Variable) -> bool:
-    """Whether it started at random numbers, of which no two draws have the same norm."""
+    """Whether it started at random numbers; no two draws have the same norm."""
     return starts_random(variable) and plain(variable.initializer) not in ("orthogonal", "identity")
 
 
 def _came_trained(variable: Variable) -> bool | None:
-    """Whether it is no longer what its initializer made of it; told of zeros and ones alone."""
+    """Whether it differs from what its initializer makes; known for zeros and ones only."""
     usual = {"zeros": 0.0, "ones": 1.0}.get(plain(variable.initializer))
     if usual is None or "LSTM" in variable.layer_class:  # whose forget gate starts at one
         return None

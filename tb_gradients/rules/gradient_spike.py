@@ -13,7 +13,7 @@ from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS, outlying
 from tb_gradients.judging.learning_rates import clipped
 from tb_gradients.judging.window import IntArray, Window
-from tb_gradients.judging.words import names
+from tb_gradients.judging.words import names, plural
 
 
 class GradientSpike(Rule):
@@ -71,7 +71,7 @@ class GradientSpike(Rule):
         judged = window.rows.judged
         if len(window) <= self.frames or window.step < window.first_step + self.quiet_steps:
             return None
-        if not (norm[-1] > self.factor * norm[-2]).any():  # cheap, and nearly always so
+        if not (norm[-1] > self.factor * norm[-2]).any():  # cheap, and the usual case
             return HEALTHY
         before = np.log(norm[:-1][-63:])
         before[~np.isfinite(before)] = np.nan
@@ -100,13 +100,14 @@ class GradientSpike(Rule):
         when = f"step {window.step}"
         if span > 1:
             when = f"a step between {window.step - span + 1} and {window.step}"
+        more = plural(len(rows) - 1, "more variable")
+        others = f"; {more} had a spike too" if len(rows) > 1 else ""
         causes = self._causes(outlying(window)) if window.measured else ()
         clip = f"{2 * float(np.sqrt(np.nansum(np.square(usual)))):.2g}"
         code = clipped(window.table, float(clip))
         return Finding(
             summary=f"At {when} the gradient of {names(window.table, [int(rows[worst])])} was "
-            f"{growth[worst]:.3g} times its usual norm, as was that of "
-            f"{len(rows) - 1} more variables.",
+            f"{growth[worst]:.3g} times its usual norm{others}.",
             evidence=(Evidence("norm_over_median", float(growth[worst]), self.factor),),
             causes=causes,
             fixes=(f"Clip at twice the usual norm: `{code}`.",),
@@ -116,5 +117,5 @@ class GradientSpike(Rule):
     def _causes(outlier: FloatArray) -> tuple[Cause, ...]:
         if not outlier[-1] > 100:
             return ()
-        told = f"an input of that batch is {outlier[-1]:.3g} interquartile ranges out"
-        return (cause("input_outliers", 0.8, f"{told}."),)
+        text = f"an input of that batch is {outlier[-1]:.3g} interquartile ranges from its median"
+        return (cause("input_outliers", 0.8, f"{text}."),)

@@ -71,8 +71,9 @@ class GradientUnderflow(Rule):
             '`keras.mixed_precision.set_global_policy("mixed_bfloat16")`.'
         )
         return Finding(
-            summary=f"{value:.0%} of the gradient of {names(window.table, rows)} was below the "
-            f"normal range of its compute dtype from step {since} on (policy {precision}).",
+            summary=f"From step {since} on, {value:.0%} of the gradient of "
+            f"{names(window.table, rows)} was below the normal range of its compute dtype "
+            f"(policy {precision}).",
             evidence=(
                 Evidence("gradient_subnormal_share", value, self.share),
                 Evidence("loss_scale", scale),
@@ -83,8 +84,8 @@ class GradientUnderflow(Rule):
 
     @staticmethod
     def _causes(window: Window, value: float) -> tuple[Cause, ...]:
-        told = f"{value:.0%} of the elements are subnormal"
+        text = f"{value:.0%} of the elements are subnormal"
         low = underflow_cause(window)
         if low is None:
-            return (cause("numeric_underflow", 0.85, f"{told}."),)
-        return (low, cause("numeric_underflow", 0.6, f"{told}."))
+            return (cause("numeric_underflow", 0.85, f"{text}."),)
+        return (low, cause("numeric_underflow", 0.6, f"{text}."))

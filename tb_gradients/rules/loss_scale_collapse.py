@@ -60,7 +60,7 @@ class LossScaleCollapse(Rule):
 
     def detect(self, window: Window) -> Detection | None:
         skips = window.context("skipped_steps")
-        if not (skips > 0).any():  # cheap, and nearly always so
+        if not (skips > 0).any():  # cheap, and the usual case
             return HEALTHY
         skips = np.nan_to_num(skips)
         scale = window.context("loss_scale")
@@ -69,7 +69,7 @@ class LossScaleCollapse(Rule):
         for name in ("inputs_nonfinite", "targets_nonfinite"):
             if (window.context(name) > 0).any():
                 return HEALTHY
-        # A low scale alone may be a fixed one, or one that is about to grow: at it, steps fail.
+        # A low scale alone may be fixed, or about to grow. It has collapsed if steps fail at it.
         failing = (scale <= self.lowest) & (skips > 0)
         collapsed = failing.any() and self._highest(window) >= self.fallen * scale[-1]
         skipping = False
@@ -94,16 +94,16 @@ class LossScaleCollapse(Rule):
         infinite = window.statistic("gradient_inf_count")[-1] > 0
         where = ""
         if infinite.any():
-            where = f"; Inf in {window.table.paths[int(np.flatnonzero(infinite)[-1])]} first"
-        told = f"gradients overflow float16 (65504) at any scale down to {scale:g}{where}"
+            where = f"; the first Inf is in {window.table.paths[int(np.flatnonzero(infinite)[-1])]}"
+        text = f"gradients overflow float16 (65504) at any scale down to {scale:g}{where}"
         if (window.context("loss_nonfinite_age")[-2:] >= 0).all():
-            told = (
-                "the loss itself is NaN or Inf, which no scale can help: on the way to it "
-                "something leaves float16's range (65504), as masks of -1e9 and exp do"
+            text = (
+                "the loss itself is NaN or Inf, so no scale helps: the forward pass leaves the "
+                "range of float16 (65504), e.g. by a mask of -1e9 or exp"
             )
         return Finding(
-            summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the "
-            f"{int(window.spans.sum())} steps up to step {window.step} were skipped."
+            summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the last "
+            f"{int(window.spans.sum())} steps (up to step {window.step}) were skipped."
             f"{scale_ends(scale)}",
             evidence=(
                 Evidence("loss_scale", scale, self.lowest),
@@ -113,7 +113,7 @@ class LossScaleCollapse(Rule):
                 cause(
                     "numeric_overflow",
                     0.8,
-                    f"{told}.",
+                    f"{text}.",
                 ),
             ),
             fixes=(OTHER_RANGE,),

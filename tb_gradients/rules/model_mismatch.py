@@ -65,7 +65,7 @@ class ModelMismatch(Rule):
     def nothing_to_judge(self, window: Window) -> str:
         run = window.table.run
         if output_mismatch(window.table) is None and run.loss and not constrained(run.loss):
-            return "the loss takes any output, or is none of those of Keras"
+            return "the loss accepts any output, or is not a loss of Keras"
         return ""
 
     def not_seen(self, window: Window) -> str:
@@ -98,13 +98,13 @@ class ModelMismatch(Rule):
 
     @staticmethod
     def _dead(window: Window) -> bool:
-        """Whether a class is never predicted any more: its output is cut off at zero for good."""
+        """Whether a class is never predicted any more, because its output is always zero."""
         cut = window.table.run.facts.get("head_activation", "") in RELU
         return cut and bool((window.statistic("dead_unit_share")[-1][head_rows(window)] > 0).any())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         loss = window.table.run.loss
-        told, fix, certain = output_mismatch(window.table) or ("", "", False)
+        text, fix, certain = output_mismatch(window.table) or ("", "", False)
         spread, learning = window.latest("predictions_spread"), window.learning
         seen = ""
         if spread <= self.spread:
@@ -115,14 +115,14 @@ class ModelMismatch(Rule):
             Evidence("loss_median", learning.now, learning.guess),
         )
         return Finding(
-            summary=f"{told[:1].upper()}{told[1:]}{seen}.",
+            summary=f"{text[:1].upper()}{text[1:]}{seen}.",
             with_loss=True,
             evidence=tuple(one for one in observed if not math.isnan(one.value)),
             causes=(
                 cause(
                     "loss_output_mismatch",
                     0.95 if certain else 0.8,
-                    f"{told} ({loss})." if loss else f"{told}.",
+                    f"{text} ({loss})." if loss else f"{text}.",
                 ),
             ),
             fixes=(self._for_regression(window) or fix,),
@@ -139,4 +139,5 @@ class ModelMismatch(Rule):
             return ""
         head, units = facts.get("head", ""), facts.get("head_units", "units")
         named = f', name="{head}"' if head else ""
-        return f"`keras.layers.Dense({units}{named})`, without activation: the targets are numbers."
+        code = f"`keras.layers.Dense({units}{named})`"
+        return f"{code}, without an activation: the targets are numbers, not classes."

@@ -84,7 +84,7 @@ class NonfiniteGradient(Rule):
         return Detection.of(bad, since, self.severity, together=True)
 
     def _skipped(self, window: Window) -> bool:
-        """Whether the optimizer threw the bad steps away, and not yet for too long."""
+        """Whether the optimizer skipped the bad steps, and has not done so for too long."""
         skipped = np.nan_to_num(window.context("skipped_steps"))
         if skipped[-1] == 0:
             return False

@@ -40,7 +40,7 @@ class NonfiniteWeight(Rule):
     title = "NaN or Inf in a weight"
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count", "nonfinite_age")
-    # A weight stays NaN when gradients are finite again: what it came of has not ended then.
+    # A weight stays NaN when gradients are finite again, so its cause has not ended then.
     comes_of = ("nonfinite_gradient", "nonfinite_loss", *NONFINITE_COMES_OF)
     about_onset = True
 
@@ -68,7 +68,9 @@ class NonfiniteWeight(Rule):
             causes = (optimizer,)
             fixes = (breaks_weights_fix(window, rows),)
         if since > 0:
-            fixes += (f"Go back to a checkpoint from before step {since}: NaN does not heal.",)
+            fixes += (
+                f"Go back to a checkpoint from before step {since}: a NaN weight does not recover.",
+            )
         return Finding(
             summary=f"{count:.0f} of {total} weights of {names(window.table, [row])} were NaN or "
             f"Inf after step {since}{others}.",

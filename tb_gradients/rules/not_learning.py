@@ -40,7 +40,7 @@ from tb_gradients.judging.window import IntArray, Window
 
 OVERFIT = (
     "Overfit a few samples first: `model.fit(x[:32], y[:32], epochs=200)`. If the loss stays, "
-    "the model or the loss is wrong; if it falls, look at the data."
+    "the model or the loss is wrong. If it falls, look at the data."
 )
 
 
@@ -143,14 +143,14 @@ class NotLearning(Rule):
         hopeful = learning.hopeful and not (stands and learning.steps >= self.plateau)
         near = near and not hopeful and not warms_up(window)
         slow = window.latest("learning_rate") < 0.99e-2 * usual_learning_rate(window.table)
-        # Far above guessing, but no worse than at the start: it may be on its way down.
-        # (An output that no input ever changed needs no step to be wrong.)
+        # Far above a constant prediction but no worse than at the start: it may still come down.
+        # (An output that never depends on the input is wrong from the first step.)
         chance = self._had_its_chance(window) or self._had_its_time(window)
         chance = chance or stands
         near = near and (self._same_for_all(window) or chance)
-        # A plateau at the start is what hard tasks look like: without a second symptom, wait.
+        # Hard tasks start with a plateau: without a second symptom, wait.
         near = near and (learning.steps >= self.plateau or bool(self._causes(window)))
-        # Where guessing is not known a loss may rise by design: of an agent, of two networks.
+        # Without a known constant prediction, a loss may rise by design (agents, two networks).
         far = far_targets_cause(window) is not None and not warms_up(window)
         worse = learning.worse and not math.isnan(learning.guess)
         # Such steps move next to nothing, whatever the loss is: no level of guessing is needed.
@@ -174,7 +174,7 @@ class NotLearning(Rule):
         return not typical * window.learning.steps < self.moved
 
     def _had_its_time(self, window: Window) -> bool:
-        """Whether there were so many steps that smaller ones than usual are no excuse."""
+        """Whether the run was long enough to learn, even with smaller steps than usual."""
         epoch = window.table.run.steps_per_epoch
         steps = window.learning.steps
         return epoch > 0 and steps >= max(self.patience, self.epochs * epoch)
@@ -190,7 +190,7 @@ class NotLearning(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
         causes = self._causes(window)
-        level = f", the level of guessing is {learning.guess:.3g}" if learning.guessing else ""
+        level = f"; a constant prediction has {learning.guess:.3g}" if learning.guessing else ""
         return Finding(
             summary=f"After {learning.steps} steps the loss had not fallen ({learning.start:.3g} "
             f"at the start, {learning.now:.3g} by then{level}).",
@@ -232,8 +232,9 @@ class NotLearning(Rule):
                 cause(
                     "learning_rate_too_small",
                     0.6,
-                    f"the learning rate is {rate:.3g}, {optimizer_name(window.table)} is usually "
-                    f"used around {usual:g}; one step changes a kernel by {ratio:.1e} of its size.",
+                    f"the learning rate is {rate:.3g}; {usual:g} is usual for "
+                    f"{optimizer_name(window.table)}. One step changes a kernel by {ratio:.1e} of "
+                    "its size.",
                 )
             )
         elif self._had_its_time(window) and ratio * learning.steps < self.moved:
@@ -241,9 +242,9 @@ class NotLearning(Rule):
                 cause(
                     "learning_rate_too_small",
                     0.55,
-                    f"at {ratio:.1e} of its size per step a typical kernel has moved by no more "
-                    f"than {ratio * learning.steps:.2g} of it in {learning.steps} steps; the "
-                    f"learning rate is {rate:.3g}.",
+                    f"a typical kernel moves by {ratio:.1e} of its size per step, at most "
+                    f"{ratio * learning.steps:.2g} of it in {learning.steps} steps; the learning "
+                    f"rate is {rate:.3g}.",
                 )
             )
         elif ratio > 0.05 or rate >= 30 * usual:
@@ -255,7 +256,7 @@ class NotLearning(Rule):
                     "constant_inputs",
                     0.7,
                     "the predictions are the same for every sample of every batch, from the "
-                    "start on, and the inputs were not seen: they may all be alike.",
+                    "start. The inputs were not seen: they may all be alike.",
                 )
             )
         more = (
@@ -266,7 +267,7 @@ class NotLearning(Rule):
         return (*found, *(reason for reason in more if reason is not None))
 
     def _same_for_all(self, window: Window) -> bool:
-        """Whether no prediction ever depended on its input, and nobody knows how inputs vary."""
+        """Whether no prediction ever depended on its input, and the inputs were not seen."""
         spread = window.context("predictions_spread")
         known = spread[np.isfinite(spread)]
         if len(known) < self.frames or np.isfinite(window.context("inputs_std")).any():

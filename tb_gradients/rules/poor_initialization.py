@@ -1,4 +1,4 @@
-"""The scale of the first steps is wrong."""
+"""The weights start at a wrong scale."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import activation, layer, layers_of, names
 
 HE = 2.0**0.5
-"""The scale that keeps the size of a signal behind a ReLU, which cuts off half of it."""
+"""The scale that keeps the size of a signal before a ReLU, which cuts off half of it."""
 
 PLAIN = frozenset({"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", ""})
-"""Layers whose kernel multiplies the whole signal once, so that a gain can be told."""
+"""Layers whose kernel multiplies the whole signal once, so that it has a known gain."""
 
 
 class PoorInitialization(Rule):
@@ -72,7 +72,7 @@ class PoorInitialization(Rule):
     basis = Basis(sees=("loss_mean",), loss_steps=MINIMUM_STEPS)
 
     def nothing_to_judge(self, window: Window) -> str:
-        return "" if self._judged(window).any() else "of no kernel it is known what it scales"
+        return "" if self._judged(window).any() else "the gain of no kernel is known"
 
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning
@@ -82,7 +82,7 @@ class PoorInitialization(Rule):
             )
         gains = window.rows.scale_gain
         if not (window.rows.kernel & ((gains > self.large) | (gains < self.small))).any():
-            return HEALTHY  # cheap, and nearly always so
+            return HEALTHY  # cheap, and the usual case
         off, judged = self._off(window), self._judged(window)
         if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
             return HEALTHY
@@ -101,9 +101,9 @@ class PoorInitialization(Rule):
         return cut & self._judged(window) & (window.rows.scale_gain < self.kept * HE)
 
     def _signal_fades(self, window: Window) -> bool:
-        """Whether they are so many that next to nothing reaches the last layer, nor did at first.
+        """Whether there are so many of them that almost no signal reaches the last layer.
 
-        A kernel's gradient is the error times the signal, that of the bias is the error alone.
+        The gradient of a kernel is the error times the signal; that of its bias is the error.
         """
         halving = self._halving(window)
         gains = window.rows.scale_gain[halving] / HE
@@ -129,7 +129,7 @@ class PoorInitialization(Rule):
         )
         kernels = window.rows.judged & window.rows.kernel
         if kernels.sum() == 1 and not window.table.variables[int(np.argmax(kernels))].layer_class:
-            kernels[:] = False  # a lone tensor of no layer, such as an image that is optimised
+            kernels[:] = False  # a single tensor of no layer, such as an image that is optimised
         result: BoolArray = plain & kernels & (window.rows.initial_rms > 0)
         return result
 
@@ -142,7 +142,7 @@ class PoorInitialization(Rule):
     def _off(self, window: Window) -> BoolArray:
         judged, signal = self._judged(window), signal_gains(window)
         large = window.rows.scale_gain > self.large
-        # What a first kernel makes of large inputs may reach the end through all the others.
+        # With large inputs, the signal of the first kernel may pass all the others.
         small = (signal < self.small) & bool(np.prod(signal[judged]) < self.small)
         off: BoolArray = judged & (large | small)
         return off
@@ -154,12 +154,12 @@ class PoorInitialization(Rule):
         gains = np.array([scale_gain(v) for v in variables])
         worst = int(np.argmax(np.abs(np.log(gains))))
         first = variables[worst]
-        told = (
+        text = (
             f"{layer(first)} starts at an RMS of {first.initial_rms:.3g} and scales a signal by "
-            f"{gains[worst]:.2g}; over {len(rows)} such layers that is {np.prod(gains):.1e}"
+            f"{gains[worst]:.2g}; {len(rows)} such layers scale it by {np.prod(gains):.1e}"
         )
         return Finding(
-            summary=f"The scale of {names(window.table, rows)} at the start was off: {told}.",
+            summary=f"{names(window.table, rows)} started at a wrong scale: {text}.",
             with_loss=True,
             evidence=(
                 Evidence(
@@ -169,7 +169,7 @@ class PoorInitialization(Rule):
                 ),
                 Evidence("loss_at_start", window.learning.start, window.learning.guess),
             ),
-            causes=(self._cause(told),),
+            causes=(self._cause(text),),
             fixes=tuple(
                 f'In {layers_of(group)} use `kernel_initializer="{initializer}"`.'
                 for initializer, group in self._by_initializer(variables).items()
@@ -179,15 +179,15 @@ class PoorInitialization(Rule):
 
     def _explain_fading(self, window: Window, rows: IntArray, variables: list[Variable]) -> Finding:
         gains = np.array([scale_gain(v) for v in variables]) / HE
-        told = (
+        text = (
             f"each of {len(rows)} layers with relu scales a signal by {np.median(gains):.2g}, all "
-            f"of them by {np.prod(gains):.1e}"
+            f"of them together by {np.prod(gains):.1e}"
         )
         return Finding(
-            summary=f"Next to nothing of the inputs reached the last layer: {told}.",
+            summary=f"Almost no signal from the inputs reached the last layer: {text}.",
             with_loss=True,
             evidence=(Evidence("gain_of_all_layers", float(np.prod(gains)), self.fades),),
-            causes=(self._cause(told),),
+            causes=(self._cause(text),),
             fixes=(f'In {layers_of(variables)} use `kernel_initializer="he_normal"`.',),
         )
 
@@ -199,8 +199,8 @@ class PoorInitialization(Rule):
         return groups
 
     @staticmethod
-    def _cause(told: str) -> Cause:
-        return cause("initialization_scale", 0.85, f"{told}.")
+    def _cause(text: str) -> Cause:
+        return cause("initialization_scale", 0.85, f"{text}.")
 
 
 def fitting(name: str) -> str:

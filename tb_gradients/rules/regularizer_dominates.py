@@ -16,7 +16,7 @@ from tb_gradients.judging.words import layers_of, names
 
 
 def normalised(table: VariableTable, _: Rows) -> BoolArray:
-    """Kernels whose scale does not matter, as a normalisation follows."""
+    """Kernels whose scale does not matter because a normalisation follows."""
     return np.array(
         [v.facts.get("followed_by", "").endswith("Normalization") for v in table.variables], bool
     )
@@ -51,7 +51,7 @@ class RegularizerDominates(Rule):
         "exploding_gradient",
         "nonfinite_weight",
         "nonfinite_gradient",
-        # Behind a layer that is always zero a kernel has no gradient but that of its penalty.
+        # After a layer that is always zero, the only gradient of a kernel is that of its penalty.
         "zero_gradient:zero_initialization",
     )
     provisional = True
@@ -86,7 +86,7 @@ class RegularizerDominates(Rule):
         learning = window.learning
         if not shrunk.any():
             return HEALTHY
-        # Where guessing is not known, a loss that falls may be the penalty that does.
+        # If a constant prediction's loss is not known, it may be the penalty that falls.
         blind = learning.learning and not learning.guess > 0
         if blind:
             shrunk &= norm < self.collapsed * rows.initial_norm
@@ -102,10 +102,10 @@ class RegularizerDominates(Rule):
         return Detection.of(sick, window.first_step, severity, together=True)
 
     def _weight(self, window: Window) -> npt.NDArray[np.float64]:
-        """Per variable: the penalty's pull over the whole gradient, at the start and now.
+        """Per variable: the gradient of the penalty over the whole one, at the start and now.
 
-        Decoupled decay is no part of the gradient: there what it takes from the weights is
-        held against the rest of the step.
+        Decoupled decay is not part of the gradient: what it takes from the weights is
+        compared with the rest of the step.
         """
         rows, variables = window.rows, window.table.variables
         l1 = np.array([strength(v, "l1") for v in variables])
@@ -134,16 +134,16 @@ class RegularizerDominates(Rule):
         left = norm[rows] / window.rows.initial_norm[rows]
         worst = int(rows[int(np.argmin(left))])
         weight = float(min(self._weight(window)[worst], 1e6))
-        told = self._penalty(window, worst)
+        text = self._penalty(window, worst)
         return Finding(
             summary=f"The weights of {names(table, rows)} had shrunk to {float(left.min()):.2g} "
-            f"of their norm at the start by step {window.step}, {told}.",
+            f"of their norm at the start by step {window.step}, {text}.",
             with_loss=True,
             evidence=(
                 Evidence("weight_norm_left", float(left.min()), self.shrunk),
                 Evidence("penalty_over_gradient", weight, self.outweighs),
             ),
-            causes=(self._cause(told, weight),),
+            causes=(self._cause(text, weight),),
             fixes=(self._fix(window, worst, layers_of([table.variables[int(r)] for r in rows])),),
         )
 
@@ -161,11 +161,11 @@ class RegularizerDominates(Rule):
         return f"with {', '.join(parts)}"
 
     @staticmethod
-    def _cause(told: str, weight: float) -> Cause:
+    def _cause(text: str, weight: float) -> Cause:
         return cause(
             "strong_regularization",
             0.9,
-            f"{told}, its pull is up to {weight:.3g} times the whole gradient.",
+            f"{text}, its gradient is up to {weight:.3g} times the whole gradient.",
         )
 
     @staticmethod
@@ -179,4 +179,4 @@ class RegularizerDominates(Rule):
                     f"In {name} use a weaker penalty: "
                     f"`kernel_regularizer=keras.regularizers.{kind.upper()}({weaker:g})`."
                 )
-        return f"Weaker decay: `{optimizer_code(window.table, weight_decay=1e-4)}`."
+        return f"Use a weaker decay: `{optimizer_code(window.table, weight_decay=1e-4)}`."

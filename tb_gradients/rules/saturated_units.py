@@ -1,4 +1,4 @@
-"""Activations on their flat part."""
+"""Units on the flat part of their activation."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ STEEPEST = {
 
 
 NEAR = 1.0
-"""Sums of that size are on the steep part of all of them: the slope of a tanh is 0.42 there."""
+"""Sums up to this size are on the steep part: the slope of tanh is still 0.42 there."""
 
 COMES_OF = {
     "learning_rate_too_large": ("update_too_large",),
     "initialization_scale": ("poor_initialization",),
 }
-"""Where one of these threw the sums of a layer out there, the rule that tells of it."""
+"""For causes that another rule reports: that rule."""
 
 
 class SaturatedUnits(Rule):
@@ -97,7 +97,7 @@ class SaturatedUnits(Rule):
         if window.was_seen("activation_saturated_share"):
             return ""
         rows, _ = window.rows.once(flat_on_both_sides)
-        if not np.isin(rows, window.rows.chain.row).any():  # nor can their slope be estimated
+        if not np.isin(rows, window.rows.chain.row).any():  # their slope cannot be estimated
             return how_to_give(["activation_saturated_share"])
         return how_to_give([] if window.was_seen("loss_mean") else ["loss_mean"])
 
@@ -108,7 +108,7 @@ class SaturatedUnits(Rule):
         learning = window.learning
         share = window.statistic("activation_saturated_share")
         fails = learning.failing or self._hurts(window)
-        if not fails and not np.isfinite(share[-1]).any():  # cheap, and mostly so
+        if not fails and not np.isfinite(share[-1]).any():  # cheap, and the usual case
             return HEALTHY
         rows, _ = window.rows.once(flat_on_both_sides)
         if not rows.size:
@@ -133,14 +133,14 @@ class SaturatedUnits(Rule):
 
     @staticmethod
     def _hurts(window: Window) -> bool:
-        """Whether unscaled inputs explain it, and what there is to learn is not learnt yet."""
+        """Whether unscaled inputs explain it, and the run has not converged."""
         learning = window.learning
         unscaled = large_inputs_cause(window, 0.5) is not None
         return unscaled and learning.learning and not learning.converged
 
     @staticmethod
     def _slopes(window: Window, reach: slice, rows: IntArray) -> FloatArray:
-        """Estimated mean slope over the largest one, per row; Inf where it cannot be told."""
+        """Estimated mean slope over the largest one, per row; Inf if unknown."""
         chain = window.rows.chain
         gradient, weight = window.statistic("gradient_norm"), window.statistic("weight_norm")
         back = gradient[reach][:, chain.bias] / np.sqrt(chain.units)
@@ -166,14 +166,14 @@ class SaturatedUnits(Rule):
         who = names(window.table, rows)
         if np.isfinite(share).any():
             value = float(np.nanmax(share))
-            told = f"{value:.0%} of the units of {who} were on the flat part of their activation"
+            text = f"{value:.0%} of the units of {who} were on the flat part of their activation"
             evidence = Evidence("activation_saturated_share", value, self.share)
         else:
             value = float(self._slopes(window, reach, rows).min())
-            told = f"The activation behind {who} had about {value:.1e} of its largest slope"
+            text = f"The activation of {who} had about {value:.1e} of its largest slope"
             evidence = Evidence("relative_slope", value, self.slope)
         return Finding(
-            summary=f"{told} from step {since} on.",
+            summary=f"{text} from step {since} on.",
             with_loss=True,
             evidence=(evidence, Evidence("layers_affected", len(rows))),
             causes=causes,
@@ -189,7 +189,7 @@ class SaturatedUnits(Rule):
         if data is not None:
             found.append(data)
         targets = far_targets_cause(window)
-        if targets is not None:  # whatever reaches for them is driven to its end
+        if targets is not None:  # an output that tries to reach them saturates
             found.append(targets)
         large = [v for v in variables if scale_gain(v) > 10]
         if large:
@@ -203,14 +203,14 @@ class SaturatedUnits(Rule):
             )
         ratio = float(np.nanmax(np.append(window.largest("update_ratio")[rows], 0.0)))
         if ratio > 0.3:
-            told = f"a step moved {layer(variables[0])} by {ratio:.2g} of its size"
-            found.append(large_rate_cause(window, told, 0.6))
+            text = f"a step moved {layer(variables[0])} by {ratio:.2g} of its size"
+            found.append(large_rate_cause(window, text, 0.6))
         found.append(
             cause(
                 "saturating_activation",
                 0.4 if found else 0.7,
-                f"{layer(variables[0])} has activation {variables[0].activation}, flat on both "
-                "sides.",
+                f"{layer(variables[0])} has activation {variables[0].activation}, which is flat on "
+                "both sides.",
             )
         )
         return tuple(found)
@@ -233,8 +233,8 @@ class SaturatedUnits(Rule):
 
 
 def _out_of_reach(window: Window) -> BoolArray:
-    """bool [variables]: kernels whose sums cannot come near the flat part of any activation, as
-    what they multiply is the output of such an activation, and so between -1 and 1."""
+    """bool [variables]: kernels whose sums cannot reach the flat part of any activation, because
+    their inputs are outputs of such an activation, and so between -1 and 1."""
     chain, result = window.rows.chain, np.zeros(len(window.rows.judged), bool)
     norm = window.statistic("weight_norm")[-1]
     bounded = [activation(window.table.variables[row]) in STEEPEST for row in chain.row]

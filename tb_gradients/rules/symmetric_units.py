@@ -1,4 +1,4 @@
-"""The units of a layer all compute the same."""
+"""All units of a layer compute the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tb_gradients.judging.words import names, plural
 
 
 def start_different(table: VariableTable, _: Rows) -> BoolArray:
-    """Variables whose units are known to start at different values, or that are no weights."""
+    """Variables whose units are known to start at different values, or that are not weights."""
     weights = (starts_random(v) or is_vector(v) or multiplies_nothing(v) for v in table.variables)
     return np.fromiter(weights, bool, len(table.variables))
 
@@ -95,7 +95,7 @@ class SymmetricUnits(Rule):
         units = plural(variables[0].units, "unit")
         return Finding(
             summary=f"All {units} of {names(window.table, rows)} received the same gradient from "
-            f"step {since} on (relative spread {spread:.1e}): the layer was one unit wide.",
+            f"step {since} on (relative spread {spread:.1e}): the layer worked like a single unit.",
             evidence=(
                 Evidence("unit_spread", spread, self.spread),
                 Evidence("units", variables[0].units),

@@ -1,4 +1,4 @@
-"""Rounding eats the update."""
+"""Rounding removes the update."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class UpdateLost(Rule):
     """
 
     id = "update_lost"
-    title = "Rounding eats the update"
+    title = "Rounding removes the update"
     severity = Severity.CRITICAL
     needs = (
         "lost_share",
@@ -56,7 +56,7 @@ class UpdateLost(Rule):
     unjudged = NO_UPDATE_LOOKED_AT
 
     def nothing_to_judge(self, window: Window) -> str:
-        return "" if self._judged(window).any() else "no weight is of float16 or bfloat16"
+        return "" if self._judged(window).any() else "no weight is float16 or bfloat16"
 
     @staticmethod
     def _judged(window: Window) -> BoolArray:
@@ -70,7 +70,7 @@ class UpdateLost(Rule):
         if not candidates.any():
             return HEALTHY
         applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
-        # Where rounding eats all, no weight moves: then the optimizer has to say it applied.
+        # If rounding removes every update, no weight moves: only the optimizer knows of it.
         own = window.own_step_applied() | (applied >= window.spans)
         if window.latest("learning_rate") == 0 or not own[-1]:
             return None
@@ -107,9 +107,9 @@ class UpdateLost(Rule):
             f'`keras.mixed_precision.set_global_policy("mixed_{variable.dtype}")`.'
         )
         return Finding(
-            summary=f"{value:.0%} of the weights of {names(window.table, rows)} with a gradient "
-            f"stayed exactly where they were at every step from step {since} on: the steps were "
-            f"below half the spacing of {variable.dtype} numbers.",
+            summary=f"From step {since} on, {value:.0%} of the weights of "
+            f"{names(window.table, rows)} with a gradient did not change: the steps were below "
+            f"half the spacing of {variable.dtype} numbers.",
             evidence=(
                 Evidence("lost_share", value, self.share),
                 Evidence("relative_spacing", spacing),

@@ -1,4 +1,4 @@
-"""Steps so large that they undo one another."""
+"""Steps so large that each one undoes the last."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class UpdateTooLarge(Rule):
             return None
         peak = window.largest("update_ratio")[kernels]
         if not (peak > self.ratio).any() or np.nanmedian(peak) <= self.ratio:
-            return HEALTHY  # cheap, and where healthy runs end
+            return HEALTHY  # cheap, and the usual case
         learning = window.learning
         broken = self._broken(window)
         falls = learning.learning or learning.now < learning.start / 2
@@ -115,7 +115,7 @@ class UpdateTooLarge(Rule):
         limit = self.ratio if lasting else self.thrown
         large = np.flatnonzero(typical > limit)
         since = int(window.steps[large[0]]) if large.size else window.step
-        if not large.size or not known[: large[0]].any():  # it began before the window does
+        if not large.size or not known[: large[0]].any():  # it began before the window
             peaks = window.largest_at("update_ratio")[kernels][peak > limit]
             since = min(since, int(peaks.min(initial=since)))
         moved = kernels & (window.largest("update_ratio") > self.ratio)
@@ -140,8 +140,8 @@ class UpdateTooLarge(Rule):
         broken = self._broken(window)
         ended = f"; by step {window.step} the loss or a gradient was not finite" if broken else ""
         return Finding(
-            summary=f"From step {since} on single steps changed {names(window.table, rows)} by "
-            f"up to {worst:.2g} of the weights' size{ended}.",
+            summary=f"From step {since} on, single steps changed {names(window.table, rows)} by "
+            f"up to {worst:.2g} times the norm of the weights{ended}.",
             with_loss=not broken,
             evidence=(
                 Evidence("update_ratio", worst, self.ratio),
@@ -154,7 +154,7 @@ class UpdateTooLarge(Rule):
     @staticmethod
     def _causes(window: Window, ratio: float) -> tuple[Cause, ...]:
         data = large_inputs_cause(window, 0.4)
-        observed = f"a typical kernel moved by up to {ratio:.2g} of its size in one step"
+        observed = f"a single step changed a typical kernel by up to {ratio:.2g} times its norm"
         coarse = coarse_moments_cause(window)
         rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)
         targets = unscaled_targets_cause(window)

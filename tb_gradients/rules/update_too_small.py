@@ -132,11 +132,11 @@ class UpdateTooSmall(Rule):
         reach = window.last_frames(self.updates, self.frames, updates)
         tiny = self._step_is_tiny(window)
         learning = window.learning
-        # What fell a little before the steps became nothing is not what there is to learn.
+        # A small drop before the steps became tiny does not mean that the run has learnt.
         little = learning.learning and learning.now > self.little_learnt * learning.guess
         if reach is not None and (little or not learning.learning):
-            # Some slow kernels among others that move have a disease of their own: a gradient
-            # that vanishes, a weight that is not updated.
+            # Slow kernels among others that move have another problem: a vanishing gradient,
+            # or a weight that is not updated.
             slow = small & _mostly((ratio < self.ratio) & known, known, reach)
             slow &= (ratio[-1] > 0) | tiny
             if slow.sum() >= self.kernels * judged.sum():
@@ -169,8 +169,8 @@ class UpdateTooSmall(Rule):
         return Detection.of(sick, since, severity, together=True)
 
     def _ended(self, window: Window) -> bool:
-        """Whether a schedule lowered the rate to nothing, twice as long ago as it trained before,
-        while most of what there is was not learnt yet."""
+        """Whether a schedule lowered the rate to almost nothing too early: most is not learnt yet,
+        and the model has stood still for twice as long as it was trained before."""
         learning, rate = window.learning, window.context("learning_rate")
         if learning.state == "early" or not learning.now > LOW_SHARE * learning.guess:
             return False
@@ -182,15 +182,15 @@ class UpdateTooSmall(Rule):
         return window.step - since >= max(2 * (since - window.first_step), self.updates)
 
     def _step_is_tiny(self, window: Window) -> BoolArray:
-        """Whether the step size is to blame rather than a small gradient."""
+        """Whether the reason is the step size rather than a small gradient."""
         rate = window.latest("learning_rate")
         step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
         moved = step > 0
         tiny: BoolArray = moved & (step < self.absurd_step)
-        if window.table.run.optimizer in ADAPTIVE:  # whose step has nothing to do with the norm
+        if window.table.run.optimizer in ADAPTIVE:  # whose steps do not depend on the norm
             tiny[:] = False
-        # A step of exactly zero is one that was rounded away, or one that was not applied:
-        # the learning rate tells, and in a hand-written loop what did move.
+        # A step of exactly zero was rounded away or not applied. The learning rate decides which;
+        # in a hand-written loop, the variables that did move.
         if math.isfinite(rate):
             tiny |= rate <= 1e-3 * usual_learning_rate(window.table)
         elif moved.any():
@@ -200,9 +200,9 @@ class UpdateTooSmall(Rule):
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         ratio = float(np.nanmedian(window.statistic("update_ratio")[-1][rows]))
         who = names(window.table, rows)
-        told = f"a step changed the weights of {who} by {ratio:.1e} of their size"
+        text = f"a step changed the weights of {who} by {ratio:.1e} times their norm"
         if ratio == 0:
-            told = f"no step changed the weights of {who}"
+            text = f"no step changed the weights of {who}"
         causes = self._causes(window, rows)
         usual = usual_learning_rate(window.table)
         code = f"`{optimizer_code(window.table, learning_rate=usual)}`"
@@ -227,14 +227,14 @@ class UpdateTooSmall(Rule):
                 f"over too many elements. Or lower epsilon: `{code}`."
             )
         elif not any(c.id == "learning_rate_too_small" for c in causes):
-            fix = "The gradient is small rather than the learning rate: see the other findings."
+            fix = "The gradient is small, not the learning rate: see the other findings."
             if window.table.run.optimizer not in ADAPTIVE:
                 fix = (
                     f"{fix[:-1]}, or use an optimizer that normalises it: "
                     "`keras.optimizers.Adam(learning_rate=0.001)`."
                 )
         return Finding(
-            summary=f"From step {since} on {told}.",
+            summary=f"From step {since} on, {text}.",
             with_loss=True,
             evidence=(
                 Evidence("update_ratio", ratio, self.ratio),
@@ -277,8 +277,8 @@ class UpdateTooSmall(Rule):
                 cause(
                     "learning_rate_too_small",
                     0.95 if rate <= 1e-4 * usual else 0.8,
-                    f"the learning rate is {rate:.3g}{lowered}; {optimizer} is usually used around "
-                    f"{usual:g}.",
+                    f"the learning rate is {rate:.3g}{lowered}; {usual:g} is usual for "
+                    f"{optimizer}.",
                 )
             )
         elif math.isnan(rate) and step < self.absurd_step:
@@ -296,9 +296,8 @@ class UpdateTooSmall(Rule):
                 cause(
                     "tiny_loss",
                     0.85,
-                    f"the elements of these gradients are around {size:.1e}, less than the epsilon "
-                    f"of {epsilon:g} that {optimizer} adds to their size: its steps shrink with "
-                    "them.",
+                    f"the elements of these gradients are around {size:.1e}, below the epsilon of "
+                    f"{epsilon:g} of {optimizer}: its steps shrink with the gradients.",
                 )
             )
         dtypes = {window.table.variables[int(row)].dtype for row in rows}

@@ -1,4 +1,4 @@
-"""The gradient fades on its way to the first layers."""
+"""The gradient shrinks on its way to the first layers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 STEEP = frozenset({"tanh", "hard_tanh", "softsign"})
 """Saturating activations whose slope is 1 in the middle."""
 SIGMOID_SLOPE = 0.25
-"""The largest that a sigmoid has."""
+"""The largest slope of a sigmoid."""
 TYPICAL_SLOPE = {"tanh": 0.8, "sigmoid": 0.24, "relu": 0.7}
-"""Mean slope for inputs of a standard deviation of 0.5; for relu the root of one half."""
+"""Mean slope for inputs of standard deviation 0.5; for relu the root of one half."""
 
 
 class VanishingGradient(Rule):
@@ -112,7 +112,7 @@ class VanishingGradient(Rule):
         return dataclasses.replace(needed, loss_steps=self.plateau)
 
     def not_seen(self, window: Window) -> str:
-        # Without a loss a gradient that fades is worth knowing; of a recurrence nothing is said.
+        # A fading gradient is reported without a loss too; a recurrence is not.
         missing = len(window.rows.once(on_the_way)) < self.layers and not window.was_seen(
             "loss_mean"
         )
@@ -145,14 +145,14 @@ class VanishingGradient(Rule):
             if window.learning.learning:
                 step = window.statistic("update_ratio")[-1]
                 known = step[rows][np.isfinite(step[rows])]
-                # None is known at a frame that a non-finite gradient has forced.
+                # A frame that a non-finite gradient has forced has no known values.
                 usual = float(np.median(known)) if len(known) else 0.0
                 sick &= step < self.update_gap * usual
 
         def since() -> IntArray:
             onset = np.full(len(sick), window.step)
             profiles = self._profiles(window, slice(0, len(window)), rows)
-            smooth = _median_of_three(profiles)  # one batch beyond the limit breaks no fading
+            smooth = _median_of_three(profiles)  # one batch beyond the limit does not interrupt it
             onset[rows] = window.onset(smooth < self.ratio, np.isfinite(smooth), per_step=True)
             return onset
 
@@ -164,10 +164,10 @@ class VanishingGradient(Rule):
         return learning.hopeful and learning.steps < self.plateau
 
     def _through_time(self, window: Window) -> BoolArray:
-        """Recurrent kernels of simple cells whose powers leave nothing of the first time steps.
+        """Recurrent kernels of simple cells whose powers keep almost nothing of early time steps.
 
-        Their gradient is a sum over time and does not tell; what tells is the recurrent
-        matrix: RMS singular value times the slope of the activation, to the power of time.
+        Their gradient is a sum over time and does not show it. The recurrent matrix does: RMS
+        singular value times the slope of the activation, to the power of the time steps.
         """
         faded = np.zeros(len(window.rows.judged), bool)
         learning = window.learning
@@ -179,7 +179,7 @@ class VanishingGradient(Rule):
 
     @staticmethod
     def _kept(window: Window, row: int) -> float:
-        """What is left of a gradient one time step earlier; NaN if unmeasured."""
+        """The share of a gradient that reaches the time step before; NaN if unmeasured."""
         variable = window.table.variables[row]
         slope = TYPICAL_SLOPE.get(activation(variable), 1.0)
         norm = float(window.statistic("weight_norm")[-1][row])
@@ -187,11 +187,12 @@ class VanishingGradient(Rule):
 
     @staticmethod
     def _profiles(window: Window, frames: slice, rows: IntArray) -> FloatArray:
-        """[frames, kernels]: what arrives at each layer, relative to what arrives at the last.
+        """[frames, kernels]: the gradient at each layer, relative to that at the last layers.
 
-        The smaller of two views. A kernel's gradient is the product of the error that comes
-        back and the signal that comes forward; where both shrink with depth, all kernels have
-        the same small gradient. The bias' gradient is the error alone. NaN: not measured.
+        The smaller of two measures. The gradient of a kernel is the product of the error that
+        comes back and the signal that comes forward: if both shrink with depth, all kernels
+        have the same small gradient. The gradient of the bias is the error alone. NaN: not
+        measured.
         """
         gradient = window.statistic("gradient_norm")[frames]
         weight = window.at_rows("weight_norm")[frames]
@@ -208,9 +209,9 @@ class VanishingGradient(Rule):
         return profiles
 
     def _faded(self, profile: FloatArray) -> BoolArray:
-        """Kernels before the last ones that receive next to nothing compared to those.
+        """Kernels before the last ones that receive almost nothing compared with those.
 
-        Exact zeros beyond a fading belong to it (underflow); zeros alone are another disease.
+        Exact zeros after a decline belong to it (underflow); zeros alone are another problem.
         """
         faded = profile < self.ratio
         faded[-_late_count(len(profile)) :] = False
@@ -238,8 +239,8 @@ class VanishingGradient(Rule):
         last = window.table.paths[int(kernels[-1])]
         causes = self._causes(window, rows, kernels)
         return Finding(
-            summary=f"From step {since} on what arrived at {names(window.table, rows)} was down to "
-            f"{ratio:.1e} of what arrived at the last layers ({last}).",
+            summary=f"From step {since} on, the gradients of {names(window.table, rows)} were "
+            f"{ratio:.1e} times those of the last layers ({last}).",
             with_loss=True,
             evidence=(
                 Evidence("relative_gradient", ratio, self.ratio),
@@ -253,7 +254,7 @@ class VanishingGradient(Rule):
     def _explain_recurrence(self, window: Window, row: int, since: int) -> Finding:
         variable = window.table.variables[row]
         kept, steps = self._kept(window, row), int(variable.facts["time_steps"])
-        told = (
+        text = (
             f"{layer(variable)} is a SimpleRNN over {steps} time steps, each of which leaves "
             f"about {kept:.2g} of the gradient"
         )
@@ -263,13 +264,13 @@ class VanishingGradient(Rule):
             "sequences."
         )
         return Finding(
-            summary=f"{told}: {kept**steps:.1e} of it reaches the first one.",
+            summary=f"{text}: {kept**steps:.1e} of it reaches the first one.",
             with_loss=True,
             evidence=(
                 Evidence("gradient_left_through_time", kept**steps, self.ratio),
                 Evidence("time_steps", steps),
             ),
-            causes=(cause("long_recurrence", 0.85, f"{told}."),),
+            causes=(cause("long_recurrence", 0.85, f"{text}."),),
             fixes=(fix,),
         )
 
@@ -280,7 +281,7 @@ class VanishingGradient(Rule):
         found: list[Cause] = []
         gains = np.array([scale_gain(v) for v in path[:-1] if v.initial_rms > 0])
         began = bool(saturating) and len(gains) >= 2 and float(np.prod(gains)) <= self.ratio
-        # Of small sums a tanh keeps all; what the start takes is more than a sigmoid would take.
+        # A tanh passes small sums unchanged; small initial weights cost more than a sigmoid would.
         steep = began and all(activation(v) in STEEP for v in saturating)
         steep = steep and float(np.median(gains)) < SIGMOID_SLOPE
         if began:
@@ -288,8 +289,8 @@ class VanishingGradient(Rule):
                 cause(
                     "initialization_scale",
                     0.9 if steep else 0.5,
-                    f"the layers from {layer(path[0])} on start at {np.median(gains):.2g} of what "
-                    f"keeps the size of a signal; over {len(gains)} of them that is "
+                    f"the layers from {layer(path[0])} on start at {np.median(gains):.2g} of the "
+                    f"scale that keeps a signal's size; {len(gains)} of them give "
                     f"{np.prod(gains):.1e}.",
                 )
             )
@@ -314,7 +315,7 @@ class VanishingGradient(Rule):
                     "initialization_scale",
                     0.7,
                     f"{layer(small[0])} starts at an RMS of {small[0].initial_rms:.2g}, "
-                    f"{_gain(small[0]):.2g} of what keeps the signal's size.",
+                    f"{_gain(small[0]):.2g} of the scale that keeps the signal's size.",
                 )
             )
         extreme = window.latest("inputs_max_abs")
@@ -326,7 +327,7 @@ class VanishingGradient(Rule):
 
     @staticmethod
     def _fix(window: Window, rows: IntArray, kernels: IntArray, reason: Cause) -> str:
-        # What fades passes through all layers from the first sick one up to the last hidden one.
+        # The gradient shrinks in all layers from the first affected one to the last hidden one.
         between = [int(row) for row in kernels[:-1] if row >= rows[0]]
         start = initializer_for(window.table.variables[between[0]])
         first, last = (layer(window.table.variables[between[i]]) for i in (0, -1))
@@ -336,18 +337,18 @@ class VanishingGradient(Rule):
             'kernel_initializer="he_normal"`.',
             "long_recurrence": "Replace SimpleRNN by `keras.layers.LSTM` or `keras.layers.GRU`.",
             "deep_narrow_network": f"Add a shortcut round every two layers of {span} "
-            "(`x = keras.layers.add([x, block(x)])`), or use fewer and wider ones.",
+            "(`x = keras.layers.add([x, block(x)])`), or use fewer and wider layers.",
             "initialization_scale": f'In {span} use `kernel_initializer="{start}"`.',
             "unscaled_inputs": SCALE_INPUTS,
         }[reason.id]
 
 
 SCORES = re.compile(r"(query|key)(_|$)|(w|to_)?[qk](_proj)?$", re.IGNORECASE)
-"""Names of the layers that make queries and keys."""
+"""Names of the layers that compute queries and keys."""
 
 
 def on_the_way(table: VariableTable, rows: Rows) -> IntArray:
-    """Kernels that what comes back from the loss passes; not those of attention's scores."""
+    """Kernels on the path of the gradient, without those of attention scores."""
     scores = [SCORES.match(layer(v).rpartition("/")[2]) is not None for v in table.variables]
     return np.flatnonzero(rows.judged & rows.kernel & ~np.array(scores, bool))
 
@@ -376,7 +377,7 @@ def _to_last(values: FloatArray) -> FloatArray:
 
 
 def _median_of_three(values: FloatArray) -> FloatArray:
-    """[frames, layers]: of each frame and its neighbours; the ends as the frames next to them."""
+    """[frames, layers]: median of each frame and its neighbours; the ends repeat theirs."""
     if len(values) < 3:
         return values
     inner = np.sort(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0)[1]

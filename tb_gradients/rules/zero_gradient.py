@@ -137,7 +137,7 @@ class ZeroGradient(Rule):
 
         severity = np.full(sick.shape, int(Severity.CRITICAL))
         if window.learning.succeeds:
-            severity[:] = int(Severity.WARNING)  # a branch: the rest learns all the same
+            severity[:] = int(Severity.WARNING)  # a branch: the rest learns in spite of it
         if sick.any() and not (sick & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)
         severity[sick] = np.where(
@@ -147,7 +147,7 @@ class ZeroGradient(Rule):
 
     @staticmethod
     def _provisional(window: Window, zero: FloatArray) -> Detection | None:
-        """Too few steps to be sure; and yet not one of all variables had a gradient at any."""
+        """Too few steps to be sure, but no variable had a gradient at any of them."""
         rows = window.rows.judged & ~np.isnan(zero).all(axis=0)
         if not rows.any() or (zero[:, rows] < 1).any():
             return None
@@ -196,34 +196,34 @@ class ZeroGradient(Rule):
             losses = window.context("loss_mean")
             losses = losses[np.isfinite(losses)]
             constant = losses.size > 1 and np.ptp(losses) == 0
-            told = "all variables, the last layer's too, have a gradient of exactly zero"
+            text = "all variables, the last layer's too, have a gradient of exactly zero"
             if constant:
-                told += f", and the loss is {losses[-1]:.3g} at every step"
-            ignored = cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{told}.")
+                text += f", and the loss is {losses[-1]:.3g} at every step"
+            ignored = cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{text}.")
             zeros = self._products_of_zeros(window, rows)
             return (zeros, ignored) if zeros is not None else (ignored,)
         low = underflow_cause(window)
         found: list[Cause] = [low] if low is not None else []
-        # What ends the gradient is at the border: the last silent layer, or the next one.
+        # The cause is at the border: in the last layer without a gradient, or in the next one.
         border = [int(rows[-1]), *np.flatnonzero(alive & (np.arange(len(alive)) > rows[-1]))[:2]]
         start = initialization_cause(table, [*rows, *border])
         if start is not None:
             found.append(start)
         tiny = self._tiny_start(window)
         found += [tiny] if tiny is not None and not found else []
-        # Zeros at the start explain it all; what else could be, only where nothing does.
+        # Zeros at the start explain everything; other causes count only without them.
         one = batch_of_one_cause(window, [table.variables[int(row)] for row in rows])
         if one is not None:
             return (*found, one)
         silent = np.zeros_like(alive)
         silent[rows] = True
         if start is None and nothing_comes_back(window, silent):
-            told = (
+            text = (
                 f"{table.paths[int(rows[-1])]} has no gradient although nothing in its layer "
-                "stops it: the loss does not depend on what comes from there (a weight or mask "
-                "of zero, a branch that is never chosen)"
+                "stops it: the loss does not depend on the layer's output (a weight or mask of "
+                "zero, a branch that is never chosen)"
             )
-            return (*found, cause("loss_ignores_parameters", 0.85, f"{told}."))
+            return (*found, cause("loss_ignores_parameters", 0.85, f"{text}."))
         fed = self._fed_with_zeros(window, rows, alive)
         if start is None and fed is not None:
             return (*found, fed)
@@ -231,11 +231,11 @@ class ZeroGradient(Rule):
             found += self._flat(window, rows, 0.3 if found else 0.7)
         before = alive & window.rows.kernel & (np.arange(len(alive)) < rows[0])
         if before.any() and not any(c.id == "dying_relu" or c is start for c in found):
-            told = (
-                f"{table.paths[int(np.flatnonzero(before)[-1])]} before it does receive one, on "
-                "another way: nothing that comes from this part counts in the loss"
+            text = (
+                f"{table.paths[int(np.flatnonzero(before)[-1])]} before it does receive one, along "
+                "another path: the loss does not depend on the output of this part"
             )
-            ignored = cause("loss_ignores_parameters", 0.8, f"{told}.")
+            ignored = cause("loss_ignores_parameters", 0.8, f"{text}.")
             found = [ignored, *(c for c in found if c.id != "saturating_activation")]
         after = np.flatnonzero(alive)
         if not found and after.size and int(rows[-1]) < int(after[0]):
@@ -251,16 +251,16 @@ class ZeroGradient(Rule):
 
     @staticmethod
     def _products_of_zeros(window: Window, rows: IntArray) -> Cause | None:
-        """zero_initialization, if all that is multiplied starts at zero: of two factors neither
-        has a gradient then, as each of them is that of the other."""
+        """zero_initialization, if all factors of a product start at zero: then neither of two
+        factors has a gradient, because each is the gradient of the other."""
         factors = rows[~window.rows.minor[rows]]
         if len(factors) < 2 or (window.rows.initial_rms[factors] > 0).any():
             return None
-        told = f"{names(window.table, factors)} all start at zero: where they are multiplied, "
-        return cause("zero_initialization", 0.99, f"{told}each is the gradient of the other.")
+        text = f"{names(window.table, factors)} all start at zero: where they are multiplied, "
+        return cause("zero_initialization", 0.99, f"{text}each is the gradient of the other.")
 
     def _what_ended_it(self, window: Window, rows: IntArray) -> tuple[Cause, ...]:
-        """Why variables that had a gradient have none: not by how the model was built."""
+        """Why variables that had a gradient have none now: not because of the model's structure."""
         low = underflow_cause(window)
         found: list[Cause] = [low] if low is not None else []
         ratios = window.largest("update_ratio")[window.rows.judged & window.rows.kernel]
@@ -278,26 +278,26 @@ class ZeroGradient(Rule):
         biases = {table.variables[row].module for row in np.flatnonzero(alive)}
         if not kernels or not all(kernel.module in biases for kernel in kernels):
             return None
-        told = (
+        text = (
             f"the other variables of {layer(kernels[-1])} do receive a gradient, so its units are "
-            "alive: what they are fed with is exactly zero, or the gradient is set to zero on its "
-            "way to the optimizer"
+            "alive: the layer's inputs are exactly zero, or the gradient is set to zero before "
+            "the optimizer gets it"
         )
-        return cause("loss_ignores_parameters", 0.7, f"{told}.")
+        return cause("loss_ignores_parameters", 0.7, f"{text}.")
 
     @staticmethod
     def _flat(window: Window, rows: IntArray, confidence: float) -> list[Cause]:
-        """Activations of these layers that may be where their slope is zero."""
+        """Activations of these layers whose slope may be zero."""
         found: list[Cause] = []
         kernels = [window.table.variables[row] for row in rows if window.rows.kernel[row]]
-        for kind, family, told in (
+        for kind, family, text in (
             ("dying_relu", RELU, "units that are off for every input pass nothing on"),
             ("saturating_activation", SATURATING, "on its flat part its slope rounds to zero"),
         ):
             which = [variable for variable in kernels if activation(variable) in family]
             if which:
-                told = f"{layer(which[-1])} has activation {which[-1].activation}: {told}."
-                found.append(cause(kind, confidence if not found else 0.3, told))
+                text = f"{layer(which[-1])} has activation {which[-1].activation}: {text}."
+                found.append(cause(kind, confidence if not found else 0.3, text))
         saturating = any(c.id == "saturating_activation" for c in found)
         data = large_inputs_cause(window, 0.85) if saturating and confidence > 0.5 else None
         return [data, *found] if data is not None else found
@@ -308,11 +308,11 @@ class ZeroGradient(Rule):
         gains = signal_gains(window)[kernels]
         if gains.size < 2 or np.median(gains) >= self.small or np.prod(gains) >= self.small:
             return None
-        told = (
-            f"a typical kernel starts at {float(np.median(gains)):.2g} of what keeps the size of "
-            f"a signal; over {gains.size} layers that is {float(np.prod(gains)):.1e}"
+        text = (
+            f"a typical kernel starts at {float(np.median(gains)):.2g} of the scale that keeps a "
+            f"signal's size; {gains.size} layers give {float(np.prod(gains)):.1e}"
         )
-        return cause("initialization_scale", 0.85, f"{told}.")
+        return cause("initialization_scale", 0.85, f"{text}.")
 
     def _fix(self, window: Window, rows: IntArray, reason: Cause) -> str:
         variables = [window.table.variables[int(row)] for row in rows]
@@ -359,8 +359,8 @@ class ZeroGradient(Rule):
 
 
 def _came_back(zero: FloatArray) -> BoolArray:
-    """bool [variables]: those that have had no gradient before, and one again since: batches that
-    do not reach them, such as a single sample of zeros, are what they are used to."""
+    """bool [variables]: those that had no gradient before, and have had one since. For them,
+    batches without a gradient are normal, such as a single sample of zeros."""
     was, alive = zero > 0, zero < 1
     last = len(zero) - 1 - alive[::-1].argmax(axis=0)
     result: BoolArray = was.any(axis=0) & alive.any(axis=0) & (was.argmax(axis=0) < last)
