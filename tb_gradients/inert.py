@@ -1,7 +1,7 @@
-"""Names of runs, variables and files in a text for people: shown, never obeyed.
+"""Escape names of runs, variables and files, so that no terminal or browser obeys them.
 
-In:  a text that somebody else may have written.
-Out: the same text, with escapes in place of what a terminal or a browser would act on.
+In:  a text from an untrusted file.
+Out: the same text, with escapes for all that a terminal or a browser would act on.
 Does not know where the text is shown.
 """
 

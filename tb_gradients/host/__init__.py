@@ -1,4 +1,4 @@
-"""What the host does with what the training step has left: frames, a schedule, a journal, a file.
+"""The work of the host after a training step: frames, schedule, journal, event file.
 
 In:  samples and sums of gradients, weights and updates, as arrays.
 Out: frames, judged and written.

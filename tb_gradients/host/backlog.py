@@ -1,12 +1,12 @@
-"""Do on a thread of its own what the training need not wait for.
+"""A queue of jobs that a background thread does, so that the training does not wait for them.
 
 In:  jobs, in order.
 Out: the same jobs done, in order, a few at a time.
 Does not know what the jobs are.
 
-While the training computes on a device, or waits for it, its thread leaves the interpreter to this
-one. And jobs are cheaper together: done one by one, what they work with has to be fetched from
-memory again after each step of the training, which costs twice the job.
+While the training computes on a device or waits for it, its thread releases the interpreter to this
+one. Several jobs in a row are cheaper: done one by one, each has to load its data into the cache
+again after a training step, which doubles its time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Job = Callable[[], None]
 
 
 class Backlog:
-    """Jobs that wait; they never run at the same time.
+    """Waiting jobs. No two of them run at the same time.
 
     Attributes:
         lock: held while jobs run.
@@ -28,13 +28,14 @@ class Backlog:
     """
 
     TOGETHER = 8
-    """So many jobs are not left to wait for more."""
+    """So many waiting jobs are done at once."""
 
     SECONDS = 0.1
-    """Nor is any for longer than this."""
+    """No job waits longer than this, in seconds."""
 
     LENGTH = 64
-    """Who adds more than this does the jobs himself: a slow disk slows frames down, not memory."""
+    """With more waiting jobs, ``add`` does them itself: a slow disk slows down frames, but does not
+    fill the memory."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -64,7 +65,7 @@ class Backlog:
             self._enough.set()
 
     def run(self) -> None:
-        """Do all that waits, now; from within a job nothing."""
+        """Do all waiting jobs now; from within a job, nothing."""
         with self.lock:
             if self._running:
                 return
@@ -76,7 +77,7 @@ class Backlog:
                 self._running = False
 
     def close(self) -> None:
-        """Do all that waits and end the thread; ``add`` begins another."""
+        """Do all waiting jobs and end the thread; ``add`` starts a new one."""
         self.run()
         thread, self._thread = self._thread, None
         if thread is not None:

@@ -20,7 +20,7 @@ from tb_gradients.lane import LOSSES, NONE, UNSEEN, Lane, codes_of, in_blocks, j
 def lane_of(
     first: int, rows: npt.NDArray[np.float32], layouts: Mapping[int, Layout], variables: int
 ) -> Lane:
-    """The lane of steps that were made by one traced update each, whichever.
+    """The lane of consecutive steps, each made by one of the traced updates.
 
     Args:
         first: number of the first step.
@@ -47,7 +47,7 @@ def lane_of(
 
 
 class LaneBuffer:
-    """Steps that nobody has asked for yet; of a long run in blocks already, so that it stays small.
+    """Steps that were not taken yet; those of a long run as blocks, so that memory stays bounded.
 
     Args:
         variables: how many the table has.
@@ -60,13 +60,13 @@ class LaneBuffer:
         self._parts: list[Lane] = []
 
     def add(self, lane: Lane) -> None:
-        """Take over the steps that follow."""
+        """Append the next steps."""
         self._parts.append(lane)
         if len(self._parts) > 8:
             self._parts = [self._all()]
 
     def take(self, step: int | None = None) -> Lane:
-        """The blocks that are complete at a step; without one all there is, the last cut short."""
+        """The blocks that are complete at a step; without a step all, the last one incomplete."""
         lane = self._all() if self._parts else self._empty
         count = len(lane) if step is None else int(np.searchsorted(lane.due, step, side="right"))
         self._parts = [lane[count:]] if count < len(lane) else []
@@ -77,7 +77,7 @@ class LaneBuffer:
 
 
 def combined(lanes: Sequence[Lane]) -> Lane:
-    """One lane of those of several probes, each of which has seen some of the variables.
+    """One lane from those of several probes, each of which has seen some of the variables.
 
     Blocks that only some probes have seen are those of the probe that has seen most.
     """

@@ -1,7 +1,7 @@
-"""Whether the TensorBoard that is installed beside us can start, before anybody is sent there.
+"""Check whether the installed TensorBoard can start, before a message refers to it.
 
 In:  what is installed, by name and version.
-Out: the command that makes it start; empty where nothing stands in the way.
+Out: the command that makes it start; empty if it can.
 Does not import TensorBoard.
 """
 
@@ -13,7 +13,7 @@ import re
 
 
 def remedy() -> str:
-    """The command that has to be run before ``tensorboard``; mostly none, and then empty.
+    """The command to run before ``tensorboard``; usually none, and then empty.
 
     TensorBoard up to 2.20 imports ``pkg_resources``, which setuptools 82 no longer has; TensorBoard
     2.16 needs a NumPy before 2. Its own requirements say neither.

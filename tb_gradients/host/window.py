@@ -1,4 +1,4 @@
-"""What all steps since the last frame have in common: folded on the host.
+"""Combine all steps since the last frame into the window columns of the next one.
 
 In:  a row per step, as the device has kept it.
 Out: the window columns of a frame.
@@ -99,7 +99,7 @@ class Window:
         Args:
             nonfinite: [variables], non-finite elements of the gradients at the frame's own step.
         """
-        with np.errstate(all="ignore"):  # 0 / 0 is how "not measured" comes about
+        with np.errstate(all="ignore"):  # 0 / 0 means "not measured"
             measured = self._seen - self._none
             age = np.where(self._broken_at >= 0, step - self._broken_at, -1).astype(np.float64)
             # A sum of squares that only left float32 at this step.

@@ -65,7 +65,7 @@ class Bundle:
 
 
 def _apology() -> bytes:
-    """A module with the interface of the bundle that shows what has to be done."""
+    """A module with the interface of the bundle that shows what to do."""
     return (
         "export function render() {\n"
         "  const note = document.createElement('p');\n"

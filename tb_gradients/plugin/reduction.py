@@ -1,7 +1,7 @@
-"""A matrix too large to send, made as small as the picture that is drawn of it.
+"""Reduce a matrix that is too large to send to the resolution of the picture.
 
 In:  float32 [steps, variables].
-Out: bytes with as many levels as a picture has colours, and fewer columns than steps.
+Out: bytes, with as many levels as the picture has colours and fewer columns than steps.
 Does not know about HTTP, runs or statistics.
 
 A column stands for several neighbouring frames and keeps their smallest and largest value,

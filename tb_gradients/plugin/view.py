@@ -27,7 +27,7 @@ _MARKS = (
     ("weight_nonfinite_count", 1, NONFINITE),
     ("nonfinite_age", 0, NONFINITE),
 )
-"""Statistics that mark a variable as non-finite, the least value that does, and the mark."""
+"""Statistics that mark a variable as non-finite, the smallest value that does, and the mark."""
 
 
 class UnknownNameError(LookupError):
@@ -55,7 +55,7 @@ class RunView:
 
     @property
     def run_context(self) -> RunContext:
-        """What the writer knew of the run, as of the last table."""
+        """What the writer knew about the run, from the last table."""
         return self.data.recordings[-1].table.run if self.data.recordings else RunContext()
 
     @property
@@ -86,7 +86,7 @@ class RunView:
     def marks(self) -> npt.NDArray[np.uint8]:
         """[steps, variables]: bits that say what was not finite, see ``NONFINITE``.
 
-        At that frame or, where NaN and Inf are not told apart, since the one before it.
+        At that frame or, if NaN and Inf are not distinguished, since the one before it.
         """
         found = np.zeros((len(self.steps), len(self.variables)), np.uint8)
         known = {column.name for column in self.statistics}
@@ -145,7 +145,7 @@ class RunView:
         for i, frame in enumerate(frames):
             try:
                 table_id, all_counts = frame.unpack()
-            except FormatError:  # a hole in the picture, not the end of it
+            except FormatError:  # a gap in the picture
                 continue
             row = rows.get(table_id)
             if row is not None and row < len(all_counts):

@@ -1,12 +1,12 @@
-"""Read runs through TensorBoard's data provider: what the tab's back end has to use.
+"""Read runs through TensorBoard's data provider, as the tab's back end must.
 
 In:  a provider, the request's context and experiment.
-Out: ``RunData`` per run, and cheap stamps that tell whether a run has changed.
+Out: ``RunData`` per run, and cheap stamps that show whether a run has changed.
 Does not know about files, rules or HTTP.
 
-What the provider does that a reader has to live with: it may have sampled the series
-(``--samples_per_plugin``), cannot be asked for a range of steps, refuses answers over
-256 MiB in its fast mode, and with the other loader hands out steps twice after a restart.
+Limits of the provider: it may have sampled the series (``--samples_per_plugin``), cannot return a
+range of steps, refuses answers over 256 MiB in its fast mode, and with the other loader returns
+steps twice after a restart.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MOST_BYTES = 240 << 20  # the fast loader's limit is 256 MiB, with what surroun
 _FIRST_RETRY = 2048
 
 Stamp = tuple[tuple[str, int, float], ...]
-"""What a run's series say of themselves; a run whose stamp is unchanged is unchanged."""
+"""The metadata of a run's series; a run whose stamp is unchanged is unchanged."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Outline:
     """What the list of runs shows of one run.
 
     Attributes:
-        verdict: what the writer judged live, if that covers the whole run; else ``None``.
+        verdict: that of the writer, if it covers the whole run; else ``None``.
     """
 
     steps: tuple[int, ...]
@@ -64,7 +64,7 @@ class Outline:
 
 
 class DataProviderSource:
-    """One experiment of a data provider, seen with one request's rights."""
+    """One experiment of a data provider, with the permissions of one request."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class DataProviderSource:
     ) -> None:
         """
         Args:
-            keeps_all: TensorBoard was started so that it keeps every step of ours.
+            keeps_all: TensorBoard was started so that it keeps all of our steps.
             most_bytes: size from which on frames are read down-sampled.
         """
         self._provider = provider
@@ -126,7 +126,7 @@ class DataProviderSource:
         tables = _messages(self._series(run, schema.TAG_TABLE), problems)
         affordable = self._most_bytes // max(_largest_frame(tables), 1)
         frames = self._series(run, schema.TAG_FRAMES, at_most=max(affordable, 1))
-        # After the frames: a run that grows meanwhile then has contexts to spare, not to miss.
+        # After the frames: a run that grows in the meantime then has more contexts, not fewer.
         contexts = self._series(run, schema.TAG_CONTEXT)
         verdicts = self._series(run, schema.TAG_FLAGS, at_most=1)
         lanes = self._series(run, schema.TAG_LANE)
@@ -141,16 +141,16 @@ class DataProviderSource:
         )
         newest = max((datum.step for datum in frames), default=-1)
         shortened = len(frames) < sum(1 for datum in contexts if datum.step <= newest)
-        # Two series of which a part was refused may well be equally long.
+        # Two series of which a part was refused may have the same length.
         shortened = shortened or self._refused
         sampled = shortened or (not self._keeps_all and frames_are_missing(data))
         return dataclasses.replace(data, sampled=sampled)
 
     def glance(self, run: str, most_bytes: int) -> RunData | None:
-        """Some of the frames of a large run, evenly or not: as many as these bytes hold.
+        """Some of the frames of a large run, perhaps unevenly: as many as these bytes hold.
 
-        Much faster than ``read``, and no ground to judge on. The last frame is among them.
-        ``None``: ``read`` is as good, because the run has no more than four times as many.
+        Much faster than ``read``, but not enough to judge. The last frame is among them.
+        ``None``: use ``read``, because the run has at most four times as many frames.
 
         Raises:
             ReadError: the run was written in a newer format.
@@ -170,14 +170,14 @@ class DataProviderSource:
                 self._series(run, schema.TAG_FRAMES, at_most=affordable), _point, problems
             ),
             contexts=_usable(contexts, _point, problems),
-            # Held against all steps: the few that are read here, any verdict would cover.
+            # Compared with all steps: any verdict would cover the few that are read here.
             verdicts=(_messages(verdicts, problems) if _covering_verdict(verdicts, steps) else []),
             errors=problems,
         )
 
     def histograms(self, run: str) -> list[HistogramFrame]:
         """The histograms of a run, by rising step, still packed."""
-        # What is left out is a hole in the picture, not the end of it: nobody need be told.
+        # Left-out histograms are gaps in the picture; no message is needed.
         return latest_timeline(_usable(self._series(run, schema.TAG_HISTOGRAMS), _histograms, []))
 
     def outlines(self, runs: Sequence[str]) -> dict[str, Outline]:
@@ -190,7 +190,9 @@ class DataProviderSource:
         except ReadError:
             if len(runs) < 2:
                 return {}
-        alone = (self.outlines([run]) for run in runs)  # one that cannot be read hides no other
+        alone = (
+            self.outlines([run]) for run in runs
+        )  # one that cannot be read must not hide the others
         return {run: outline for outlines in alone for run, outline in outlines.items()}
 
     def _outlines(self, runs: Sequence[str]) -> dict[str, Outline]:
@@ -217,7 +219,7 @@ class DataProviderSource:
     def _read(
         self, runs: Sequence[str], tags: Sequence[str], *, at_most: int = _ALL
     ) -> Mapping[str, Mapping[str, Sequence[Any]]]:
-        """``read_tensors``, with fewer points where the answer would be too large.
+        """``read_tensors``, with fewer points if the answer would be too large.
 
         The last point of a series is always among those that are kept.
 
@@ -233,7 +235,7 @@ class DataProviderSource:
                     run_tag_filter=tb_provider.RunTagFilter(runs=runs, tags=tags),
                 )
                 return answer
-            except tb_errors.PublicError:  # not for this user's eyes, or no such experiment
+            except tb_errors.PublicError:  # no permission, or no such experiment
                 raise
             except Exception as error:
                 if at_most == 1 or not _is_too_large(error):
@@ -257,7 +259,7 @@ def no_such_run(run: str) -> NoSuchRunError:
 
 
 def _is_too_large(error: Exception) -> bool:
-    # A gRPC error, told by its looks: this module need not know that gRPC is behind it.
+    # A gRPC error, recognised by its attributes, so that gRPC need not be imported.
     code = getattr(error, "code", None)
     return callable(code) and getattr(code(), "name", "") == "RESOURCE_EXHAUSTED"
 
@@ -280,7 +282,7 @@ _T = TypeVar("_T")
 
 
 def _usable(data: Iterable[Any], make: Callable[[Any], _T], problems: list[str]) -> list[_T]:
-    """What can be made of each point; how many are left out, and why, is added to ``problems``."""
+    """Each usable point, converted; ``problems`` gets how many were left out, and why."""
     made: list[_T] = []
     refused: list[FormatError] = []
     for datum in data:

@@ -2,13 +2,11 @@
 
 In:  a log directory, local or behind a scheme such as "gs://".
 Out: ``RunData`` per run, a run being a folder with event files that hold our tags.
-Does not know about rules, nor about TensorBoard's own loaders; does not import
-TensorBoard or TensorFlow for local folders.
+Does not know about rules. Does not import TensorBoard or TensorFlow for local folders.
 
-Why not TensorBoard's ``EventFileLoader``: it imports TensorFlow where that is installed
-(seconds), and where it is not, its checksums run at 5 MB/s. It also ends at the first
-damaged record, and takes as much memory as a record says it needs. A TFRecord file is
-simple enough to be read in one loop::
+TensorBoard's ``EventFileLoader`` is not used, because it imports TensorFlow if that is installed
+(seconds), computes checksums at 5 MB/s otherwise, stops at the first damaged record, and allocates
+as much memory as a record claims. A TFRecord file can be read in one loop::
 
     uint64 length | uint32 masked CRC of length | data | uint32 masked CRC of data
 """
@@ -53,7 +51,7 @@ _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 
 LONGEST_RECORD = 1 << 28
-"""Bytes: a frame of two million variables. TensorBoard's fast loader gives out no more, either."""
+"""Bytes: a frame of two million variables. TensorBoard's fast loader has the same limit."""
 
 _AT_ONCE = 1 << 20
 _DT_FLOAT, _DT_STRING = 1, 7
@@ -74,8 +72,8 @@ class EventFileSource:
             )
 
     def runs(self) -> list[str]:
-        """Folders with at least one record of ours, or with a file of ours that is damaged or
-        cannot be opened, sorted; "." first.
+        """Folders with one of our records, or with one of our files that is damaged or cannot be
+        opened; sorted, "." first.
         """
         return sorted(
             (
@@ -134,7 +132,7 @@ class EventFileSource:
             errors: list[str] = []
             if any(True for _ in self._records(path, errors)):
                 return True
-            if errors and path.endswith(_OUR_SUFFIX):  # for `read` to tell
+            if errors and path.endswith(_OUR_SUFFIX):  # `read` reports it
                 return True
         return False
 
@@ -142,7 +140,7 @@ class EventFileSource:
         try:
             with self._files.open(path) as stream:
                 yield from our_records(stream, posixpath.basename(path), errors)
-        except OSError as error:  # removed or locked meanwhile: the other files still count
+        except OSError as error:  # removed or locked in the meantime: the other files still count
             errors.append(f"{posixpath.basename(path)} could not be read: {error}.")
 
 
@@ -154,9 +152,9 @@ def _paths(folder: str, names: Iterable[str]) -> list[str]:
 def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[bytes]:
     """The records of an event file that mention one of our tags.
 
-    A record cut short at the end is normal (the writer is at it, or was killed) and ends
-    the file silently. A record whose checksum is wrong is skipped; one whose *length* is
-    wrong, or beyond ``LONGEST_RECORD``, ends the file, because nothing says where the next one
+    A record cut short at the end is normal (the writer is still writing, or was killed) and
+    ends the file without an error. A record whose checksum is wrong is skipped; one whose *length*
+    is wrong, or beyond ``LONGEST_RECORD``, ends the file, because nothing says where the next one
     starts. Both are added to ``errors``. Other people's records are skipped unparsed and unchecked.
     """
     position = 0
@@ -189,7 +187,7 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    """So many bytes, or as many as there are, without making room for those that are not."""
+    """Up to ``size`` bytes, without allocating memory for bytes that do not exist."""
     parts = []
     while size > 0 and (part := stream.read(min(size, _AT_ONCE))):
         parts.append(part)
@@ -214,11 +212,11 @@ class _Found:
     errors: list[str] = dataclasses.field(default_factory=list)
 
     def add_event(self, run: str, record: bytes, origin: str) -> None:
-        """Sort the values of an event in.
+        """Add the values of an event.
 
         Raises:
             ReadError: it was written in a newer format.
-            Exception: it is no event, or one whose values cannot be.
+            Exception: it is not an event, or its values are impossible.
         """
         event = event_pb2.Event.FromString(record)
         check_date(event.step, event.wall_time)
@@ -245,8 +243,8 @@ class _Found:
 def _array(tensor: event_pb2.Tensor) -> Any:
     """A tensor as an array, which takes no more memory than it takes in the file.
 
-    (A tensor may name one number and a shape of any size to be filled with it. No writer of ours
-    does, and ``tensorboard.util.tensor_util`` would fill it.)
+    (A tensor may hold one number and a shape of any size to be filled with it. Our writer never
+    does this; ``tensorboard.util.tensor_util`` would fill it.)
 
     Raises:
         FormatError: not of float32 or bytes, or of another number of elements than its shape's.
@@ -266,11 +264,11 @@ def _array(tensor: event_pb2.Tensor) -> Any:
     return array
 
 
-# --- Where files are ------------------------------------------------------------------------
+# --- File systems ----------------------------------------------------------------------------
 
 
 class _Local:
-    """Local folders through the standard library: nothing to import, nothing to wait for."""
+    """Local folders through the standard library, which needs no slow import."""
 
     def exists(self, path: str) -> bool:
         return Path(path).exists()
@@ -281,7 +279,7 @@ class _Local:
     def open(self, path: str) -> IO[bytes]:
         # Opening a named pipe would wait for its writer, and a device may never end.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         return Path(path).open("rb", buffering=1 << 20)
 
     def names(self, folder: str) -> list[str]:
@@ -289,7 +287,7 @@ class _Local:
 
     def walk(self, root: str) -> Iterator[tuple[str, str, list[str]]]:
         """Folder, run name and names of files, for the root and every folder below it."""
-        os.scandir(root).close()  # `walk` passes over in silence what it may not list
+        os.scandir(root).close()  # `walk` ignores folders that it may not list
         seen: set[str] = set()  # links are followed as TensorBoard does, circles are not
         for folder, children, names in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
@@ -302,7 +300,7 @@ class _Local:
 
 
 class _Remote:
-    """Other file systems through the shim that TensorBoard itself uses for them."""
+    """Other file systems through the module that TensorBoard uses for them."""
 
     def __init__(self, gfile: Any) -> None:
         self._gfile = gfile
@@ -327,8 +325,8 @@ class _Remote:
 
 
 def _remote(path: str) -> _Remote:
-    # TensorFlow where it is installed (it alone knows gs:// and hdfs://), else
-    # TensorBoard's stub (s3:// and whatever fsspec knows).
+    # TensorFlow if it is installed (only it supports gs:// and hdfs://), else TensorBoard's
+    # stub (s3:// and all that fsspec supports).
     from tensorboard.compat import tf
 
     try:

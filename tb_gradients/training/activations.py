@@ -1,14 +1,13 @@
-"""What layers give: the outputs of kernels' layers in the training step, in three numbers.
+"""Observe the outputs of layers in the training step, and reduce each to three numbers.
 
 In:  a Keras model, and the table's row of each layer's kernel.
 Out: per row, root mean square of the output, share of dead and of saturated units.
 Does not know about gradients, steps or files.
 
-Keras has no place to look at a layer's output in ``fit``, so ``call`` of the layers is wrapped
-on the instances while the monitor is attached; results are passed on untouched. Seen is what
-is computed in the graph in which the optimizer is called: not the inside of loops, such as
-recurrent cells, and of functions of their own. Of a layer that is called several times the
-last call counts.
+Keras has no hook for a layer's output in ``fit``, so ``call`` of the layers is wrapped on the
+instances while the monitor is attached. Results pass through unchanged. Only outputs in the graph
+that calls the optimizer are seen, not those inside of loops (recurrent cells) or of separate
+functions. If a layer is called several times, the last call counts.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ ROWS = 4096
 """Rows (samples, positions) for everything but "exactly zero in all of them"."""
 
 FLAT = 1e-3
-"""A slope below this share of the function's largest slope lets next to nothing through."""
+"""A slope below this share of the function's largest slope passes almost no gradient."""
 MOST = 0.5
-"""A unit is saturated if it is so for more than this share of the rows."""
+"""A unit is saturated if more than this share of its rows are."""
 
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda a: 4.0 * a * (1.0 - a),
@@ -101,7 +100,7 @@ class Outputs:
         flat = [m._flatten_layers(include_self=False, recursive=True) for m in models]
         for layer in itertools.chain.from_iterable(flat):
             kind, module = type(layer).__name__, type(layer).__module__
-            # A layer of somebody's own may do anything in `call`; a cell runs in a loop.
+            # A custom layer may do anything in `call`; a cell runs in a loop.
             if not module.startswith("keras.") or kind.endswith("Cell"):
                 continue
             own = [kernels.get(key_of(v)) for v in getattr(layer, "_trainable_variables", [])]
@@ -123,7 +122,7 @@ class Outputs:
             layer.__dict__["call"] = self._wrapper(layer)
 
     def detach(self) -> None:
-        """Leave the layers as they were."""
+        """Restore the layers."""
         for layer in self._layers:
             if getattr(layer.__dict__.get("call"), "tb_gradients_outputs", None) is self:
                 del layer.__dict__["call"]
@@ -149,7 +148,7 @@ class Outputs:
         return call
 
     def _note(self, layer: Layer, given: Any, result: Tensor) -> None:
-        """A layer was called: is it a kernel's, or does it go on from one?"""
+        """Record a call, if the layer has a kernel or follows one that has."""
         activation = _activation(layer)
         row = self._rows.get(id(layer))
         if row is not None:

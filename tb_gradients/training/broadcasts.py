@@ -4,9 +4,9 @@ In:  the gradients of a step, while it is traced.
 Out: the shapes of the two, where one is a column and the other a vector.
 Does not know about losses: a difference is found by its operation, wherever it was written.
 
-TensorFlow takes a column [n, 1] less a vector [n] for [n, n] differences. Their mean is least where
-all predictions are one constant, near all targets, and that is what the model learns. (The losses
-of Keras bring both sides to one rank first.)
+TensorFlow broadcasts a column [n, 1] minus a vector [n] to [n, n] differences. Their mean is
+smallest if all predictions are one constant, so the model learns that. (The losses of Keras give
+both sides the same rank first.)
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _READS = ("ReadVariableOp", "ResourceGather")
 def broadcast_difference(gradients: Sequence[Any]) -> tuple[str, str] | None:
     """Shapes of the predictions and of the targets, such as ("(32, 1)", "(32,)"); None: none found.
 
-    Told of a difference that the gradients depend on, of which exactly one side depends on a
-    variable: pairs of predictions (or of targets) are compared on purpose, as by a ranking loss.
+    Only a difference counts that the gradients depend on, and of which exactly one side depends on
+    a variable: a ranking loss compares pairs of predictions (or of targets) on purpose.
     """
     tensors = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
     tensors = [tensor for tensor in tensors if tensor is not None]

@@ -4,9 +4,9 @@ In:  the ``log_dir`` that the user gave; the step at which a run begins.
 Out: the folder to write to, and an open file of records in it.
 Does not know what is written.
 
-For TensorBoard a folder is a run, whoever wrote the files in it. So a training that begins anew in
-a folder that holds a run already gets a folder of its own below it: ``run_2``, ``run_3`` and so on.
-One that goes on where a run was left stays with it.
+For TensorBoard each folder is one run. So if a folder already holds a run, a new training gets a
+new folder below it: ``run_2``, ``run_3`` and so on. A training that continues a run stays in its
+folder.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ def open_records(path: str) -> RecordFile:
 
 
 class LogDirError(OSError):
-    """The log folder cannot be written to; the message says what to do."""
+    """The log folder is not writable; the message says what to do."""
 
 
 def choose_folder(log_dir: str | os.PathLike[str]) -> str:
-    """The folder to write to, absolute: ``log_dir``, or one below it where somebody else writes.
+    """The folder to write to, absolute: ``log_dir``, or one below it if another program writes
+    there.
 
-    Of two live event files in one folder TensorBoard's Python loader follows only the
-    last, so a folder with a stranger's event file is left to the stranger.
+    TensorBoard's Python loader follows only the last of several live event files in a folder, so
+    the monitor never shares a folder.
 
     Raises:
         LogDirError: the folder cannot be made or written to.
@@ -48,7 +49,7 @@ def choose_folder(log_dir: str | os.PathLike[str]) -> str:
     if not folder:
         raise LogDirError("log_dir is empty; give a folder such as 'logs/run1'")
     if "://" not in folder:
-        folder = os.path.abspath(folder)  # the program may change its folder while it trains
+        folder = os.path.abspath(folder)  # the working directory may change during training
     try:
         tf.io.gfile.makedirs(folder)
         names = tf.io.gfile.listdir(folder)
@@ -72,8 +73,8 @@ def choose_folder(log_dir: str | os.PathLike[str]) -> str:
 def claimed(folder: str, step: int, *, taken: bool) -> Iterator[str]:
     """The folder for a run that begins at a step: this one, or a new one below it.
 
-    Within the context the run must open its event file: by that others see it from then on. Two
-    processes that begin at the same time see each other's claims, and no run hides the other.
+    Within the context the run must open its event file, by which others see it from then on. Two
+    processes that start at the same time see each other's claims, so no run hides the other.
 
     Args:
         taken: whether another monitor of this process is writing to the folder now.
@@ -100,23 +101,24 @@ _CLAIM = ".tb_gradients_claim."
 
 
 def _is_being_written(name: str) -> bool:
-    """Whether another process of this machine that has written an event file is still there."""
+    """Whether the process that wrote an event file is another one on this machine and still
+    runs."""
     host, _, process = name.removesuffix(FILE_SUFFIX).rpartition(".")
     if not host.endswith(f".{socket.gethostname()}") or not process.isdigit():
         return False
     if int(process) == os.getpid():
         return False
     try:
-        os.kill(int(process), 0)  # signal 0 asks, and does nothing
+        os.kill(int(process), 0)  # signal 0 only checks
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's process
+    except OSError:  # a process of another user
         return True
     return True
 
 
 def _new_folder(folder: str) -> str:
-    """A folder below this one that nobody else has; made here, as only one process can make it."""
+    """A new folder below this one. It is created here: only one process can create it."""
     for number in itertools.count(2):
         path = f"{folder}/run_{number}"
         if "://" not in path:

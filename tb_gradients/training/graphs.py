@@ -1,7 +1,7 @@
-"""What it takes to add to a step's graph without changing or slowing it.
+"""Helpers to add operations to a step's graph without changing its results or slowing it down.
 
 In:  gradients and conditions, while a step is traced.
-Out: tensors and branches that TensorFlow treats as is best for the step.
+Out: tensors and branches that TensorFlow executes efficiently.
 Does not know about statistics, frames or optimizers.
 """
 
@@ -25,12 +25,14 @@ def in_xla() -> bool:
 
         graph = tf.compat.v1.get_default_graph()
         return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
-    except Exception:  # not public: without it the XLA form is right everywhere, only slower
+    except (
+        Exception
+    ):  # not public: without it the XLA form is used everywhere, which is correct but slower
         return True
 
 
 def ancestors(operations: Iterable[Any]) -> set[Any]:
-    """The operations, and all that they are computed from."""
+    """The operations, and all that they depend on."""
     found: set[Any] = set()
     waiting = list(operations)
     while waiting:
@@ -42,16 +44,17 @@ def ancestors(operations: Iterable[Any]) -> set[Any]:
 
 
 _CHAINED = ("Mul", "Add", "AddV2", "AddN", "Sub", "RealDiv", "Neg")
-"""Operations that TensorFlow's graph optimizer regroups where nobody else reads between them."""
+"""Operations that TensorFlow's graph optimizer regroups if nothing reads their intermediate
+value."""
 
 
 def twin(gradient: Any) -> Any:
-    """The same value from operations of our own, where reading the original would change bits.
+    """The same value from a copy of its operations, if reading the original would change bits.
 
-    The optimizer of graphs turns (a * b) * learning_rate into a * (b * learning_rate) if only
-    the update reads the product, and keeps it if we read it as well: other bits in the
-    weights. So we read a copy of such a chain of element-wise operations, with an attribute
-    that keeps it from being merged with the original. Gradients of kernels come from matrix
+    The graph optimizer turns (a * b) * learning_rate into a * (b * learning_rate) if only the
+    update reads the product, but not if the monitor reads it too: the weights would get other
+    bits. So the monitor reads a copy of such a chain of element-wise operations, with an
+    attribute that prevents merging with the original. Gradients of kernels come from matrix
     products and are read as they are.
     """
     if tf.executing_eagerly() or isinstance(gradient, tf.IndexedSlices) or in_xla():
@@ -78,17 +81,17 @@ def twin(gradient: Any) -> Any:
 def branch(predicate: Tensor, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
     """``tf.cond`` in a graph, kept as one operation where there is one device.
 
-    TensorFlow expands it otherwise, so that the parts of a branch can run on several devices, and
-    a graph with expanded branches is run by a slower executor: half of what a plain step of a
-    small dense network paid for being watched. Within a branch that is kept, an expanded one has
-    both of its sides computed, which multiplies time and memory. XLA has branches of its own.
+    Otherwise TensorFlow expands it so that its parts can run on several devices, and a slower
+    executor runs graphs with expanded branches (half of the monitor's cost for a small dense
+    network). Inside of a branch that is kept, an expanded one computes both sides, which
+    multiplies time and memory. XLA has native branches.
     """
     result = tf.cond(predicate, then, otherwise)
     if not tf.executing_eagerly() and len(tf.config.list_logical_devices()) == 1:
         operation = tf.nest.flatten(result)[0].op
         while operation.type == "Identity":
             operation = operation.inputs[0].op
-        # Not public: without it the branch is expanded, that is right everywhere, only slower.
+        # Not public: without it the branch is expanded, which is correct but slower.
         set_attribute = getattr(operation, "_set_attr", None)
         if operation.type in ("If", "StatelessIf") and set_attribute is not None:
             set_attribute("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
@@ -99,13 +102,14 @@ def branch(predicate: Tensor, then: Callable[[], Any], otherwise: Callable[[], A
 def unobserved() -> Iterator[None]:
     """Operations that TensorFlow's debuggers do not see (``tf.debugging.enable_check_numerics``).
 
-    NaN means "not measured" in ours, and would be taken for a fault of the training and end it.
+    NaN means "not measured" in our operations; a debugger would take it for a fault and end the
+    training.
     """
     try:
         from tensorflow.python.eager import context
 
         observers = context.context().op_callbacks
-    except Exception:  # not public: without it only the debugger is in the way
+    except Exception:  # not public: without it only the debugger is affected
         observers = []
     kept, observers[:] = list(observers), []
     try:

@@ -1,8 +1,8 @@
-"""Read from a training step's graph which variable meets the loss, and behind which activation.
+"""Find the last layer (the head) of a model in a step's graph: its variable and activations.
 
 In:  the predictions, as the loss gets them, while a step is traced.
 Out: the variable of the last layer, and the activations between it and the loss.
-Does not know about layers: what the ``call`` of somebody's own model does is written nowhere else.
+Does not know about layers: only the graph shows what the ``call`` of a custom model does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tb_gradients.training.variables import native
 Tensor = Any
 
 _SAME = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape", "Transpose")
-"""Operations that leave the values alone."""
+"""Operations that do not change values."""
 
 _ACTIVATIONS = {
     "Relu": "relu",
@@ -31,12 +31,12 @@ _ACTIVATIONS = {
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
 }
-"""Operations that are an activation, and Keras' names of those."""
+"""Operations that are an activation, and the names that Keras gives them."""
 
 _SUMS = ("BiasAdd", "Add", "AddV2")
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D", "_FusedConv2D")
 _LONGEST = 32
-"""Operations that are followed at most."""
+"""The most operations that are followed."""
 
 
 class Head(NamedTuple):
@@ -52,9 +52,10 @@ class Head(NamedTuple):
 
 
 def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
-    """The end of the model whose predictions these are; None where it is not that plain.
+    """The end of the model that made these predictions; None if it cannot be found.
 
-    That is: eager tensors, and whatever is neither an activation nor a layer's product and bias.
+    That is so for eager tensors, and if something else than an activation or a layer's product
+    and bias comes last.
     """
     if not tf.is_symbolic_tensor(predictions):
         return None
@@ -91,7 +92,7 @@ def _handle_read_by(tensor: Tensor) -> int:
 
 
 def outermost(handle: Tensor) -> int:
-    """id of what a function has captured, through the functions around it."""
+    """id of the tensor that a function captured, through all functions around it."""
     while (graph := getattr(handle, "graph", None)) is not None:
         captured = [outer for outer, inner in getattr(graph, "captures", ()) if inner is handle]
         if not captured:

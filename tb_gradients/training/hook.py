@@ -1,6 +1,6 @@
-"""Stand in for an optimizer's ``apply``: same arguments, same effect, watched.
+"""Wrap an optimizer's ``apply``: same arguments and effect, but each update is observed.
 
-In:  a Keras optimizer, and what wants to know of each update.
+In:  a Keras optimizer, and functions to call around each update.
 Out: gradients and variables as ``apply`` gets them, before and after the update, with the
      sum over all replicas in place of one replica's gradients.
 Does not know about statistics, frames, schedules or files.
@@ -18,18 +18,18 @@ from tb_gradients.training.probe import OptimizerView
 from tb_gradients.training.variables import is_optimizer, native
 
 Before = Callable[["Hook", Sequence[Any], Sequence[Any]], Any]
-"""(hook, gradients, variables) -> what ``after`` is given; None: nothing to do there."""
+"""(hook, gradients, variables) -> argument of ``after``; None: do not call it."""
 
 
 class Hook:
-    """Watches one optimizer instance until ``detach``.
+    """Observes one optimizer instance until ``detach``.
 
     Args:
         optimizer: a Keras 3 optimizer.
         before, after: called around each update, while it is traced or run; on several
-            replicas, only by the one that watches. They must not raise.
-        combine: called by every one of several replicas, to sum what else there is to sum;
-            returns those sums.
+            replicas, only by the observing one. They must not raise.
+        combine: called by every one of several replicas to sum further tensors; returns the
+            sums.
     """
 
     method = "apply"
@@ -42,7 +42,7 @@ class Hook:
         combine: Callable[[], Sequence[Any]],
     ) -> None:
         earlier = optimizer.__dict__.get(self.method)
-        if isinstance(earlier, Hook):  # a monitor from before: replaced, not stacked
+        if isinstance(earlier, Hook):  # an earlier monitor: replaced, not stacked
             earlier.detach()
         self.optimizer = optimizer
         self._before, self._after, self._combine = before, after, combine
@@ -57,16 +57,16 @@ class Hook:
         return self.optimizer.__dict__.get(self.method) is self
 
     def detach(self) -> None:
-        """Leave the optimizer as it was; functions already traced are not changed by it."""
+        """Restore the optimizer; functions that are already traced do not change."""
         if self.attached:
             self._sum.detach()
             if getattr(self._original, "__self__", None) is self.optimizer:
                 del self.optimizer.__dict__[self.method]
-            else:  # somebody else's, from before us
+            else:  # another wrapper, older than ours
                 self.optimizer.__dict__[self.method] = self._original
 
     def view(self, gradients: Sequence[Any]) -> tuple[OptimizerView, Sequence[Any]]:
-        """How to read the optimizer, and the gradients as far as they still carry its scale."""
+        """How to read the optimizer, and the gradients, still scaled by the loss scale."""
         return view_of(self.optimizer), gradients
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
@@ -92,7 +92,7 @@ class Hook:
 
 
 def require_keras(optimizer: Any) -> None:
-    """Raise an error that names the way out, for an optimizer that cannot be hooked."""
+    """Raise an error that names the remedy if the optimizer cannot be hooked."""
     if not is_optimizer(optimizer):
         raise TypeError(
             f"{type(optimizer).__name__} is not an optimizer of Keras; for updates without one "
@@ -102,8 +102,8 @@ def require_keras(optimizer: Any) -> None:
 
 
 def require_tensorflow() -> None:
-    """Raise RuntimeError where Keras computes with something else."""
-    import keras  # here, since hand-written updates do without
+    """Raise RuntimeError if Keras uses another backend."""
+    import keras  # here, because hand-written updates do not need it
 
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -144,7 +144,7 @@ def view_of(optimizer: Any) -> OptimizerView:
 
 def clipping_of(optimizer: Any) -> dict[str, float]:
     """The limits that an optimizer clips its gradients to."""
-    # Without an assignment expression: AutoGraph, which reads this, warns the user of one.
+    # No assignment expression: AutoGraph reads this and would warn the user about it.
     limits = {
         name: getattr(optimizer, name, None)
         for name in ("clipnorm", "global_clipnorm", "clipvalue")
@@ -153,9 +153,9 @@ def clipping_of(optimizer: Any) -> dict[str, float]:
 
 
 def _updates(optimizer: Any) -> Any:
-    """How many steps were made so far, and how many updates: one every few steps if it accumulates.
+    """The number of steps so far, and of updates: one every few steps with gradient accumulation.
 
-    (A step that is skipped, as its gradients are not finite, never gets to this optimizer.)
+    (A step that is skipped because of non-finite gradients never reaches this optimizer.)
     """
     made = tf.cast(native(_counter(optimizer)), tf.int64)
     return tf.stack([made, made // (getattr(optimizer, "gradient_accumulation_steps", None) or 1)])
@@ -168,6 +168,6 @@ def _counter(optimizer: Any) -> Any:
 
 
 def steps_made(optimizer: Any) -> int:
-    """Steps made before: those of a resumed optimizer, micro-steps where it accumulates."""
+    """Steps made before, by a resumed optimizer; with gradient accumulation, micro-steps."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return int(replicas.local(native(_counter(inner))).numpy())

@@ -4,7 +4,7 @@ In:  an optimizer of ``tf_keras``, and what its ``apply_gradients`` is called wi
 Out: gradients, variables and an ``OptimizerView``, as a Keras 3 optimizer gives them.
 Does not know how anything is measured; does not import ``tf_keras``.
 
-Both generations of its optimizers are meant: those since TensorFlow 2.11, and
+This covers both generations of its optimizers: those since TensorFlow 2.11, and
 ``tf_keras.optimizers.legacy``.
 """
 
@@ -40,10 +40,10 @@ class LegacyHook(Hook):
 
 
 def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[Any]]:
-    """How to read an optimizer, and the gradients as Keras 3 would hand them over.
+    """How to read an optimizer, and the gradients as Keras 3 would pass them.
 
-    Here ``LossScaleOptimizer`` gets them unscaled already, so they are scaled again: by a power
-    of two, which changes no digit. And its ``iterations`` count the steps that it skips, too.
+    Here ``LossScaleOptimizer`` gets unscaled gradients, so they are scaled again, by a power of
+    two, which is exact. Its ``iterations`` also count skipped steps.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     scale = getattr(optimizer, "loss_scale", None)
@@ -53,7 +53,7 @@ def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[
         finite = [tf.reduce_all(tf.math.is_finite(v)) for v in values if v is not None]
         applied = tf.reduce_all(finite)
         counts = iter((tf.zeros([2], tf.int64), tf.repeat(tf.cast(applied, tf.int64), 2)))
-        updates = counts.__next__  # asked before and after the update
+        updates = counts.__next__  # read before and after the update
         gradients = [None if g is None else _scaled(g, scale) for g in gradients]
     view = OptimizerView(
         updates=updates,

@@ -2,16 +2,16 @@
 
 In:  gradients, and the variables before and after the step, as tensors.
 Out: per variable the elements of its sample, and for large variables a few numbers of all their
-     elements. ``statistics`` makes the columns of a frame of them, on the host.
+     elements. On the host, ``statistics`` computes the columns of a frame from them.
 Does not know about schedules, files, rules or Keras.
 
 Few operations, because each one is traced before the first step and dispatched at every frame.
-Two numerical care-points:
+Two points need numerical care:
 
-* squares of float32 leave the range for magnitudes above 1.8e19 and below 1.1e-19, and
-  any NaN swallows a sum. The *fast* way is right when no sum of squares says so; the
-  *careful* way masks non-finite elements and scales by the largest magnitude. Which one
-  runs is decided on the device, from the sums of squares that every step computes anyway.
+* Squares of float32 leave the range for magnitudes above 1.8e19 and below 1.1e-19, and one NaN
+  makes a sum NaN. The *fast* path is used if the sums of squares show no such case. The *careful*
+  path masks non-finite elements and scales by the largest magnitude. The device decides, from the
+  sums of squares that every step computes anyway.
 * XLA on a CPU does not vectorise a reduction to a scalar, because floating-point addition
   is not associative. Folding the vector onto itself first gives it element-wise
   operations, which it does vectorise: 2 to 4 times faster.
@@ -39,7 +39,7 @@ STACK_ELEMENTS = 65_536
 the operations it saves."""
 
 FEWEST_STACKED = 4
-"""Fewer of one shape are squared one by one: a stack is four operations."""
+"""Fewer tensors of one shape are squared one by one: a stack costs four operations."""
 
 TINY_SQUARES = 1e-30
 """A sum of squares below this may have lost elements to underflow (1.1e-19 squared)."""
@@ -49,15 +49,15 @@ FOLD = 16
 to twice as long."""
 
 FOLD_WIDTHS, BEST_WIDTH = range(64, 4097), 2048
-"""How long a run of a vector may be, and of which length it best is: up to a million elements all
-lengths do, of 16 million runs of 128 take 1.5 times as long as those of thousands."""
+"""Longest run of a vector, and the best length: up to a million elements any length is good; of
+16 million, runs of 128 take 1.5 times as long as runs of thousands."""
 
 FOLD_ROWS = 256
 """Rows of a matrix that are as long as this are folded as they are."""
 
 UPDATE_SCALE = 2.0**20
-"""Updates are multiplied by this power of two (so: exactly) before squaring, which makes
-magnitudes from 1e-25 on visible. 1.8e13 is the largest then, far beyond any update."""
+"""Updates are multiplied by this power of two (an exact operation) before squaring, so that
+magnitudes from 1e-25 on count. The largest one is then 1.8e13, far beyond any update."""
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -83,13 +83,13 @@ def squares(tensor: Tensor, xla: bool) -> Tensor:
 
 
 def all_squares(tensors: Mapping[int, Tensor], xla: bool) -> tuple[Tensor, tuple[int, ...]]:
-    """Sums of squares: float32 [tensors], and whose they are.
+    """Sums of squares: float32 [tensors], and the index of the tensor of each.
 
     In a graph many small tensors of one shape are stacked, see STACK_ELEMENTS.
     """
     if not tensors:
         return tf.zeros([0]), ()
-    if xla:  # compiles a stack to as much as the tensors by themselves
+    if xla:  # compiles a stack to the same code as single tensors
         return tf.stack([squares(tensor, xla) for tensor in tensors.values()]), tuple(tensors)
     groups: dict[Any, list[int]] = {}
     for row, tensor in tensors.items():
@@ -164,7 +164,7 @@ def _divided(tensors: Sequence[Tensor]) -> tuple[list[tuple[Tensor, ...]], list[
 
 @functools.cache
 def _width(size: int) -> int:
-    """How long the runs of a vector are to be: so that nothing is left where that is possible."""
+    """Length of the runs of a vector; if possible one that leaves no rest."""
     widths = [width for width in FOLD_WIDTHS if size % (FOLD * width) == 0]
     return min(widths or [FOLD_WIDTHS.start], key=lambda width: abs(math.log(width / BEST_WIDTH)))
 
@@ -244,7 +244,7 @@ def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What a step is measured by.
+    """The tensors that a step is measured from.
 
     Attributes:
         small_gradients, small_befores, small_afters: those of all ``layout.small`` ``together``:

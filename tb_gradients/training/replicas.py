@@ -1,13 +1,13 @@
-"""Training on several replicas: one gradient for all, one replica that watches.
+"""Training on several replicas: sum their gradients, and let one replica observe.
 
-In:  the gradients that each replica of a ``tf.distribute`` strategy hands to its optimizer.
-Out: their sum, which is the gradient of the global batch, and who is to look at it.
+In:  the gradients that each replica of a ``tf.distribute`` strategy passes to its optimizer.
+Out: their sum, which is the gradient of the global batch, and whether this replica observes it.
 Does not know about statistics, frames or files.
 
-Each replica's step is traced (or run) in a thread of its own, all in the same order. A
-collective that one replica enters and another does not would hang the training, or pair
-with somebody else's. So whatever decides about a collective here is the same in all
-replicas and in all worker processes: never whether the monitor has failed, or what is due.
+Each replica's step is traced (or run) in a separate thread, all in the same order. A collective
+that one replica enters and another does not would hang the training, or pair with another
+collective. So decisions about collectives depend only on facts that are the same in all replicas
+and worker processes: never on whether the monitor has failed, or on its schedule.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def strategy_of(optimizer: Any) -> Any:
 
 
 OLDEST_KERAS = (3, 5)
-"""Before, Keras makes an optimizer's variables while the step is traced, where the step of several
-replicas fails once it is watched, and does not divide their loss by their number."""
+"""Before this version, Keras creates an optimizer's variables while the step is traced (which fails
+for an observed step of several replicas), and does not divide the loss by their number."""
 
 
 def why_unsupported(strategy: Any) -> str:
-    """Why training under this strategy cannot be watched, and what to do; "" if it can."""
+    """Why training under this strategy cannot be monitored, and what to do; "" if it can."""
     name = type(strategy).__name__
     if not (
         name in SUPPORTED or name.startswith("_Default") or name == "CollectiveAllReduceStrategy"
     ):
         return (
-            f"training under tf.distribute's {name} cannot be watched: gradients and variables do "
-            "not meet in one place there. Watch a run of the same model without it, under "
+            f"training under tf.distribute's {name} cannot be monitored: it keeps gradients and "
+            "variables in different places. Monitor a run of the same model without it, or under "
             "MirroredStrategy or MultiWorkerMirroredStrategy"
         )
     if strategy.num_replicas_in_sync > 1:
@@ -50,14 +50,14 @@ def why_unsupported(strategy: Any) -> str:
 
         if tuple(int(part) for part in keras.__version__.split(".")[:2]) < OLDEST_KERAS:
             return (
-                f"training on several replicas with Keras {keras.__version__} cannot be watched; "
+                f"training on several replicas with Keras {keras.__version__} cannot be monitored; "
                 "install Keras 3.5 or newer"
             )
     return ""
 
 
 def is_chief(strategy: Any) -> bool:
-    """Whether this process holds the replica that watches."""
+    """Whether this process holds the observing replica."""
     resolver = getattr(strategy, "cluster_resolver", None)
     if resolver is None or not isinstance(getattr(resolver, "task_id", None), int):
         return True
@@ -67,7 +67,7 @@ def is_chief(strategy: Any) -> bool:
 
 
 def several_workers(strategy: Any) -> bool:
-    """Whether other processes train along."""
+    """Whether other processes take part in the training."""
     resolver = getattr(strategy, "cluster_resolver", None)
     if resolver is None:
         return False
@@ -76,13 +76,13 @@ def several_workers(strategy: Any) -> bool:
 
 
 def several() -> bool:
-    """Whether this is the code of one among several replicas."""
+    """Whether this code runs for one of several replicas."""
     context = tf.distribute.get_replica_context()
     return context is not None and context.num_replicas_in_sync > 1
 
 
 def watches() -> bool:
-    """Whether the code that runs here is that of the replica that watches."""
+    """Whether this code runs for the observing replica."""
     context = tf.distribute.get_replica_context()
     if context is None:
         return True
@@ -96,7 +96,7 @@ def local(variable: Any) -> Any:
 
 
 def make_variable(value: Any, name: str, shape: Any = None) -> Any:
-    """A variable that exists once, also under a strategy that would mirror it."""
+    """A variable that exists once, even under a strategy that would mirror it."""
     from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
     return ResourceVariable(value, trainable=False, name=f"tb_gradients/{name}", shape=shape)
@@ -113,9 +113,8 @@ def sum_over_replicas(tensors: Sequence[Any]) -> list[Any]:
 class SharedSum:
     """Sums the gradients of a step once for monitor and optimizer.
 
-    Keras sums what is left of them after clipping, inside of ``apply``. Where it has not touched
-    them, its sum is ours, and is not communicated twice. Where it has (clipping, loss scaling),
-    there are two sums.
+    Keras sums the gradients inside of ``apply``, after clipping. If it has not changed them, both
+    use one sum, which is communicated once. If it has (clipping, loss scaling), there are two sums.
 
     Args:
         optimizer: a Keras optimizer; the method that sums is wrapped on this instance.
@@ -135,14 +134,14 @@ class SharedSum:
         """The gradients of the global batch; to be called by every replica."""
         sums = sum_over_replicas(gradients)
         self._step.known = {id(one): total for one, total in zip(gradients, sums, strict=True)}
-        self._step.gradients = gradients  # while they live, nothing else has their id
+        self._step.gradients = gradients  # keeps them alive, so that their ids stay unique
         return sums
 
     def end_step(self, sums: Sequence[Any]) -> None:
-        """The step's update is made; ``sums`` are those that were asked for in it.
+        """Call it after the step's update; ``sums``: those that were requested in it.
 
-        TensorFlow leaves a collective out of a graph where nobody needs its result. One that
-        only the watching replica needs would then wait for the others for ever.
+        TensorFlow removes a collective from a graph that does not need its result. A collective
+        that only the observing replica needs would then wait for the others for ever.
         """
         self._step.known, self._step.gradients = {}, ()
         with tf.init_scope():

@@ -255,8 +255,8 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: pathlib.Path) -> None:
     data = source.read(".")
     assert data.frames == 3
     assert data.errors == (
-        "a.tfevents could not be read: it is no regular file.",
-        "b.tfevents.gradient_health could not be read: it is no regular file.",
+        "a.tfevents could not be read: it is not a regular file.",
+        "b.tfevents.gradient_health could not be read: it is not a regular file.",
     )
     path.unlink()
     assert source.runs() == ["."], "a file of ours that cannot be read is told"

@@ -164,7 +164,7 @@ def test_an_unsupported_strategy_is_named_and_training_goes_on(
     optimizer.__dict__["_distribution_strategy"] = ParameterServerStrategyV2()
     monitor = tbg.watch(optimizer, tmp_path, verbose=0)
     (message,) = [r.getMessage() for r in caplog.records]
-    assert "ParameterServerStrategyV2 cannot be watched" in message
+    assert "ParameterServerStrategyV2 cannot be monitored" in message
     assert "MirroredStrategy" in message
     variable = tf.Variable(1.0)
     optimizer.__dict__["_distribution_strategy"] = tf.distribute.get_strategy()
