@@ -2,7 +2,8 @@
 
 In:  arguments.
 Out: text on standard output, one line on standard error where something is unusable, and
-     an exit status: 0 healthy or undecided, 1 a verdict at or above --fail-on, 2 unusable input.
+     an exit status: 0 healthy or undecided, 1 a verdict at or above --fail-on, 2 unusable input,
+     or a monitor that stopped before the training did.
 Does not know how runs are read or judged, or how a report is laid out.
 """
 
@@ -87,7 +88,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="judge the runs below a folder",
         description="Judge every run below LOGDIR. A run is undecided where too little was seen to "
         "call it healthy. Exit status: 0 healthy or undecided, 1 a verdict at or above --fail-on "
-        "in any run, 2 unusable input.",
+        "in any run, 2 unusable input, or a run whose monitor stopped early.",
     )
     check.add_argument(
         "logdir", metavar="LOGDIR", help="the folder given to GradientHealth, or one above it"
@@ -174,7 +175,12 @@ def _check(arguments: argparse.Namespace) -> int:
         print(junit_document(report, limit, fails), end="")
     else:
         print(_console().report(report), end="")
-    return SICK if fails else HEALTHY
+    if fails:
+        return SICK
+    for run in report.runs:
+        if run.stopped is not None:
+            raise UsageError(f"run {run.run!r}: {run.stopped}")
+    return HEALTHY
 
 
 def _limit(fail_on: str) -> Severity:
@@ -228,12 +234,14 @@ def _read_settings(path: str | None) -> dict[str, Any] | None:
 
 def _rules(arguments: argparse.Namespace) -> int:
     from tb_gradients.judging import all_rules
+    from tb_gradients.judging.base import known_names
     from tb_gradients.judging.causes import CAUSES
 
     known = {rule.id: rule for rule in all_rules()}
     unknown = [name for name in arguments.rule if name not in known]
     if unknown:
-        raise UsageError(f"there is no rule {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        names = known_names(unknown[0], sorted(known))
+        raise UsageError(f"there is no rule {unknown[0]!r}; {names}")
     pages = [known[name].page() for name in arguments.rule or known]
     if arguments.format == "json":
         causes = [

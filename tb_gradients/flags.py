@@ -269,14 +269,33 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class RuleError:
-    """A rule that raised: it is switched off for the rest of the run, the others go on."""
+    """A rule, or another part of the monitor, that failed; the others go on.
+
+    Attributes:
+        rule: its id, and it is switched off for the rest of the run; "" for another part.
+        step: at which it failed first.
+        message: why; of another part also what is left out.
+        stopped: nothing goes on: the monitor saw no later step.
+    """
 
     rule: str
     step: int
     message: str
+    stopped: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def __str__(self) -> str:
+        if self.stopped:
+            return f"the monitor stopped at step {self.step}: {self.message}"
+        if self.rule:
+            return f"rule {self.rule} was switched off at step {self.step}: {self.message}"
+        return self.message
+
+    def to_proto(self) -> pb.RuleError:
+        return pb.RuleError(**dataclasses.asdict(self))
+
+    @classmethod
+    def from_proto(cls, message: pb.RuleError) -> RuleError:
+        return cls(message.rule, message.step, message.message, message.stopped)
 
 
 STATES = ("passed", "flagged", "not_yet", "not_seen", "failed")

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tb_gradients.flags import Flag, Origin, Severity
+from tb_gradients.flags import Flag, Origin, RuleError, Severity
 from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.host.parts import Parts
 from tb_gradients.host.writer import EventWriter, OpenRecords
 from tb_gradients.judging.engine import Engine
 from tb_gradients.judging.origins import with_origins
@@ -50,6 +51,7 @@ class Journal:
         stop_on: the severity of a flag that is a reason to stop.
         on_flag: called with each flag that opens.
         verbose: whether flags are printed as they open.
+        parts: what of the monitor is left out; it is written with the flags.
 
     Attributes:
         folder: where the event file goes; to be changed before the first frame only.
@@ -71,7 +73,10 @@ class Journal:
         stop_on: Severity | None = None,
         on_flag: Callable[[Flag], None] | None = None,
         verbose: bool = False,
+        parts: Parts | None = None,
     ) -> None:
+        self._parts = Parts() if parts is None else parts
+        self._stopped: RuleError | None = None
         self.frames = 0
         self.should_stop = False
         self.folder, self._open_records = folder, open_records
@@ -92,7 +97,16 @@ class Journal:
     @property
     def flags(self) -> tuple[Flag, ...]:
         """The flags so far, worst first, with the origins that were found."""
+        return self._parts.run("the findings while training", self._flags) or ()
+
+    def _flags(self) -> tuple[Flag, ...]:
         return with_origins(self._engine.flags, self._explained)
+
+    @property
+    def errors(self) -> tuple[RuleError, ...]:
+        """What ended the monitor, if anything did; rules and other parts that failed."""
+        stopped = () if self._stopped is None else (self._stopped,)
+        return (*stopped, *self._engine.errors, *self._parts.errors)
 
     @property
     def undecided(self) -> str:
@@ -141,18 +155,21 @@ class Journal:
         self._last_step = frame.step
         writer.frame(frame, self._table.table_id)
         if frame.lane is not None:
-            self.add_lane(frame.lane)
-            if time.monotonic() - self._lane_written > LANE_SECONDS:
-                self._write_lane()
-        for flag in self._engine.update(frame):
+            self._parts.run("the dense lane", self._add_lane_of_frame, frame.lane)
+        for flag in self._parts.run("judging while training", self._engine.update, frame) or ():
             self._announce(flag)
         # Also when one has closed or become less severe, or a rule has judged enough: the tab shows
         # what was written last.
         self._early = self._early and bool(self._engine.undecided)
-        verdict = (self._early, self._engine.judged, self._engine.outline)
+        verdict = (self._early, self._engine.judged, self._engine.outline, self.errors)
         if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
             self._verdict = verdict
             self._write_flags(writer, frame.step)
+
+    def _add_lane_of_frame(self, lane: Lane) -> None:
+        self.add_lane(lane)
+        if time.monotonic() - self._lane_written > LANE_SECONDS:
+            self._write_lane()
 
     def add_lane(self, lane: Lane) -> None:
         """Write the next steps of the dense lane; a few may wait for more."""
@@ -178,24 +195,35 @@ class Journal:
 
     def close(self) -> None:
         """Write the last verdict and close the file; a further frame begins another."""
-        self._write_lane()
+        self._parts.run("the dense lane", self._write_lane)
         writer, self._writer = self._writer, None
         if writer is not None:
             with contextlib.closing(writer):
                 self._write_flags(writer, self._last_step)
 
-    def abandon(self) -> None:
-        """Close the file after a failure, which was told before."""
+    def stop(self, step: int, reason: str) -> None:
+        """Write that no further frame will come, and why; close the file.
+
+        Args:
+            step: the first step that nobody sees.
+        """
+        self._stopped = RuleError("", step, reason, stopped=True)
+        with contextlib.suppress(Exception):
+            self._write_lane()
         writer, self._writer = self._writer, None
-        if writer is not None:
-            with contextlib.suppress(Exception):
-                writer.close()
+        with contextlib.suppress(Exception):  # it may be the file that has failed
+            if writer is None:
+                writer = EventWriter(self.folder, self._open_records)
+            with contextlib.closing(writer):
+                self._write_flags(writer, max(step - 1, self._last_step, 0))
 
     def _write_flags(self, writer: EventWriter, step: int) -> None:
         engine, flags = self._engine, self.flags
-        writer.flags(flags, engine.errors, step, self.frames, engine.states, engine.undecided)
+        undecided = "" if self._stopped is None else str(self._stopped)
+        undecided = undecided or engine.undecided
+        writer.flags(flags, self.errors, step, self.frames, engine.states, undecided)
         if self.on_verdict is not None:
-            self.on_verdict(flags)
+            self._parts.run("what follows a verdict", self.on_verdict, flags)
 
     def _announce(self, flag: Flag) -> None:
         """Tell of a flag that has opened, or whose severity has risen."""
@@ -203,7 +231,7 @@ class Journal:
         before = self._announced.get(key)
         self._announced[key] = flag.severity
         if self._verbose and flag.severity >= Severity.WARNING > (before or 0):
-            print(f"\ntb_gradients: {flag}", flush=True)  # noqa: T201 - what `verbose` asks for
+            self._parts.run("printing of flags", _say, flag)
         if self._stop_on is not None and flag.severity >= self._stop_on:
             self.should_stop = True
         if self._on_flag is not None and before is None:
@@ -211,3 +239,7 @@ class Journal:
                 self._on_flag(flag)
             except Exception:
                 logger.exception("tb_gradients: on_flag raised; training goes on")
+
+
+def _say(flag: Flag) -> None:
+    print(f"\ntb_gradients: {flag}", flush=True)  # noqa: T201 - what `verbose` asks for

@@ -19,6 +19,7 @@ from tb_gradients import schema
 from tb_gradients.frames import VariableTable
 from tb_gradients.host import statistics
 from tb_gradients.host.lane_buffer import LaneBuffer, lane_of
+from tb_gradients.host.parts import Parts
 from tb_gradients.host.sampling import Layout
 from tb_gradients.host.window import Window
 from tb_gradients.lane import Lane
@@ -90,11 +91,13 @@ class FrameMaker:
         layouts: of the traced updates, by number; may grow.
         first_step: number of the first step.
         unit_window: horizon, in steps, of the dead-unit statistic.
+        parts: where it is noted what fails, and is left out.
 
     Attributes:
         unit_sources: row with units -> row whose gradient tells which of them live.
         units: number of all units of these rows, one after the other.
         made: number of frames so far.
+        left_out: rows of which nothing is measured, as that has failed.
     """
 
     def __init__(
@@ -103,7 +106,10 @@ class FrameMaker:
         layouts: Mapping[int, Layout],
         first_step: int,
         unit_window: int,
+        parts: Parts | None = None,
     ) -> None:
+        self._parts = Parts() if parts is None else parts
+        self.left_out: set[int] = set()
         self._table = table
         self._layouts = layouts
         self._window = Window(len(table.variables), layouts)
@@ -134,25 +140,37 @@ class FrameMaker:
         context = dict(zip(contents.columns, map(float, measured.context), strict=True))
         scale = context.get("loss_scale", 1.0)
         matrix = np.full((count, len(_STAT)), np.nan)  # float64, so that no square leaves the range
+        run = self._parts.run
         if layout.samples:
-            columns = statistics.rows_of(layout, measured.pack, measured.numbers, scale)
+            arrays = measured.pack, measured.numbers, scale, self._parts
+            columns = run("the statistics", statistics.rows_of, layout, *arrays) or {}
             for name, values in columns.items():
                 matrix[layout.rows, _STAT[name]] = values
         for number, row in enumerate(layout.sparse):
-            matrix[row] = np.reshape(measured.sparse[2 * number], -1)
+            try:
+                matrix[row] = np.reshape(measured.sparse[2 * number], -1)
+            except Exception as error:
+                name = self._table.paths[row]
+                self._parts.leave_out("the statistics of sparse gradients", error, name)
         nonfinite = matrix[:, _STAT["gradient_nan_count"]] + matrix[:, _STAT["gradient_inf_count"]]
         for rows in taken.rows:
             self.add(*rows)
         window, of_steps = self._window.take(step, nonfinite)
         self.made += 1
-        window["dead_unit_share"] = self._dead_unit_share(step, measured.unit_age)
+        unknown = np.full(count, np.nan)
+        share = run("the share of dead units", self._dead_unit_share, step, measured.unit_age)
+        window["dead_unit_share"] = unknown if share is None else share
+        age = run("the age of dead units", self._dead_unit_age, measured.unit_age)
         seen = ~np.isnan(window["zero_step_share"])
-        window["dead_unit_age"] = np.where(seen, self._dead_unit_age(measured.unit_age), np.nan)
-        layers = zip(contents.activations, measured.activations, strict=True)
-        for name, values in (*window.items(), *layers):
+        window["dead_unit_age"] = np.where(seen, unknown if age is None else age, np.nan)
+        for name, values in window.items():
+            matrix[:, _STAT[name]] = values
+        matrix[sorted(self.left_out)] = np.nan
+        for name, values in zip(contents.activations, measured.activations, strict=True):
             matrix[:, _STAT[name]] = values
         global_norm = _global_norm(matrix[:, _STAT["gradient_norm"]])
-        matrix[:, _STAT["applied_norm"]] = _applied_norms(matrix, layout.clipping)
+        applied = run("applied norms", _applied_norms, matrix, layout.clipping)
+        matrix[:, _STAT["applied_norm"]] = np.nan if applied is None else applied
         vector = {
             "table_id": float(self._table.table_id),
             "unit_window": float(self._unit_window),

@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -203,6 +203,15 @@ class Layout:
     has_loss: bool
     scaled: bool
     compute_dtypes: tuple[str, ...]
+
+    def only(self, rows: Collection[int]) -> Layout:
+        """The same with the samples of some rows alone."""
+        kept = [sample.row in rows for sample in self.samples]
+        return dataclasses.replace(
+            self,
+            samples=tuple(itertools.compress(self.samples, kept)),
+            compute_dtypes=tuple(itertools.compress(self.compute_dtypes, kept)),
+        )
 
     @functools.cached_property
     def small(self) -> tuple[Sample, ...]:

@@ -11,12 +11,15 @@ no square of a float32 leaves the range.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
+from tb_gradients.host.parts import Parts
 from tb_gradients.host.sampling import NUMBERS, IntArray, Layout
 
 Array = npt.NDArray[Any]
@@ -30,29 +33,44 @@ _LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = {name: i for i, name in enumerate(NUMBERS)}
 
 
-def rows_of(layout: Layout, pack: Array, numbers: Array, scale: float) -> dict[str, Floats]:
-    """Statistic -> one number per sample of the layout; NaN is not measured.
+def rows_of(
+    layout: Layout, pack: Array, numbers: Array, scale: float, parts: Parts
+) -> dict[str, Floats]:
+    """Statistic -> one number per sample of the layout; NaN, or absent, is not measured.
 
     Args:
         pack: [3, elements of all samples]: gradients with the loss scale in them, weights after
             the step, and updates (all NaN: not known).
         numbers: [large samples, NUMBERS].
         scale: the loss scale; 1 without one.
+        parts: where it is noted what fails, and is left out.
     """
     with np.errstate(all="ignore"):  # 0 / 0 is how "not measured" comes about
         gradient, weight, update = pack
-        columns, driven = _gradient_columns(layout, gradient)
-        columns.update(_weight_columns(layout, weight))
-        columns.update(_update_columns(layout, weight, update, driven))
+        gradients = _Gradients(layout, gradient)
+        kinds: dict[str, Callable[[], dict[str, Floats]]] = {
+            "the statistics of gradients": lambda: _gradient_columns(gradients),
+            "the spread over units": lambda: _spread_column(gradients),
+            "the share of subnormal gradients": lambda: _subnormal_column(gradients),
+            "the statistics of weights": lambda: _weight_columns(layout, weight),
+            "the statistics of updates": lambda: _update_columns(
+                layout, weight, update, gradients.driven
+            ),
+        }
+        columns: dict[str, Floats] = {}
+        for part, measure in kinds.items():
+            columns.update(parts.run(part, measure) or {})
         if layout.large:
             _put_numbers(layout, columns, np.asarray(numbers, np.float64))
         for name in ("gradient_norm", "gradient_mean", "gradient_min", "gradient_max"):
-            columns[name] = columns[name] / scale
-        zero_share = columns["gradient_zero_share"]
-        all_zero = (zero_share == 1) & (columns["gradient_norm"] == 0)
-        # One element that the sample has missed keeps a gradient from being all zero.
-        below_one = np.minimum(zero_share, 1 - 1 / layout.elements)
-        columns["gradient_zero_share"] = np.where(all_zero, 1.0, below_one)
+            if name in columns:
+                columns[name] = columns[name] / scale
+        if "gradient_zero_share" in columns:
+            zero_share = columns["gradient_zero_share"]
+            all_zero = (zero_share == 1) & (columns["gradient_norm"] == 0)
+            # One element that the sample has missed keeps a gradient from being all zero.
+            below_one = np.minimum(zero_share, 1 - 1 / layout.elements)
+            columns["gradient_zero_share"] = np.where(all_zero, 1.0, below_one)
     return columns
 
 
@@ -61,45 +79,84 @@ def bounded(values: Array) -> npt.NDArray[np.float32]:
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
 
 
-def _gradient_columns(layout: Layout, gradient: Array) -> tuple[dict[str, Floats], Array]:
-    """Of the samples' gradients; and which elements are finite and not zero."""
-    starts, sizes = layout.starts, layout.sizes
-    magnitude, infinity = _magnitude(gradient)
-    driven = (magnitude > 0) & (magnitude < infinity)
-    finite = magnitude < infinity
-    broken = np.zeros(len(sizes))
-    nans = broken
-    low = high = gradient
+class _Gradients:
+    """The elements of all samples' gradients, and what several statistics are made of."""
+
+    def __init__(self, layout: Layout, given: Array) -> None:
+        self.layout, self.given = layout, given
+        self.magnitude, self.infinity = _magnitude(given)
+
+    @functools.cached_property
+    def finite(self) -> Array:
+        finite: Array = self.magnitude < self.infinity
+        return finite
+
+    @functools.cached_property
+    def driven(self) -> Array:
+        """Which elements are finite and not zero."""
+        return (self.magnitude > 0) & self.finite
+
+    @functools.cached_property
+    def alive(self) -> Floats:
+        return _count(self.driven, self.layout.starts)
+
+    @functools.cached_property
+    def _scaled(self) -> tuple[Any, Floats]:
+        clean = self.given if self.finite.all() else np.where(self.finite, self.given, 0)
+        return _in_units(clean, self.layout)
+
+    @property
+    def unit(self) -> Any:
+        """Of each sample, in which its ``values`` are."""
+        return self._scaled[0]
+
+    @property
+    def values(self) -> Floats:
+        """The finite elements; 0 for the others."""
+        return self._scaled[1]
+
+    @functools.cached_property
+    def square(self) -> Floats:
+        """Sum of squares, per sample."""
+        squares: Floats = np.add.reduceat(np.square(self.values), self.layout.starts)
+        return squares
+
+    @functools.cached_property
+    def row_sums(self) -> Floats:
+        """Of the rows of all samples."""
+        sums: Floats = np.add.reduceat(self.values, self.layout.unit_rows[0])
+        return sums
+
+
+def _gradient_columns(gradients: _Gradients) -> dict[str, Floats]:
+    starts, sizes = gradients.layout.starts, gradients.layout.sizes
+    finite, low = gradients.finite, gradients.given
+    broken = nans = np.zeros(len(sizes))
+    high = low
     if not finite.all():
         broken = _count(~finite, starts)
-        nans = _count(
-            magnitude > infinity if gradient.dtype == np.float32 else np.isnan(gradient), starts
-        )
-        low = np.where(finite, gradient, np.inf)
-        high = np.where(finite, gradient, -np.inf)
-        gradient = np.where(finite, gradient, 0)
+        exact = low.dtype == np.float32
+        nans = _count(gradients.magnitude > gradients.infinity if exact else np.isnan(low), starts)
+        low, high = np.where(finite, low, np.inf), np.where(finite, low, -np.inf)
     known = sizes - broken
-    alive = _count(driven, starts)
-    unit, values = _in_units(gradient, layout)
-    row_starts, row_lengths, first_rows = layout.unit_rows
-    row_sums = np.add.reduceat(values, row_starts)
-    square = np.add.reduceat(np.square(values), starts)
-    # sum over units of (g - mean)**2 is sum of g**2 less units * mean**2
-    common = np.add.reduceat(np.square(row_sums) / row_lengths, first_rows)
-    spread = np.sqrt(np.maximum(square - common, 0) / square)
-    none = known == 0
-    columns = {
-        "gradient_norm": unit * np.sqrt(square),
-        "gradient_mean": unit * np.add.reduceat(row_sums, first_rows) / known,
-        "gradient_min": np.where(none, np.nan, np.minimum.reduceat(low, starts)),
-        "gradient_max": np.where(none, np.nan, np.maximum.reduceat(high, starts)),
-        "gradient_zero_share": (known - alive) / sizes,
+    total = np.add.reduceat(gradients.row_sums, gradients.layout.unit_rows[2])
+    return {
+        "gradient_norm": gradients.unit * np.sqrt(gradients.square),
+        "gradient_mean": gradients.unit * total / known,
+        "gradient_min": np.where(known == 0, np.nan, np.minimum.reduceat(low, starts)),
+        "gradient_max": np.where(known == 0, np.nan, np.maximum.reduceat(high, starts)),
+        "gradient_zero_share": (known - gradients.alive) / sizes,
         "gradient_nan_count": nans,
         "gradient_inf_count": broken - nans,
-        "unit_spread": np.where(layout.has_units, spread, np.nan),
-        "gradient_subnormal_share": _subnormals(layout, magnitude, driven) / alive,
     }
-    return columns, driven
+
+
+def _spread_column(gradients: _Gradients) -> dict[str, Floats]:
+    _, lengths, first_rows = gradients.layout.unit_rows
+    # sum over units of (g - mean)**2 is sum of g**2 less units * mean**2
+    common = np.add.reduceat(np.square(gradients.row_sums) / lengths, first_rows)
+    spread = np.sqrt(np.maximum(gradients.square - common, 0) / gradients.square)
+    return {"unit_spread": np.where(gradients.layout.has_units, spread, np.nan)}
 
 
 def _magnitude(values: Array) -> tuple[Array, Any]:
@@ -112,15 +169,17 @@ def _magnitude(values: Array) -> tuple[Array, Any]:
     return np.abs(values), np.inf
 
 
-def _subnormals(layout: Layout, magnitude: Array, driven: Array) -> Floats:
-    """How many driven elements are below the smallest normal number of the compute dtype."""
+def _subnormal_column(gradients: _Gradients) -> dict[str, Floats]:
+    """How many of the driven elements are below the smallest normal number of the compute dtype."""
+    layout, magnitude = gradients.layout, gradients.magnitude
     smallest = [SMALLEST_NORMAL.get(dtype, 2.0**-126) for dtype in layout.compute_dtypes]
     bound: Array = np.array(smallest)
     if magnitude.dtype == np.int32:
         bound = bound.astype(np.float32).view(np.int32)
     each = bound[0] if (bound == bound[0]).all() else np.repeat(bound, layout.sizes)
-    small = driven & (magnitude < each)
-    return _count(small, layout.starts) if small.any() else np.zeros(len(bound))
+    small = gradients.driven & (magnitude < each)
+    count = _count(small, layout.starts) if small.any() else np.zeros(len(bound))
+    return {"gradient_subnormal_share": count / gradients.alive}
 
 
 def _in_units(values: Array, layout: Layout) -> tuple[Any, Floats]:
@@ -195,12 +254,13 @@ def _put_numbers(layout: Layout, columns: dict[str, Floats], numbers: Floats) ->
         "weight_nonfinite_count": number("weight_nonfinite"),
     }
     for name, values in exact.items():
-        columns[name] = columns[name].astype(np.float64)
-        columns[name][large] = values
-    update = number("update_norm")
-    columns["update_norm"][large] = np.where(
-        np.isfinite(update), update, columns["update_norm"][large]
-    )
+        if name in columns:
+            columns[name] = columns[name].astype(np.float64)
+            columns[name][large] = values
+    if "update_norm" in columns:
+        update, norms = number("update_norm"), columns["update_norm"].copy()
+        norms[large] = np.where(np.isfinite(update), update, norms[large])
+        columns["update_norm"] = norms
 
 
 def _count(condition: Array, starts: IntArray) -> Floats:

@@ -116,7 +116,7 @@ class EventWriter:
         message = pb.FlagList(
             format_version=schema.FORMAT_VERSION,
             flags=[flag.to_proto() for flag in flags],
-            errors=[pb.RuleError(**error.to_json()) for error in errors],
+            errors=[error.to_proto() for error in errors],
             last_step=step,
             frames=frames,
             rules=[state.to_proto() for state in rules],

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
 import numpy as np
@@ -247,7 +248,7 @@ class Rule(abc.ABC):
         for name, value in (settings or {}).items():
             if name not in known:
                 raise ValueError(
-                    f"rule {self.id!r} has no threshold {name!r}; known: {', '.join(known)}"
+                    f"rule {self.id!r} has no threshold {name!r}; {known_names(name, list(known))}"
                 )
             try:
                 self.settings[name] = known[name].check(value)
@@ -376,6 +377,13 @@ class Page:
                 for name, value, reason in self.thresholds
             ],
         }
+
+
+def known_names(given: str, known: Sequence[str]) -> str:
+    """What to write instead of an unknown name: one that looks like it, and all of them."""
+    near = difflib.get_close_matches(str(given), known, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"{guess}known: {', '.join(known)}"
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:

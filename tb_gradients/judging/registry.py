@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tb_gradients.rules
-from tb_gradients.judging.base import Rule
+from tb_gradients.judging.base import Rule, known_names
 from tb_gradients.judging.causes import CAUSES
 
 RuleSettings = Mapping[str, "Mapping[str, object] | bool"]
@@ -49,7 +49,7 @@ def make_rules(settings: RuleSettings | Iterable[Rule] | None = None) -> list[Ru
             names the known ones.
     """
     if settings is not None and not isinstance(settings, Mapping):
-        given = list(settings)
+        given = list(settings) if isinstance(settings, Iterable) else [settings]
         if not all(isinstance(rule, Rule) for rule in given):
             raise ValueError('rules must be a mapping such as {"dead_units": {"share": 0.8}}')
         return given
@@ -57,7 +57,7 @@ def make_rules(settings: RuleSettings | Iterable[Rule] | None = None) -> list[Ru
     known = [rule.id for rule in all_rules()]
     for name, value in chosen.items():
         if name not in known:
-            raise ValueError(f"there is no rule {name!r}; known: {', '.join(sorted(known))}")
+            raise ValueError(f"there is no rule {name!r}; {known_names(name, sorted(known))}")
         if not isinstance(value, (bool, Mapping)):
             raise ValueError(
                 f"the setting of rule {name!r} must be False or a mapping of thresholds, "

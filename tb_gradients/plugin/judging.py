@@ -67,7 +67,7 @@ class RunJudge:
         """
         stored = data.covering_verdict()
         if stored is not None and not _outdated(stored, data):
-            problems = tuple(map(Problem.of_rule, stored.errors))
+            problems = tuple(map(Problem.of, stored.errors))
             return Judgement(stored.flags, problems, True, stored.rules, stored.undecided)
         with self._lock:
             try:
@@ -79,12 +79,12 @@ class RunJudge:
                 ) from error
             if not complete:
                 return None
-            engine = self._engine
+            engine, left_out = self._engine, tuple(map(Problem.of, data.left_out))
             if engine is None:
-                return Judgement((), (), live=False)
+                return Judgement((), left_out, live=False)
             from tb_gradients.judging.origins import with_origins
 
-            problems = tuple(map(Problem.of_rule, engine.errors))
+            problems = (*map(Problem.of, engine.errors), *left_out)
             flags = with_origins(engine.flags, data.stored_flags)
             return Judgement(flags, problems, False, engine.states, engine.undecided)
 

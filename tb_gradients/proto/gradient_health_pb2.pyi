@@ -224,14 +224,16 @@ class Flag(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., severity: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., open: bool = ..., summary: _Optional[str] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., causes: _Optional[_Iterable[_Union[Cause, _Mapping]]] = ..., fixes: _Optional[_Iterable[str]] = ..., follow_ups: _Optional[_Iterable[str]] = ..., provisional: bool = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
 
 class RuleError(_message.Message):
-    __slots__ = ("rule", "step", "message")
+    __slots__ = ("rule", "step", "message", "stopped")
     RULE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
     rule: str
     step: int
     message: str
-    def __init__(self, rule: _Optional[str] = ..., step: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    stopped: bool
+    def __init__(self, rule: _Optional[str] = ..., step: _Optional[int] = ..., message: _Optional[str] = ..., stopped: bool = ...) -> None: ...
 
 class RuleState(_message.Message):
     __slots__ = ("rule", "state", "reason")

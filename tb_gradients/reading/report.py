@@ -27,17 +27,21 @@ class Problem:
 
     Attributes:
         message: a sentence.
-        rule: the rule that failed, or ``None`` when reading the data did.
-        step: the step at which the rule was switched off.
+        rule: the rule that failed; ``None`` when another part of the monitor, or reading the
+            data, did.
+        step: the step at which it failed.
+        stopped: the monitor ended with it.
     """
 
     message: str
     rule: str | None = None
     step: int | None = None
+    stopped: bool = False
 
     @classmethod
-    def of_rule(cls, error: RuleError) -> Problem:
-        return cls(error.message, error.rule, error.step)
+    def of(cls, error: RuleError) -> Problem:
+        message = str(error) if error.stopped else error.message
+        return cls(message, error.rule or None, error.step, error.stopped)
 
     def __str__(self) -> str:
         if self.rule is None:
@@ -45,7 +49,11 @@ class Problem:
         return inert(f"rule {self.rule} was switched off at step {self.step}: {self.message}")
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """``stopped`` is a key only where it is true."""
+        entry = dataclasses.asdict(self)
+        if not self.stopped:
+            del entry["stopped"]
+        return entry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +66,7 @@ class RunReport:
         frames: how many frames were judged.
         variables: paths, in network order; of the last table first, then of earlier ones.
         flags: worst first.
-        errors: rules that failed, data that could not be read.
+        errors: rules and other parts of the monitor that failed, data that could not be read.
         unreadable: nobody can judge it; ``errors`` says why.
         lane: gradient norms of ``variables``, loss and whether weights moved, of every step; None:
             the run was written by a version without it.
@@ -102,9 +110,14 @@ class RunReport:
         undecided: str = "",
     ) -> RunReport:
         """The report on a run whose frames were judged already."""
-        errors = [Problem(sentence) for sentence in data.errors]
+        errors = [*(Problem(sentence) for sentence in data.errors), *problems]
         if not data.frames and not errors:
             errors.append(Problem("There are no frames yet. Has training made its first step?"))
+        stopped = next((problem for problem in errors if problem.stopped), None)
+        if stopped is not None:  # what came after it nobody has seen
+            undecided = stopped.message
+        elif not data.frames:
+            undecided = "there are no frames"
         steps = data.steps
         return cls(
             run=data.run,
@@ -113,11 +126,11 @@ class RunReport:
             frames=len(steps),
             variables=tuple(variable_paths(data)),
             flags=tuple(flags),
-            errors=(*errors, *problems),
+            errors=tuple(errors),
             unreadable=data.unreadable is not None,
             lane=data.lane,
             rules=tuple(rules),
-            undecided=undecided if len(steps) else "there are no frames",
+            undecided=undecided,
         )
 
     @property
@@ -126,6 +139,11 @@ class RunReport:
         if self.unreadable:
             return "unreadable"
         return "judged" if self.frames else "empty"
+
+    @property
+    def stopped(self) -> Problem | None:
+        """What ended the monitor before the training; ``None`` if nothing did."""
+        return next((problem for problem in self.errors if problem.stopped), None)
 
     @property
     def steps(self) -> int:
@@ -249,7 +267,7 @@ def report_run(data: RunData, rules: Any = None) -> RunReport:
         failed = RunReport.of(data, (), (problem,), undecided="the rules cannot judge this run")
         return dataclasses.replace(failed, unreadable=True)
     flags = with_origins(verdict.flags, data.stored_flags)
-    problems = map(Problem.of_rule, verdict.errors)
+    problems = map(Problem.of, (*verdict.errors, *data.left_out))
     return RunReport.of(data, flags, problems, verdict.rules, verdict.undecided)
 
 

@@ -53,7 +53,8 @@ class StoredVerdict:
 
     Attributes:
         flags: ranked worst first, as the live engine had them.
-        errors: rules that raised and were switched off.
+        errors: rules that raised and were switched off, and other parts of the monitor that
+            failed.
         last_step: the step of the last frame that was judged.
         frames: how many frames were judged.
         rules: how far each rule had judged the run; none: an older version has written it.
@@ -85,7 +86,7 @@ class StoredVerdict:
             check_format(message.format_version)
             return cls(
                 flags=tuple(Flag.from_proto(flag) for flag in message.flags),
-                errors=tuple(RuleError(e.rule, e.step, e.message) for e in message.errors),
+                errors=tuple(map(RuleError.from_proto, message.errors)),
                 last_step=message.last_step,
                 frames=message.frames,
                 rules=tuple(RuleState.from_proto(state) for state in message.rules),
@@ -101,7 +102,7 @@ class StoredVerdict:
         return pb.FlagList(
             format_version=schema.FORMAT_VERSION,
             flags=[flag.to_proto() for flag in self.flags],
-            errors=[pb.RuleError(**error.to_json()) for error in self.errors],
+            errors=[error.to_proto() for error in self.errors],
             last_step=self.last_step,
             frames=self.frames,
             rules=[state.to_proto() for state in self.rules],
@@ -184,6 +185,14 @@ class RunData:
     def stored_flags(self) -> tuple[Flag, ...]:
         """What the writer judged, of whatever part of the run."""
         return () if self.verdict is None else self.verdict.flags
+
+    @property
+    def left_out(self) -> tuple[RuleError, ...]:
+        """Parts of the monitor, other than rules, that failed while training: whoever judges the
+        frames anew has to name them, too.
+        """
+        errors = () if self.verdict is None else self.verdict.errors
+        return tuple(error for error in errors if not error.rule)
 
     def covering_verdict(self) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.

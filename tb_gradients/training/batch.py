@@ -14,12 +14,13 @@ be the training that fails: empty batches and inputs of unequal length included.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tb_gradients.host.parts import Parts
 from tb_gradients.training.graphs import branch
 from tb_gradients.training.measuring import bounded
 
@@ -51,7 +52,7 @@ class Batch:
         return self.inputs, self.targets, self.predictions
 
 
-def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
+def columns(batch: Batch, xla: bool = False, parts: Parts | None = None) -> dict[str, Tensor]:
     """Context column -> float32 scalar; a column that cannot be measured is NaN or absent.
 
     *Features* are the slices of the last axis: columns of a table, channels of images and of
@@ -62,37 +63,80 @@ def columns(batch: Batch, xla: bool = False) -> dict[str, Tensor]:
     Args:
         batch: its tensors must belong to the current graph; its inputs are numbers.
         xla: whether this is compiled by XLA.
+        parts: where it is noted what fails, and is left out.
     """
+    parts = Parts() if parts is None else parts
     found: dict[str, Tensor] = {}
-    inputs = _numbers(batch.inputs)
-    if inputs:
-        nonfinite, low, high = _extent(inputs, xla)
-        features = _features(_sample(inputs))
-        found["inputs_nonfinite"] = nonfinite
-        found["inputs_max_abs"] = tf.maximum(-low, high)
-        found["inputs_mean"], found["inputs_std"] = _moments(features)
-        found.update(_feature_columns(features))
-    targets = _numbers(batch.targets)
-    if targets:
-        nonfinite, low, high = _extent(targets, xla)
-        found["targets_nonfinite"] = nonfinite
-        found["targets_max_abs"] = tf.maximum(-low, high)
-        found["targets_min"], found["targets_max"] = low, high
-        found["targets_mean"], found["targets_std"] = _moments(_features(_sample(targets)))
-        found["targets_spread"] = _spread(_features(_sample(targets, by_sample=True)))
-        found["targets_classes"], found["targets_majority_share"] = _class_balance(targets)
-    predictions = _numbers(batch.predictions)
-    if predictions:
-        _, low, high = _extent(predictions, xla)
-        features = _features(_sample(predictions, by_sample=True))
-        found["predictions_min"], found["predictions_max"] = low, high
-        found["predictions_mean"], found["predictions_std"] = _moments(features)
-        found["predictions_spread"] = _spread(features)
+    for side, measures in _MEASURES.items():
+        tensors = parts.run(f"the {side}", _numbers, getattr(batch, side))
+        for what, measure in measures.items() if tensors else ():
+            found.update(parts.run(f"{what} of {side}", measure, tensors, xla) or {})
     if not found:
         return {}
     values = bounded(tf.stack(list(found.values())))
     return dict(zip(found, tf.unstack(values, num=len(found)), strict=True))
 
+
+def _input_features(inputs: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    features = _features(_sample(inputs))
+    mean, std = _moments(features)
+    return {"inputs_mean": mean, "inputs_std": std, **_feature_columns(features)}
+
+
+def _range(side: str, names: Sequence[str]) -> Measure:
+    """Measures columns of all elements."""
+
+    def measure(tensors: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+        nonfinite, low, high = _extent(tensors, xla)
+        known = {"nonfinite": nonfinite, "max_abs": tf.maximum(-low, high), "min": low, "max": high}
+        return {f"{side}_{name}": known[name] for name in names}
+
+    return measure
+
+
+def _target_moments(targets: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    mean, std = _moments(_features(_sample(targets)))
+    return {"targets_mean": mean, "targets_std": std}
+
+
+def _target_spread(targets: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    return {"targets_spread": _spread(_features(_sample(targets, by_sample=True)))}
+
+
+def _target_classes(targets: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    classes, share = _class_balance(targets)
+    return {"targets_classes": classes, "targets_majority_share": share}
+
+
+def _prediction_features(predictions: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    features = _features(_sample(predictions, by_sample=True))
+    mean, std = _moments(features)
+    return {
+        "predictions_mean": mean,
+        "predictions_std": std,
+        "predictions_spread": _spread(features),
+    }
+
+
+Measure = Callable[[Sequence[Tensor], bool], dict[str, Tensor]]
+
+_MEASURES: dict[str, dict[str, Measure]] = {
+    "inputs": {
+        "the range": _range("inputs", ("nonfinite", "max_abs")),
+        "the features": _input_features,
+    },
+    "targets": {
+        "the range": _range("targets", ("nonfinite", "max_abs", "min", "max")),
+        "the mean": _target_moments,
+        "the spread": _target_spread,
+        "the classes": _target_classes,
+    },
+    "predictions": {
+        "the range": _range("predictions", ("min", "max")),
+        "the features": _prediction_features,
+    },
+}
+"""Side of a batch -> what is measured of it, each by itself, and how."""
 
 _MAX = float(np.finfo(np.float32).max)
 _NAN = np.float32(np.nan)

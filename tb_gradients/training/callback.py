@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tb_gradients.flags import Flag
+from tb_gradients.flags import Flag, RuleError
 from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.training.hook import require_tensorflow
@@ -48,7 +48,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         verbose: 0 silent, 1 flags as they open and a summary at the end.
 
     Raises:
-        ValueError: an argument is not one of those described.
+        TypeError, ValueError: an argument is not one of those described.
         LogDirError: the folder cannot be written to (before the first step).
         RuntimeError: Keras runs on another backend than TensorFlow.
     """
@@ -102,6 +102,11 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
     def report(self) -> tuple[Flag, ...]:
         """The flags so far, worst first; also those of copies, such as a tuner makes per trial."""
         return self._monitor.report
+
+    @property
+    def errors(self) -> tuple[RuleError, ...]:
+        """What of the monitor failed, and is left out, or has ended it; empty if nothing has."""
+        return self._monitor.errors
 
     @property
     def monitor(self) -> GradientMonitor:

@@ -29,11 +29,12 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, Severity, ranked, verdict_of
+from tb_gradients.flags import Flag, RuleError, Severity, ranked, verdict_of
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.making import Drained
+from tb_gradients.host.parts import Parts, reason_of
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.host.viewer import remedy
 from tb_gradients.inert import inert
@@ -43,6 +44,14 @@ from tb_gradients.judging.words import plural
 from tb_gradients.lane import Lane
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
+from tb_gradients.training.arguments import (
+    check_folder,
+    check_order,
+    check_settings,
+    check_watched,
+    is_count,
+    is_loss,
+)
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.broadcasts import broadcast_difference
 from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
@@ -137,7 +146,7 @@ class GradientMonitor:
         verbose: 0 silent, 1 flags as they open and a summary at the end.
 
     Raises:
-        ValueError: an argument is not one of those described.
+        TypeError, ValueError: an argument is not one of those described.
         LogDirError: the folder cannot be written to.
     """
 
@@ -166,11 +175,15 @@ class GradientMonitor:
             "rules": rules,
             "verbose": verbose,
         }
+        check_folder(log_dir)
+        check_settings(**self._settings)
+        check_watched(model, variables)
         self._schedule = make_schedule(every)
         severity = None if stop_on is None else Severity.parse(stop_on)
         make_rules(rules)  # a mistake in it is told before a folder is made
         self.log_dir = os.fspath(log_dir)
         self.folder = choose_folder(log_dir)
+        self._parts = Parts()
         self._journal = Journal(
             self.folder,
             open_records,
@@ -179,6 +192,7 @@ class GradientMonitor:
             stop_on=severity,
             on_flag=on_flag,
             verbose=bool(verbose),
+            parts=self._parts,
         )
         self._model = model
         self._variables = None if variables is None else list(variables)
@@ -201,11 +215,11 @@ class GradientMonitor:
         self._run_facts: dict[str, Any] = {}
         self._failed = False
         self._closed = False
-        self._warned_unseen = False
+        self._warned_unseen = self._warned_closed = False
         self._updated = False
         self._still: tuple[int, np.ndarray | None] | None = None
         self._losses = RecentLosses()
-        self._batches = RecentBatches(model)
+        self._batches = RecentBatches(model, self._parts)
         self._offset: int | None = None
         self._next = 0
         self._begun = 0
@@ -239,8 +253,8 @@ class GradientMonitor:
 
     def step(
         self,
-        *,
         loss: Any = None,
+        *,
         step: int | None = None,
         inputs: Any = None,
         targets: Any = None,
@@ -259,10 +273,28 @@ class GradientMonitor:
         Returns:
             Whether training should stop (see ``stop_on``).
         """
+        if self._closed and not self._warned_closed:
+            self._warned_closed = True
+            logger.warning(
+                "tb_gradients: monitor.step() was called after close(); nothing is watched any more"
+            )
+        if loss is not None and not is_loss(loss):
+            self._leave_out_argument("loss", "a scalar tensor or a number", loss)
+            loss = None
+        if step is not None and self._offset is None and not is_count(step):
+            self._leave_out_argument("step", "a whole number", step)
+            step = None
         if inputs is not None or targets is not None or predictions is not None:
-            self._guarded(self._keep_batch, inputs, targets, predictions)
+            self._part(
+                "the batch that was given to step()", self._keep_batch, inputs, targets, predictions
+            )
         self._guarded(self._tick, 1, loss, step)
         return self.should_stop
+
+    def _leave_out_argument(self, name: str, wanted: str, given: Any) -> None:
+        kind = type(given).__name__
+        error = TypeError(f"monitor.step({name}=...) takes {wanted}, not {kind}")
+        self._parts.leave_out(f"the {name} that was given to step()", error)
 
     def advance(self, count: int, loss: Any = None) -> bool:
         """Like ``step`` for ``count`` steps made in one call of the device."""
@@ -290,6 +322,12 @@ class GradientMonitor:
         return tuple(ranked([*self.flags, *of_copies])) if of_copies else self.flags
 
     @property
+    def errors(self) -> tuple[RuleError, ...]:
+        """What of the monitor failed, and is left out, or has ended it; empty if nothing has."""
+        self._backlog.run()
+        return self._journal.errors
+
+    @property
     def frames(self) -> int:
         """How many frames were written so far."""
         self._backlog.run()
@@ -302,17 +340,15 @@ class GradientMonitor:
 
     def close(self) -> None:
         """Write what waits, close the file and print the summary. May be called twice."""
-        waiting = self._probes is not None and not self._closed
+        waiting = (self._probes is not None or self._failed) and not self._closed
         self._closed = True
         if self._outputs is not None:
             self._outputs.detach()
-        if waiting and not self._failed and not self._passive:
+        if waiting and not self._passive:
             self._guarded(self._finish)
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
         self._backlog.close()
-        if self._failed:
-            self._journal.abandon()
         _OPEN.discard(self)
         if self._origin is not None:
             self._origin.last = self.report
@@ -344,16 +380,19 @@ class GradientMonitor:
         folder = inert(shlex.quote(self.log_dir))
         command = f"tensorboard --logdir {folder}"
         frames, flags = self._journal.frames, self.flags
+        lines = [f"tb_gradients: {error}" for error in self.errors]
         if not frames:
-            return "tb_gradients: no update was seen, so nothing was judged."
+            return "\n".join([*lines, "tb_gradients: no update was seen, so nothing was judged."])
         seen, undecided = plural(frames, "frame"), self._journal.undecided
         early = f"undecided ({undecided})" if verdict_of(flags, undecided) == "undecided" else ""
         if not flags:
             verdict = early or f"healthy ({seen}, no flag)"
-            lines = [f"tb_gradients: {verdict}. Details: {command}, tab 'Gradient Health'"]
+            if self._failed:
+                verdict = f"until then no flag ({seen})"
+            lines.append(f"tb_gradients: {verdict}. Details: {command}, tab 'Gradient Health'")
             return "\n".join(lines + _before_tensorboard())
         found = f"{plural(len(flags), 'flag')} in {seen}"
-        lines = [f"tb_gradients: {early + ', ' if early else ''}{found}"]
+        lines.append(f"tb_gradients: {early + ', ' if early else ''}{found}")
         for flag in flags:
             lines += [f"  {flag}", *(f"    {line}" for line in flag.advice())]
         lines.append(f"All causes and fixes: tb-gradients check {folder}")
@@ -377,10 +416,10 @@ class GradientMonitor:
         reason = replicas.why_unsupported(strategy)
         if LegacyHook in kinds and strategy.num_replicas_in_sync > 1:
             reason = "training a tf_keras model on several replicas cannot be watched; Keras 3 can"
+        self._passive = not replicas.is_chief(strategy)
         if reason:
             self._fail(NotImplementedError(reason))
             return
-        self._passive = not replicas.is_chief(strategy)
         if self._settings["stop_on"] is not None and replicas.several_workers(strategy):
             self._journal.never_stop()
             logger.warning(
@@ -471,7 +510,8 @@ class GradientMonitor:
 
     def _before_apply(self, hook: Hook, gradients: Sequence[Any], variables: Sequence[Any]) -> Any:
         def before() -> Any:
-            view, unscaled = hook.view(gradients)
+            read = self._parts.run("the settings of the optimizer", hook.view, gradients)
+            view, unscaled = read or (OptimizerView(), gradients)
             return self._before(unscaled, variables, view, hook.optimizer)
 
         return self._guarded(before)
@@ -485,8 +525,11 @@ class GradientMonitor:
     ) -> Any:
         self._prepare(variables)
         assert self._probes is not None
-        self._broadcast = self._broadcast or broadcast_difference(gradients)
-        self._read_graph(gradients)
+        if self._broadcast is None:
+            self._broadcast = self._parts.run(
+                "the search for broadcasts", broadcast_difference, gradients
+            )
+        self._parts.run("the graph of the step", self._read_graph, gradients)
         found = [self._rows.get(key_of(variable)) for variable in variables]
         rows = [row for row in found if row is not None]
         probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
@@ -524,10 +567,15 @@ class GradientMonitor:
         if replicas.watches():
             if self._hooks:
                 self._prepare(None)
-            sides = inputs_of(inputs, self._model), tensors_of(targets), tensors_of(predictions)
+            run = self._parts.run
+            sides = (
+                run("the inputs", inputs_of, inputs, self._model) or (),
+                run("the targets", tensors_of, targets) or (),
+                run("the predictions", tensors_of, predictions) or (),
+            )
             self._observed.batch = Batch(loss, *sides)
             if len(sides[-1]) == 1:
-                self._head = head_of(sides[-1][0], self._watched)
+                self._head = run("the end of the model", head_of, sides[-1][0], self._watched)
 
     def _combine(self) -> list[Any]:
         """Sum the loss over the replicas; they all come along here, whatever has happened."""
@@ -553,9 +601,11 @@ class GradientMonitor:
         self._watched, self._norms = watched, {}
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
-            table = make_table(watched, self._model, *optimizers[:1], **self._run_facts)
+            table = make_table(
+                watched, self._model, *optimizers[:1], parts=self._parts, **self._run_facts
+            )
             self._graph = None
-            graph = graph_of_model(self._model)
+            graph = self._parts.run("the graph of the model", graph_of_model, self._model)
             table = with_graph(table, [key_of(variable) for variable in watched], graph)
             names = [
                 name
@@ -567,6 +617,7 @@ class GradientMonitor:
             # A model that is compiled again has an optimizer that counts from 0 again.
             first = max([self._next, *(steps_made(optimizer) for optimizer in optimizers)])
             self._next = self._due = first
+            self._parts.step = first + (self._offset or 0)
             self._per_tick = max(table.run.steps_per_execution, 1)
             frames = -(-self._per_tick // (self._schedule.interval or 1))
             epoch = table.run.steps_per_epoch
@@ -580,6 +631,7 @@ class GradientMonitor:
                     first_step=step,
                     slots=min(frames, 64) + 1,
                     unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
+                    parts=self._parts,
                 )
                 probe.on_wait = self._warn_waiting
                 return probe
@@ -587,10 +639,14 @@ class GradientMonitor:
             self._probes, self._reported = Probes(make_probe), 0
             self._arm(first)
             if self._activations and self._model is not None:
-                kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
-                self._outputs = Outputs(_listed(self._model), kernels, self._guarded)
-                self._outputs.attach()
+                self._part("the layers' outputs", self._watch_outputs, table, rows)
         self._journal.set_table(self._table)
+
+    def _watch_outputs(self, table: VariableTable, rows: Mapping[Any, int]) -> None:
+        kernels = {k: r for k, r in rows.items() if table.variables[r].role == "kernel"}
+        note = functools.partial(self._part, "the layers' outputs")
+        self._outputs = Outputs(_listed(self._model), kernels, note)
+        self._outputs.attach()
 
     def _complete_table(self) -> None:
         """What the first step has told: the owner of each variable, what is known of the loss, and
@@ -659,8 +715,9 @@ class GradientMonitor:
         if loss is not None:
             self._losses.add(taken, loss)
         if step is not None and self._offset is None:
-            self._offset = step - taken
+            self._offset = int(step) - taken
         self._next += count
+        self._parts.step = self._next + (self._offset or 0)
         if self._passive:
             return
         if self._probes is None:
@@ -807,9 +864,11 @@ class GradientMonitor:
         """
         with self._backlog.lock:
             number, values, context, histograms = make()
-            known = self._losses.fill(number, context, losses)
-            self._weigh_others(values)
-            lane = self._lane(known, number)
+            run = self._parts.run
+            loss_part = "the loss that was given to step()"
+            known = run(loss_part, self._losses.fill, number, context, losses) or []
+            run("the weights that no update was seen of", self._weigh_others, values)
+            lane = run("the dense lane", self._lane, known, number)
             self._write(number, values, context, histograms, now, lane)
 
     def _lane(self, losses: Sequence[tuple[int, float]], step: int | None = None) -> Lane:
@@ -840,7 +899,9 @@ class GradientMonitor:
         lane: Lane | None = None,
     ) -> None:
         """Complete the frame of a step by what the host knows, judge and write it."""
-        self._batches.fill(number, context)
+        run = self._parts.run
+        run("the batch that was given to step()", self._batches.fill, number, context)
+        wanted = histograms and self._journal.wants_histograms()
         if self._unreported:
             context[schema.context_names().index("unreported_steps")] = self._unreported
         frame = Frame(
@@ -848,12 +909,12 @@ class GradientMonitor:
             wall_time=now,
             values=values[:, self._columns],
             context=context,
-            histograms=histograms() if histograms and self._journal.wants_histograms() else None,
+            histograms=run("the histograms", histograms) if wanted else None,
             lane=lane,
         )
         if not self._journal.open:
-            self._complete_table()
-            self._read_late_weights(frame)
+            run("what the first step tells of the run", self._complete_table)
+            run("the weights at the start", self._read_late_weights, frame)
             assert self._table is not None
             self._journal.set_table(self._table)
             with self._claim(frame.step):
@@ -929,16 +990,26 @@ class GradientMonitor:
             return None
         try:
             with unobserved():
-                return action(*arguments)
+                # Who traces a step with AutoGraph means their own code: ours is not rewritten.
+                return tf.autograph.experimental.do_not_convert(action)(*arguments)
         except Exception as error:
             self._fail(error)
             return None
 
+    def _part(self, part: str, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a part without which the monitor goes on; None if it fails."""
+        return self._guarded(self._parts.run, part, action, *arguments)
+
     def _fail(self, error: Exception) -> None:
         with self._backlog.lock:
+            self._backlog.run()  # frames that wait are sound
             if self._failed:  # on both threads at once: one reason is enough
                 return
             self._failed = True
+            if not self._passive:
+                # It may be the folder that has failed; before the first frame it may be another's.
+                with contextlib.suppress(Exception), self._claim(0):
+                    self._journal.stop(self._parts.step, reason_of(error))
         logger.warning(
             "tb_gradients stopped monitoring, training goes on: %s: %s",
             type(error).__name__,
@@ -1030,6 +1101,7 @@ def watch(
     Returns:
         The monitor; also a context manager.
     """
+    check_order(optimizer)
     monitor = GradientMonitor(
         log_dir,
         model=model,

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.frames import VariableTable
+from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.host.making import Contents, Drained, FrameMaker, Measured, Taken
+from tb_gradients.host.parts import Parts
 from tb_gradients.host.sampling import (
     SAMPLE_ELEMENTS,
     Layout,
@@ -49,6 +51,9 @@ Tensor = Any
 
 NEVER = 2**62
 """A ``due`` step that does not come."""
+
+PART = "the measurements"
+"""Of a variable: what is left out where they fail."""
 
 RING_STEPS = 256
 """Steps whose rows the device keeps; the host reads them before they are overwritten."""
@@ -117,6 +122,28 @@ class _Pending:
     def sparse(self) -> list[int]:
         return [row for row in self.rows if _sparse(self.gradients[row])]
 
+    def only(self, rows: Sequence[int]) -> _Pending:
+        """The same of some of the variables."""
+        return dataclasses.replace(
+            self,
+            gradients={row: self.gradients[row] for row in rows},
+            variables={row: self.variables[row] for row in rows},
+            samples=tuple(sample for sample in self.samples if sample.row in rows),
+            befores=self._befores_of(rows),
+        )
+
+    def _befores_of(self, rows: Sequence[int]) -> Any:
+        if self.befores is None or len(rows) == len(self.gradients):
+            return self.befores
+        together, others = self.befores
+        if together is not None:
+            small = [sample for sample in self.samples if sample.small]
+            kept = np.repeat([s.row in rows for s in small], [s.size for s in small])
+            # Where the weights were not read there is one NaN for all of them.
+            places = tf.minimum(np.flatnonzero(kept), tf.size(together, tf.int64) - 1)
+            together = tf.gather(together, places)
+        return together, {row: value for row, value in others.items() if row in rows}
+
 
 class Probe:
     """Device state for one variable table, and the operations that fill it.
@@ -127,6 +154,7 @@ class Probe:
         first_step: number of the next step.
         slots: frames that may be taken between two fetches.
         unit_window: horizon, in steps, of the dead-unit statistic.
+        parts: where it is noted what fails, and is left out.
 
     Attributes:
         rows_seen: rows of the variables that came with an update, so far.
@@ -145,7 +173,9 @@ class Probe:
         first_step: int = 0,
         slots: int = 2,
         unit_window: int = 20,
+        parts: Parts | None = None,
     ) -> None:
+        self._parts = Parts() if parts is None else parts
         self.table = table
         self.slots = slots
         self._first_step = self.counted = first_step
@@ -157,7 +187,7 @@ class Probe:
         self._rows = {key: row for row, key in enumerate(keys)}
         count = len(table.variables)
         self._layouts: dict[int, Layout] = {}
-        self._maker = FrameMaker(table, self._layouts, first_step, unit_window)
+        self._maker = FrameMaker(table, self._layouts, first_step, unit_window, self._parts)
         self._samples = _samples(table)
         self._width = HEADER + count
         with tf.init_scope():
@@ -196,15 +226,20 @@ class Probe:
             pending.outputs = self.outputs.take()
         for gradient, variable in zip(gradients, variables, strict=True):
             row = self._rows.get(key_of(variable))
-            if row is None:
+            if row is None or row in self._maker.left_out:
                 continue
             if gradient is None:
                 pending.none_rows.append(row)
                 continue
-            if not _sparse(gradient) and not gradient.shape.is_fully_defined():
-                gradient = tf.reshape(gradient, self.table.variables[row].shape)
-            pending.gradients[row] = twin(gradient)
-            pending.variables[row] = replicas.local(native(variable))
+            try:
+                if not _sparse(gradient) and not gradient.shape.is_fully_defined():
+                    gradient = tf.reshape(gradient, self.table.variables[row].shape)
+                read, kept = twin(gradient), replicas.local(native(variable))
+            except Exception as error:
+                self._parts.leave_out(PART, error, self.table.paths[row])
+                self._maker.left_out.add(row)
+            else:
+                pending.gradients[row], pending.variables[row] = read, kept
         if not pending.gradients and not pending.none_rows:
             return None
         self.rows_seen.update(pending.gradients, pending.none_rows)
@@ -214,7 +249,7 @@ class Probe:
             pending.scale = tf.cast(tf.identity(pending.scale), tf.float32)
         pending.updates = tf.identity(optimizer.updates()) if optimizer.updates else None
         pending.step = self.step.value()
-        pending.squares, pending.order = self._square_sums(pending)
+        pending, (pending.squares, pending.order) = self._of_sound(pending, self._square_sums)
         if not in_xla():
             pending.foreseen = pending.due = pending.step >= self.due.value()
             if pending.rows:
@@ -223,8 +258,31 @@ class Probe:
         sparse_rows = set(pending.sparse)
         dense = [row for row in pending.rows if row in self._samples and row not in sparse_rows]
         pending.samples = in_order(self._samples[row] for row in dense)
-        pending.befores = self._befores(pending)
+        pending, pending.befores = self._of_sound(pending, self._befores)
         return pending
+
+    def _of_sound(
+        self, pending: _Pending, stage: Callable[[_Pending], Any]
+    ) -> tuple[_Pending, Any]:
+        """What a stage gives of all variables but those for which it raises."""
+
+        def trial(action: Callable[[], Any]) -> None:
+            if tf.executing_eagerly():
+                received, self._received = self._received, []
+                try:
+                    action()
+                finally:
+                    self._received = received
+            else:  # in a graph that is thrown away
+                tf.function(lambda: action() and None, autograph=False).get_concrete_function()
+
+        result, rows = self._parts.sound(
+            PART, lambda rows: (stage(pending.only(rows)),), pending.rows, self.table.paths, trial
+        )
+        if len(rows) < len(pending.rows):
+            self._maker.left_out.update(set(pending.rows) - set(rows))
+            pending = pending.only(rows)
+        return pending, result[0]
 
     def _square_sums(self, pending: _Pending) -> tuple[Tensor, tuple[int, ...]]:
         """float32 [rows with a gradient] of the unscaled gradients, and the rows."""
@@ -290,30 +348,41 @@ class Probe:
         if pending is None:
             return
         batch = self._usable_batch()
+        self._update_units(pending)
+        pending, noted = self._of_sound(pending, lambda some: self._note_and_take(some, batch))
+        # At the end of data of unknown length a graph fails, but runs what does not need the batch.
+        with tf.control_dependencies([noted]):
+            self.step.assign_add(1)
+
+    def _note_and_take(self, pending: _Pending, batch: Batch) -> Tensor:
+        """Note the step, and take a frame if it is due; the row of the step."""
         contents = self._contents_of(pending, batch)
         self._note(pending, contents.layout, batch)
-        self._update_units(pending)
-        if tf.executing_eagerly():
-            if bool(pending.due):
-                self._take(pending, contents, batch)
-        elif in_xla():
-            self._hand_over(pending, contents, batch)
-        else:
+        try:
+            if tf.executing_eagerly():
+                if bool(pending.due):
+                    self._take(pending, contents, batch)
+            elif in_xla():
+                self._hand_over(pending, contents, batch)
+            else:
 
-            def take() -> Tensor:
-                self._take(pending, contents, batch)
-                return tf.constant(0)
+                def take() -> Tensor:
+                    self._take(pending, contents, batch)
+                    return tf.constant(0)
 
-            branch(pending.due, take, lambda: tf.constant(0))
-        # At the end of data of unknown length a graph fails, but runs what does not need the batch.
-        with tf.control_dependencies([pending.noted]):
-            self.step.assign_add(1)
+                branch(pending.due, take, lambda: tf.constant(0))
+        except Exception:
+            # Nothing of it will come; the next attempt is one with fewer variables.
+            self._contents = {k: c for k, c in self._contents.items() if c is not contents}
+            raise
+        return pending.noted
 
     def _contents_of(self, pending: _Pending, batch: Batch) -> _Traced:
         """The contents of this trace's measurements; the same for the same variables."""
         outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
         signature = (
             pending.order,
+            tuple(sample.row for sample in pending.samples),
             tuple(pending.sparse),
             tuple(pending.none_rows),
             tuple(sorted(pending.optimizer.clipping.items())),
@@ -327,7 +396,7 @@ class Probe:
         if signature not in self._contents:
             variables = self.table.variables
             layout = Layout(
-                number=len(self._contents),
+                number=len(self._layouts),
                 samples=pending.samples,
                 sparse=tuple(pending.sparse),
                 order=pending.order,
@@ -353,7 +422,7 @@ class Probe:
             return tensor is not None and owner is graph
 
         return Batch(
-            loss=batch.loss if here(batch.loss) else None,
+            loss=self._parts.run("the loss", _mean, batch.loss) if here(batch.loss) else None,
             inputs=[t for t in batch.inputs if here(t)],
             targets=[t for t in batch.targets if here(t)],
             predictions=[t for t in batch.predictions if here(t)],
@@ -365,7 +434,7 @@ class Probe:
         if pending.updates is not None:
             made, changed = tf.unstack(tf.minimum(pending.optimizer.updates() - pending.updates, 1))
             applied = tf.cast(changed + made - 1, tf.float32)
-        loss = tf.constant(np.nan) if batch.loss is None else _mean(batch.loss)
+        loss = tf.constant(np.nan) if batch.loss is None else batch.loss
         rest = np.zeros(self._width - HEADER - len(layout.order), np.float32)
         header = tf.stack([float(layout.number), applied, loss])
         pending.noted = row = tf.concat([header, pending.squares, rest], 0)
@@ -383,14 +452,14 @@ class Probe:
         parts = []
         for row, source in self._maker.unit_sources.items():
             variable = self.table.variables[row]
+            largest = None
             if source in pending.gradients:
-                gradient = _values(pending.gradients[source])
-                if gradient.shape.rank > 1:
-                    axes = [i for i in range(gradient.shape.rank) if i != variable.unit_axis]
-                    gradient = tf.reduce_max(tf.abs(gradient), axis=axes)
-                parts.append(tf.cast(measuring.as_real(gradient), tf.float32))
-            else:  # not seen in this step: nobody can tell, so it ages no unit
-                parts.append(tf.ones([variable.units]))
+                largest = self._parts.run(
+                    "the share of dead units", _per_unit, pending.gradients[source], variable
+                )
+            if largest is None:  # not seen in this step: nobody can tell, so it ages no unit
+                largest = tf.ones([variable.units])
+            parts.append(largest)
         units = parts[0] if len(parts) == 1 else tf.concat(parts, 0)
         # Not a selection: between a scalar and a vector that takes four times as long as all this.
         idle = tf.cast(tf.equal(units, 0.0), tf.float32)
@@ -480,7 +549,7 @@ class Probe:
             others,
             afters,
         )
-        columns = _step_columns(Batch(**batch), scale, learning_rate)
+        columns = _step_columns(Batch(**batch), scale, learning_rate, self._parts)
         layers = self._layer_columns(
             {
                 row: dataclasses.replace(output, tensor=tensor)
@@ -496,7 +565,15 @@ class Probe:
         ]
 
     def _layer_columns(self, outputs: Mapping[int, activations.Output]) -> dict[str, Tensor]:
-        return activations.columns(outputs, len(self.table.variables))
+        columns, _ = self._parts.sound(
+            "the outputs",
+            lambda rows: activations.columns(
+                {row: outputs[row] for row in rows}, len(self.table.variables)
+            ),
+            list(outputs),
+            self.table.paths,
+        )
+        return columns
 
     def _sparse_parts(
         self,
@@ -562,6 +639,7 @@ class Probe:
             dataclasses.replace(batch, predictions=()),
             pending.scale,
             pending.optimizer.learning_rate,
+            self._parts,
             xla=True,
         )
         layers = self._layer_columns(pending.outputs)
@@ -572,11 +650,31 @@ class Probe:
         contents.columns, contents.activations = tuple(columns), tuple(layers)
         contents.variables = dict(pending.variables)
 
-    def _measure_after(self, contents: _Traced) -> list[Tensor]:
+    def _measuring(self, contents: _Traced) -> Any:
+        """The function that measures what was handed over, without variables for which it fails."""
+        layout = contents.layout
+
+        def of(rows: Sequence[int]) -> Any:
+            measure = functools.partial(self._measure_after, contents, layout, layout.only(rows))
+            # Concrete: to be looked up among others costs a function half of its call.
+            return tf.function(measure, autograph=False).get_concrete_function()
+
+        rows = layout.rows.tolist()
+        function, sound = self._parts.sound(PART, of, rows, self.table.paths)
+        if len(sound) < len(rows):
+            self._maker.left_out.update(set(rows) - set(sound))
+            contents.layout = layout.only(sound)
+        return function
+
+    def _measure_after(self, contents: _Traced, handed: Layout, layout: Layout) -> list[Tensor]:
         """Of the step that was handed over, outside of it: its number, row, and the ages of units,
         then what ``_measure`` gives.
+
+        Args:
+            handed: of all that was handed over.
+            layout: of what is to be measured of it.
         """
-        kept, layout = contents.kept, contents.layout
+        kept = contents.kept
         assert kept is not None
         step = self.step.value() - 1
         noted = self._ring.value()[tf.cast(step, tf.int32) % RING_STEPS]
@@ -594,14 +692,20 @@ class Probe:
             if before is not None:
                 shape = [-1, sample.units] if sample.coarse > 1 else sample.shape
                 befores[sample.row] = tf.reshape(before, shape)
+        measured_rows = {sample.row for sample in layout.large}
+        norms = tf.boolean_mask(
+            few[count + width :], np.array([s.row in measured_rows for s in handed.large], bool)
+        )
+        # Behind the small ones are the samples of those that were not handed over whole.
+        taken = [s for s in handed.others if s.real and s.coarse == 1]
         measured = measuring.Step(
-            kept.get("gradients"),
-            kept.get("befores"),
+            _chosen(kept.get("gradients"), handed.small, layout),
+            _chosen(kept.get("befores"), [*handed.small, *taken], layout),
             self._together(layout.samples, contents.variables),
             {s.row: tf.reshape(kept.get(f"gradient_{s.row}"), s.shape) for s in layout.others},
             befores,
             {s.row: contents.variables[s.row].value() for s in layout.others},
-            update_norms=few[count + width :],
+            update_norms=norms,
         )
         return [
             step,
@@ -782,9 +886,7 @@ class Probe:
 
     def _measured_after(self, contents: _Traced) -> Measured:
         if contents.measure is None:
-            measure = functools.partial(self._measure_after, contents)
-            # Concrete: to be looked up among others costs a function half of its call.
-            contents.measure = tf.function(measure, autograph=False).get_concrete_function()
+            contents.measure = self._measuring(contents)
         arrays = [part.numpy() for part in contents.measure()]
         step, noted, unit_age, pack, numbers, context, layers, *others = arrays
         self._next_due = (int(step) // self._next_interval + 1) * self._next_interval
@@ -828,6 +930,24 @@ def _samples(table: VariableTable) -> dict[int, Sample]:
     }
 
 
+def _chosen(vector: Tensor, samples: Sequence[Sample], layout: Layout) -> Tensor:
+    """Of samples that lie one after the other in a vector those of a layout."""
+    kept = [sample.row in layout.rows for sample in samples]
+    if all(kept):
+        return vector
+    parts = tf.split(vector, [sample.size for sample in samples])
+    return tf.concat([vector[:0], *itertools.compress(parts, kept)], 0)
+
+
+def _per_unit(gradient: Any, variable: Variable) -> Tensor:
+    """float32 [units] of the largest magnitude of each unit's gradient; of a vector as it is."""
+    gradient = _values(gradient)
+    if gradient.shape.rank > 1:
+        axes = [i for i in range(gradient.shape.rank) if i != variable.unit_axis]
+        gradient = tf.reduce_max(tf.abs(gradient), axis=axes)
+    return tf.cast(measuring.as_real(gradient), tf.float32)
+
+
 def _dtype(samples: Sequence[Sample]) -> Any:
     """What holds the elements of all samples."""
     wide = any(sample.dtype in ("float64", "complex128") for sample in samples)
@@ -859,12 +979,16 @@ def _stacked(columns: Mapping[str, Tensor]) -> Tensor:
 
 
 def _step_columns(
-    batch: Batch, scale: Tensor | None, learning_rate: Tensor | None, xla: bool = False
+    batch: Batch,
+    scale: Tensor | None,
+    learning_rate: Tensor | None,
+    parts: Parts,
+    xla: bool = False,
 ) -> dict[str, Tensor]:
     """The context columns of a step by itself: float32 scalars by name."""
-    columns = batch_columns(batch, xla)
+    columns = batch_columns(batch, xla, parts)
     if batch.loss is not None:
-        columns["loss"] = _mean(batch.loss)
+        columns["loss"] = batch.loss
     if scale is not None:
         columns["loss_scale"] = scale
     if learning_rate is not None:

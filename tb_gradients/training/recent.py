@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
+from tb_gradients.host.parts import Parts
 from tb_gradients.training.batch import Batch, columns, inputs_of, tensors_of
 from tb_gradients.training.variables import native
 
@@ -33,10 +34,11 @@ class RecentBatches:
 
     Args:
         model: the Keras model, if there is one: tells numbers from identifiers.
+        parts: where it is noted what fails, and is left out.
     """
 
-    def __init__(self, model: Any = None) -> None:
-        self._model = model
+    def __init__(self, model: Any = None, parts: Parts | None = None) -> None:
+        self._model, self._parts = model, Parts() if parts is None else parts
         self._waiting: deque[tuple[int, Any, int]] = deque()
         self._bytes = 0
         self._functions: dict[Any, Callable[..., Any]] = {}
@@ -83,7 +85,9 @@ class RecentBatches:
         key = tuple(tuple((t.shape.rank, t.dtype) for t in side) for side in tensors)
         if key not in self._functions:
             self._functions[key] = tf.function(
-                lambda *sides: columns(Batch(None, *sides)), signature, autograph=False
+                lambda *sides: columns(Batch(None, *sides), parts=self._parts),
+                signature,
+                autograph=False,
             ).get_concrete_function()
         return {name: float(value) for name, value in self._functions[key](*tensors).items()}
 

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients.frames import RunContext, Variable, VariableTable
+from tb_gradients.host.parts import Parts
 from tb_gradients.judging.learning_rates import CHANGED
 from tb_gradients.training import replicas
 
@@ -65,7 +66,12 @@ def key_of(variable: Any) -> Any:
 
 
 def make_table(
-    variables: Sequence[Any], model: Any = None, optimizer: Any = None, **run_facts: Any
+    variables: Sequence[Any],
+    model: Any = None,
+    optimizer: Any = None,
+    *,
+    parts: Parts | None = None,
+    **run_facts: Any,
 ) -> VariableTable:
     """Describe variables (in the given order, which should be network order) and the run.
 
@@ -74,11 +80,13 @@ def make_table(
         model: the Keras model they belong to, if there is one, or several in a list: gives
             layers and activations.
         optimizer: a Keras optimizer, if there is one.
+        parts: where it is noted what fails, and is left out.
         run_facts: further fields of ``RunContext``, such as ``steps_per_epoch``.
     """
-    layers = _layers_by_key(model)
-    successors = _successors(model)
-    time_steps = _time_steps(model)
+    parts = Parts() if parts is None else parts
+    layers = parts.run("the layers of the variables", _layers_by_key, model) or {}
+    successors = parts.run("the order of the layers", _successors, model) or {}
+    time_steps = parts.run("the time steps of recurrent layers", _time_steps, model) or {}
     paths: dict[str, int] = {}
     described = []
     for variable in variables:
@@ -87,12 +95,18 @@ def make_table(
         if paths[path] > 1:  # two hand-made variables of one name stay two rows
             path = f"{path}#{paths[path]}"
         layer, attribute = layers.get(key_of(variable), (None, ""))
-        one = _describe(variable, path, layer, attribute, successors, optimizer)
+        try:
+            one = _describe(variable, path, layer, attribute, successors, optimizer)
+        except Exception as error:
+            parts.leave_out("the description", error, path)
+            tensor = native(variable)
+            one = Variable(path, tuple(int(d) for d in tensor.shape), tensor.dtype.name)
         if id(layer) in time_steps:
             facts = {**one.facts, "time_steps": str(time_steps[id(layer)])}
             one = dataclasses.replace(one, facts=facts)
         described.append(one)
-    return VariableTable(tuple(described), run=_run_context(model, optimizer, run_facts))
+    run = parts.run("the description of the run", _run_context, model, optimizer, run_facts)
+    return VariableTable(tuple(described), run=run or RunContext(**run_facts))
 
 
 def _describe(

@@ -93,7 +93,7 @@ def test_after_a_close_a_new_file_goes_on_with_the_same_verdict(tmp_path: pathli
         journal.add(frame)
     journal.close()
     journal.add(SICK[8])
-    journal.abandon()
+    journal.close()
     assert files(tmp_path) == 2
     run = EventFileSource(str(tmp_path)).read(".")
     np.testing.assert_array_equal(run.recordings[0].steps, range(9))
