@@ -103,6 +103,23 @@ _CUTS = {
     ),
 }
 
+_UNUSED = {
+    "": Remedy(
+        "is read nowhere in the step",
+        "Call its layer in the model's `call()`, or delete it, or set its `trainable = False`.",
+        "unused_variable",
+    ),
+    **dict.fromkeys(
+        ("ReadVariableOp", "ResourceGather"),
+        Remedy(
+            "is read, and nothing of it reaches the loss",
+            "Use what the layer gives in the loss, or set its `trainable = False`.",
+            "unused_variable",
+        ),
+    ),
+}
+"""Not operations that cut: there is no way to the loss at all."""
+
 _ANY_CUT = _cut(
     "has no gradient",
     "Replace it by a differentiable operation, or give it a gradient with `tf.custom_gradient`.",
@@ -271,14 +288,18 @@ _ZEROS = {
     ),
 }
 
-_TABLES = {NONE: (_CUTS, _ANY_CUT), NONFINITE: (_BREAKS, _LARGE), ZERO: (_ZEROS, None)}
+_TABLES = {
+    NONE: ({**_CUTS, **_UNUSED}, _ANY_CUT),
+    NONFINITE: (_BREAKS, _LARGE),
+    ZERO: (_ZEROS, None),
+}
 
 
 def remedy(operation: str, lost: str) -> Remedy | None:
     """What to do about an operation in which a gradient was lost; None: nothing is known.
 
     Args:
-        operation: type of the operation of the forward pass.
+        operation: type of the operation of the forward pass; "": a variable that nothing reads.
         lost: ``NONE``, ``NONFINITE`` or ``ZERO``.
     """
     table, other = _TABLES[lost]

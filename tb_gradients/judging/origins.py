@@ -73,27 +73,34 @@ def explain(flag: Flag, origin: Origin) -> Flag:
     else:
         confidence = max(known.confidence, LIKELY)
     found = cause(advice.cause, confidence, origin.summary)
-    others = [c for c in flag.causes if c.id != advice.cause]
+    # The operation broke on finite numbers: the data did not hold any other.
+    others = [c for c in flag.causes if c.id != advice.cause and c.id not in _OF_THE_DATA]
     if _leads(advice, others):
         causes = [found, *(_below(c, found.confidence) for c in others)]
-        fixes = [advice.fix, *(fix for fix in flag.fixes[1:] if fix != advice.fix)]
-        if known is None and flag.fixes:
-            fixes.insert(1, flag.fixes[0])
+        fixes = [advice.fix, *_fixes_of_others(flag, others)]
+        if flag.causes[:1] and flag.causes[0].id == advice.cause == "unused_variable":
+            fixes = list(flag.fixes)  # the rule knows the layer, and whether it matters
     else:  # what made the values large leads; the operation is where they became too large
         causes = [*others[:1], _below(found, others[0].confidence), *others[1:]]
         fixes = [*flag.fixes[:1], advice.fix, *flag.fixes[1:]]
     return dataclasses.replace(flag, origin=origin, causes=tuple(causes), fixes=tuple(fixes))
 
 
+def _fixes_of_others(flag: Flag, others: list[Cause]) -> list[str]:
+    """The fixes of the causes that are left, where each cause has one; else all of them."""
+    if len(flag.fixes) != len(flag.causes):
+        return list(flag.fixes)
+    left = {c.id for c in others}
+    return [fix for fix, c in zip(flag.fixes, flag.causes, strict=True) if c.id in left]
+
+
 def _advice(flag: Flag, origin: Origin) -> Remedy | None:
-    if not origin.operation:
+    if not origin.operation and ASKS[flag.rule] != NONE:
         return None
     return remedy(origin.operation, ASKS[flag.rule])
 
 
 def _leads(advice: Remedy, others: list[Cause]) -> bool:
-    if any(c.id in _OF_THE_DATA for c in others[:1]):
-        return False
     return advice.singular or not others or others[0].confidence < LIKELY
 
 

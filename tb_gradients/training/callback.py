@@ -20,6 +20,7 @@ from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.training.hook import require_tensorflow
 from tb_gradients.training.monitor import GradientMonitor
+from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain
 from tb_gradients.training.variables import optimizers_of
 
 
@@ -45,6 +46,9 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             "info") opens.
         on_flag: called with each ``Flag`` when it opens.
         rules: thresholds other than the default, ``{"rule_id": {"name": value}}``.
+        explain: find the operation, and the line of your program, that a gradient was lost in
+            (``Flag.origin``). "lines": keep the number of the line, not its text; False: do not.
+        explain_bytes: memory that this may take, for a batch and a copy of the weights.
         verbose: 0 silent, 1 flags as they open and a summary at the end.
 
     Raises:
@@ -75,6 +79,8 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
         rules: RuleSettings | None = None,
+        explain: Explain = True,
+        explain_bytes: int = EXPLAIN_BYTES,
         verbose: int = 1,
     ) -> None:
         super().__init__()
@@ -87,6 +93,8 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             stop_on=stop_on,
             on_flag=on_flag,
             rules=rules,
+            explain=explain,
+            explain_bytes=explain_bytes,
             verbose=verbose,
         )
         self.params: Any = None  # the first Keras 3 leaves it to set_params

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, RuleError, Severity, ranked, verdict_of
+from tb_gradients.flags import Flag, Origin, RuleError, Severity, ranked, verdict_of
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
@@ -59,6 +59,7 @@ from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook
+from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
 from tb_gradients.training.probe import NEVER, RING_STEPS, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
@@ -143,6 +144,9 @@ class GradientMonitor:
         on_flag: called with each ``Flag`` when it opens.
         rules: thresholds other than the default, ``{"rule_id": {"name": value}}``, or
             ``{"rule_id": False}`` to switch one off.
+        explain: find the operation, and the line of your program, that a gradient was lost in
+            (``Flag.origin``). "lines": keep the number of the line, not its text; False: do not.
+        explain_bytes: memory that this may take, for a batch and a copy of the weights.
         verbose: 0 silent, 1 flags as they open and a summary at the end.
 
     Raises:
@@ -162,6 +166,8 @@ class GradientMonitor:
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
         rules: RuleSettings | None = None,
+        explain: Explain = True,
+        explain_bytes: int = EXPLAIN_BYTES,
         verbose: int = 1,
     ) -> None:
         self._settings: dict[str, Any] = {
@@ -173,6 +179,8 @@ class GradientMonitor:
             "stop_on": stop_on,
             "on_flag": on_flag,
             "rules": rules,
+            "explain": explain,
+            "explain_bytes": explain_bytes,
             "verbose": verbose,
         }
         check_folder(log_dir)
@@ -181,6 +189,7 @@ class GradientMonitor:
         self._schedule = make_schedule(every)
         severity = None if stop_on is None else Severity.parse(stop_on)
         make_rules(rules)  # a mistake in it is told before a folder is made
+        self._explainer = Explainer(explain, explain_bytes, self._tell_origin)
         self.log_dir = os.fspath(log_dir)
         self.folder = choose_folder(log_dir)
         self._parts = Parts()
@@ -194,6 +203,7 @@ class GradientMonitor:
             verbose=bool(verbose),
             parts=self._parts,
         )
+        self._journal.on_verdict = self._explainer.ask
         self._model = model
         self._variables = None if variables is None else list(variables)
         self._watched: Sequence[Any] = ()
@@ -535,7 +545,20 @@ class GradientMonitor:
         probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
         probe.outputs = self._outputs
         probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
-        return probe, probe.before(gradients, variables, view)
+        batch = probe.batch
+        pending = probe.before(gradients, variables, view)
+        if pending is not None:
+            pending.sick = self._explainer.traced(
+                gradients,
+                variables,
+                found,
+                self._table,
+                batch,
+                self._model,
+                pending.squares,
+                self._next + (self._offset or 0),
+            )
+        return probe, pending
 
     def _read_graph(self, gradients: Sequence[Any]) -> None:
         """What feeds what, and what else only the traced step says."""
@@ -813,6 +836,7 @@ class GradientMonitor:
         self._batches.clear()
         if not any(frame.broken for frame in coming):
             self._probes.rearm()
+            self._explainer.snapshot(self._next + (self._offset or 0))
         if not self._schedule.interval:
             clock = self._clock
             spent = clock.spent(self._backlog.seconds)
@@ -978,8 +1002,13 @@ class GradientMonitor:
                 self._write_unreported()
             self._probes.schedule(self._next, NEVER)
         self._backlog.close()
+        self._explainer.finish(self._journal.flags)
         self._write_rest()
         self._journal.close()
+
+    def _tell_origin(self, flag: Flag, origin: Origin) -> None:
+        with self._backlog.lock:
+            self._guarded(self._journal.explain, flag, origin)
 
     # --- failing softly ----------------------------------------------------------------
 
@@ -1078,6 +1107,8 @@ def watch(
     stop_on: str | None = None,
     on_flag: Callable[[Flag], None] | None = None,
     rules: RuleSettings | None = None,
+    explain: Explain = True,
+    explain_bytes: int = EXPLAIN_BYTES,
     verbose: int = 1,
 ) -> GradientMonitor:
     """Watch a training loop of one's own: attach once, tick once per step.
@@ -1096,7 +1127,7 @@ def watch(
         optimizer: a Keras 3 optimizer; of a model with several (a GAN), all of them, with
             ``model=[generator, discriminator]`` or ``variables``.
         log_dir, model, variables, every, histograms, activations, stop_on, on_flag, rules,
-            verbose: as those of ``GradientMonitor``.
+            explain, explain_bytes, verbose: as those of ``GradientMonitor``.
 
     Returns:
         The monitor; also a context manager.
@@ -1112,6 +1143,8 @@ def watch(
         stop_on=stop_on,
         on_flag=on_flag,
         rules=rules,
+        explain=explain,
+        explain_bytes=explain_bytes,
         verbose=verbose,
     )
     monitor.attach(*_listed(optimizer))

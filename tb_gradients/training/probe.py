@@ -112,6 +112,8 @@ class _Pending:
     foreseen: Tensor = None
     due: Tensor = None
     outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
+    sick: Callable[[Tensor], None] | None = None
+    """Called in the branch of a frame with whether a gradient is not finite."""
 
     @property
     def rows(self) -> list[int]:
@@ -505,6 +507,8 @@ class Probe:
         if pending.rows:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
             self._armed.assign(self._armed.value() & finite)
+            if pending.sick is not None:
+                pending.sick(~finite)
 
     def _receive(
         self, contents: _Traced, step: Any, noted: Any, unit_age: Any, *arrays: Any

@@ -1,0 +1,186 @@
+"""How often the origin of a flag is the line that was planted.
+
+Trains every program of ``benchmarks/origin_programs``, watched, and holds the origin of its flags
+against the line and the operation that were planted in it.
+
+    python benchmarks/origin.py                     # all; what is wrong, of the tuning half only
+    python benchmarks/origin.py --programs "none/*" --list
+    python benchmarks/origin.py --peers             # tf.debugging.enable_check_numerics beside it
+
+The programs have two halves, by the hash of their names, as those of ``benchmarks/detection.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import fnmatch
+import hashlib
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from origin_programs.snippets import Snippet, all_snippets
+
+HALVES = ("tuning", "held back")
+TOGETHER = 24
+"""Programs of one process: TensorFlow keeps what it has traced."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What was found in one program.
+
+    Attributes:
+        flagged: the rules whose flags may have an origin.
+        origin: of the first of these flags that has one, in words; "": none.
+        line, operation: whether they are the planted ones.
+        file: whether an origin was in another file than the planted one.
+        peer: whether ``enable_check_numerics`` named the planted line; None: not asked.
+        seconds: that the program took, and with the peer.
+    """
+
+    name: str
+    setting: str = ""
+    flagged: tuple[str, ...] = ()
+    origin: str = ""
+    line: bool = False
+    operation: bool = False
+    wrong_file: bool = False
+    only_xla: bool = False
+    peer: bool | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+    error: str = ""
+
+    @property
+    def half(self) -> str:
+        return HALVES[hashlib.sha256(self.name.encode()).digest()[0] % 2]
+
+
+def run(name: str, peers: bool) -> Outcome:
+    """Train one program."""
+    from origin_programs import training
+
+    from tb_gradients.judging.origins import ASKS
+
+    warnings.simplefilter("ignore")
+    [snippet] = [s for s in all_snippets() if s.name == name]
+    setting = training.setting_of(snippet)
+    file, line, operations = snippet.planted()
+    outcome = Outcome(name, setting)
+    start = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            flags = training.train(snippet, setting, folder)
+    except Exception as error:
+        outcome.error = f"{type(error).__name__}: {str(error)[:200]}"
+        return outcome
+    took = time.perf_counter() - start
+    outcome.flagged = tuple(flag.rule for flag in flags if flag.rule in ASKS)
+    origins = [flag.origin for flag in flags if flag.origin is not None]
+    if origins:
+        found = origins[0]
+        outcome.origin = f"{found.operation} ({found.phase}) {found}"
+        same = bool(found.file) and Path(found.file).resolve() == file.resolve()
+        outcome.wrong_file = bool(found.file) and not same
+        outcome.line = same and found.line == line
+        outcome.operation = found.operation in operations
+        outcome.only_xla = found.only_xla
+    outcome.seconds = took, 0.0
+    if peers:
+        outcome.peer, seconds = _peer(snippet, setting, file, line)
+        outcome.seconds = took, seconds
+    return outcome
+
+
+def _peer(snippet: Snippet, setting: str, file: Path, line: int) -> tuple[bool, float]:
+    """Whether TensorFlow's own check names the planted line, and its seconds."""
+    import tensorflow as tf
+    from origin_programs import training
+
+    tf.debugging.enable_check_numerics()
+    start = time.perf_counter()
+    said = ""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            training.train(snippet, setting, folder)
+    except Exception as error:
+        said = str(error)
+    finally:
+        tf.debugging.disable_check_numerics()
+    where = [f"{file.name}:{line}", f'{file.name}", line {line}', f"{file.name}, line {line}"]
+    return any(text in said for text in where), time.perf_counter() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--programs", default="*", help='such as "none/*"')
+    parser.add_argument(
+        "--peers", action="store_true", help="also tf.debugging.enable_check_numerics"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="tell of every program of the tuning half"
+    )
+    parser.add_argument("--reveal", action="store_true", help="tell of both halves")
+    options = parser.parse_args()
+    names = [s.name for s in all_snippets() if fnmatch.fnmatch(s.name, options.programs)]
+    outcomes: list[Outcome] = []
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    for start in range(0, len(names), TOGETHER):
+        with spawn.Pool(1) as pool:
+            tasks = [(name, options.peers) for name in names[start : start + TOGETHER]]
+            for outcome in pool.starmap(run, tasks, chunksize=1):
+                outcomes.append(outcome)
+                shown = options.reveal or outcome.half == HALVES[0]
+                if shown and (options.list or not (outcome.line and outcome.operation)):
+                    print(_told(outcome), flush=True)
+    _table(outcomes)
+    return 0
+
+
+def _told(outcome: Outcome) -> str:
+    right = f"line {'ok' if outcome.line else 'NO'}, op {'ok' if outcome.operation else 'NO'}"
+    what = outcome.error or outcome.origin or f"no origin; flags: {outcome.flagged}"
+    return f"{outcome.name} [{outcome.setting}] {right}: {what}"
+
+
+def _table(outcomes: list[Outcome]) -> None:
+    heads = ("half", "kind", "programs", "line", "operation", "wrong file", "none", "peer")
+    print("\n" + " ".join(f"{head:>10}" for head in heads))
+    groups: dict[tuple[str, str], list[Outcome]] = collections.defaultdict(list)
+    for outcome in outcomes:
+        for kind in (outcome.name.partition("/")[0], "all"):
+            groups[outcome.half, kind].append(outcome)
+    for (half, kind), some in sorted(groups.items(), key=lambda pair: pair[0]):
+        count = len(some)
+        lines, operations = sum(o.line for o in some), sum(o.operation for o in some)
+        wrong, silent = sum(o.wrong_file for o in some), sum(not o.origin for o in some)
+        asked = [o.peer for o in some if o.peer is not None]
+        peer = f"{sum(asked) / len(asked):.2f}" if asked else "-"
+        row = (
+            half,
+            kind,
+            count,
+            f"{lines / count:.2f}",
+            f"{operations / count:.2f}",
+            wrong,
+            silent,
+        )
+        print(" ".join(f"{cell!s:>10}" for cell in (*row, peer)))
+    failed = [o.name for o in outcomes if o.error]
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What a snippet is: a few lines of a user's program, of which one loses the gradient.
+
+The planted line ends with a comment: ``# planted: Sqrt`` or, where either name is right,
+``# planted: RealDiv | Sqrt``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MARK = "# planted:"
+
+MODULES = ("none", "forward", "backward", "compiled", "zero")
+
+
+@dataclasses.dataclass(frozen=True)
+class Snippet:
+    """A function with a planted line.
+
+    Attributes:
+        kind: name of its module: how the gradient is lost.
+        function: of hidden units [batch, 8] -> [batch, n], or of targets and predictions.
+        loss: whether it is a loss.
+        large: sample 100 of the inputs is huge, instead of zero.
+    """
+
+    kind: str
+    function: Callable[..., Any]
+    loss: bool = False
+    large: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.function.__name__}"
+
+    def planted(self) -> tuple[Path, int, tuple[str, ...]]:
+        """File, line and possible operations of the planted line."""
+        lines, first = inspect.getsourcelines(self.function)
+        file = Path(inspect.getsourcefile(self.function) or "")
+        marked = [i for i, line in enumerate(lines) if MARK in line]
+        if not marked:  # it is in the module that the function calls
+            from origin_programs import helpers
+
+            file = Path(helpers.__file__)
+            wanted = f"{MARK[:-1]} for {self.function.__name__}:"
+            text = file.read_text().splitlines()
+            [at] = [i for i, line in enumerate(text) if wanted in line]
+            return file, at + 1, _operations(text[at].partition(wanted)[2])
+        [at] = marked
+        return file, first + at, _operations(lines[at].partition(MARK)[2])
+
+
+def _operations(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split("|"))
+
+
+ALL: list[Snippet] = []
+
+
+def snippet(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a function of one of the modules."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        kind = function.__module__.rpartition(".")[2]
+        ALL.append(Snippet(kind, function, **options))
+        return function
+
+    return declare
+
+
+def all_snippets() -> list[Snippet]:
+    """Of all modules."""
+    for module in MODULES:
+        importlib.import_module(f"origin_programs.{module}")
+    return list(ALL)

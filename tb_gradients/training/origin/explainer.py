@@ -1,0 +1,312 @@
+"""Find the origin of flags, each once, while the training goes on.
+
+In:  traced steps, and flags as they open.
+Out: an ``Origin`` for those of which one is found, handed to the journal.
+Does not know how a flag is judged or written.
+
+All of it happens on a thread of its own, and only when a flag asks. A step pays for nothing but a
+few references, while it is traced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_gradients.flags import Flag, Origin
+from tb_gradients.frames import VariableTable
+from tb_gradients.inert import inert
+from tb_gradients.judging.operations import NONE, NONFINITE, remedy
+from tb_gradients.judging.origins import ASKS
+from tb_gradients.judging.words import plural
+from tb_gradients.training.batch import Batch
+from tb_gradients.training.origin.cuts import DROPPED, NEVER_READ, Cut, Cuts
+from tb_gradients.training.origin.keeping import Keeper
+from tb_gradients.training.origin.lines import Place, place_of
+from tb_gradients.training.origin.ranges import described, is_real
+from tb_gradients.training.origin.repeating import GIVEN, Broken, Kept, repeat
+from tb_gradients.training.origin.traced import TracedStep, layers_of, trace
+
+logger = logging.getLogger("tb_gradients")
+
+ANSWERS = 8
+"""Flags that are explained in one run: each costs seconds of the processor."""
+
+PATIENCE = 60.0
+"""Seconds that the end of a training waits for answers that are not there yet."""
+
+EXPLAIN_BYTES = 2**31
+"""Memory that a repetition may take by default."""
+
+Explain = bool | str
+
+
+def checked(explain: Explain) -> Explain:
+    """The option as it is; ``ValueError`` if it is none."""
+    if explain in (True, False, "lines"):
+        return explain
+    raise ValueError(f'explain is True, False or "lines", not {explain!r}')
+
+
+class Explainer:
+    """Answers flags of one run.
+
+    Args:
+        explain: False: never; "lines": without the text of lines.
+        limit: bytes that may be kept of a step, and again that its repetition may take.
+        tell: given a flag and its origin, on the thread of the explainer; must not raise.
+    """
+
+    def __init__(self, explain: Explain, limit: int, tell: Callable[[Flag, Origin], None]) -> None:
+        self._explain = checked(explain)
+        self._limit = limit
+        self._tell = tell
+        self._keeper = Keeper(limit)
+        self._steps: dict[frozenset[str], TracedStep] = {}
+        self._asked: set[tuple[str, int]] = set()
+        self._waiting: deque[Flag] = deque()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._failed = False
+
+    # --- from the training --------------------------------------------------------------------
+
+    def traced(
+        self,
+        gradients: Sequence[Any],
+        variables: Sequence[Any],
+        rows: Sequence[int | None],
+        table: VariableTable | None,
+        batch: Batch | None,
+        model: Any,
+        squares: Any,
+        number: int,
+    ) -> Callable[[Any], None] | None:
+        """An update is being traced.
+
+        Args:
+            rows: of the variables in the table; None: not in it.
+            batch: what the loss was computed from, where it is known.
+            model: of Keras, several of them, or None.
+            squares: sums of squares of the gradients.
+            number: of the next step, as flags count.
+
+        Returns:
+            What keeps the batch; see ``Keeper.sick_branch``.
+        """
+        if not self._explain or table is None:
+            return None
+        try:
+            paths = ["" if row is None else table.paths[row] for row in rows]
+            loss = None if batch is None else batch.loss
+            step = trace(gradients, variables, paths, loss, layers_of(model))
+            if step is not None:  # TensorFlow traces a step twice: the last one is run
+                self._steps[frozenset(paths)] = step
+                with tf.init_scope():
+                    self._keeper.snapshot([step], number)
+                if step.xla:
+                    self._keeper.outside_of_xla(step, squares)
+                return self._keeper.sick_branch(step)
+        except Exception as error:  # the rest of the monitor goes on
+            self._fail(error)
+        return None
+
+    def snapshot(self, number: int) -> None:
+        """A frame was taken, and its gradients were finite.
+
+        Args:
+            number: of the next step, as flags count.
+        """
+        if self._explain and self._steps:
+            self._keeper.snapshot(list(self._steps.values()), number)
+
+    # --- from the journal ---------------------------------------------------------------------
+
+    def ask(self, flags: Iterable[Flag], *, provisional: bool = False) -> None:
+        """Explain those of the flags that have no origin yet, soon.
+
+        Args:
+            provisional: also those of which the rule is not sure yet.
+        """
+        if not self._explain or not self._steps:
+            return
+        with self._lock:
+            for flag in flags:
+                key = flag.rule, flag.first_step
+                if flag.rule not in ASKS or flag.origin is not None or key in self._asked:
+                    continue
+                if (flag.provisional and not provisional) or len(self._asked) >= ANSWERS:
+                    continue
+                self._asked.add(key)
+                self._waiting.append(flag)
+            if self._waiting and self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="tb_gradients origin", daemon=True
+                )
+                self._thread.start()
+
+    def finish(self, flags: Iterable[Flag]) -> None:
+        """The training has ended: answer what is open, for a limited time."""
+        self.ask(flags, provisional=True)
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(PATIENCE)
+
+    # --- on the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                flag = self._waiting.popleft()
+            try:
+                origin = self._origin(flag)
+            except Exception as error:
+                self._fail(error)
+                continue
+            if origin is not None:
+                if self._explain == "lines":
+                    origin = dataclasses.replace(origin, code="")
+                self._tell(flag, origin)
+
+    def _fail(self, error: Exception) -> None:
+        level = logging.DEBUG if self._failed else logging.INFO
+        self._failed = True
+        logger.log(
+            level,
+            "tb_gradients could not find the operation that a flag comes from: %s: %s",
+            type(error).__name__,
+            inert(str(error)),
+            exc_info=logger.isEnabledFor(logging.DEBUG),
+        )
+
+    def _origin(self, flag: Flag) -> Origin | None:
+        if ASKS[flag.rule] == NONE:
+            return self._of_none(flag)
+        if ASKS[flag.rule] == NONFINITE:
+            return self._of_nonfinite(flag)
+        return None
+
+    def _of_nonfinite(self, flag: Flag) -> Origin | None:
+        """Of NaN and infinite numbers: the step is repeated."""
+        kept = self._keeper.batch()
+        if kept is None:
+            return None
+        step, batch = kept
+        loss = Cuts(step).loss
+        if loss is None:
+            return None
+        weights, exact = self._keeper.weights(flag.first_step)
+        found = repeat(Kept(step, batch, weights, exact), loss, self._limit)
+        return None if found is None else _origin_of_break(step, found, exact)
+
+    def _of_none(self, flag: Flag) -> Origin | None:
+        """Of gradients that are None: the first variable, in network order, that is cut off."""
+        for step in list(self._steps.values()):
+            missing = [path for path in flag.variables if path in step.without_gradient]
+            if not missing:
+                continue
+            cuts = Cuts(step)
+            # The last one is nearest to what cuts them off.
+            found = cuts.of(missing[-1])
+            if found is not None:
+                return _origin_of_cut(step, missing, found)
+        return None
+
+
+def _origin_of_cut(step: TracedStep, missing: Sequence[str], cut: Cut) -> Origin:
+    path = missing[-1]
+    if cut.kind == NEVER_READ:
+        layer = next((p for p in reversed(path.split("/")[:-1]) if p in step.layers), "")
+        return Origin("", layer, summary=f"Nothing in the step reads {path}.")
+    assert cut.operation is not None
+    place, layer = _place(step, cut.operation, cut.within)
+    where = f' in layer "{layer}"' if layer else ""
+    called = f" (in {place.function})" if place.function and not place.file else ""
+    if cut.kind == DROPPED:
+        summary = f"{path} is read{where}{called}, and nothing of it reaches the loss."
+    else:
+        advice = remedy(cut.operation.type, NONE)
+        wrong = advice.wrong if advice is not None else "has no gradient"
+        more = f" {plural(cut.others, 'more operation')} cut it off, too." if cut.others else ""
+        summary = f"{cut.operation.type}{where}{called} {wrong}.{more}"
+    operation = cut.operation
+    return Origin(
+        operation=operation.type,
+        layer=layer,
+        phase="graph",
+        file=place.file,
+        line=place.line,
+        code=place.code,
+        inputs=tuple(_kind_of(tensor) for tensor in operation.inputs)[:8],
+        outputs=tuple(_kind_of(tensor) for tensor in operation.outputs)[:8],
+        summary=summary,
+    )
+
+
+def _origin_of_break(step: TracedStep, broken: Broken, exact: bool) -> Origin | None:
+    operation = broken.operation
+    if operation.type in GIVEN:  # the data, or the weights, were so before
+        return None
+    place, layer = _place(step, operation, broken.within)
+    where = f' in layer "{layer}"' if layer else ""
+    called = f" (in {place.function})" if place.function and not place.file else ""
+    advice = remedy(operation.type, NONFINITE)
+    wrong = advice.wrong if advice is not None else "leaves the range of the dtype"
+    share, counted = _share(broken.outputs)
+    summary = f"{operation.type}{where}{called}, {broken.phase}: {counted}. It {wrong}."
+    if broken.only_xla:
+        summary += " Only with `jit_compile=True`: without XLA the same step is finite."
+    return Origin(
+        operation=operation.type,
+        layer=layer,
+        phase=broken.phase,
+        file=place.file,
+        line=place.line,
+        code=place.code,
+        inputs=tuple(map(described, broken.inputs)),
+        outputs=tuple(map(described, broken.outputs)),
+        share=share,
+        exact=exact,
+        only_xla=broken.only_xla,
+        summary=summary,
+    )
+
+
+def _share(outputs: Sequence[np.ndarray]) -> tuple[float, str]:
+    """Of the elements that are not finite, and what they are."""
+    floats = [a.astype(np.float64) for a in outputs if is_real(a)]
+    total = sum(a.size for a in floats)
+    nan = sum(int(np.isnan(a).sum()) for a in floats)
+    infinite = sum(int(np.isinf(a).sum()) for a in floats)
+    kind = "NaN" if nan >= infinite else "infinite"
+    bad = nan + infinite
+    return bad / max(total, 1), f"{bad} of {total} values are {kind}"
+
+
+def _place(step: TracedStep, operation: Any, within: Sequence[Any]) -> tuple[Place, str]:
+    """The place of an operation; in a function without lines of its own, that of the call."""
+    layer = ""
+    for made in (operation, *reversed(within)):
+        layer = layer or step.layer_of(made)
+        place = place_of(made)
+        if place.file:
+            return place, layer
+    return place_of(operation), layer
+
+
+def _kind_of(tensor: Any) -> str:
+    """Type and shape of a tensor: ``float32 [64, ?]``."""
+    shape = tensor.shape
+    sizes = "?" if shape.rank is None else ", ".join("?" if n is None else str(n) for n in shape)
+    return f"{tensor.dtype.name} [{sizes}]"

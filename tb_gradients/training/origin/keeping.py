@@ -1,0 +1,192 @@
+"""Keep what a step is repeated from: its batch, where its gradient breaks, and weights from before.
+
+In:  an update that is being traced, and calls of the host at frames.
+Out: the batch of the first step whose gradient is not finite, and the weights of the last frame.
+Does not know how a step is repeated.
+
+A step of a graph gives its batch to the host from the branch that a frame is taken in. What XLA
+compiles cannot do so: the function around it keeps a reference to the batch of the latest step in
+variables, until a step has broken. Weights are copied on the host, after a frame, and seldom enough
+that it takes less than a thousandth of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_gradients.training import replicas
+from tb_gradients.training.graphs import branch
+from tb_gradients.training.origin.traced import DRAWN, TracedStep, kind_of
+
+Tensor = Any
+
+WEIGHT_BYTES = 2**26
+"""Weights of larger models are not copied again and again; then the present ones are used."""
+
+SHARE = 1e-3
+"""Of the time of the training that copies of the weights may take."""
+
+
+COPIED_BYTES = 2**20
+"""A batch of at most this is copied at each step, where XLA compiles all that there is."""
+
+
+class Keeper:
+    """What is kept of the steps of one run.
+
+    Args:
+        limit: bytes of a batch that may be kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._batch: tuple[TracedStep, list[Any]] | None = None
+        self._slots: dict[tuple[Any, ...], list[Any]] = {}
+        self._kept_outside: list[tuple[TracedStep, list[Any]]] = []
+        self._broken: Any = None
+        self._weights: dict[int, Any] = {}
+        self._weights_step = -1
+        self._cost = 0.0
+        self._copied = float("-inf")
+
+    # --- while a step is traced ---------------------------------------------------------------
+
+    def sick_branch(self, step: TracedStep) -> Callable[[Tensor], None] | None:
+        """What gives a step's batch to the host; None: there is nothing to give.
+
+        Call it in the branch of a frame, with whether a gradient of this step is not finite.
+        """
+        sources = step.sources
+        if step.xla or not sources:
+            return None
+
+        def receive(*arrays: Any) -> None:
+            if self._batch is None and sum(np.asarray(a).nbytes for a in arrays) <= self._limit:
+                self._batch = step, [np.array(array) for array in arrays]
+
+        def keep(broken: Tensor) -> None:
+            def give() -> Tensor:
+                tf.numpy_function(receive, sources, [])
+                return tf.constant(0)
+
+            branch(broken, give, lambda: tf.constant(0))
+
+        return keep
+
+    def outside_of_xla(self, step: TracedStep, squares: Tensor) -> None:
+        """Let the function around a compiled step keep the batch.
+
+        Args:
+            squares: sums of squares of the gradients.
+        """
+        around: Any = getattr(step.graph, "outer_graph", None)
+        sources = _drawn_like(around, step.sources) if hasattr(around, "outer_graph") else []
+        if not sources and not _small(step.sources):
+            return
+        slots = self._slots_for(sources or step.sources, flexible=bool(sources))
+        self._kept_outside.append((step, slots))
+        self._broken.assign(self._broken.value() | ~tf.reduce_all(tf.math.is_finite(squares)))
+
+        def put() -> Tensor:
+            for slot, tensor in zip(slots, sources or step.sources, strict=True):
+                tf.raw_ops.AssignVariableOp(resource=slot.handle, value=tensor)
+            return tf.constant(0)
+
+        if not sources:  # nothing is around it: the batch of the latest step, sick or not
+            put()
+            return
+        with around.as_default():
+            branch(self._broken.value(), lambda: tf.constant(0), put)
+
+    def _slots_for(self, tensors: Sequence[Tensor], *, flexible: bool) -> list[Any]:
+        """Variables for some tensors; TensorFlow traces twice, and allows new ones only once.
+
+        Args:
+            flexible: of any shape; a step that XLA compiles would be compiled again for another.
+        """
+        key = tuple((tensor.dtype, None if flexible else tuple(tensor.shape)) for tensor in tensors)
+        with tf.init_scope():
+            if self._broken is None:
+                self._broken = replicas.make_variable(tf.constant(False), "broken")
+            if key not in self._slots:
+                self._slots[key] = [
+                    replicas.make_variable(
+                        tf.zeros([0] if shape is None else shape, dtype),
+                        "batch",
+                        tf.TensorShape(None) if shape is None else None,
+                    )
+                    for dtype, shape in key
+                ]
+        return self._slots[key]
+
+    # --- on the host --------------------------------------------------------------------------
+
+    def snapshot(self, steps: Sequence[TracedStep], number: int) -> None:
+        """Copy the weights, as they are before a step, if it is time to.
+
+        Args:
+            number: of the step, as flags count.
+        """
+        now = time.perf_counter()
+        if self._batch is not None or now - self._copied < self._cost / SHARE:
+            return
+        handles = {id(handle): handle for step in steps for handle in step.captures}
+        kinds = {key: kind_of(handle) for key, handle in handles.items()}
+        values = {
+            key: tf.raw_ops.ReadVariableOp(resource=handles[key], dtype=kind)
+            for key, kind in kinds.items()
+            if kind is not None
+        }
+        if sum(v.shape.num_elements() * v.dtype.size for v in values.values()) > WEIGHT_BYTES:
+            self._cost = float("inf")
+            return
+        self._weights = {key: np.array(value) for key, value in values.items()}
+        self._weights_step = number
+        self._copied = time.perf_counter()
+        self._cost = self._copied - now
+
+    def batch(self) -> tuple[TracedStep, list[Any]] | None:
+        """The first step that broke, and its batch; None: it was not kept."""
+        if self._batch is not None:
+            return self._batch
+        for step, slots in reversed(self._kept_outside):  # it is the last trace that runs
+            if bool(self._broken.numpy()):
+                arrays = [slot.numpy() for slot in slots]
+                if all(array.size for array in arrays):
+                    return step, arrays
+        return None
+
+    def weights(self, number: int) -> tuple[Mapping[int, Any], bool]:
+        """The weights before a step, or before one not long before; whether they are its own."""
+        return self._weights, self._weights_step == number
+
+    def clear(self) -> None:
+        """Forget the batch and the weights."""
+        self._batch, self._weights = None, {}
+
+
+def _small(tensors: Sequence[Tensor]) -> bool:
+    """Whether a copy of them at each step is no cost."""
+    if not tensors or not all(t.shape.is_fully_defined() for t in tensors):
+        return False
+    size = sum(int(t.shape.num_elements()) * t.dtype.size for t in tensors)
+    return bool(size <= COPIED_BYTES)
+
+
+def _drawn_like(graph: Any, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """What a graph draws from its data, where that is what the function in it is called with."""
+    operations = graph.get_operations() if hasattr(graph, "get_operations") else []
+    for operation in reversed(operations):
+        if operation.type in DRAWN:
+            outputs = list(operation.outputs)
+            same = len(outputs) == len(tensors) and all(
+                a.dtype == b.dtype and a.shape.is_compatible_with(b.shape)
+                for a, b in zip(outputs, tensors, strict=True)
+            )
+            return outputs if same else []
+    return []

@@ -1,0 +1,329 @@
+"""Run a step once more, outside of the training, to see which operation broke its numbers.
+
+In:  a traced step, its batch, and the weights it began with.
+Out: ``Broken``: the first operation whose inputs are finite and whose outputs are not.
+Does not change anything of the training: every variable that the step reads has a stand-in here.
+
+The forward pass is copied with its gradients, and every tensor of both has one numeric summary. A
+gradient is looked at only where a variable lies before it, as the training's own tape does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_gradients.training.origin.copying import CannotCopyError, Copied, Copy
+from tb_gradients.training.origin.traced import TracedStep, captured, kind_of
+
+Tensor = Any
+Operation = Any
+
+MAX_XLA_TENSORS = 1500
+"""Tensors of a step that is compiled with a summary of each: XLA takes seconds for so many."""
+
+_BEARS_INFINITY = frozenset(
+    {"Softmax", "LogSoftmax", "SoftmaxCrossEntropyWithLogits", "Elu", "Cos", "Sin", "Tan"}
+    | {"SparseSoftmaxCrossEntropyWithLogits", "FloorMod", "Mod"}
+)
+"""Operations whose NaN is their own, also where an input is infinite: a mask is so on purpose."""
+
+GIVEN = frozenset(
+    {"Const", "Placeholder", "ReadVariableOp", "Fill", "BroadcastTo", "Cast", "ResourceGather"}
+    | {"Identity", "Select", "SelectV2", "ExpandDims", "Reshape", "Tile", "MatrixBandPart", "Pack"}
+)
+"""Operations that only hand an infinite value on: nothing was computed wrongly in them."""
+
+
+class CannotRepeatError(Exception):
+    """The step cannot be run again; the message says why, as the end of a sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What a step is repeated from.
+
+    Attributes:
+        step: as it was traced.
+        batch: arrays, one per tensor of ``step.sources``.
+        weights: id of what is captured of a variable -> its value before the step.
+        exact: whether the weights are those of this very step, and not of one shortly before.
+    """
+
+    step: TracedStep
+    batch: Sequence[Any]
+    weights: Mapping[int, Any]
+    exact: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """The operation in which the numbers broke.
+
+    Attributes:
+        operation: as the step has it.
+        within: the calls that it was made in.
+        phase: "forward" or "backward".
+        inputs: of the operation (backward: and the gradient that came to it).
+        outputs: of the operation (backward: the gradients that it gave).
+        only_xla: whether it breaks only where XLA compiles the step.
+    """
+
+    operation: Operation
+    within: tuple[Operation, ...]
+    phase: str
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    only_xla: bool = False
+
+
+def repeat(kept: Kept, loss: Tensor, limit: int) -> Broken | None:
+    """The operation in which a step broke; None: it does not break outside of the training.
+
+    Args:
+        loss: of the step.
+        limit: bytes that batch and weights may take.
+
+    Raises:
+        CannotRepeatError: an operation cannot be repeated, or it would take too much memory.
+    """
+    repeated = _Repetition(kept, loss, limit)
+    return repeated.broken(xla=False) or (repeated.broken(xla=True) if kept.step.xla else None)
+
+
+class _Repetition:
+    def __init__(self, kept: Kept, loss: Tensor, limit: int) -> None:
+        self._kept, self._loss = kept, loss
+        self._stand_ins: dict[int, Any] = {}
+        self._left = limit - sum(_bytes_of(array) for array in kept.batch)
+        self._sources = {t.ref(): i for i, t in enumerate(kept.step.sources)}
+
+    def broken(self, xla: bool) -> Broken | None:
+        made: list[_Made] = []
+
+        def measure(*batch: Tensor) -> Tensor:
+            made[:] = [_Made(self._copied(batch))]
+            tensors = made[0].tensors
+            if xla and len(tensors) > MAX_XLA_TENSORS:
+                raise CannotRepeatError(f"XLA would take too long for {len(tensors)} tensors")
+            return tf.stack([_summary(tensor, xla) for tensor in tensors])
+
+        numbers = self._run(measure, xla)
+        if not made or not made[0].tensors:
+            return None
+        health = made[0].health(numbers)
+        found = health.origin(self._loss)
+        if found is None:
+            return None
+        copied, phase = found
+        inputs, outputs = self._values(copied, phase, xla)
+        return Broken(copied.source, copied.within, phase, inputs, outputs, xla)
+
+    def _copied(self, batch: Sequence[Tensor]) -> Copy:
+        roots: set[Any] = set()
+        step = self._kept.step
+
+        def bind(tensor: Tensor) -> Tensor:
+            if tensor.ref() in self._sources:
+                return batch[self._sources[tensor.ref()]]
+            if tensor.op.type != "Placeholder":
+                raise CannotCopyError(tensor.op)
+            outside = captured(tensor)
+            if getattr(outside, "graph", None) is not None:  # of a function around the step
+                raise CannotCopyError(tensor.op)
+            if tensor.dtype == tf.resource:
+                stand_in = self._stand_in(outside)
+                if stand_in is not None:
+                    if step.variable_of(tensor):
+                        roots.add(id(stand_in))
+                    return tf.convert_to_tensor(stand_in.handle)
+            return tf.identity(outside) if tensor.dtype != tf.resource else outside
+
+        copy = Copy([self._loss], bind, to_run=True)
+        handles = {id(self._stand_ins[key]): self._stand_ins[key].handle for key in self._stand_ins}
+        copy.differentiate(
+            self._loss, from_=[handle for key, handle in handles.items() if key in roots]
+        )
+        return copy
+
+    def _stand_in(self, handle: Any) -> Any:
+        """A variable with the value before the step; None: it is no variable."""
+        if id(handle) not in self._stand_ins:
+            kind = kind_of(handle)
+            if kind is None:
+                return None
+            with tf.init_scope():
+                value = self._kept.weights.get(id(handle))
+                if value is None:
+                    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=kind)
+                self._left -= _bytes_of(value)
+                if self._left < 0:
+                    raise CannotRepeatError("batch and weights are larger than `explain_bytes`")
+                value = tf.convert_to_tensor(value)
+                self._stand_ins[id(handle)] = tf.Variable(
+                    value, trainable=False, shape=tf.TensorShape(None), dtype=kind
+                )
+                self._stand_ins[id(handle)].handle._handle_data = handle._handle_data
+        return self._stand_ins[id(handle)]
+
+    def _run(self, function: Callable[..., Any], xla: bool) -> Any:
+        batch = [tf.convert_to_tensor(array) for array in self._kept.batch]
+        specs = [
+            tf.TensorSpec(source.shape, source.dtype) if not xla else tf.TensorSpec.from_tensor(t)
+            for source, t in zip(self._kept.step.sources, batch, strict=True)
+        ]
+        with tf.device(None):
+            made = tf.function(
+                function, autograph=False, jit_compile=xla or None
+            ).get_concrete_function(*specs)
+            return tf.nest.map_structure(lambda t: t.numpy(), made(*batch))
+
+    def _values(
+        self, found: Copied, phase: str, xla: bool
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """The values at an operation, inputs and outputs."""
+
+        def fetch(*batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            copy = self._copied(batch)
+            (one,) = (
+                c for c in copy.operations if c.source is found.source and c.within == found.within
+            )
+            if phase == "forward":
+                return _readable(one.copy.inputs), _readable(one.copy.outputs)
+            return _readable([*one.copy.inputs, *one.arriving]), _readable(one.leaving)
+
+        inputs, outputs = self._run(fetch, xla)
+        return tuple(inputs), tuple(outputs)
+
+
+class _Made:
+    """The tensors of a copy that can be finite or not, each once."""
+
+    def __init__(self, copy: Copy) -> None:
+        self.copy = copy
+        self.places: dict[Any, int] = {}
+        self.tensors: list[Tensor] = []
+        for copied in copy.operations:
+            ends = (*copied.copy.inputs, *copied.copy.outputs)
+            for tensor in (*ends, *copied.arriving, *copied.leaving):
+                tensor = _values_of(tensor)
+                if tensor is None or not tensor.dtype.is_floating:
+                    continue
+                if tensor.ref() not in self.places:
+                    self.places[tensor.ref()] = len(self.tensors)
+                    self.tensors.append(tensor)
+
+    def health(self, numbers: np.ndarray) -> _Health:
+        return _Health(self, np.asarray(numbers)[:, -3:])
+
+
+class _Health:
+    """What is known of the tensors of a copy after it has run."""
+
+    def __init__(self, made: _Made, numbers: np.ndarray) -> None:
+        self._made, self._numbers = made, numbers
+        self._made_by = {
+            tensor.ref(): copied
+            for copied in made.copy.operations
+            for tensor in copied.copy.outputs
+        }
+        self._order = {id(copied): i for i, copied in enumerate(made.copy.operations)}
+
+    def nan(self, tensor: Any) -> bool:
+        """Whether a tensor holds NaN."""
+        row = self._row(tensor)
+        return row is not None and bool(row[2] > 0)
+
+    def infinite(self, tensor: Any) -> bool:
+        """Whether a tensor holds an infinite value."""
+        row = self._row(tensor)
+        return row is not None and bool(row[0] > 0 or row[1] > 0)
+
+    def broken(self, tensor: Any) -> bool:
+        return self.nan(tensor) or self.infinite(tensor)
+
+    def _row(self, tensor: Any) -> Any:
+        tensor = _values_of(tensor)
+        place = None if tensor is None else self._made.places.get(tensor.ref())
+        return None if place is None else self._numbers[place]
+
+    def origin(self, loss: Tensor) -> tuple[Copied, str] | None:
+        """The operation in which the loss, or else its gradient, broke first, and the phase."""
+        end = self._made.copy.of(loss)
+        if self.broken(end):
+            found = self._forward(end)
+            return None if found is None else (found, "forward")
+        for copied in reversed(self._made.copy.operations):
+            if any(map(self.broken, copied.arriving)) or not any(map(self.broken, copied.leaving)):
+                continue
+            return copied, "backward"
+        return None
+
+    def _forward(self, end: Tensor) -> Copied | None:
+        """The first operation that broke what a value is computed from."""
+        found: list[Copied] = []
+        seen: set[Any] = set()
+        waiting = [end]
+        while waiting:
+            tensor = waiting.pop()
+            copied = self._made_by.get(tensor.ref())
+            if tensor.ref() in seen:
+                continue
+            seen.add(tensor.ref())
+            if copied is None:  # the batch itself, or a weight
+                return None
+            inputs = list(copied.copy.inputs)
+            if any(map(self.nan, copied.copy.outputs)):
+                before = [t for t in inputs if self.nan(t)]
+                if not before and copied.copy.type not in _BEARS_INFINITY:
+                    before = self._made_infinite([t for t in inputs if self.infinite(t)])
+            else:
+                before = [t for t in inputs if self.broken(t)]
+            if before:
+                waiting += before
+            else:
+                found.append(copied)
+        return min(found, key=lambda c: self._order[id(c)], default=None)
+
+    def _made_infinite(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Those of infinite tensors that were computed to be so: a mask of -inf is a constant."""
+        return [tensor for tensor in tensors if self._is_computed(tensor)]
+
+    def _is_computed(self, tensor: Tensor) -> bool:
+        for _ in range(64):
+            copied = self._made_by.get(tensor.ref())
+            if copied is None:
+                return False
+            before = [t for t in copied.copy.inputs if self.broken(t)]
+            if not before:
+                return copied.copy.type not in GIVEN
+            tensor = before[0]
+        return False
+
+
+def _values_of(gradient: Any) -> Any:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _readable(tensors: Sequence[Any]) -> list[Tensor]:
+    values = [_values_of(tensor) for tensor in tensors if tensor is not None]
+    return [t for t in values if t.dtype not in (tf.resource, tf.variant)]
+
+
+def _summary(tensor: Tensor, xla: bool) -> Tensor:
+    """float32 [3 at the end]: how many values are -inf, +inf and NaN."""
+    if not xla:
+        return tf.raw_ops.DebugNumericSummaryV2(
+            input=tensor, output_dtype=tf.float32, tensor_debug_mode=3, tensor_id=0
+        )
+    infinite = tf.math.is_inf(tensor)
+    counts = [infinite & (tensor < 0), infinite & (tensor > 0), tf.math.is_nan(tensor)]
+    return tf.stack([tf.reduce_sum(tf.cast(which, tf.float32)) for which in counts])
+
+
+def _bytes_of(value: Any) -> int:
+    return int(getattr(value, "nbytes", 0) or np.asarray(value).nbytes)
