@@ -174,6 +174,11 @@ class Lane:
         """The last step; -1 of an empty lane."""
         return int(self.first[-1] + self.spans[-1] - 1) if len(self) else -1
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        return sum(getattr(self, field.name).nbytes for field in dataclasses.fields(self))
+
     # --- What users read -----------------------------------------------------------------
 
     @property

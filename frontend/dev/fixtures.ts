@@ -311,6 +311,42 @@ function marksOf(
   return { status: 200, type: 'application/octet-stream', body };
 }
 
+/** Every step, or of many steps columns of as many each. */
+function laneOf(
+  run: FixtureRun,
+  variable: FixtureVariable | null,
+  row: number,
+  asked: URLSearchParams,
+): Answer {
+  const from = Math.max(0, Number(asked.get('from') ?? 0));
+  const to = Math.min(run.lastStep, Number(asked.get('to') ?? run.lastStep));
+  const size = Math.ceil((to - from + 1) / Number(asked.get('columns')));
+  const first = Array.from(
+    { length: Math.ceil((to - from + 1) / size) },
+    (_, i) => from + i * size,
+  );
+  const last = first.map((step) => Math.min(step + size - 1, to));
+  const norm = (step: number): number =>
+    variable ? valueOf(run, variable, row, step, 'gradient_norm') : Number.NaN;
+  const loss = (step: number): number => contextOf(run, step, 'loss');
+  const marks = first.map(
+    (step) =>
+      Number(variable !== null && Number.isNaN(norm(step))) + 2 * Number(!isFinite(loss(step))),
+  );
+  const parts = [
+    Uint32Array.of(first.length, 0),
+    Float64Array.from([...first, ...last]),
+    Float32Array.from([
+      ...[...first.map(norm), ...last.map(norm)],
+      ...[...first.map(loss), ...last.map(loss)],
+      ...first.map(() => 1),
+    ]),
+    Uint8Array.from(marks),
+  ];
+  const bytes = parts.flatMap((part) => [...new Uint8Array(part.buffer)]);
+  return { status: 200, type: 'application/octet-stream', body: Uint8Array.from(bytes) };
+}
+
 /** Answer an address such as `matrix?run=healthy&statistic=gradient_rms`. */
 export function answer(address: string): Answer {
   const { pathname, searchParams } = new URL(address, 'http://fixtures/');
@@ -351,6 +387,8 @@ export function answer(address: string): Answer {
           STATISTICS.map(({ name }) => valueOf(run, variable, row, step, name)),
         ),
       );
+    case 'lane':
+      return laneOf(run, variable ?? null, row, searchParams);
     case 'histogram':
       if (!variable) break;
       return floats(

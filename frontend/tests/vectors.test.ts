@@ -66,6 +66,7 @@ describe('a line chart as vectors', () => {
         axis,
         colour: '#123456',
         dashed: true,
+        stepped: false,
         shape: { kind: 'diamond', frames: [1] },
       },
     ],

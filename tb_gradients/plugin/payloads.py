@@ -18,7 +18,7 @@ import numpy as np
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity, json_number, verdict_of
 from tb_gradients.frames import FloatArray, Variable
-from tb_gradients.plugin import reduction
+from tb_gradients.plugin import dense, reduction
 from tb_gradients.plugin.judging import Judgement
 from tb_gradients.plugin.store import LoadedRun, RunSummary
 from tb_gradients.plugin.view import RunView
@@ -192,6 +192,14 @@ def _between(view: RunView, steps: tuple[float, float]) -> slice:
 def series(view: RunView, path: str) -> bytes:
     """float32 [steps, statistics]; ``UnknownNameError`` if there is no such variable."""
     return _floats(view.series(path))
+
+
+def lane(view: RunView, path: str | None, columns: int, steps: tuple[float, float]) -> bytes:
+    """The dense lane in at most so many columns, of the steps from one to another.
+
+    See ``docs/http_api.md`` for the layout; ``UnknownNameError`` if there is no such variable.
+    """
+    return dense.columns(view.lane(path), columns, steps)
 
 
 def context(view: RunView) -> bytes:

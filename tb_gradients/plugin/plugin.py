@@ -86,6 +86,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
             "/matrix": self._matrix,
             "/marks": self._marks,
             "/series": self._series,
+            "/lane": self._lane,
             "/context": self._context,
             "/histogram": self._histogram,
             "/report": self._report,
@@ -134,6 +135,12 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         path = _argument(request, "variable")
         loaded, _ = self._load(request)
         return _binary(request, payloads.series(loaded.view, path))
+
+    def _lane(self, request: wrappers.Request) -> wrappers.Response:
+        columns, steps = _count(request, "columns"), _steps(request)
+        loaded, _ = self._load(request)
+        path = request.args.get("variable")
+        return _binary(request, payloads.lane(loaded.view, path, columns, steps))
 
     def _context(self, request: wrappers.Request) -> wrappers.Response:
         loaded, _ = self._load(request)

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, FormatError, Recording, RunContext, Variable
+from tb_gradients.lane import Lane
+from tb_gradients.plugin import dense
 from tb_gradients.reading.source import HistogramFrame, RunData
 
 NONFINITE, NAN, INF = 1, 2, 4
@@ -60,7 +62,8 @@ class RunView:
 
     @property
     def nbytes(self) -> int:
-        return sum(r.values.nbytes + r.context.nbytes for r in self.data.recordings)
+        frames = sum(r.values.nbytes + r.context.nbytes for r in self.data.recordings)
+        return frames + sum(r.lane.nbytes for r in self.data.recordings if r.lane is not None)
 
     def matrix(self, statistic: str) -> FloatArray:
         """float32 [steps, variables]; ``UnknownNameError`` if there is no such statistic."""
@@ -107,6 +110,16 @@ class RunView:
                     part[:, i] = _statistic(alone, column.name)[:, 0]
             parts.append(part)
         return _stacked(parts, len(self.statistics))
+
+    def lane(self, path: str | None) -> Lane:
+        """The dense lane of one variable, [blocks, 1]; of none: norms are "not seen".
+
+        Raises:
+            UnknownNameError: there is no such variable.
+        """
+        if path is not None:
+            self._require_variable(path)
+        return dense.lane_of(self.data.recordings, path)
 
     def context(self) -> FloatArray:
         """float32 [steps, context columns]."""

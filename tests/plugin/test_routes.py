@@ -280,6 +280,10 @@ def sentence(answer: Any) -> str:
         ("marks", {"run": "sick", "columns": "9", "from": "x"}, 400, "from"),
         ("series", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
         ("histogram", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
+        ("lane", {"run": "sick"}, 400, "?columns="),
+        ("lane", {"run": "sick", "columns": "0"}, 400, "columns"),
+        ("lane", {"run": "sick", "columns": "9", "from": "x"}, 400, "from"),
+        ("lane", {"run": "sick", "columns": "9", "variable": "nope"}, 404, "'nope'"),
         ("context", {"run": "sick", "revision": "nope"}, 409, "ask for the run again"),
         ("nope", {}, 404, "no route"),
         ("static/../plugin.py", {}, 404, "no route"),
@@ -316,7 +320,8 @@ def test_head_answers_without_a_body(browser: Browser) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "route", ["runs", "run", "verdict", "matrix", "marks", "series", "context", "histogram"]
+    "route",
+    ["runs", "run", "verdict", "matrix", "marks", "series", "lane", "context", "histogram"],
 )
 def test_errors_of_the_host_have_our_shape(route: str, error: Exception, status: int) -> None:
     arguments = {"run": "r", "statistic": "gradient_norm", "variable": "v", "columns": "9"}

@@ -14,6 +14,7 @@ import {
   decodeRuns,
   decodeVerdict,
 } from './decode';
+import { decodeLane, type Lane } from './lane';
 import { decodePicture, type Picture } from './picture';
 import type { RuleBook, Run, RunSummary, RunVerdict } from './types';
 
@@ -48,6 +49,8 @@ export interface Client {
   marks(run: RunState, cut: Cut): Promise<Uint8Array>;
   /** [steps, statistics] of one variable. */
   series(run: RunState, variable: string): Promise<Float32Array>;
+  /** The dense lane of one variable; null: the loss and whether weights moved. */
+  lane(run: RunState, variable: string | null, cut: Cut): Promise<Lane>;
   /** [steps, context columns]. */
   context(run: RunState): Promise<Float32Array>;
   /** [histogram steps, bins] of one variable. */
@@ -107,6 +110,10 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
       decodePicture(await bytes('matrix', run, { statistic, ...part(cut) })),
     marks: async (run, cut) => new Uint8Array(await bytes('marks', run, part(cut))),
     series: (run, variable) => floats('series', run, { variable }),
+    lane: async (run, variable, cut) => {
+      const which = variable === null ? {} : { variable };
+      return decodeLane(await bytes('lane', run, { ...which, ...part(cut) }));
+    },
     context: (run) => floats('context', run),
     histogram: (run, variable) => floats('histogram', run, { variable }),
     report: (runs) =>

@@ -17,6 +17,8 @@ export interface Line {
   readonly axis: StepAxis;
   readonly colour: string;
   readonly dashed: boolean;
+  /** A value holds until the next one, instead of being on its way there. */
+  readonly stepped: boolean;
   /** At these frames the line carries its run's shape; null: it needs none. */
   readonly shape: { readonly kind: Shape; readonly frames: readonly number[] } | null;
 }
@@ -107,7 +109,7 @@ function drawGuide(
 /** Through the middle of every frame; a pixel of many steps shows their whole range. */
 function drawLine(
   context: Pen,
-  { strip, axis, colour, dashed }: Line,
+  { strip, axis, colour, dashed, stepped }: Line,
   x: number,
   y: (value: number) => number,
 ): void {
@@ -120,6 +122,7 @@ function drawLine(
   let lone = -1;
   let pen = false;
   let drawn = -1;
+  let before = 0;
   const endStretch = (): void => {
     // A lone value between gaps must still leave a trace: as wide as its frame.
     const high = strip.high[axis.start[lone] ?? -1];
@@ -140,9 +143,13 @@ function drawLine(
       endStretch();
       continue;
     }
-    const at = x + (column + Math.min(axis.end[frame] ?? 0, axis.width)) / 2;
-    if (pen) context.lineTo(at, y(high));
-    else context.moveTo(at, y(high));
+    const end = Math.min(axis.end[frame] ?? 0, axis.width);
+    const at = x + (stepped ? column : (column + end) / 2);
+    if (pen && stepped) context.lineTo(at, before);
+    before = y(high);
+    if (pen) context.lineTo(at, before);
+    else context.moveTo(at, before);
+    if (stepped) context.lineTo(x + end, before);
     if (low !== high) {
       context.lineTo(at, y(low));
       context.lineTo(at, y(high));

@@ -92,11 +92,11 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       showBeside([]);
     },
     swapRuns(name) {
-      const { selectedRun, compareRuns, others, run, matrix, context, variable } = get();
+      const { selectedRun, compareRuns, others, run, matrix, context, variable, lane } = get();
       const other = others.get(name);
       if (selectedRun === null || other?.run?.run !== name || run?.run !== selectedRun) return;
       // What is loaded changes sides too: nothing blinks.
-      const next = new Map(others).set(selectedRun, { run, matrix, context, variable });
+      const next = new Map(others).set(selectedRun, { run, matrix, context, variable, lane });
       next.delete(name);
       set({
         selectedRun: name,

@@ -40,6 +40,8 @@ const EXACT_NUMBERS = 120_000;
 const EXACT_NUMBERS_OF_GLANCE = 30_000;
 /** Of a larger run as many as a screen can show. */
 const PICTURE_NUMBERS = 250_000;
+/** Of the dense lane more than a chart has pixels. */
+const LANE_COLUMNS = 2000;
 
 export interface Loader {
   /** Ask for everything again; keeps what is selected. */
@@ -199,8 +201,9 @@ export function createLoader(
         return (now) => withVerdict(side, now, run.revision, verdict);
       });
     }
-    if (selectedVariable === null || !run.variables.some(({ path }) => path === selectedVariable))
-      return;
+    const known = run.variables.some(({ path }) => path === selectedVariable);
+    ensureLane(state, side, run, key, known ? selectedVariable : null);
+    if (selectedVariable === null || !known) return;
     load(side.slot('variable'), [key, selectedVariable], async () => {
       const [series, histogram] = await Promise.all([
         client.series(run, selectedVariable),
@@ -210,6 +213,22 @@ export function createLoader(
       ]);
       const variable = { run, variable: selectedVariable, series, histogram };
       return (now) => side.patch(now, { variable });
+    });
+  }
+
+  /** Every step: of the steps that are seen, as the charts have so many pixels only. */
+  function ensureLane(
+    { stepRange }: State,
+    side: Side,
+    run: Run,
+    key: unknown,
+    variable: string | null,
+  ): void {
+    if (run.glance) return;
+    const cut = { columns: LANE_COLUMNS, steps: stepRange };
+    load(side.slot('lane'), [key, variable, ...(stepRange ?? [])], async () => {
+      const lane = await client.lane(run, variable, cut);
+      return (now) => side.patch(now, { lane: { run, variable, lane } });
     });
   }
 

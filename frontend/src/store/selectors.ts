@@ -116,6 +116,7 @@ export function shownSides(state: State): Side[] {
       matrix: own(data.matrix),
       context: own(data.context),
       variable: own(data.variable),
+      lane: own(data.lane),
     };
   });
 }

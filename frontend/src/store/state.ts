@@ -1,5 +1,6 @@
 /** Everything the tab shows, as one immutable value. */
 
+import type { Lane } from '../api/lane';
 import type { RuleBook, Run, RunSummary, Severity } from '../api/types';
 import type { Theme } from '../host';
 import type { Spacing } from '../scale/axis';
@@ -45,15 +46,29 @@ export interface ContextData {
   readonly values: Float32Array;
 }
 
+/** Every step of the selected variable, or without one of the run. */
+export interface LaneData {
+  readonly run: Run;
+  readonly variable: string | null;
+  readonly lane: Lane;
+}
+
 /** What is loaded of one run: of the selected one, and of those beside it. */
 export interface RunData {
   readonly run: Run | null;
   readonly matrix: MatrixData | null;
   readonly context: ContextData | null;
   readonly variable: VariableData | null;
+  readonly lane: LaneData | null;
 }
 
-export const NO_DATA: RunData = { run: null, matrix: null, context: null, variable: null };
+export const NO_DATA: RunData = {
+  run: null,
+  matrix: null,
+  context: null,
+  variable: null,
+  lane: null,
+};
 
 export type RunSlot = keyof RunData | 'verdict' | 'whole';
 /** What can be loading or broken on its own; of a run beside the selected one with its name. */

@@ -3,10 +3,12 @@
  * step axis.
  */
 
+import type { Run } from '../../api/types';
 import { h } from '../../dom';
 import { INF, NAN, NONFINITE } from '../../scale/nonfinite';
 import type { Actions } from '../../store/actions';
 import { failureOf, shownSides } from '../../store/selectors';
+import type { State } from '../../store/state';
 import type { View } from '../view';
 import { createAxes } from './axes';
 import { createHistogramPanel } from './histograms';
@@ -23,6 +25,7 @@ const PANELS: readonly PanelSpec[] = [
     title: 'Gradient RMS',
     of: 'variable',
     columns: [{ name: 'gradient_rms', label: '' }],
+    dense: 'rms',
     marks: GRADIENT_MARKS,
     guide: null,
   },
@@ -57,6 +60,7 @@ const PANELS: readonly PanelSpec[] = [
     title: 'Loss',
     of: 'run',
     columns: [{ name: 'loss', label: '' }],
+    dense: 'loss',
     marks: [{ name: 'loss_nonfinite_age', least: 0, mark: NONFINITE }],
     guide: null,
   },
@@ -64,10 +68,27 @@ const PANELS: readonly PanelSpec[] = [
     title: 'Learning rate',
     of: 'run',
     columns: [{ name: 'learning_rate', label: '' }],
+    stepped: true,
+    marks: [],
+    guide: null,
+  },
+  {
+    title: 'Weights moved',
+    of: 'run',
+    columns: [{ name: 'applied_steps', label: '' }],
+    shareOf: 'window_steps',
+    dense: 'moved',
+    quiet: 1,
     marks: [],
     guide: null,
   },
 ];
+
+/** The selected variable, if the run has it. */
+function ownVariable(run: Run | null, { selectedVariable }: State): string | null {
+  const known = run?.variables.some(({ path }) => path === selectedVariable) ?? false;
+  return known ? selectedVariable : null;
+}
 
 export function createCharts(parent: HTMLElement, actions: Actions): View {
   const axes = createAxes();
@@ -99,6 +120,7 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       const sides = shownSides(state).map((side) => ({
         ...side,
         variable: side.variable?.variable === state.selectedVariable ? side.variable : null,
+        lane: side.lane?.variable === ownVariable(side.run, state) ? side.lane : null,
       }));
       const failure = failureOf(state, 'variable') ?? failureOf(state, 'context');
       const open = state.selectedVariable !== null;

@@ -6,7 +6,7 @@ import { createDrawing } from '../../draw/canvas';
 import { SHAPES } from '../../draw/marks';
 import { drawChart, type Chart, type Line } from '../../draw/lines';
 import type { Pen } from '../../draw/pen';
-import { frameAtX, type StepAxis } from '../../scale/axis';
+import { frameAtStep, frameAtX, frameAxis, type StepAxis } from '../../scale/axis';
 import { PALETTES, type Palette } from '../../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
 import { formatTick, formatValue, shortNames, splitName } from '../../scale/format';
@@ -14,15 +14,24 @@ import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
 import { seriesColumn, shownFrame, type Side } from '../../store/selectors';
-import { MOST_SIDES, type State } from '../../store/state';
+import { MOST_SIDES, type LaneData, type State } from '../../store/state';
 import { CHART_INSET, FONT } from '../layout';
 import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
+import { denseLine, type DenseColumn, type DenseLine } from './dense';
 
 export interface PanelSpec {
   readonly title: string;
   readonly of: 'variable' | 'run';
   /** Up to two columns; the second is dashed. */
   readonly columns: readonly { readonly name: string; readonly label: string }[];
+  /** What the dense lane has of the first column: it is drawn of every step then. */
+  readonly dense?: DenseColumn;
+  /** The columns are counts; shown is their share of this one. */
+  readonly shareOf?: string;
+  /** Each value holds until the next one. */
+  readonly stepped?: boolean;
+  /** Where every value is this one, there is nothing to show. */
+  readonly quiet?: number;
   readonly marks: readonly Marking[];
   readonly guide: { readonly value: number; readonly label: string } | null;
 }
@@ -38,6 +47,7 @@ interface PanelData {
   readonly run: Run;
   readonly columns: readonly { column: Column; values: Float32Array; label: string }[];
   readonly marks: Uint8Array;
+  readonly dense: DenseLine | null;
 }
 
 export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Panel {
@@ -63,8 +73,8 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
   chooseByPointer(drawing.element, actions, () => axis);
 
   const readers = Array.from({ length: MOST_SIDES }, () =>
-    remember((run: Run | null, values: Float32Array | null) =>
-      run && values ? readPanel(spec, run, values) : null,
+    remember((run: Run | null, values: Float32Array | null, lane: LaneData | null) =>
+      run && values ? readPanel(spec, run, values, lane) : null,
     ),
   );
 
@@ -137,6 +147,7 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
       height,
       spec.guide?.value ?? null,
       linear,
+      spec.stepped ?? false,
       state.selectedStep,
     );
     context.font = FONT;
@@ -155,10 +166,11 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
       data = shown.map((side, which) => {
         const source = spec.of === 'variable' ? side.variable : side.context;
         const values = source && ('series' in source ? source.series : source.values);
-        return readers[which]?.(source?.run ?? null, values) ?? null;
+        return readers[which]?.(source?.run ?? null, values, side.lane) ?? null;
       });
       const empty = data.every((part) => part === null);
       drawing.element.hidden = empty;
+      element.hidden = spec.quiet !== undefined && empty;
       element.dataset.empty = String(empty);
       describe(next.selectedStep, next.theme, ...data);
       drawing.request();
@@ -173,12 +185,22 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
 /** The loss is in units of itself: no need to say it twice. */
 const unitOf = ({ name, unit }: Column): string => (name === unit ? '' : unit);
 
-function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData | null {
+function readPanel(
+  spec: PanelSpec,
+  run: Run,
+  values: Float32Array,
+  lane: LaneData | null,
+): PanelData | null {
   const all = spec.of === 'variable' ? run.statistics : run.contextColumns;
   const columns = spec.columns.flatMap(({ name, label }) => {
     const column = all.find((candidate) => candidate.name === name);
     const series = seriesColumn(values, all, name);
-    return column && series ? [{ column, values: series, label }] : [];
+    if (!column || !series) return [];
+    const whole = spec.shareOf === undefined ? null : seriesColumn(values, all, spec.shareOf);
+    if (!whole) return [{ column, values: series, label }];
+    const shares = series.map((value, i) => value / (whole[i] ?? Number.NaN));
+    const share: Column = { ...column, unit: 'share', scale: 'linear' };
+    return [{ column: share, values: shares, label }];
   });
   if (columns.length === 0) return null;
   const marks = new Uint8Array(run.steps.length);
@@ -188,7 +210,16 @@ function readPanel(spec: PanelSpec, run: Run, values: Float32Array): PanelData |
     });
   }
   const measured = columns.some(({ values }) => values.some((value) => !Number.isNaN(value)));
-  return measured || marks.some((mark) => mark > 0) ? { run, columns, marks } : null;
+  const dense = spec.dense === undefined ? null : denseLine(lane, spec.dense);
+  if (!measured && !dense && !marks.some((mark) => mark > 0)) return null;
+  const data = { run, columns, marks, dense };
+  return spec.quiet !== undefined && isQuiet(data, spec.quiet) ? null : data;
+}
+
+/** Whether a value was never another one. */
+function isQuiet({ columns, dense }: PanelData, quiet: number): boolean {
+  const all = [...columns.map(({ values }) => values), ...(dense ? [dense.grid.low] : [])];
+  return all.every((values) => values.every((value) => Number.isNaN(value) || value === quiet));
 }
 
 /** A run's own; of two columns of a run that is alone each has one. */
@@ -216,6 +247,7 @@ function layOut(
   height: number,
   guide: number | null,
   linear: boolean,
+  stepped: boolean,
   step: number | null,
 ): Chart {
   const first = data.find((part) => part !== null)?.columns[0];
@@ -223,16 +255,24 @@ function layOut(
   const lines = data.flatMap((part, which): Line[] => {
     const axis = axes[which];
     if (!part || !axis) return [];
-    return part.columns.map(({ values }, i) => ({
-      strip: reduceRow(seriesGrid(values, part.marks), [0], axis, 'both'),
-      axis,
-      colour: lineColour(which, i, sides, palette),
-      dashed: i > 0,
-      shape:
-        sides.length > 1
-          ? { kind: SHAPES[which] ?? 'dot', frames: shapeFrames(axis, shownFrame(part.run, step)) }
-          : null,
-    }));
+    return part.columns.map(({ values }, i) => {
+      const dense = i === 0 ? part.dense : null;
+      const own = dense ? frameAxis(axis, dense.steps) : axis;
+      const grid = dense?.grid ?? seriesGrid(values, part.marks);
+      const frame = shownFrame(part.run, step);
+      const chosen = dense ? frameAtStep(dense.steps, part.run.steps[frame] ?? 0) : frame;
+      return {
+        strip: reduceRow(grid, [0], own, 'both'),
+        axis: own,
+        colour: lineColour(which, i, sides, palette),
+        dashed: i > 0,
+        stepped,
+        shape:
+          sides.length > 1
+            ? { kind: SHAPES[which] ?? 'dot', frames: shapeFrames(own, chosen) }
+            : null,
+      };
+    });
   });
   const seen = lines.flatMap(({ strip }) => [strip.low, strip.high]);
   // Some room above, or the guide would lie on the frame.
