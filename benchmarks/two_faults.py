@@ -71,7 +71,8 @@ class Fault:
 def _outliers(x: Any, random: np.random.Generator) -> Any:
     x = x.copy()
     flat = x.reshape(len(x), -1)
-    flat[random.random(len(x)) < 0.1, random.integers(flat.shape[1])] = 1e6
+    varied = np.flatnonzero(np.ptp(np.percentile(flat, (25, 75), axis=0), axis=0))
+    flat[random.random(len(x)) < 0.02, random.choice(varied)] = 1e6
     return x
 
 

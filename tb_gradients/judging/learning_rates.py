@@ -10,11 +10,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from tb_gradients.flags import Cause
-from tb_gradients.frames import VariableTable
+from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.window import Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
+
+DoubleArray = npt.NDArray[np.float64]
+
+OWN_RATE, OWN_OPTIMIZER = "learning_rate", "optimizer_class"
+"""Facts of a variable where several optimizers train a model: the rate that its own was made with,
+if no schedule sets it, and the class of that."""
 
 USUAL_LEARNING_RATE = {
     "SGD": 1e-2,
@@ -57,6 +64,46 @@ def optimizer_name(table: VariableTable) -> str:
 def usual_learning_rate(table: VariableTable) -> float:
     """The optimizer's default learning rate; 1e-3 for an unknown optimizer."""
     return USUAL_LEARNING_RATE.get(table.run.optimizer, 1e-3)
+
+
+def rates(window: Window) -> DoubleArray:
+    """[variables]: the learning rate of the optimizer of each; NaN: not known.
+
+    The rate of a step is that of all variables, but where several optimizers with rates of their
+    own make it. Then it is the one that each of them was made with.
+    """
+    rate = window.latest("learning_rate")
+    own = window.rows.once(_rates_of_their_own)
+    return own if math.isnan(rate) else np.full(own.shape, rate, np.float64)
+
+
+def rate_of(window: Window, rows: IntArray) -> float:
+    """The learning rate of these variables; NaN: not known, or not one."""
+    found = np.unique(rates(window)[rows])
+    return float(found[0]) if len(found) == 1 else math.nan
+
+
+def _rates_of_their_own(table: VariableTable, _: Rows) -> DoubleArray:
+    found = [variable.facts.get(OWN_RATE, "nan") for variable in table.variables]
+    return np.array([float(rate) for rate in found], np.float64)
+
+
+def usual_rates(table: VariableTable, _: Rows) -> DoubleArray:
+    """[variables]: ``usual_learning_rate`` of the optimizer of each."""
+    usual = usual_learning_rate(table)
+    found = [USUAL_LEARNING_RATE.get(optimizer_of(v, table), usual) for v in table.variables]
+    return np.array(found, np.float64)
+
+
+def optimizer_of(variable: Variable, table: VariableTable) -> str:
+    """The class of the optimizer that a variable belongs to; "" if that is not known."""
+    return variable.facts.get(OWN_OPTIMIZER, table.run.optimizer)
+
+
+def optimizers(table: VariableTable, _: Rows) -> list[BoolArray]:
+    """bool [variables] for each optimizer of the run: the variables that belong to it."""
+    names = np.array([variable.optimizer for variable in table.variables])
+    return [names == name for name in dict.fromkeys(names.tolist())]
 
 
 def settings_of(table: VariableTable) -> dict[str, float]:

@@ -73,6 +73,17 @@ class Paths:
         """Whether the outputs of the model, or the inputs of the loss, are known."""
         return self.known and bool(self._fed_by[-1])
 
+    def cut_off(self, sick: BoolArray) -> BoolArray:
+        """bool [variables]: what is sick from the inputs up to somewhere on its way to the end.
+
+        Args:
+            sick: bool [variables].
+        """
+        healthy = set(self._nodes[~sick].tolist()) - {0}
+        behind = _reached(healthy, self._feeds) | {0}
+        result: BoolArray = sick & ~np.isin(self._nodes, list(behind))
+        return result
+
     def dangle(self, rows: Iterable[int]) -> BoolArray:
         """bool [rows]: called, but no output of the model depends on them."""
         nodes = self._nodes[list(rows)]

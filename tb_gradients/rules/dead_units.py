@@ -177,11 +177,15 @@ class DeadUnits(Rule):
         learns, converged = window.learning.learning, window.learning.converged
         little = Severity.INFO if learns else Severity.WARNING
         severe = Severity.INFO if converged else Severity.WARNING if learns else Severity.CRITICAL
-        # If a whole layer is dead, a run can only learn through a path around it.
+        # If a whole layer is dead, a run can only learn through a path around it. What never
+        # had a gradient is how the model was built, and not what training made of it.
+        never = (dead >= 1) & ~(window.largest("gradient_norm") > 0)
         round_it = Severity.WARNING if window.learning.succeeds else Severity.CRITICAL
-        all_of_it = Severity.INFO if converged else round_it
+        all_of_it = np.where(never, int(Severity.CRITICAL), int(round_it))
+        if converged:
+            all_of_it[:] = int(Severity.INFO)
         severity = np.where(
-            dead >= 1, int(all_of_it), np.where(dead >= self.nearly_all, int(severe), int(little))
+            dead >= 1, all_of_it, np.where(dead >= self.nearly_all, int(severe), int(little))
         )
         chance = 0.5 + self.deviations * np.sqrt(0.25 / np.maximum(rows.units, 1))
         severity = np.where((dead < 1) & (dead <= chance), int(Severity.INFO), severity)

@@ -78,6 +78,8 @@ class DisconnectedGradient(Rule):
         # Either cut off (everything from the inputs up to some layer), or not used.
         alive = np.flatnonzero(window.rows.judged & ~sick)
         cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))
+        if window.paths.known and sick.any():
+            cut |= window.paths.cut_off(sick | ~window.rows.judged)
         severity = np.where(cut, int(Severity.CRITICAL), int(Severity.WARNING))
         severity[window.paths.dangle(range(len(sick)))] = int(Severity.INFO)
         return Detection.of(sick, since, severity)

@@ -9,10 +9,15 @@ from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.initial_values import plain, starts_random
-from tb_gradients.judging.learning_rates import ADAPTIVE_EPSILON, optimizer_name
+from tb_gradients.judging.learning_rates import (
+    ADAPTIVE_EPSILON,
+    optimizer_name,
+    optimizer_of,
+    rates,
+)
 from tb_gradients.judging.optimizer_faults import no_correction_cause, no_correction_fix
 from tb_gradients.judging.precision import COARSE, MIXED
-from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names, plural
 
 EVERYTHING = (
@@ -156,21 +161,23 @@ class FrozenWeight(Rule):
 
     def _rounded_away(self, window: Window, update: FloatArray, gradient: FloatArray) -> BoolArray:
         """Whether the step would be too small to change a weight of the variable's size."""
-        rate = window.latest("learning_rate")
-        if rate == 0:
+        rate = rates(window).astype(np.float64)
+        if (rate == 0).all():
             return np.ones(gradient.shape[1], bool)
         weight = window.statistic("weight_norm")[-1] / np.sqrt(window.rows.elements)
         # No element is larger than the norm; clipping makes both smaller by the same factor.
         applied = window.statistic("applied_norm")[-1]
         largest = np.where(np.isfinite(applied), applied, gradient[-1]).astype(np.float64)
-        if np.isnan(rate):
+        unknown = np.isnan(rate)
+        if unknown.all():
             # A hand-written update: what moved shows the rate.
             moved = (update > 0) & (gradient > 0)
             if not moved.any():
                 return np.zeros(gradient.shape[1], bool)
-            rate = float((update[moved] / gradient[moved]).max())
-        elif window.table.run.optimizer not in ("", "SGD"):
-            largest = largest / (largest + ADAPTIVE_EPSILON)
+            rate[:] = float((update[moved] / gradient[moved]).max())
+        else:
+            scaled = largest / (largest + ADAPTIVE_EPSILON)
+            largest = np.where(window.rows.once(_scales_gradients), scaled, largest)
         # A variable that moved before and whose gradient has become small has converged.
         faded = gradient[-1] < 1e-3 * window.largest("gradient_norm")
         faded &= window.largest("update_norm") > 0
@@ -270,6 +277,12 @@ class FrozenWeight(Rule):
             causes=(cause("update_not_applied", 0.9, f"{text}."),),
             fixes=(APPLY,),
         )
+
+
+def _scales_gradients(table: VariableTable, _: Rows) -> BoolArray:
+    """bool [variables]: whose optimizer divides a gradient by its size, as far as is known."""
+    kinds = [optimizer_of(variable, table) for variable in table.variables]
+    return np.array([kind not in ("", "SGD") for kind in kinds], bool)
 
 
 def constrained(table: VariableTable) -> BoolArray:

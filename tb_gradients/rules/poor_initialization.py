@@ -35,11 +35,12 @@ class PoorInitialization(Rule):
     least half of the kernels, and one of these holds: the run does not learn; its loss starts at
     ten times that of a constant prediction and has not come down; or kernels that are too large
     drive a sigmoid or tanh onto its flat part, and the loss is still above half of that of a
-    constant prediction. Or the run does not learn, kernels before ReLUs are smaller than He's, the
-    product of their scales relative to He's is 1e-3 or less, and what reaches the last layer is
-    below 0.01 (the gradient of its kernel over that of its bias). Two kinds of kernels do not
-    count: those before a normalisation, whose scale does not matter, and a single tensor that
-    belongs to no layer, which may be an image that is optimised.
+    constant prediction. Or two such kernels are on that flat part and stay there: that part of the
+    model does not learn, whatever the rest does. Or the run does not learn, kernels before ReLUs
+    are smaller than He's, the product of their scales relative to He's is 1e-3 or less, and what
+    reaches the last layer is below 0.01 (the gradient of its kernel over that of its bias). Two
+    kinds of kernels do not count: those before a normalisation, whose scale does not matter, and a
+    single tensor that belongs to no layer, which may be an image that is optimised.
 
     Try:
     * glorot_uniform before tanh, sigmoid and softmax; he_normal before relu and similar
@@ -52,7 +53,7 @@ class PoorInitialization(Rule):
     id = "poor_initialization"
     title = "The weights start at the wrong scale"
     severity = Severity.WARNING
-    needs = ("activation_rms", "gradient_norm", "predictions_spread", *INPUT_NEEDS)
+    needs = ("activation_rms", "gradient_norm", "weight_norm", "predictions_spread", *INPUT_NEEDS)
     every = 4
     provisional = True
 
@@ -65,6 +66,8 @@ class PoorInitialization(Rule):
     first_loss = Threshold(
         10.0, "times the loss of a constant prediction: outputs of the order of 1 are below"
     )
+
+    several = Threshold(2, "one layer of signs is a choice, and the one behind it learns from it")
 
     fades = Threshold(1e-3, "as in vanishing_gradient: ten ReLU layers at half of He's scale")
     signal = Threshold(0.01, "of the size of an input: healthy heads get 0.03 and more")
@@ -84,8 +87,13 @@ class PoorInitialization(Rule):
         if not (window.rows.kernel & ((gains > self.large) | (gains < self.small))).any():
             return HEALTHY  # cheap, and the usual case
         off, judged = self._off(window), self._judged(window)
-        if not off.any() or off.sum() < self.share * judged.sum() or learning.state == "early":
+        if not off.any() or learning.state == "early":
             return HEALTHY
+        if off.sum() < self.share * judged.sum():
+            part = self._flat_part(window, off)
+            if not part.any() or learning.converged:
+                return HEALTHY
+            return Detection.of(part, window.first_step, Severity.WARNING, together=True)
         high = learning.start > self.first_loss * learning.guess and learning.guessing
         flat = not learning.converged and learning.now > LOW_SHARE * learning.guess
         flat = flat and self._flattened(window, off).sum() >= self.share * judged.sum()
@@ -138,6 +146,23 @@ class PoorInitialization(Rule):
         flat = [activation(v) in SATURATING for v in window.table.variables]
         result: BoolArray = off & (window.rows.scale_gain > self.large) & np.array(flat, bool)
         return result
+
+    def _flat_part(self, window: Window, off: BoolArray) -> BoolArray:
+        """Kernels of a part of the model that is flat: a run can only learn on a way round it.
+
+        Several layers of that kind, the last one of the model not among them, which are as large
+        as at the start. (Inputs that are small make up for a kernel that is large.)
+        """
+        size = np.hypot(window.context("inputs_mean"), window.context("inputs_std"))
+        size = size[np.isfinite(size)]
+        inputs = min(float(np.median(size)), 1.0) if size.size else 1.0
+        start = window.rows.initial_rms * np.sqrt(window.rows.elements)
+        now = window.rows.scale_gain * window.statistic("weight_norm")[-1] / start
+        part = self._flattened(window, off) & (
+            np.fmin(now, window.rows.scale_gain) * inputs > self.large
+        )
+        part[np.flatnonzero(self._judged(window))[-1:]] = False
+        return part if part.sum() >= self.several else np.zeros_like(part)
 
     def _off(self, window: Window) -> BoolArray:
         judged, signal = self._judged(window), signal_gains(window)

@@ -7,17 +7,23 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.frames import VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.learning import LOW_SHARE
 from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
+    OWN_OPTIMIZER,
     SLOWER_DECAY,
     decayed_from,
     optimizer_code,
-    optimizer_name,
+    optimizer_of,
+    optimizers,
+    rate_of,
+    rates,
     settings_of,
     usual_learning_rate,
+    usual_rates,
     warms_up,
 )
 from tb_gradients.judging.optimizer_faults import (
@@ -28,7 +34,7 @@ from tb_gradients.judging.optimizer_faults import (
     no_correction_fix,
     not_scaled_cause,
 )
-from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
 
@@ -139,8 +145,7 @@ class UpdateTooSmall(Rule):
             # or a weight that is not updated.
             slow = small & _mostly((ratio < self.ratio) & known, known, reach)
             slow &= (ratio[-1] > 0) | tiny
-            if slow.sum() >= self.kernels * judged.sum():
-                sick |= slow
+            sick |= self._of_whole_optimizers(window, slow, judged)
             if learning.stuck or little:
                 severity[:] = int(Severity.WARNING)
         if self._ended(window) and small.sum() >= self.kernels * judged.sum():
@@ -151,11 +156,10 @@ class UpdateTooSmall(Rule):
             largest = window.largest("update_ratio")
             never = small & tiny & (largest < self.ratio)
             never &= _mostly((ratio < self.ratio) & known, known, reach)
-            if learning.state in ("unseen", "early") and (
-                never.sum() >= self.kernels * judged.sum()
-            ):
-                sick |= never
-                severity[never] = int(Severity.WARNING)
+            if learning.state in ("unseen", "early"):
+                whole = self._of_whole_optimizers(window, never, judged)
+                sick |= whole
+                severity[whole] = int(Severity.WARNING)
             absurd = never & (largest < rows.rounding)
             absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
             sick |= absurd
@@ -167,6 +171,14 @@ class UpdateTooSmall(Rule):
         if window.learning.stuck and sick.any() and sick[judged].all():
             severity[:] = int(Severity.CRITICAL)
         return Detection.of(sick, since, severity, together=True)
+
+    def _of_whole_optimizers(self, window: Window, slow: BoolArray, judged: BoolArray) -> BoolArray:
+        """Those of the slow kernels that are most of what their optimizer trains."""
+        found = np.zeros_like(slow)
+        for own in window.rows.once(optimizers):
+            if (slow & own).sum() >= self.kernels * (judged & own).sum():
+                found |= slow & own
+        return found
 
     def _ended(self, window: Window) -> bool:
         """Whether a schedule lowered the rate to almost nothing too early: most is not learnt yet,
@@ -183,17 +195,15 @@ class UpdateTooSmall(Rule):
 
     def _step_is_tiny(self, window: Window) -> BoolArray:
         """Whether the reason is the step size rather than a small gradient."""
-        rate = window.latest("learning_rate")
+        rate = rates(window)
         step = window.statistic("update_norm")[-1] / window.statistic("gradient_norm")[-1]
         moved = step > 0
         tiny: BoolArray = moved & (step < self.absurd_step)
-        if window.table.run.optimizer in ADAPTIVE:  # whose steps do not depend on the norm
-            tiny[:] = False
+        tiny &= ~window.rows.once(_adaptive)  # whose steps do not depend on the norm
         # A step of exactly zero was rounded away or not applied. The learning rate decides which;
         # in a hand-written loop, the variables that did move.
-        if math.isfinite(rate):
-            tiny |= rate <= 1e-3 * usual_learning_rate(window.table)
-        elif moved.any():
+        tiny |= rate <= 1e-3 * window.rows.once(usual_rates)
+        if np.isnan(rate).all() and moved.any():
             tiny |= float(step[moved].max()) < self.absurd_step
         return tiny
 
@@ -204,11 +214,7 @@ class UpdateTooSmall(Rule):
         if ratio == 0:
             text = f"no step changed the weights of {who}"
         causes = self._causes(window, rows)
-        usual = usual_learning_rate(window.table)
-        code = f"`{optimizer_code(window.table, learning_rate=usual)}`"
-        fix = (
-            f"Raise the learning rate: {code if window.table.run.optimizer else f'try {usual:g}'}."
-        )
+        fix = self._faster(window, rows)
         started = decayed_from(window)
         kind = likeliest(causes)
         if kind == "averaged_weights":
@@ -238,11 +244,21 @@ class UpdateTooSmall(Rule):
             with_loss=True,
             evidence=(
                 Evidence("update_ratio", ratio, self.ratio),
-                Evidence("learning_rate", window.latest("learning_rate"), None),
+                Evidence("learning_rate", rate_of(window, rows), None),
             ),
             causes=causes,
             fixes=(fix,),
         )
+
+    @staticmethod
+    def _faster(window: Window, rows: IntArray) -> str:
+        table = window.table
+        first = table.variables[int(rows[0])]
+        usual = float(window.rows.once(usual_rates)[rows[0]])
+        if OWN_OPTIMIZER in first.facts:  # one of several, whose settings are not those of the run
+            return f"Raise the learning rate of {first.optimizer}: try {usual:g}."
+        code = f"`{optimizer_code(table, learning_rate=usual)}`"
+        return f"Raise the learning rate: {code if table.run.optimizer else f'try {usual:g}'}."
 
     @staticmethod
     def _size(window: Window, rows: IntArray) -> float:
@@ -262,9 +278,10 @@ class UpdateTooSmall(Rule):
         always = no_correction_cause(window, rows)
         if always is not None:
             return (always,)
-        rate = window.latest("learning_rate")
-        usual = usual_learning_rate(window.table)
-        optimizer = optimizer_name(window.table)
+        rate = rate_of(window, rows)
+        usual = float(window.rows.once(usual_rates)[rows[0]])
+        optimizer = optimizer_of(window.table.variables[int(rows[0])], window.table)
+        optimizer = optimizer or "the optimizer"
         update, gradient = (
             window.statistic("update_norm")[-1],
             window.statistic("gradient_norm"),
@@ -313,6 +330,10 @@ class UpdateTooSmall(Rule):
                 )
             )
         return tuple(found)
+
+
+def _adaptive(table: VariableTable, _: Rows) -> BoolArray:
+    return np.array([optimizer_of(v, table) in ADAPTIVE for v in table.variables], bool)
 
 
 def _mostly(small: BoolArray, known: BoolArray, reach: slice) -> BoolArray:

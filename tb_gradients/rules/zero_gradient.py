@@ -205,7 +205,8 @@ class ZeroGradient(Rule):
         low = underflow_cause(window)
         found: list[Cause] = [low] if low is not None else []
         # The cause is at the border: in the last layer without a gradient, or in the next one.
-        border = [int(rows[-1]), *np.flatnonzero(alive & (np.arange(len(alive)) > rows[-1]))[:2]]
+        near = alive & window.paths.around(rows)
+        border = [int(rows[-1]), *np.flatnonzero(near & (np.arange(len(alive)) > rows[-1]))[:2]]
         start = initialization_cause(table, [*rows, *border])
         if start is not None:
             found.append(start)
@@ -229,7 +230,7 @@ class ZeroGradient(Rule):
             return (*found, fed)
         if start is None:
             found += self._flat(window, rows, 0.3 if found else 0.7)
-        before = alive & window.rows.kernel & (np.arange(len(alive)) < rows[0])
+        before = near & window.rows.kernel & (np.arange(len(alive)) < rows[0])
         if before.any() and not any(c.id == "dying_relu" or c is start for c in found):
             text = (
                 f"{table.paths[int(np.flatnonzero(before)[-1])]} before it does receive one, along "

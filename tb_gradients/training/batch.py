@@ -402,7 +402,9 @@ def _count(condition: Tensor) -> Tensor:
 
 def _quartiles(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """[3, features]: quartiles and median (nearest lower element); and where rows suffice."""
-    table = tf.transpose(_strided(matrix, QUARTILE_ROWS, None))
+    # An even stride would meet the same columns of all images, whose border is mostly one colour.
+    down = tf.maximum((tf.shape(matrix)[0] + QUARTILE_ROWS - 1) // QUARTILE_ROWS, 1)
+    table = tf.transpose(matrix[:: down + (1 - down % 2)])
     finite = tf.math.is_finite(table)
     ordered = tf.sort(tf.where(finite, table, np.inf), axis=1)
     # A row of zeros, so that there is an element to pick from an empty batch, too.

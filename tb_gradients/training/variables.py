@@ -7,6 +7,7 @@ Does not know about steps, statistics or files.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import inspect
@@ -22,7 +23,7 @@ import tensorflow as tf
 
 from tb_gradients.frames import RunContext, Variable, VariableTable
 from tb_gradients.host.parts import Parts
-from tb_gradients.judging.learning_rates import CHANGED
+from tb_gradients.judging.learning_rates import CHANGED, OWN_OPTIMIZER, OWN_RATE
 from tb_gradients.training import replicas
 
 Layer = Any
@@ -233,7 +234,9 @@ def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> 
     optimizers = list({id(owners[row]): owners[row] for row in sorted(owners)}.values())
     names = {id(o): attributes.get(id(o), "").lstrip("_") or o.name for o in optimizers}
     variables = tuple(
-        dataclasses.replace(variable, optimizer=names[id(owners[row])] if row in owners else "")
+        _owned(variable, owners[row], names[id(owners[row])])
+        if row in owners
+        else dataclasses.replace(variable, optimizer="")
         for row, variable in enumerate(table.variables)
     )
     inners = [getattr(optimizer, "inner_optimizer", optimizer) for optimizer in optimizers]
@@ -244,6 +247,16 @@ def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> 
         facts={**table.run.facts, "optimizers": ", ".join(listed)},
     )
     return dataclasses.replace(table, variables=variables, run=run)
+
+
+def _owned(variable: Variable, optimizer: Any, name: str) -> Variable:
+    """The description of a variable that one of several optimizers trains."""
+    told = _optimizer_facts(optimizer)
+    facts = {**variable.facts, OWN_OPTIMIZER: told["optimizer"]}
+    rate = told["optimizer_config"].get("learning_rate", "")
+    with contextlib.suppress(ValueError):  # a schedule has no single rate
+        facts[OWN_RATE] = f"{float(rate):.6g}"
+    return dataclasses.replace(variable, optimizer=name, facts=facts)
 
 
 STAYED = 0.5

@@ -283,6 +283,14 @@ def test_an_outlier_stands_out_and_heavy_tails_do_not() -> None:
     assert measured(inputs=[x])["inputs_outlier"] > 300
 
 
+def test_a_single_pixel_stands_out_of_images_with_a_black_border() -> None:
+    x = np.zeros((32, 8, 8, 1), "float32")
+    x[:, 1:-1, 1:-1] = generator.random((32, 6, 6, 1))
+    assert measured(inputs=[x])["inputs_outlier"] < 10
+    x[::4, 3, 2] = 1e6
+    assert measured(inputs=[x])["inputs_outlier"] > 1e5
+
+
 def test_sparse_features_have_no_scale_and_no_outlier() -> None:
     x = (generator.random((128, 50)) < 0.05).astype("float32")
     x[5, 5] = 200
