@@ -25,7 +25,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.window import BoolArray, IntArray, Window
-from tb_gradients.judging.words import how_to_give
+from tb_gradients.judging.words import how_to_give, in_fit
 from tb_gradients.snippets import snippets
 
 T = TypeVar("T", int, float)
@@ -275,7 +275,9 @@ class Rule(abc.ABC):
     def not_seen(self, window: Window) -> str:
         """What is not measured although the rule needs it, and how to give it; "" if all is."""
         sees = self.needs if self.basis.sees is None else self.basis.sees
-        return how_to_give(name for name in sees if not window.was_seen(name))
+        return how_to_give(
+            (name for name in sees if not window.was_seen(name)), in_fit(window.table)
+        )
 
     def needed(self, window: Window) -> Needed:
         """How much it must have seen, in this run."""

@@ -38,7 +38,7 @@ from tb_gradients.judging.learning_rates import (
 from tb_gradients.judging.outputs import head_mismatch
 from tb_gradients.judging.precision import WIDER
 from tb_gradients.judging.window import BoolArray, Window
-from tb_gradients.judging.words import plural
+from tb_gradients.judging.words import in_fit, plural
 
 NONFINITE_NEEDS = (
     *INPUT_NEEDS,
@@ -156,6 +156,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
         )
     elif not found:
         unseen = "nothing had grown before, and the batch was not seen"
+        where = "" if in_fit(window.table) else f" ({GIVE_BATCH})"
         found += [
             cause(
                 "numeric_overflow",
@@ -165,8 +166,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
             cause(
                 "nonfinite_inputs",
                 0.3,
-                f"{unseen}: it may hold NaN. (In a custom training loop, pass the batch with "
-                "`monitor.step(inputs=..., targets=...)`.)",
+                f"{unseen}{where}: it may hold NaN.",
             ),
         ]
     return tuple(found)
@@ -182,6 +182,8 @@ def is_huge(window: Window) -> bool:
     """Whether squares of what was seen up to the last frame may leave the range of float32."""
     return _extreme(window, slice(None)) > HUGE
 
+
+GIVE_BATCH = "in a custom training loop `monitor.step(inputs=..., targets=...)` shows it"
 
 OF_DATA = frozenset({"nonfinite_inputs", "nonfinite_targets", "input_outliers"})
 

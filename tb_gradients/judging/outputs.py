@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_gradients.frames import VariableTable
+from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.judging.networks import RELU
 from tb_gradients.judging.window import BoolArray, Window
 from tb_gradients.judging.words import layer
@@ -103,6 +103,58 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     if binary and last == "softmax" and units not in ("", "1"):
         return None  # one-hot pairs with a binary loss: unusual, but works
     return None
+
+
+RANGES = {
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "relu6": (0.0, 6.0),
+}
+"""Between which numbers the output of an activation lies. (Softmax is left out: its targets may be
+numbers of classes.)"""
+
+
+def beyond_range(window: Window) -> tuple[str, str] | None:
+    """The same where a loop computes a loss that nobody knows, from the range of the last layer and
+    that of the targets: most batches hold targets that are further out than half of that range.
+
+    Of a single output only: several may stand for classes, whose targets are their numbers.
+
+    Returns:
+        The observation, and what to change.
+    """
+    run = window.table.run
+    facts = run.facts
+    last = facts.get("head_activation", "")
+    if run.loss or last not in RANGES or facts.get("head_units") != "1":
+        return None
+    low, high = RANGES[last]
+    least, most = (_typical(window.context(name)) for name in ("targets_min", "targets_max"))
+    far = (high - low) / 2
+    if not (least < low - far or most > high + far):
+        return None
+    if _typical(window.context("predictions_max")) > high:
+        return None  # what the loss gets is computed from the output, and reaches further
+    told = (
+        f"the last layer {facts.get('head', '')}".strip()
+        + f" ends in {last}, whose output lies between {low:g} and {high:g}; the targets reach "
+        f"from {least:.3g} to {most:.3g}"
+    )
+    scaled = "(y - y.min()) / (y.max() - y.min())"
+    if (low, high) != (0, 1):
+        scaled = f"{low:g} + {high - low:g} * {scaled}"
+    fix = (
+        f"Scale the targets to that range: `y = {scaled}`; or use no activation in the last layer."
+    )
+    return told, fix
+
+
+def _typical(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def constrained(loss: str) -> bool:

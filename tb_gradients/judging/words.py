@@ -47,17 +47,29 @@ NO_UPDATE_LOOKED_AT = (
 """Why rules that compare weights before and after a step could not judge."""
 
 
-def how_to_give(columns: Iterable[str]) -> str:
-    """What is not measured, and how to get it measured; "" for no columns."""
+LOOP, FIT = "loop", "fit"
+"""Fact of a run that a callback of ``fit`` watches, and its value."""
+
+
+def in_fit(table: VariableTable) -> bool:
+    """Whether ``fit`` trains; otherwise a loop does, or nobody knows."""
+    return table.run.facts.get(LOOP) == FIT
+
+
+def how_to_give(columns: Iterable[str], fit: bool = False) -> str:
+    """What is not measured, and how to get it measured; "" for no columns.
+
+    Args:
+        fit: whether ``fit`` trains, so that there is no ``monitor.step``.
+    """
     kinds = dict.fromkeys(_kind(column) for column in columns)
     passed = [kind for kind in kinds if kind in PASSED_IN]
     text = []
     if passed:
         arguments = ", ".join(f"`{kind}=`" for kind in passed)
-        text.append(
-            f"needs the {_listed(passed)}: pass {arguments} to `monitor.step()`; in a custom "
-            "`train_step`, call `self.compute_loss(x, y, y_pred)`"
-        )
+        ways = [] if fit else [f"pass {arguments} to `monitor.step()`"]
+        ways.append("in a custom `train_step`, call `self.compute_loss(x, y, y_pred)`")
+        text.append(f"needs the {_listed(passed)}: {'; '.join(ways)}")
     text += [f"needs {_WANTED[kind]}" for kind in kinds if kind in _WANTED]
     return "; ".join(text)
 

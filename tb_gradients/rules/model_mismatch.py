@@ -10,6 +10,7 @@ from tb_gradients.judging.causes import cause
 from tb_gradients.judging.networks import RELU
 from tb_gradients.judging.outputs import (
     ALIKE,
+    beyond_range,
     constant_output,
     constrained,
     head_rows,
@@ -28,11 +29,13 @@ class ModelMismatch(Rule):
     applied twice; an activation before a loss from logits; no activation, or one with the wrong
     range, before a cross-entropy of probabilities; an output that may be negative before a Poisson
     loss. Or found in the graph of the step: predictions [n, 1] minus targets [n] (or the other way
-    round), which broadcasts to [n, n]. It is `info` by itself. It is a warning if the run does not
-    learn, if a ReLU has switched outputs off for every batch, or if the fault always hurts: softmax
-    on one unit, softmax twice, and that broadcast. For some of these faults Keras computes the
-    gradient from cached logits: the loss falls although the predictions are useless. So for softmax
-    on one unit the predictions decide, not the loss.
+    round), which broadcasts to [n, n]. Or found in the targets of a custom training loop: the only
+    output has a limited range, and the targets of most batches lie beyond it by half of that range.
+    It is `info` by itself. It is a warning if the run does not learn, if the loss is negative, if a
+    ReLU has switched outputs off for every batch, or if the fault always hurts: softmax on one
+    unit, softmax twice, and that broadcast. For some of these faults Keras computes the gradient
+    from cached logits: the loss falls although the predictions are useless. So for softmax on one
+    unit the predictions decide, not the loss.
 
     Try:
     * One unit: sigmoid with BinaryCrossentropy. Several classes: softmax with
@@ -54,6 +57,7 @@ class ModelMismatch(Rule):
         "targets_min",
         "targets_max",
         "dead_unit_share",
+        "loss_mean",
     )
     every = 4
 
@@ -70,8 +74,9 @@ class ModelMismatch(Rule):
 
     def not_seen(self, window: Window) -> str:
         run = window.table.run
+        known = run.loss or window.was_seen("targets_max")
         if output_mismatch(window.table) is not None or (
-            run.loss and run.facts.get("head_activation")
+            known and run.facts.get("head_activation")
         ):
             return ""
         return (
@@ -80,14 +85,14 @@ class ModelMismatch(Rule):
         )
 
     def detect(self, window: Window) -> Detection | None:
-        wrong = output_mismatch(window.table)
+        wrong = self._wrong(window)
         if wrong is None:
             return HEALTHY
         if window.last_frames(self.steps) is None:
             return None
         if constant_output(window, self.spread):
             severity = Severity.CRITICAL
-        elif wrong[2] or window.learning.failing or self._dead(window):
+        elif wrong[2] or window.learning.failing or self._dead(window) or self._negative(window):
             severity = Severity.WARNING
         else:
             severity = Severity.INFO
@@ -97,6 +102,16 @@ class ModelMismatch(Rule):
         return Detection.of(rows, window.first_step, severity, together=True)
 
     @staticmethod
+    def _wrong(window: Window) -> tuple[str, str, bool] | None:
+        beyond = beyond_range(window)
+        return output_mismatch(window.table) or (beyond and (*beyond, False))
+
+    @staticmethod
+    def _negative(window: Window) -> bool:
+        """Whether the loss is one that a limited output cannot have for targets in its range."""
+        return beyond_range(window) is not None and window.latest("loss_mean") < 0
+
+    @staticmethod
     def _dead(window: Window) -> bool:
         """Whether a class is never predicted any more, because its output is always zero."""
         cut = window.table.run.facts.get("head_activation", "") in RELU
@@ -104,7 +119,7 @@ class ModelMismatch(Rule):
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         loss = window.table.run.loss
-        text, fix, certain = output_mismatch(window.table) or ("", "", False)
+        text, fix, certain = self._wrong(window) or ("", "", False)
         spread, learning = window.latest("predictions_spread"), window.learning
         seen = ""
         if spread <= self.spread:

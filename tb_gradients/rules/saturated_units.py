@@ -20,7 +20,7 @@ from tb_gradients.judging.initial_values import scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import large_rate_cause, slower
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
-from tb_gradients.judging.words import activation, how_to_give, layer, names
+from tb_gradients.judging.words import activation, how_to_give, in_fit, layer, names
 
 STEEPEST = {
     "sigmoid": 0.25,
@@ -99,7 +99,8 @@ class SaturatedUnits(Rule):
         rows, _ = window.rows.once(flat_on_both_sides)
         if not np.isin(rows, window.rows.chain.row).any():  # their slope cannot be estimated
             return how_to_give(["activation_saturated_share"])
-        return how_to_give([] if window.was_seen("loss_mean") else ["loss_mean"])
+        missing = [] if window.was_seen("loss_mean") else ["loss_mean"]
+        return how_to_give(missing, in_fit(window.table))
 
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)

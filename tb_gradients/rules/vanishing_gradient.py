@@ -16,7 +16,7 @@ from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
 from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
-from tb_gradients.judging.words import activation, how_to_give, layer, names
+from tb_gradients.judging.words import activation, how_to_give, in_fit, layer, names
 
 SIMPLE_CELLS = ("SimpleRNN", "SimpleRNNCell")
 STEEP = frozenset({"tanh", "hard_tanh", "softsign"})
@@ -116,7 +116,11 @@ class VanishingGradient(Rule):
         missing = len(window.rows.once(on_the_way)) < self.layers and not window.was_seen(
             "loss_mean"
         )
-        return how_to_give(["loss_mean"]) if missing else super().not_seen(window)
+        return (
+            how_to_give(["loss_mean"], in_fit(window.table))
+            if missing
+            else super().not_seen(window)
+        )
 
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)

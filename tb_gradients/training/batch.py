@@ -46,10 +46,19 @@ class Batch:
     inputs: Sequence[Tensor] = ()
     targets: Sequence[Tensor] = ()
     predictions: Sequence[Tensor] = ()
+    data_inputs: Sequence[Tensor] = ()
+    """What a ``train_step`` gets. What it makes of them nobody knows, so that only NaN counts."""
+    data_targets: Sequence[Tensor] = ()
 
     @property
     def sides(self) -> tuple[Sequence[Tensor], ...]:
-        return self.inputs, self.targets, self.predictions
+        return (
+            self.inputs,
+            self.targets,
+            self.predictions,
+            self.data_inputs,
+            self.data_targets,
+        )
 
 
 def columns(batch: Batch, xla: bool = False, parts: Parts | None = None) -> dict[str, Tensor]:
@@ -121,6 +130,9 @@ def _prediction_features(predictions: Sequence[Tensor], xla: bool) -> dict[str, 
 Measure = Callable[[Sequence[Tensor], bool], dict[str, Tensor]]
 
 _MEASURES: dict[str, dict[str, Measure]] = {
+    # First: what the loss gets, where it is seen, replaces them.
+    "data_inputs": {"NaN": _range("inputs", ("nonfinite",))},
+    "data_targets": {"NaN": _range("targets", ("nonfinite",))},
     "inputs": {
         "the range": _range("inputs", ("nonfinite", "max_abs")),
         "the features": _input_features,

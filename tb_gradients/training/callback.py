@@ -7,19 +7,19 @@ Does not know how anything is measured or judged.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tb_gradients.flags import Flag, RuleError
 from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
+from tb_gradients.judging.words import FIT, LOOP
 from tb_gradients.training.hook import require_tensorflow
 from tb_gradients.training.monitor import GradientMonitor
+from tb_gradients.training.observing import observe_data, observe_loss
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain
 from tb_gradients.training.variables import optimizers_of
 
@@ -126,9 +126,12 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         if not optimizers:
             return
         if not _same(self._attached, optimizers):
-            self._monitor.describe_run(steps_per_epoch=int((self.params or {}).get("steps") or 0))
+            self._monitor.describe_run(
+                steps_per_epoch=int((self.params or {}).get("steps") or 0), facts={LOOP: FIT}
+            )
             self._monitor.watch_model(model, *optimizers)
-            self._observe_loss(model)
+            observe_data(model, self._monitor.observe_data)
+            observe_loss(model, self._monitor.observe_batch)
             # A function traced in an earlier fit does not contain the probe.
             model.make_train_function(force=True)
             self._attached = optimizers
@@ -165,33 +168,6 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Any = None) -> None:
         self._monitor.close()
-
-    def _observe_loss(self, model: Any) -> None:
-        """See what ``compute_loss`` sees; arguments and result are passed on untouched."""
-        original = model.compute_loss
-        # One of ours from before is replaced, not stacked: a model may be fitted a thousand times.
-        original = getattr(original, _ORIGINAL, original)
-        monitor = self._monitor
-
-        @functools.wraps(original)
-        def compute_loss(*arguments: Any, **named: Any) -> Any:
-            loss = original(*arguments, **named)
-            # By position, since a model of somebody's own may give them other names.
-            given = {**dict(zip(_LOSS_ARGUMENTS, arguments, strict=False)), **named}
-            if given.get("training", True) and tf.is_tensor(loss):
-                x, y, predictions = given.get("x"), given.get("y"), given.get("y_pred")
-                weighted = given.get("sample_weight") is not None
-                monitor.observe_batch(loss, x, y, predictions, weighted)
-            return loss
-
-        setattr(compute_loss, _ORIGINAL, original)
-        model.__dict__["compute_loss"] = compute_loss
-
-
-_LOSS_ARGUMENTS = ("x", "y", "y_pred", "sample_weight", "training")
-"""Of ``compute_loss``, in the order in which Keras gives them."""
-
-_ORIGINAL = "_tb_gradients_original"
 
 
 def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:

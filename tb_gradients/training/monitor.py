@@ -495,6 +495,10 @@ class GradientMonitor:
         self._weighted |= weighted
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
+    def observe_data(self, inputs: Any, targets: Any) -> None:
+        """Hand over what the next step gets, where its loss may not be seen."""
+        self._guarded(self._observe_data, inputs, targets)
+
     def ends_after(self, steps: int) -> None:
         """So many steps are still to be made: with ``every="auto"`` the last one is a frame.
 
@@ -586,6 +590,7 @@ class GradientMonitor:
 
     def _observe_batch(self, loss: Any, inputs: Any, targets: Any, predictions: Any) -> None:
         # Kept by every replica, and whatever else fails: they sum the loss together.
+        before = getattr(self._observed, "batch", None) or Batch()
         self._observed.batch = Batch(loss)
         if replicas.watches():
             if self._hooks:
@@ -596,9 +601,18 @@ class GradientMonitor:
                 run("the targets", tensors_of, targets) or (),
                 run("the predictions", tensors_of, predictions) or (),
             )
-            self._observed.batch = Batch(loss, *sides)
+            data = before.data_inputs, before.data_targets
+            self._observed.batch = Batch(loss, *sides, *data)
             if len(sides[-1]) == 1:
                 self._head = run("the end of the model", head_of, sides[-1][0], self._watched)
+
+    def _observe_data(self, inputs: Any, targets: Any) -> None:
+        if replicas.watches():
+            run = self._parts.run
+            self._observed.batch = Batch(
+                data_inputs=run("the data of the step", tensors_of, inputs) or (),
+                data_targets=run("the data of the step", tensors_of, targets) or (),
+            )
 
     def _combine(self) -> list[Any]:
         """Sum the loss over the replicas; they all come along here, whatever has happened."""

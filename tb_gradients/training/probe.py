@@ -428,6 +428,8 @@ class Probe:
             inputs=[t for t in batch.inputs if here(t)],
             targets=[t for t in batch.targets if here(t)],
             predictions=[t for t in batch.predictions if here(t)],
+            data_inputs=[t for t in batch.data_inputs if here(t)],
+            data_targets=[t for t in batch.data_targets if here(t)],
         )
 
     def _note(self, pending: _Pending, layout: Layout, batch: Batch) -> None:

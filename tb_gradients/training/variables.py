@@ -473,7 +473,8 @@ def _run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunCon
     name = type(strategy).__name__
     context["strategy"] = "" if name.startswith("_Default") else name
     context["replicas"] = int(strategy.num_replicas_in_sync)
-    context.update(facts)
+    context["facts"].update(facts.get("facts", {}))
+    context.update({name: value for name, value in facts.items() if name != "facts"})
     return RunContext(**context)
 
 
