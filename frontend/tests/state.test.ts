@@ -24,11 +24,13 @@ import {
   jointVariables,
   orderRuns,
   quietModules,
+  ruleStatesOf,
   shownFrames,
   shownSides,
   sickestRun,
   sortRuns,
   statisticOf,
+  verdictOf,
   verdictSentence,
 } from '../src/store/selectors';
 import {
@@ -438,6 +440,7 @@ describe('the list of flags', () => {
     fixes: [],
     followUps: [],
     origin: null,
+    provisional: false,
     ...change,
   });
   const cause = (id: string) => ({ causes: [{ id, confidence: 0.5, summary: '' }] });
@@ -526,6 +529,44 @@ describe('runs', () => {
       'Healthy: 8 variables, 191 frames over 1,001 steps, nothing found',
     );
     expect(verdictSentence(run('deep_sigmoid'))).toMatch(/^1 critical, 1 info in 16 variables/);
+  });
+
+  it('is undecided where too little was seen, unless there is a warning already', () => {
+    const undecided = 'too early to tell: 9 steps';
+    const early = { ...run('healthy'), undecided };
+    expect(verdictOf(early)).toBe('undecided');
+    expect(verdictSentence(early)).toBe(`Undecided: ${undecided}`);
+    expect(verdictSentence(early, true)).toBe('Undecided');
+    const flagged = { ...run('deep_sigmoid'), undecided };
+    expect(verdictOf(flagged)).toBe('critical');
+    const info = { ...flagged, flags: flagged.flags.filter(({ severity }) => severity === 'info') };
+    expect(verdictOf(info)).toBe('undecided');
+    expect(verdictSentence(info)).toBe(`Undecided, 1 info: ${undecided}`);
+    expect(verdictOf({ ...info, undecided: '' })).toBe('info');
+  });
+
+  it('rank an undecided run above a healthy one and below one with a warning', () => {
+    const runs = decodeRuns({
+      runs: ['info', 'undecided', 'warning'].map((verdict) => ({ run: verdict, verdict })),
+    });
+    const order = sortRuns(orderRuns(runs, []), 'verdict').map(({ summary }) => summary.run);
+    expect(order).toEqual(['warning', 'undecided', 'info']);
+  });
+
+  it('list the rules by how far they have judged', () => {
+    const rules = decodeRun({
+      rules: [
+        { rule: 'a', state: 'passed', reason: '' },
+        { rule: 'b', state: 'not_yet', reason: 'needs 100 losses; 9 were seen' },
+        { rule: 'c', state: 'passed', reason: 'does not apply: the optimizer does not clip' },
+        { rule: 'd', state: 'of a newer server', reason: '' },
+      ],
+    });
+    const states = ruleStatesOf(rules).map(({ state, rules: some }) => [state, some.length]);
+    expect(states).toEqual([
+      ['not_yet', 1],
+      ['passed', 2],
+    ]);
   });
 });
 

@@ -17,7 +17,16 @@ import recordings
 
 from tb_gradients import schema
 from tb_gradients.flags import Cause, Evidence, Flag, Severity
-from tb_gradients.frames import CountArray, Frame, RunContext, Variable, VariableTable
+from tb_gradients.frames import (
+    CountArray,
+    Frame,
+    Recording,
+    RunContext,
+    Variable,
+    VariableTable,
+)
+from tb_gradients.judging import judge
+from tb_gradients.reading.source import StoredVerdict
 
 BLOCKS = 6
 VANISHING = ("encoder/block_1/conv/kernel", "encoder/block_2/conv/kernel")
@@ -95,6 +104,9 @@ def healthy_frames(table: VariableTable, steps: Iterable[int], salt: int = 0) ->
         frame = recordings.with_value(frame, table, "weight_norm", weights)
         frame = recordings.with_value(frame, table, "update_norm", weights * ratio)
         frame.context[table.context.index("learning_rate")] = rate
+        loss = 0.1 + 2.2 * np.exp(-frame.step / 120) + 0.01 * random.standard_normal()
+        for name in ("loss", "loss_mean", "loss_min", "loss_max"):
+            frame.context[table.context.index(name)] = loss
         frames.append(with_histogram(frame, table) if frame.step % 50 == 0 else frame)
     return frames
 
@@ -220,9 +232,18 @@ def sick_flags(table: VariableTable, last_step: int) -> list[Flag]:
 
 
 def write_healthy(folder: pathlib.Path, last: int = 3000) -> VariableTable:
+    """With the verdict of the rules themselves, as a writer stores it."""
     table = network()
-    recordings.write_run(folder, table, healthy_frames(table, schedule(last)), flags=[])
+    frames = healthy_frames(table, schedule(last))
+    recordings.write_run(folder, table, frames, verdict=judged(table, frames))
     return table
+
+
+def judged(table: VariableTable, frames: Sequence[Frame]) -> StoredVerdict:
+    found = judge([Recording.from_frames(table, frames)])
+    return StoredVerdict(
+        found.flags, found.errors, frames[-1].step, len(frames), found.rules, found.undecided
+    )
 
 
 def write_sick(folder: pathlib.Path, last: int = 3000) -> VariableTable:

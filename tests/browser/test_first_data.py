@@ -103,7 +103,7 @@ def test_a_run_without_frames_says_what_is_missing(tab: Any, server: Any) -> Non
     expect(tab.find("[data-run='attached'] .badge")).to_have_text("no frames yet")
     assert violations(tab) == []
     expect(tab.find(".verdict")).to_contain_text("nothing could be judged")
-    expect(tab.find(".healthy-note")).to_have_count(0)
+    expect(tab.find(".run-note")).to_have_count(0)
 
 
 def test_a_run_of_a_newer_format_says_how_to_read_it(tab: Any, server: Any) -> None:

@@ -165,7 +165,7 @@ def test_the_rule_card_explains_the_rule(tab: Any) -> None:
     card = tab.find("dialog.rule-card")
     expect(card).to_contain_text("vanishing_gradient")
     expect(card).to_contain_text("Why it matters")
-    expect(card).to_contain_text("When it is wrong")
+    expect(card).to_contain_text("When it stays silent")
     tab.page.keyboard.press("Escape")
     expect(card).to_be_hidden()
 
@@ -175,7 +175,7 @@ def test_a_healthy_run_says_so(tab: Any) -> None:
     expect(tab.find(".verdict")).to_have_text(
         "Healthy: 23 variables, 271 frames over 3,001 steps, nothing found"
     )
-    note = tab.find(".healthy-note")
+    note = tab.find(".run-note")
     expect(note).to_contain_text("The loss fell from")
     expect(note).to_contain_text("A gradient reaches all weights: its RMS lies between")
     expect(note).to_contain_text("No NaN or Inf in any gradient or weight in 3,001 steps.")

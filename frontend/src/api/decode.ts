@@ -7,6 +7,7 @@
  */
 
 import {
+  RULE_STATES,
   RUN_STATES,
   SEVERITIES,
   type Advice,
@@ -19,6 +20,7 @@ import {
   type RuleBook,
   type RuleCard,
   type RuleError,
+  type RuleState,
   type Run,
   type RunSummary,
   type RunVerdict,
@@ -65,7 +67,9 @@ const severity = (json: unknown): Severity =>
   SEVERITIES.find((candidate) => candidate === json) ?? 'info';
 
 const verdict = (json: unknown): Verdict | null =>
-  json === 'healthy' ? json : (SEVERITIES.find((candidate) => candidate === json) ?? null);
+  json === 'healthy' || json === 'undecided'
+    ? json
+    : (SEVERITIES.find((candidate) => candidate === json) ?? null);
 
 function runSummary(json: unknown): RunSummary {
   const f = fields(json);
@@ -181,7 +185,16 @@ function flag(json: unknown, index: number): Flag {
     fixes: advice(f),
     followUps: texts(f.follow_ups),
     origin: origin(f.origin),
+    provisional: f.provisional === true,
   };
+}
+
+/** A state that only a newer server knows is left out: nothing is said of that rule. */
+function ruleStates(json: unknown): RuleState[] {
+  return list(json, fields).flatMap((f) => {
+    const state = RULE_STATES.find((known) => known === f.state);
+    return state ? [{ rule: text(f.rule), state, reason: text(f.reason) }] : [];
+  });
 }
 
 /** Errors of rules are objects, those of reading are sentences. */
@@ -200,6 +213,8 @@ export function decodeVerdict(json: unknown): RunVerdict {
   const f = fields(json);
   return {
     flags: list(f.flags, flag),
+    undecided: text(f.undecided),
+    rules: ruleStates(f.rules),
     errors: list(f.errors, ruleError),
     judged: f.judged === null ? null : f.judged === 'live' ? 'live' : 'offline',
   };

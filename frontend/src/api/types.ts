@@ -7,7 +7,7 @@
 
 export const SEVERITIES = ['critical', 'warning', 'info'] as const;
 export type Severity = (typeof SEVERITIES)[number];
-export type Verdict = Severity | 'healthy';
+export type Verdict = Severity | 'healthy' | 'undecided';
 
 export const RUN_STATES = ['judged', 'judging', 'empty', 'unreadable'] as const;
 export type RunState = (typeof RUN_STATES)[number];
@@ -104,6 +104,18 @@ export interface Flag {
   readonly followUps: readonly string[];
   /** Null: not found. */
   readonly origin: Origin | null;
+  /** So at every step so far, which are too few for the rule to be sure. */
+  readonly provisional: boolean;
+}
+
+export const RULE_STATES = ['failed', 'flagged', 'not_yet', 'not_seen', 'passed'] as const;
+
+/** How far a rule has judged a run. */
+export interface RuleState {
+  readonly rule: string;
+  readonly state: (typeof RULE_STATES)[number];
+  /** What was judged, what is missing and how to give it; may be empty. */
+  readonly reason: string;
 }
 
 /** A rule that raised, or a sentence about data that could not be read. */
@@ -129,6 +141,10 @@ export interface Run {
   readonly contextColumns: readonly Column[];
   readonly context: Readonly<Record<string, string>>;
   readonly flags: readonly Flag[];
+  /** Why too little was seen to call the run healthy, a sentence; empty: enough was. */
+  readonly undecided: string;
+  /** Of every rule; empty where the verdict was stored by an older version. */
+  readonly rules: readonly RuleState[];
   readonly errors: readonly RuleError[];
   readonly sampled: boolean;
   /** A first look at a large run: only some of its frames, the rest is being read. */
@@ -140,7 +156,7 @@ export interface Run {
 }
 
 /** What a run that is still being judged lacks. */
-export type RunVerdict = Pick<Run, 'flags' | 'errors' | 'judged'>;
+export type RunVerdict = Pick<Run, 'flags' | 'undecided' | 'rules' | 'errors' | 'judged'>;
 
 /** The manual page of a rule, written in the rule's own source. */
 export interface RuleCard {

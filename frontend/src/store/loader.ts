@@ -282,8 +282,9 @@ export function createLoader(
       if (last.revision !== '' && last.revision === read.revision)
         return read.judged === null ? {} : withVerdict(side, state, read.revision, read);
       // Until the longer run is judged, what was found in the shorter one stays.
-      const { flags, errors } = read.judged === null ? last : read;
-      return side.patch(state, { run: { ...read, flags, errors } });
+      return side.patch(state, {
+        run: read.judged === null ? { ...read, ...findings(last) } : read,
+      });
     };
   }
 
@@ -291,11 +292,11 @@ export function createLoader(
     side: Side,
     state: State,
     revision: string,
-    { flags, errors, judged }: RunVerdict,
+    verdict: RunVerdict,
   ): Partial<State> {
     const { run } = side.of(state);
     if (run?.revision !== revision || run.judged !== null) return {};
-    return side.patch(state, { run: { ...run, flags, errors, judged } });
+    return side.patch(state, { run: { ...run, ...findings(verdict), judged: verdict.judged } });
   }
 
   function refresh(): void {
@@ -307,6 +308,14 @@ export function createLoader(
   ensure(store.get());
   return { refresh };
 }
+
+/** What the rules say of a run. */
+const findings = ({ flags, undecided, rules, errors }: RunVerdict): Omit<RunVerdict, 'judged'> => ({
+  flags,
+  undecided,
+  rules,
+  errors,
+});
 
 /** As they were left, or as they are at first. */
 const closedModules = ({ remembered, selectedVariable }: State, run: Run): ReadonlySet<string> =>

@@ -1,10 +1,12 @@
 /** Questions to the state. Pure. */
 
 import {
+  RULE_STATES,
   SEVERITIES,
   type Column,
   type Flag,
   type RuleBook,
+  type RuleState,
   type Run,
   type RunSummary,
   type Variable,
@@ -54,7 +56,13 @@ export function orderRuns(
     .sort((a, b) => a.position - b.position);
 }
 
-const RANK: Readonly<Record<Verdict, number>> = { critical: 3, warning: 2, info: 1, healthy: 0 };
+const RANK: Readonly<Record<Verdict, number>> = {
+  critical: 4,
+  warning: 3,
+  undecided: 2,
+  info: 1,
+  healthy: 0,
+};
 const rank = ({ summary }: RunEntry): number => RANK[summary.verdict ?? 'healthy'];
 
 /** Where to land: the sickest run, and of several the first. */
@@ -77,7 +85,7 @@ export function sortRuns(entries: readonly RunEntry[], order: RunOrder): readonl
 }
 
 const worstCount = ({ summary: { verdict, counts } }: RunEntry): number =>
-  verdict === null || verdict === 'healthy' ? 0 : counts[verdict];
+  verdict === null || verdict === 'healthy' || verdict === 'undecided' ? 0 : counts[verdict];
 
 /** `run10` after `run9`. */
 const compareNames = new Intl.Collator('en', { numeric: true }).compare;
@@ -197,15 +205,34 @@ export function verdictSentence(run: Run, short = false): string {
     severity,
     count: run.flags.filter((flag) => flag.severity === severity).length,
   })).filter(({ count }) => count > 0);
-  if (found.length === 0) return short ? 'Healthy' : `Healthy: ${seen}, nothing found`;
   const counts = found.map(({ severity, count }) => plural(count, severity)).join(', ');
+  if (verdictOf(run) === 'undecided') {
+    const told = counts === '' ? 'Undecided' : `Undecided, ${counts}`;
+    return short ? told : `${told}: ${run.undecided}`;
+  }
+  if (found.length === 0) return short ? 'Healthy' : `Healthy: ${seen}, nothing found`;
   return short ? counts : `${counts} in ${seen}`;
 }
 
 /** Null: there is nothing yet to judge by, or it is still being judged. */
 export function verdictOf(run: Run): Verdict | null {
   if (run.steps.length === 0 || run.judged === null) return null;
-  return SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s)) ?? 'healthy';
+  const worst = SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s));
+  if (worst === 'critical' || worst === 'warning') return worst;
+  return run.undecided !== '' ? 'undecided' : (worst ?? 'healthy');
+}
+
+export interface RuleStateGroup {
+  readonly state: RuleState['state'];
+  readonly rules: readonly RuleState[];
+}
+
+/** The rules by how far they have judged the run, as `RULE_STATES` orders them; none is empty. */
+export function ruleStatesOf(run: Run): readonly RuleStateGroup[] {
+  return RULE_STATES.map((state) => ({
+    state,
+    rules: run.rules.filter((one) => one.state === state),
+  })).filter(({ rules }) => rules.length > 0);
 }
 
 /** Smallest and largest usual gradient among the weights, as a sentence. */

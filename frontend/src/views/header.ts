@@ -133,7 +133,10 @@ function head(side: Side, theme: Theme, failure: string | undefined, short: bool
 function differenceSentence(first: Run, other: Run, name: string): string {
   if (first.judged === null || other.judged === null) return '';
   const { gone, both, added } = compareFlags(first.flags, other.flags);
-  if (first.flags.length === 0 && other.flags.length === 0) return 'Both runs are healthy.';
+  if (first.flags.length === 0 && other.flags.length === 0) {
+    const healthy = verdictOf(first) === 'healthy' && verdictOf(other) === 'healthy';
+    return healthy ? 'Both runs are healthy.' : 'Neither run has findings.';
+  }
   const parts = [
     gone.length > 0 && `${plural(gone.length, 'finding')} not in ${name}`,
     both.length > 0 && `${plural(both.length, 'finding')} in both`,

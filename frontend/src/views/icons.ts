@@ -11,6 +11,8 @@ const PATHS: Readonly<
   warning: 'M8 1.2 15.6 14.6H.4zM7.2 6v4.6h1.6V6zm0 5.6v1.6h1.6v-1.6z',
   info: 'M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1zM7.2 7v5h1.6V7zm0-3v1.8h1.6V4z',
   healthy: 'M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1zM6.9 9.2 4.9 7.2 3.8 8.3l3.1 3.1 5.3-5.3-1.1-1.1z',
+  // A circle with three dots: there is more to come.
+  undecided: `M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1zM8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11z${[4.2, 7.1, 10].map((x) => `M${x} 7.1h1.8v1.8h-1.8z`).join('')}`,
   copy: 'M2 1h8v2H4v8H2zM6 5h8v10H6zM7.5 6.5v7h5v-7z',
   close: 'M3.2 2 8 6.8 12.8 2 14 3.2 9.2 8l4.8 4.8-1.2 1.2L8 9.2 3.2 14 2 12.8 6.8 8 2 3.2z',
   // Two boxes side by side.

@@ -218,26 +218,27 @@ export function nameParts(name: string, shared = 0): Child[] {
   ];
 }
 
-/** Counts by severity, or the one word that a run without flags has. */
+/** Counts by severity, and the one word that a run without a warning has. */
 export function verdictBadge({ state, verdict, counts }: RunSummary): HTMLElement {
   const found = SEVERITIES.filter((severity) => counts[severity] > 0);
   const word = verdict ?? WITHOUT_VERDICT[state];
-  const content: Child =
-    verdict === null || found.length === 0
-      ? [verdict && icon(verdict), word]
-      : found.map((severity) =>
-          h(
-            'span',
-            { class: 'tally', 'data-verdict': severity, title: plural(counts[severity], severity) },
-            icon(severity),
-            h('span', { 'aria-hidden': 'true' }, formatCount(counts[severity])),
-            h('span', { class: 'visually-hidden' }, plural(counts[severity], severity)),
-          ),
-        );
+  const worded = verdict === null || verdict === 'undecided' || found.length === 0;
+  const tallies =
+    verdict !== null &&
+    found.map((severity) =>
+      h(
+        'span',
+        { class: 'tally', 'data-verdict': severity, title: plural(counts[severity], severity) },
+        icon(severity),
+        h('span', { 'aria-hidden': 'true' }, formatCount(counts[severity])),
+        h('span', { class: 'visually-hidden' }, plural(counts[severity], severity)),
+      ),
+    );
   return h(
     'span',
-    { class: 'badge', 'data-verdict': found.length === 0 ? verdict : null },
-    content,
+    { class: 'badge', 'data-verdict': worded ? verdict : null },
+    worded && [verdict && icon(verdict), word],
+    tallies,
   );
 }
 

@@ -60,6 +60,7 @@ export function flagCard(flag: Flag, context: Context): HTMLElement {
           'span',
           { class: 'flag-since' },
           formatInterval(flag.firstStep, flag.lastStep, flag.open),
+          flag.provisional && ', provisional',
         ),
       ),
       !open && variableLine(flag),

@@ -27,13 +27,15 @@ import { runName } from '../runs';
 import { focusKey } from '../focus';
 import { flagCard, type Context } from './card';
 import { createFlagFilter } from './filter';
-import { aboutRun, errorList, healthyNote, judgingNote } from './notes';
+import { aboutRun, errorList, healthyNote, judgingNote, undecidedNote } from './notes';
+import { createRuleStates } from './states';
 
 /** Room for the outline of a card. */
 const CARD_EDGE = 3;
 
 export function createFlags(parent: HTMLElement, actions: Actions): View {
   const filter = createFlagFilter(actions);
+  const ruleStates = createRuleStates(actions);
   const body = h('div', { class: 'flags-body' });
   const element = h(
     'section',
@@ -67,9 +69,8 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
       const context: Context = { run, others, selected, variable, rules, allEnded, actions };
       fill(
         body,
-        run.flags.length === 0 &&
-          verdictOf(run) !== null &&
-          healthyNote(run, signs.split('\n'), rules, actions),
+        verdictOf(run) === 'healthy' && healthyNote(run, signs.split('\n')),
+        verdictOf(run) === 'undecided' && undecidedNote(run),
         run.judged === null && judgingNote(),
         run.flags.length > 0 &&
           shown.length === 0 &&
@@ -89,6 +90,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
             closed.map((flag) => flagCard(flag, context)),
           ),
         others.map((other) => onlyInOther(run, other, context)),
+        ruleStates(run, rules),
         run.errors.length > 0 && errorList(run.errors),
         aboutRun(run),
       );

@@ -1,54 +1,41 @@
 /** What is said of the run as a whole, around its findings. */
 
-import type { RuleBook, RuleError, Run } from '../../api/types';
+import type { RuleError, RuleState, Run } from '../../api/types';
 import { h, type Child } from '../../dom';
-import { formatCount, formatFact, plural, title } from '../../scale/format';
-import type { Actions } from '../../store/actions';
+import { formatCount, formatFact, plural, sentence, title } from '../../scale/format';
+import { prose } from '../code';
 import { icon } from '../icons';
 
-/** Silence, and why to believe it: how much was looked at, and for what. */
-export function healthyNote(
-  run: Run,
-  signs: readonly string[],
-  rules: RuleBook | null,
-  actions: Actions,
-): HTMLElement {
-  const failed = new Set(run.errors.map(({ rule }) => rule));
-  const asked = [...(rules?.rules.values() ?? [])].filter(({ id }) => !failed.has(id));
+/** Silence, and why to believe it: how much was looked at, and what the numbers say. */
+export function healthyNote(run: Run, signs: readonly string[]): HTMLElement {
+  const unjudged = run.errors.some(({ rule }) => rule !== '') || run.rules.some(isUnseen);
   return h(
     'div',
-    { class: 'healthy-note' },
+    { class: 'run-note', 'data-verdict': 'healthy' },
     h(
       'p',
       {},
       icon('healthy'),
       h('strong', {}, 'Nothing found. '),
-      `${failed.size > 0 ? 'The rules that could be run' : 'All rules'} looked at ${run.glance ? 'all frames' : plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+      `${unjudged ? 'The rules that could judge' : 'All rules'} looked at ${run.glance ? 'all frames' : plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
     ),
     signs.map((sign) => sign !== '' && h('p', { class: 'sign' }, sign)),
-    asked.length > 0 && h('h3', {}, 'What they looked for'),
+  );
+}
+
+const isUnseen = ({ state }: RuleState): boolean => state !== 'passed' && state !== 'flagged';
+
+/** Too little was seen: why, and that silence means nothing yet. */
+export function undecidedNote(run: Run): HTMLElement {
+  return h(
+    'div',
+    { class: 'run-note', 'data-verdict': 'undecided' },
     h(
-      'ul',
-      { class: 'asked' },
-      asked.map((card) =>
-        h(
-          'li',
-          {},
-          icon('check'),
-          h(
-            'button',
-            {
-              class: 'variable-link',
-              type: 'button',
-              'data-focus': `asked ${card.id}`,
-              onclick: () => {
-                actions.openRule(card.id);
-              },
-            },
-            card.title,
-          ),
-        ),
-      ),
+      'p',
+      {},
+      icon('undecided'),
+      h('strong', {}, 'Undecided. '),
+      prose(`${sentence(run.undecided)}.`),
     ),
   );
 }
