@@ -20,8 +20,8 @@ from tb_gradients.judging.words import FIT, LOOP
 from tb_gradients.training.hook import require_tensorflow
 from tb_gradients.training.monitor import GradientMonitor
 from tb_gradients.training.observing import observe_data, observe_loss
+from tb_gradients.training.optimizers import optimizers_of
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain
-from tb_gradients.training.variables import optimizers_of
 
 
 class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]

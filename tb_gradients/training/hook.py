@@ -14,8 +14,9 @@ from typing import Any
 import tensorflow as tf
 
 from tb_gradients.training import replicas
+from tb_gradients.training.optimizers import is_optimizer
 from tb_gradients.training.probe import OptimizerView
-from tb_gradients.training.variables import is_optimizer, native
+from tb_gradients.training.variables import native
 
 Before = Callable[["Hook", Sequence[Any], Sequence[Any]], Any]
 """(hook, gradients, variables) -> argument of ``after``; None: do not call it."""

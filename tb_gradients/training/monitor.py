@@ -59,6 +59,8 @@ from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook
+from tb_gradients.training.model_ends import head_facts
+from tb_gradients.training.optimizers import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
 from tb_gradients.training.probe import NEVER, RING_STEPS, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
@@ -72,8 +74,6 @@ from tb_gradients.training.topology import (
     with_graph,
 )
 from tb_gradients.training.variables import (
-    head_facts,
-    is_legacy,
     key_of,
     make_table,
     native,

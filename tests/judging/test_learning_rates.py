@@ -22,12 +22,12 @@ from tb_gradients.judging.learning_rates import (
 )
 from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.window import History, Window
-from tb_gradients.training.variables import _run_context
+from tb_gradients.training.run_context import run_context
 
 
 def table_of(optimizer: Any) -> VariableTable:
     """The table of a run with that optimizer."""
-    context: RunContext = _run_context(None, optimizer, {})
+    context: RunContext = run_context(None, optimizer, {})
     return dataclasses.replace(make_table(2), run=context)
 
 
