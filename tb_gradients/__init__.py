@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tb_gradients.flags import Cause, Evidence, Flag, Severity
     from tb_gradients.reading.report import load
     from tb_gradients.training.callback import GradientHealth
-    from tb_gradients.training.monitor import GradientMonitor, watch
+    from tb_gradients.training.monitor import GradientMonitor
+    from tb_gradients.training.watching import watch
 
 __version__ = "0.1.0.dev0"
 
@@ -33,7 +34,7 @@ __all__ = [
 _HOMES = {
     "GradientHealth": "tb_gradients.training.callback",
     "GradientMonitor": "tb_gradients.training.monitor",
-    "watch": "tb_gradients.training.monitor",
+    "watch": "tb_gradients.training.watching",
     "load": "tb_gradients.reading.report",
     "Flag": "tb_gradients.flags",
     "Evidence": "tb_gradients.flags",

@@ -11,14 +11,12 @@ the training*: whatever fails is said once, then the monitor is silent and train
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import copy
 import dataclasses
 import functools
 import logging
 import os
-import shlex
 import threading
 import time
 import weakref
@@ -29,14 +27,14 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, Origin, RuleError, Severity, ranked, verdict_of
+from tb_gradients.flags import Flag, Origin, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.making import Drained
 from tb_gradients.host.parts import Parts, reason_of
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
-from tb_gradients.host.viewer import remedy
+from tb_gradients.host.summary import summary_of
 from tb_gradients.inert import inert
 from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
@@ -46,7 +44,6 @@ from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.arguments import (
     check_folder,
-    check_order,
     check_settings,
     check_watched,
     is_count,
@@ -54,12 +51,14 @@ from tb_gradients.training.arguments import (
 )
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.broadcasts import broadcast_difference
+from tb_gradients.training.copies import Copy, monitor_of
 from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
 from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.model_ends import head_facts
+from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
 from tb_gradients.training.probe import NEVER, RING_STEPS, OptimizerView, Probe
@@ -243,8 +242,8 @@ class GradientMonitor:
         self._last_poll = 0.0
         self._clock = Clock()
         self._claimed = False
-        self._copies: list[_Copy] = []
-        self._origin: _Copy | None = None
+        self._copies: list[Copy] = []
+        self._origin: Copy | None = None
         self._backlog = Backlog()  # all that reads or changes the journal
 
     # --- what the user calls -----------------------------------------------------------
@@ -359,7 +358,7 @@ class GradientMonitor:
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
         self._backlog.close()
-        _OPEN.discard(self)
+        OPEN.discard(self)
         if self._origin is not None:
             self._origin.last = self.report
 
@@ -368,7 +367,7 @@ class GradientMonitor:
         kind, arguments = self.__reduce__()
         copied: GradientMonitor = kind(*copy.deepcopy(arguments, memo))
         memo[id(self)] = copied
-        copied._origin = _Copy(weakref.ref(copied))
+        copied._origin = Copy(weakref.ref(copied))
         self._copies.append(copied._origin)
         return copied
 
@@ -377,7 +376,7 @@ class GradientMonitor:
 
         (Tuners of hyperparameters copy their callbacks for each trial.)
         """
-        return _monitor_of, (type(self), self.log_dir, self._settings)
+        return monitor_of, (type(self), self.log_dir, self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -386,28 +385,15 @@ class GradientMonitor:
         self.close()
 
     def summary(self) -> str:
-        """The verdict; of each flag the likeliest cause and the first fix; where to see more."""
-        folder = inert(shlex.quote(self.log_dir))
-        command = f"tensorboard --logdir {folder}"
-        frames, flags = self._journal.frames, self.flags
-        lines = [f"tb_gradients: {error}" for error in self.errors]
-        if not frames:
-            return "\n".join([*lines, "tb_gradients: no update was seen, so nothing was judged."])
-        seen, undecided = plural(frames, "frame"), self._journal.undecided
-        early = f"undecided ({undecided})" if verdict_of(flags, undecided) == "undecided" else ""
-        if not flags:
-            verdict = early or f"healthy ({seen}, no flag)"
-            if self._failed:
-                verdict = f"until then no flag ({seen})"
-            lines.append(f"tb_gradients: {verdict}. Details: {command}, tab 'Gradient Health'")
-            return "\n".join(lines + _before_tensorboard())
-        found = f"{plural(len(flags), 'flag')} in {seen}"
-        lines.append(f"tb_gradients: {early + ', ' if early else ''}{found}")
-        for flag in flags:
-            lines += [f"  {flag}", *(f"    {line}" for line in flag.advice())]
-        lines.append(f"All causes and fixes: tb-gradients check {folder}")
-        lines.append(f"  or {command}, then its address with #gradient_health")
-        return "\n".join(lines + _before_tensorboard())
+        """The verdict; for each flag the likeliest cause and the first fix; where to see more."""
+        return summary_of(
+            self.flags,
+            self.errors,
+            frames=self._journal.frames,
+            undecided=self._journal.undecided,
+            stopped=self._failed,
+            log_dir=self.log_dir,
+        )
 
     # --- attaching ---------------------------------------------------------------------
 
@@ -956,7 +942,7 @@ class GradientMonitor:
             assert self._table is not None
             self._journal.set_table(self._table)
             with self._claim(frame.step):
-                _OPEN.add(self)
+                OPEN.add(self)
                 self._journal.add(frame)
             return
         self._journal.add(frame)
@@ -967,7 +953,7 @@ class GradientMonitor:
         if self._claimed:
             yield
             return
-        taken = any(one.folder == self.folder for one in _OPEN if one is not self)
+        taken = any(one.folder == self.folder for one in OPEN if one is not self)
         with claimed(self.folder, step, taken=taken) as folder:
             if folder != self.folder:
                 level = logging.INFO if self._origin is not None else logging.WARNING
@@ -1061,27 +1047,6 @@ class GradientMonitor:
         )
 
 
-def _before_tensorboard() -> list[str]:
-    command = remedy()
-    return [f"  (this TensorBoard starts after: {command})"] if command else []
-
-
-@dataclasses.dataclass
-class _Copy:
-    """A copy of a monitor, as the original knows it: alive, or by what it reported last."""
-
-    monitor: weakref.ref[GradientMonitor]
-    last: tuple[Flag, ...] = ()
-
-    def report(self) -> tuple[Flag, ...]:
-        monitor = self.monitor()
-        return self.last if monitor is None else monitor.report
-
-
-def _monitor_of(kind: Callable[..., Any], log_dir: str, settings: Mapping[str, Any]) -> Any:
-    return kind(log_dir, **settings)
-
-
 def _has_unknown_roles(table: VariableTable) -> bool:
     """Whether a weight of a layer may multiply a signal, or scale or round one."""
     return any(v.role == "other" and v.layer_class and v.units > 1 for v in table.variables)
@@ -1093,73 +1058,3 @@ def _listed(model: Any) -> list[Any]:
 
 def _is_built(model: Any) -> bool:
     return all(getattr(one, "built", False) for one in _listed(model))
-
-
-_OPEN: weakref.WeakSet[GradientMonitor] = weakref.WeakSet()
-"""Monitors with an open file. ``fit`` does not end its callbacks when it raises."""
-
-
-if hasattr(os, "register_at_fork"):  # what a child process inherits is not its own to close
-    os.register_at_fork(after_in_child=_OPEN.clear)
-
-
-@atexit.register
-def _close_all() -> None:
-    for monitor in list(_OPEN):
-        monitor.close()
-
-
-def watch(
-    optimizer: Any | Sequence[Any],
-    log_dir: str | os.PathLike[str],
-    *,
-    model: Any = None,
-    variables: Sequence[Any] | None = None,
-    every: Every = "auto",
-    histograms: bool = True,
-    activations: bool = False,
-    stop_on: str | None = None,
-    on_flag: Callable[[Flag], None] | None = None,
-    rules: RuleSettings | None = None,
-    explain: Explain = True,
-    explain_bytes: int = EXPLAIN_BYTES,
-    verbose: int = 1,
-) -> GradientMonitor:
-    """Watch a training loop of one's own: attach once, tick once per step.
-
-    ```python
-    monitor = tbg.watch(optimizer, "logs/run1", model=model)
-    for x, y in data:
-        loss = train_step(x, y)      # any tf.function that calls optimizer.apply_gradients
-        monitor.step(loss=loss)
-    monitor.close()
-    ```
-
-    Attach before the first call of ``train_step``: its trace takes the probe in.
-
-    Args:
-        optimizer: a Keras 3 optimizer; of a model with several (a GAN), all of them, with
-            ``model=[generator, discriminator]`` or ``variables``.
-        log_dir, model, variables, every, histograms, activations, stop_on, on_flag, rules,
-            explain, explain_bytes, verbose: as those of ``GradientMonitor``.
-
-    Returns:
-        The monitor; also a context manager.
-    """
-    check_order(optimizer)
-    monitor = GradientMonitor(
-        log_dir,
-        model=model,
-        variables=variables,
-        every=every,
-        histograms=histograms,
-        activations=activations,
-        stop_on=stop_on,
-        on_flag=on_flag,
-        rules=rules,
-        explain=explain,
-        explain_bytes=explain_bytes,
-        verbose=verbose,
-    )
-    monitor.attach(*_listed(optimizer))
-    return monitor

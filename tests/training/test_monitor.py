@@ -456,7 +456,7 @@ def test_names_of_variables_are_inert_in_all_that_is_printed(
 def test_the_summary_says_what_keeps_tensorboard_from_starting(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tb_gradients.training import monitor as module
+    from tb_gradients.host import summary as module
 
     for found, folder in (("", "a"), ('pip install "setuptools<82"', "b")):
         monkeypatch.setattr(module, "remedy", lambda found=found: found)
