@@ -20,7 +20,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,6 @@ from tb_gradients.host.parts import Parts, reason_of
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.host.summary import summary_of
 from tb_gradients.inert import inert
-from tb_gradients.judging.learning import WEIGHTED
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.words import plural
 from tb_gradients.lane import Lane
@@ -50,14 +49,11 @@ from tb_gradients.training.arguments import (
     is_loss,
 )
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
-from tb_gradients.training.broadcasts import broadcast_difference
 from tb_gradients.training.copies import Copy, monitor_of
 from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
 from tb_gradients.training.graphs import unobserved
-from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.hook import Hook, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook
-from tb_gradients.training.model_ends import head_facts
 from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
@@ -65,21 +61,18 @@ from tb_gradients.training.probe import NEVER, RING_STEPS, OptimizerView, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
 from tb_gradients.training.topology import (
-    Graph,
     graph_of_model,
-    graph_of_step,
-    has_softmax_of_one,
-    with_facts,
     with_graph,
 )
+from tb_gradients.training.traced_facts import TracedFacts
 from tb_gradients.training.variables import (
     key_of,
     make_table,
-    native,
     trainable_variables,
     with_initial_scales,
     with_owners,
 )
+from tb_gradients.training.weights import Weights
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -99,9 +92,6 @@ step of their generator."""
 
 FEW_CALLS = 3
 """Rules take medians of three frames and more; each call can give one."""
-
-IDLE_STEPS = 10
-"""After so many steps without an update the weights are looked at, and again after as many."""
 
 
 class GradientMonitor:
@@ -216,17 +206,13 @@ class GradientMonitor:
         self._hooks: list[Hook] = []
         # Each replica runs in a thread of its own.
         self._observed = threading.local()
-        self._passive = self._weighted = False
-        self._head: Head | None = None
-        self._broadcast: tuple[str, str] | None = None
-        self._graph: Graph | None = None
-        self._graph_leads = False
+        self._passive = False
+        self._facts = TracedFacts(self._parts)
         self._run_facts: dict[str, Any] = {}
         self._failed = False
         self._closed = False
         self._warned_unseen = self._warned_closed = False
         self._updated = False
-        self._still: tuple[int, np.ndarray | None] | None = None
         self._losses = RecentLosses()
         self._batches = RecentBatches(model, self._parts)
         self._offset: int | None = None
@@ -237,7 +223,7 @@ class GradientMonitor:
         self._ends: int | None = None
         self._per_tick = 1
         self._columns: list[int] = []
-        self._norms: dict[tuple[int, ...], Callable[[], Any]] = {}
+        self._weights = Weights()
         self._sampling = True
         self._last_poll = 0.0
         self._clock = Clock()
@@ -478,7 +464,7 @@ class GradientMonitor:
         Args:
             weighted: samples or classes have weights, so the loss is not that of its name.
         """
-        self._weighted |= weighted
+        self._facts.weighted |= weighted
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
     def observe_data(self, inputs: Any, targets: Any) -> None:
@@ -525,17 +511,14 @@ class GradientMonitor:
     ) -> Any:
         self._prepare(variables)
         assert self._probes is not None
-        if self._broadcast is None:
-            self._broadcast = self._parts.run(
-                "the search for broadcasts", broadcast_difference, gradients
-            )
-        self._parts.run("the graph of the step", self._read_graph, gradients)
+        batch = getattr(self._observed, "batch", None)
+        loss = None if batch is None else batch.loss
+        self._facts.read_step(gradients, loss, self._table, self._watched, self._model)
         found = [self._rows.get(key_of(variable)) for variable in variables]
         rows = [row for row in found if row is not None]
         probe = self._probes.of(optimizer and id(optimizer), self._next, rows)
         probe.outputs = self._outputs
-        probe.batch, self._observed.batch = getattr(self._observed, "batch", None), None
-        batch = probe.batch
+        probe.batch, self._observed.batch = batch, None
         pending = probe.before(gradients, variables, view)
         if pending is not None:
             pending.sick = self._explainer.traced(
@@ -549,23 +532,6 @@ class GradientMonitor:
                 self._next + (self._offset or 0),
             )
         return probe, pending
-
-    def _read_graph(self, gradients: Sequence[Any]) -> None:
-        """What feeds what, and what else only the traced step says."""
-        table = self._table
-        if table is None:
-            return
-        batch = getattr(self._observed, "batch", None)
-        loss = None if batch is None else batch.loss
-        # Which of several outputs count in the loss the model itself does not say.
-        several = loss is not None and len(getattr(self._model, "outputs", None) or ()) > 1
-        needed = not table.nodes or several
-        if not (needed or _has_unknown_roles(table) or has_softmax_of_one(gradients)):
-            return
-        graph = graph_of_step(self._watched, gradients, loss)
-        # Of several optimizers the last one sees what was computed for all of them.
-        if graph is not None and (self._graph is None or len(graph.of) >= len(self._graph.of)):
-            self._graph, self._graph_leads = graph, needed
 
     def _after(self, pending: Any) -> None:
         def after() -> None:
@@ -590,7 +556,7 @@ class GradientMonitor:
             data = before.data_inputs, before.data_targets
             self._observed.batch = Batch(loss, *sides, *data)
             if len(sides[-1]) == 1:
-                self._head = run("the end of the model", head_of, sides[-1][0], self._watched)
+                self._facts.read_head(sides[-1][0], self._watched)
 
     def _observe_data(self, inputs: Any, targets: Any) -> None:
         if replicas.watches():
@@ -621,13 +587,14 @@ class GradientMonitor:
         if not watched:
             return
         self._backlog.run()  # what waits is of the table before
-        self._watched, self._norms = watched, {}
+        self._watched = watched
+        self._weights.watch(watched)
         with tf.init_scope():
             optimizers = [hook.optimizer for hook in self._hooks]
             table = make_table(
                 watched, self._model, *optimizers[:1], parts=self._parts, **self._run_facts
             )
-            self._graph = None
+            self._facts.forget_graph()
             graph = self._parts.run("the graph of the model", graph_of_model, self._model)
             table = with_graph(table, [key_of(variable) for variable in watched], graph)
             names = [
@@ -672,24 +639,9 @@ class GradientMonitor:
         self._outputs.attach()
 
     def _complete_table(self) -> None:
-        """What the first step has told: the owner of each variable, what is known of the loss, and
-        the end of a model that does not say it itself.
-        """
+        """Add what the first step has shown: facts of the step, and the owner of each variable."""
         assert self._probes is not None and self._table is not None
-        facts = dict(self._table.run.facts)
-        if self._weighted:
-            facts[WEIGHTED] = "True"
-        if self._head is not None and "head" not in facts:
-            facts.update(head_facts(self._table.variables[self._head.row], self._head.activations))
-        if self._broadcast is not None:
-            facts["broadcast"] = " and ".join(self._broadcast)
-        keys = [key_of(variable) for variable in self._watched]
-        self._table = with_facts(self._table, keys, self._graph)
-        if self._graph_leads:
-            self._table = with_graph(self._table, keys, self._graph)
-        if facts != self._table.run.facts:
-            run = dataclasses.replace(self._table.run, facts=facts)
-            self._table = dataclasses.replace(self._table, run=run)
+        self._table = self._facts.complete(self._table, self._watched)
         hooked = {id(hook.optimizer): hook.optimizer for hook in self._hooks}
         owners = {row: hooked[o] for row, o in self._probes.owners().items() if o in hooked}
         if len(hooked) > 1 and owners:
@@ -854,19 +806,13 @@ class GradientMonitor:
         (Where weights do change, the updates are made in a function that was traced before.)
         """
         assert self._table is not None
-        since, norms = self._still or (self._next, None)
-        if self._still is None:
-            self._still = self._next, self._weight_norms(range(len(self._watched)))
-        if norms is None or self._next - since < max(IDLE_STEPS, self._next // 50):
+        found = self._weights.unchanged(self._next)
+        if found is None:
             return
-        now = self._weight_norms(range(len(self._watched)))
-        if not np.array_equal(now, norms, equal_nan=True):
-            self._still = self._next, None
-            return
-        self._still = self._next, norms
+        steps, norms = found
         values = np.full((len(norms), len(schema.statistic_names())), np.nan, np.float32)
         values[:, schema.statistic_names().index("weight_norm")] = norms
-        known = {"table_id": self._table.table_id, "window_steps": self._next - since}
+        known = {"table_id": self._table.table_id, "window_steps": steps}
         known.update(applied_steps=0, skipped_steps=0)
         context = np.array([known.get(n, np.nan) for n in schema.context_names()], np.float32)
         self._losses.fill(self._next - 1, context, self._losses.take())
@@ -891,7 +837,7 @@ class GradientMonitor:
             run = self._parts.run
             loss_part = "the loss that was given to step()"
             known = run(loss_part, self._losses.fill, number, context, losses) or []
-            run("the weights that no update was seen of", self._weigh_others, values)
+            run("the weights that no update was seen of", self._weights.fill_others, values)
             lane = run("the dense lane", self._lane, known, number)
             self._write(number, values, context, histograms, now, lane)
 
@@ -970,28 +916,6 @@ class GradientMonitor:
             yield
         self._claimed = True
 
-    def _weigh_others(self, values: np.ndarray) -> None:
-        """Weights of variables that were in no update: whether another optimizer trains them."""
-        names = schema.statistic_names()
-        others = np.isnan(values[:, names.index("none_step_share")])
-        if others.any() and not others.all():
-            rows = np.flatnonzero(others)
-            values[rows, names.index("weight_norm")] = self._weight_norms(rows.tolist())
-
-    def _weight_norms(self, rows: Iterable[int]) -> np.ndarray:
-        """float32 [rows] of the weights as they are now."""
-        rows = tuple(rows)
-        if rows not in self._norms:
-            left = [replicas.local(native(self._watched[row])) for row in rows]
-
-            def norms() -> Any:
-                return tf.stack([tf.norm(tf.cast(variable, tf.float32)) for variable in left])
-
-            # One call of the device, however many they are: a frozen base has hundreds. (Concrete:
-            # of the fifth monitor in a process TensorFlow would warn that it traces too often.)
-            self._norms[rows] = tf.function(norms, autograph=False).get_concrete_function()
-        return np.asarray(self._norms[rows]().numpy())
-
     def _finish(self) -> None:
         if self._probes is not None:
             updates = self._probes.updates()
@@ -1045,11 +969,6 @@ class GradientMonitor:
             inert(str(error)),
             exc_info=logger.isEnabledFor(logging.DEBUG),
         )
-
-
-def _has_unknown_roles(table: VariableTable) -> bool:
-    """Whether a weight of a layer may multiply a signal, or scale or round one."""
-    return any(v.role == "other" and v.layer_class and v.units > 1 for v in table.variables)
 
 
 def _listed(model: Any) -> list[Any]:
