@@ -16,7 +16,8 @@ import tensorflow as tf
 from tb_gradients import schema
 from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.training.batch import Batch
-from tb_gradients.training.probe import OptimizerView, Probe
+from tb_gradients.training.pending import OptimizerView
+from tb_gradients.training.probe import Probe
 from tb_gradients.training.variables import key_of
 
 MODES = ("eager", "graph", "xla")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tb_gradients.training import replicas
 from tb_gradients.training.optimizers import is_optimizer
-from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.pending import OptimizerView
 from tb_gradients.training.variables import native
 
 Before = Callable[["Hook", Sequence[Any], Sequence[Any]], Any]

@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_gradients.training.hook import Hook, clipping_of
-from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.pending import OptimizerView
 
 
 class LegacyHook(Hook):

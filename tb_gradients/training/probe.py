@@ -45,6 +45,7 @@ from tb_gradients.training.batch import Batch
 from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
+from tb_gradients.training.pending import OptimizerView, Pending, is_sparse, touched, values_of
 from tb_gradients.training.variables import key_of, native
 
 Tensor = Any
@@ -57,25 +58,6 @@ PART = "the measurements"
 
 RING_STEPS = 256
 """Steps whose rows the device keeps; the host reads them before they are overwritten."""
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerView:
-    """What the probe reads of an optimizer; values are read when the step runs.
-
-    Attributes:
-        updates: -> int64 [2], how many steps were not skipped so far, and how many updates were
-            applied; None: every step applies.
-        learning_rate: float scalar tensor as it was before the step, or None.
-        loss_scale: -> float scalar that the gradients still carry, or None.
-        clipping: "clipnorm", "global_clipnorm" or "clipvalue" -> limit; at most one;
-            or "per_replica": what is applied does not follow from the measured norms.
-    """
-
-    updates: Any = None
-    learning_rate: Any = None
-    loss_scale: Any = None
-    clipping: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -91,60 +73,6 @@ class _Traced(Contents):
     kept: Handover | None = None
     variables: dict[int, Any] = dataclasses.field(default_factory=dict)
     measure: Any = None
-
-
-@dataclasses.dataclass
-class _Pending:
-    """What ``before`` keeps for ``after``: plain references to tensors of one graph."""
-
-    gradients: dict[int, Tensor]
-    variables: dict[int, Any]
-    none_rows: list[int]
-    optimizer: OptimizerView
-    samples: tuple[Sample, ...] = ()
-    befores: Any = None
-    scale: Tensor | None = None
-    updates: Tensor | None = None
-    step: Tensor = None
-    squares: Tensor = None
-    noted: Tensor = None
-    order: tuple[int, ...] = ()
-    foreseen: Tensor = None
-    due: Tensor = None
-    outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
-    sick: Callable[[Tensor], None] | None = None
-    """Called in the branch of a frame with whether a gradient is not finite."""
-
-    @property
-    def rows(self) -> list[int]:
-        """Rows of the table that have a gradient, in order."""
-        return sorted(self.gradients)
-
-    @property
-    def sparse(self) -> list[int]:
-        return [row for row in self.rows if _sparse(self.gradients[row])]
-
-    def only(self, rows: Sequence[int]) -> _Pending:
-        """The same of some of the variables."""
-        return dataclasses.replace(
-            self,
-            gradients={row: self.gradients[row] for row in rows},
-            variables={row: self.variables[row] for row in rows},
-            samples=tuple(sample for sample in self.samples if sample.row in rows),
-            befores=self._befores_of(rows),
-        )
-
-    def _befores_of(self, rows: Sequence[int]) -> Any:
-        if self.befores is None or len(rows) == len(self.gradients):
-            return self.befores
-        together, others = self.befores
-        if together is not None:
-            small = [sample for sample in self.samples if sample.small]
-            kept = np.repeat([s.row in rows for s in small], [s.size for s in small])
-            # Where the weights were not read there is one NaN for all of them.
-            places = tf.minimum(np.flatnonzero(kept), tf.size(together, tf.int64) - 1)
-            together = tf.gather(together, places)
-        return together, {row: value for row, value in others.items() if row in rows}
 
 
 class Probe:
@@ -221,9 +149,9 @@ class Probe:
 
     def before(
         self, gradients: Sequence[Any], variables: Sequence[Any], optimizer: OptimizerView
-    ) -> _Pending | None:
+    ) -> Pending | None:
         """Keep what the step will change. None: no variable of the table is among them."""
-        pending = _Pending({}, {}, [], optimizer)
+        pending = Pending({}, {}, [], optimizer)
         if self.outputs is not None:
             pending.outputs = self.outputs.take()
         for gradient, variable in zip(gradients, variables, strict=True):
@@ -234,7 +162,7 @@ class Probe:
                 pending.none_rows.append(row)
                 continue
             try:
-                if not _sparse(gradient) and not gradient.shape.is_fully_defined():
+                if not is_sparse(gradient) and not gradient.shape.is_fully_defined():
                     gradient = tf.reshape(gradient, self.table.variables[row].shape)
                 read, kept = twin(gradient), replicas.local(native(variable))
             except Exception as error:
@@ -263,9 +191,7 @@ class Probe:
         pending, pending.befores = self._of_sound(pending, self._befores)
         return pending
 
-    def _of_sound(
-        self, pending: _Pending, stage: Callable[[_Pending], Any]
-    ) -> tuple[_Pending, Any]:
+    def _of_sound(self, pending: Pending, stage: Callable[[Pending], Any]) -> tuple[Pending, Any]:
         """What a stage gives of all variables but those for which it raises."""
 
         def trial(action: Callable[[], Any]) -> None:
@@ -286,16 +212,16 @@ class Probe:
             pending = pending.only(rows)
         return pending, result[0]
 
-    def _square_sums(self, pending: _Pending) -> tuple[Tensor, tuple[int, ...]]:
+    def _square_sums(self, pending: Pending) -> tuple[Tensor, tuple[int, ...]]:
         """float32 [rows with a gradient] of the unscaled gradients, and the rows."""
-        values = {row: _values(pending.gradients[row]) for row in pending.rows}
+        values = {row: values_of(pending.gradients[row]) for row in pending.rows}
         if pending.scale is not None:
             # Before squaring: the square of a scaled gradient may leave the range of float32.
             real = {row: measuring.as_real(value) for row, value in values.items()}
             values = {row: v / tf.cast(pending.scale, v.dtype) for row, v in real.items()}
         return measuring.all_squares(values, in_xla())
 
-    def _befores(self, pending: _Pending) -> tuple[Tensor, dict[int, Tensor]]:
+    def _befores(self, pending: Pending) -> tuple[Tensor, dict[int, Tensor]]:
         """The weights before the step; in a graph only of a step that is foreseen to be due.
 
         (Not of one that a non-finite gradient makes a frame: nobody knows of it before all
@@ -314,13 +240,13 @@ class Probe:
                 if not s.small
             }
             for row in pending.sparse:
-                others[row] = _touched(pending.variables[row], pending.gradients[row])
+                others[row] = touched(pending.variables[row], pending.gradients[row])
             return self._together(pending.samples, pending.variables), others
 
         if in_xla():  # which drops what the program does not use
             values = {s.row: pending.variables[s.row].value() for s in pending.samples}
             for row in pending.sparse:
-                values[row] = _touched(pending.variables[row], pending.gradients[row])
+                values[row] = touched(pending.variables[row], pending.gradients[row])
             return None, values
 
         def skip() -> tuple[Tensor, dict[int, Tensor]]:
@@ -345,7 +271,7 @@ class Probe:
         ]
         return measuring.together(small, values, _dtype(samples))
 
-    def after(self, pending: _Pending | None) -> None:
+    def after(self, pending: Pending | None) -> None:
         """Note the step, and take a frame if it is due."""
         if pending is None:
             return
@@ -356,7 +282,7 @@ class Probe:
         with tf.control_dependencies([noted]):
             self.step.assign_add(1)
 
-    def _note_and_take(self, pending: _Pending, batch: Batch) -> Tensor:
+    def _note_and_take(self, pending: Pending, batch: Batch) -> Tensor:
         """Note the step, and take a frame if it is due; the row of the step."""
         contents = self._contents_of(pending, batch)
         self._note(pending, contents.layout, batch)
@@ -379,7 +305,7 @@ class Probe:
             raise
         return pending.noted
 
-    def _contents_of(self, pending: _Pending, batch: Batch) -> _Traced:
+    def _contents_of(self, pending: Pending, batch: Batch) -> _Traced:
         """The contents of this trace's measurements; the same for the same variables."""
         outputs = {row: dataclasses.replace(o, tensor=None) for row, o in pending.outputs.items()}
         signature = (
@@ -432,7 +358,7 @@ class Probe:
             data_targets=[t for t in batch.data_targets if here(t)],
         )
 
-    def _note(self, pending: _Pending, layout: Layout, batch: Batch) -> None:
+    def _note(self, pending: Pending, layout: Layout, batch: Batch) -> None:
         """The row of this step; see ``window``."""
         applied = tf.constant(1.0)
         if pending.updates is not None:
@@ -449,7 +375,7 @@ class Probe:
         else:
             tf.raw_ops.ResourceScatterUpdate(resource=self._ring.handle, indices=place, updates=row)
 
-    def _update_units(self, pending: _Pending) -> None:
+    def _update_units(self, pending: Pending) -> None:
         """Steps since each unit last had a non-zero gradient."""
         if not self._maker.unit_sources:
             return
@@ -471,7 +397,7 @@ class Probe:
 
     # --- a sampled step ----------------------------------------------------------------
 
-    def _take(self, pending: _Pending, contents: _Traced, batch: Batch) -> None:
+    def _take(self, pending: Pending, contents: _Traced, batch: Batch) -> None:
         """Measure this step, and give it to the host as it runs.
 
         The operations are a function of their own: TensorFlow traces a training function
@@ -486,7 +412,7 @@ class Probe:
             pending.befores,
             self._together(pending.samples, pending.variables),
             {
-                row: _touched(pending.variables[row], pending.gradients[row])
+                row: touched(pending.variables[row], pending.gradients[row])
                 for row in [*(s.row for s in contents.layout.others), *pending.sparse]
             },
             {r: sparse.table_sample(pending.variables[r]) for r in pending.sparse},
@@ -610,7 +536,7 @@ class Probe:
             parts.append(sparse.sample(gradient.values, scale))
         return parts
 
-    def _hand_over(self, pending: _Pending, contents: _Traced, batch: Batch) -> None:
+    def _hand_over(self, pending: Pending, contents: _Traced, batch: Batch) -> None:
         """Keep what a frame of this step is computed from, inside a step compiled by XLA."""
         layout = contents.layout
         if contents.kept is None:
@@ -633,7 +559,7 @@ class Probe:
                 taken.append(tf.cast(measuring.take(before, sample), small.dtype))
         kept.put("befores", tf.concat([small, *taken], 0))
         tables = {row: sparse.table_sample(pending.variables[row]) for row in pending.sparse}
-        afters = {r: _touched(pending.variables[r], pending.gradients[r]) for r in pending.sparse}
+        afters = {r: touched(pending.variables[r], pending.gradients[r]) for r in pending.sparse}
         parts = self._sparse_parts(
             pending.gradients, befores, afters, tables, pending.scale, xla=True
         )
@@ -907,25 +833,6 @@ def _broken(measured: Measured) -> bool:
     return not np.isfinite(measured.noted[HEADER:]).all()
 
 
-def _sparse(gradient: Any) -> bool:
-    return isinstance(gradient, tf.IndexedSlices)
-
-
-def _values(gradient: Any) -> Tensor:
-    """The numbers of a dense or sparse gradient."""
-    return gradient.values if _sparse(gradient) else gradient
-
-
-def _touched(variable: Any, gradient: Any) -> Tensor:
-    """The weights that the gradient can move: all of them, or the rows it lists.
-
-    A table of millions of rows is never copied.
-    """
-    if _sparse(gradient):
-        return tf.gather(variable, gradient.indices)
-    return variable.value()
-
-
 def _samples(table: VariableTable) -> dict[int, Sample]:
     """Row -> what is looked at of the variable; empty variables are left out."""
     limit = sample_limit(table.variables)
@@ -947,7 +854,7 @@ def _chosen(vector: Tensor, samples: Sequence[Sample], layout: Layout) -> Tensor
 
 def _per_unit(gradient: Any, variable: Variable) -> Tensor:
     """float32 [units] of the largest magnitude of each unit's gradient; of a vector as it is."""
-    gradient = _values(gradient)
+    gradient = values_of(gradient)
     if gradient.shape.rank > 1:
         axes = [i for i in range(gradient.shape.rank) if i != variable.unit_axis]
         gradient = tf.reduce_max(tf.abs(gradient), axis=axes)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from probing import ProbedVariables
 
 from tb_gradients.frames import Variable
-from tb_gradients.training.probe import RING_STEPS, OptimizerView
+from tb_gradients.training.pending import OptimizerView
+from tb_gradients.training.probe import RING_STEPS
 
 COMPILED = ("graph", "xla")
 

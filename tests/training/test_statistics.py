@@ -19,7 +19,7 @@ from tb_gradients import schema
 from tb_gradients.frames import Variable
 from tb_gradients.host.sampling import HUGE_ELEMENTS, SAMPLE_ELEMENTS
 from tb_gradients.training.measuring import squares
-from tb_gradients.training.probe import OptimizerView
+from tb_gradients.training.pending import OptimizerView
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 RELATIVE = 2e-5
