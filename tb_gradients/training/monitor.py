@@ -58,9 +58,10 @@ from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
 from tb_gradients.training.pending import OptimizerView
-from tb_gradients.training.probe import NEVER, RING_STEPS, Probe
+from tb_gradients.training.probe import NEVER, Probe
 from tb_gradients.training.probes import Probes
 from tb_gradients.training.recent import RecentBatches, RecentLosses
+from tb_gradients.training.ring import RING_STEPS
 from tb_gradients.training.topology import (
     graph_of_model,
     with_graph,

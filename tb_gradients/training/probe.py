@@ -1,4 +1,4 @@
-"""The part of the monitor that lives inside the training step.
+"""The operations of the monitor inside the training step, and what the host reads of them.
 
 In:  gradients and variables of one step, as the optimizer's ``apply`` sees them.
 Out: frames, which the host makes of what it fetches.
@@ -38,7 +38,7 @@ from tb_gradients.host.sampling import (
     sample_limit,
     sample_of,
 )
-from tb_gradients.host.window import HEADER, UNKNOWN
+from tb_gradients.host.window import HEADER
 from tb_gradients.lane import Lane
 from tb_gradients.training import activations, measuring, replicas, sparse
 from tb_gradients.training.batch import Batch
@@ -46,6 +46,7 @@ from tb_gradients.training.batch import columns as batch_columns
 from tb_gradients.training.graphs import branch, in_xla, twin
 from tb_gradients.training.handover import Handover
 from tb_gradients.training.pending import OptimizerView, Pending, is_sparse, touched, values_of
+from tb_gradients.training.ring import Ring
 from tb_gradients.training.variables import key_of, native
 
 Tensor = Any
@@ -55,9 +56,6 @@ NEVER = 2**62
 
 PART = "the measurements"
 """Of a variable: what is left out where they fail."""
-
-RING_STEPS = 256
-"""Steps whose rows the device keeps; the host reads them before they are overwritten."""
 
 
 @dataclasses.dataclass
@@ -90,7 +88,6 @@ class Probe:
         rows_seen: rows of the variables that came with an update, so far.
         batch: what the next update's loss was computed from.
         outputs: the layers' outputs, where they are watched.
-        counted: number of the next step, by the device's own count when it was last read.
         on_wait: called on the host in the middle of a training step that is a frame (not under
             XLA): for how many steps a frame has been waiting.
     """
@@ -108,7 +105,7 @@ class Probe:
         self._parts = Parts() if parts is None else parts
         self.table = table
         self.slots = slots
-        self._first_step = self.counted = first_step
+        self._first_step = first_step
         self.unit_window = unit_window
         self.batch: Batch | None = None
         self.outputs: activations.Outputs | None = None
@@ -119,7 +116,6 @@ class Probe:
         self._layouts: dict[int, Layout] = {}
         self._maker = FrameMaker(table, self._layouts, first_step, unit_window, self._parts)
         self._samples = _samples(table)
-        self._width = HEADER + count
         with tf.init_scope():
 
             def state(value: Any, dtype: Any, name: str) -> Any:
@@ -130,20 +126,16 @@ class Probe:
             self.interval = state(NEVER, tf.int64, "interval")
             self._armed = state(True, tf.bool, "armed")
             # Few variables and few operations: at every step each one counts.
-            self._ring = state(np.zeros((RING_STEPS, self._width)), tf.float32, "ring")
+            self._ring = Ring(self.step, first_step, HEADER + count)
             # float32 because XLA has no fast path for int64 on some devices; steps are counted
             # from the start of this probe, exactly up to 2**24, and then stay "long ago".
             self._unit_age = state(np.zeros(self._maker.units), tf.float32, "unit_age")
         self._contents: dict[Any, _Traced] = {}
-        self._unread: list[tuple[int, Any]] = []
         self._fetched = 0  # frames; not all of them need be made yet
         self._received: list[Measured] = []
         self._next_due = self._next_interval = NEVER
         self._sampling = self._still_armed = True
-        self._alarm = False
         self._opened = first_step
-        self._waited, self._patience = 0, RING_STEPS // 4
-        self._one_by_one = False
 
     # --- in the training step ---------------------------------------------------------
 
@@ -365,15 +357,10 @@ class Probe:
             made, changed = tf.unstack(tf.minimum(pending.optimizer.updates() - pending.updates, 1))
             applied = tf.cast(changed + made - 1, tf.float32)
         loss = tf.constant(np.nan) if batch.loss is None else batch.loss
-        rest = np.zeros(self._width - HEADER - len(layout.order), np.float32)
+        rest = np.zeros(self._ring.width - HEADER - len(layout.order), np.float32)
         header = tf.stack([float(layout.number), applied, loss])
         pending.noted = row = tf.concat([header, pending.squares, rest], 0)
-        place = tf.cast(pending.step, tf.int32) % RING_STEPS
-        if in_xla():
-            ring = self._ring.value()
-            self._ring.assign(tf.tensor_scatter_nd_update(ring, [[place]], row[None]))
-        else:
-            tf.raw_ops.ResourceScatterUpdate(resource=self._ring.handle, indices=place, updates=row)
+        self._ring.put(pending.step, row, in_xla())
 
     def _update_units(self, pending: Pending) -> None:
         """Steps since each unit last had a non-zero gradient."""
@@ -609,7 +596,7 @@ class Probe:
         kept = contents.kept
         assert kept is not None
         step = self.step.value() - 1
-        noted = self._ring.value()[tf.cast(step, tf.int32) % RING_STEPS]
+        noted = self._ring.row(step)
         squares = noted[HEADER : HEADER + len(layout.order)]
         few = kept.get("few")
         assert few is not None
@@ -652,6 +639,11 @@ class Probe:
     # --- from the host -----------------------------------------------------------------
 
     @property
+    def counted(self) -> int:
+        """Number of the next step, by the device's own count when it was last read."""
+        return self._ring.counted
+
+    @property
     def sees_loss(self) -> bool:
         """Whether some traced update has its loss with it."""
         return any(layout.has_loss for layout in self._layouts.values())
@@ -674,15 +666,14 @@ class Probe:
 
     def rearm(self) -> None:
         """Let the next non-finite gradient force a frame again, after one that has done so."""
-        self._alarm = False
+        self._ring.alarm = False
         if not self._still_armed:
             self._armed.assign(True)
             self._still_armed = True
 
     def follow(self, steps: int) -> None:
         """So many steps were made: read the device's ring before it is overwritten."""
-        self._waited += steps
-        if self._waited >= self._patience:
+        if self._ring.follow(steps):
             self._read_ring()
 
     def status(self) -> tuple[bool, bool]:
@@ -698,7 +689,7 @@ class Probe:
 
     def next_step(self) -> int:
         """Number of the next step, by the device's own count."""
-        return int(_read(self.step))
+        return self._ring.next_step()
 
     def fetch(self) -> list[Taken]:
         """What the device has left for the waiting frames, oldest first.
@@ -706,18 +697,18 @@ class Probe:
         ``frame`` makes frames of them: each once, in order, on any thread.
         """
         received, self._received = self._received, []
-        if self._waited == 1 and self._one_by_one:
+        ring = self._ring
+        if ring.waited == 1 and ring.one_by_one:
             contents = self._surely_handed()
             measured = None if contents is None else self._measured_after(contents)
-            if measured is not None and measured.step >= self.counted:  # a step was made
+            if measured is not None and measured.step >= ring.counted:  # a step was made
                 received.append(measured)
-        if self._waited and self._one_by_one:
-            steps = list(range(self.counted, self.counted + self._waited))
+        if ring.waited and ring.one_by_one:
+            steps = list(range(ring.counted, ring.counted + ring.waited))
             if [measured.step for measured in received] == steps:
                 # They bring the only rows that there are to read.
-                self._unread.append((self.counted, np.stack([m.noted for m in received])))
-                self.counted, self._waited = self.counted + self._waited, 0
-        if self._waited or not received or received[-1].step >= self.counted:
+                ring.receive(np.stack([m.noted for m in received]))
+        if ring.waited or not received or received[-1].step >= ring.counted:
             self._read_ring()
         handed = self._handed()
         if handed is not None:
@@ -735,71 +726,43 @@ class Probe:
         It holds what their rows tell: of the last ``RING_STEPS`` of them.
         """
         self._read_ring()
-        rows = self._rows_until(self.counted)
-        return self._maker.rest(self.counted - 1, rows) if rows else None
+        rows = self._ring.take_until(self._ring.counted)
+        return self._maker.rest(self._ring.counted - 1, rows) if rows else None
 
     def lane(self, step: int | None) -> Lane:
         """See ``FrameMaker.lane``; without a step also what is on the device still."""
         if step is None:
             self._read_ring()
-            for rows in self._rows_until(self.counted):
+            for rows in self._ring.take_until(self._ring.counted):
                 self._maker.add(*rows)
         return self._maker.lane(step)
 
     def _taken(self, measured: Measured) -> Taken:
         broken = _broken(measured)
         self._still_armed &= not broken
-        self._alarm = False
-        return Taken(measured, self._rows_until(measured.step + 1), broken)
-
-    def _rows_until(self, step: int) -> list[tuple[int, Any]]:
-        """The unread rows of the steps before ``step``; later ones stay unread."""
-        unread, self._unread = self._unread, []
-        rows = []
-        for first, some in unread:
-            split = min(max(step - first, 0), len(some))
-            if split:
-                rows.append((first, some[:split]))
-            if split < len(some):
-                self._unread.append((first + split, some[split:]))
-        return rows
+        self._ring.alarm = False
+        return Taken(measured, self._ring.take_until(measured.step + 1), broken)
 
     def _compiled(self) -> bool:
         return any(contents.kept is not None for contents in self._contents.values())
 
     def _read_ring(self) -> None:
         """Take over the rows of the steps since the last time."""
-        step = self.next_step()
-        made = step - self.counted
-        if made > 0:
-            # What was overwritten before it was read is lost, and only counted.
-            first = max(self.counted, step - RING_STEPS)
-            ring = _read(self._ring)
-            rows = ring[np.arange(first, step) % RING_STEPS]
-            if first > self.counted:
-                lost = np.broadcast_to(np.float32(UNKNOWN), (first - self.counted, self._width))
-                self._unread.append((self.counted, lost))
-            self._unread.append((first, rows))
-            self._alarm |= not np.isfinite(rows[:, HEADER:]).all()
-            # An optimizer may be applied several times per step of the training.
-            self._one_by_one = made == self._waited
-            rate = made / max(self._waited, 1)
-            self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
-            self.counted = step
-        self._waited = 0
-        if len(self._unread) > 8 and not self._received and self._maker.made == self._fetched:
-            for some in self._rows_until(self._unread[-1][0]):
+        ring = self._ring
+        ring.read()
+        if len(ring.unread) > 8 and not self._received and self._maker.made == self._fetched:
+            for some in ring.take_until(ring.unread[-1][0]):
                 self._maker.add(*some)
 
     def _forced(self) -> bool:
-        return self._still_armed and self._alarm
+        return self._still_armed and self._ring.alarm
 
     def _surely_handed(self) -> _Traced | None:
         """The compiled update that has made the only unread step, where that is to be a frame.
 
         None: nobody knows before the ring is read.
         """
-        open_and_due = self._sampling and self.counted >= max(self._opened, self._next_due)
+        open_and_due = self._sampling and self._ring.counted >= max(self._opened, self._next_due)
         if not open_and_due or len(self._contents) != 1:
             return None
         (contents,) = self._contents.values()
@@ -807,9 +770,9 @@ class Probe:
 
     def _handed(self) -> _Traced | None:
         """The compiled update whose last step is to be a frame; None: it is not."""
-        if not self._sampling or not self._unread or not self._compiled():
+        if not self._sampling or not self._ring.unread or not self._compiled():
             return None
-        first, rows = self._unread[-1]
+        first, rows = self._ring.unread[-1]
         last = first + len(rows) - 1
         contents = {c.layout.number: c for c in self._contents.values()}[int(rows[-1, 0])]
         if contents.kept is None or last < self._opened:
@@ -875,11 +838,6 @@ def compute_dtype_of(variable: Any) -> str:
 def _mean(loss: Tensor) -> Tensor:
     loss = loss if loss.shape.rank == 0 else tf.reduce_mean(loss)
     return loss if loss.dtype == tf.float32 else tf.cast(loss, tf.float32)
-
-
-def _read(variable: Any) -> Any:
-    """The value of one of our variables, on the host: a fifth of what ``numpy()`` of it costs."""
-    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype).numpy()
 
 
 def _unknown(dtype: Any) -> Tensor:

@@ -11,7 +11,7 @@ from probing import ProbedVariables
 
 from tb_gradients.frames import Variable
 from tb_gradients.training.pending import OptimizerView
-from tb_gradients.training.probe import RING_STEPS
+from tb_gradients.training.ring import RING_STEPS
 
 COMPILED = ("graph", "xla")
 
