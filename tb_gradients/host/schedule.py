@@ -24,13 +24,14 @@ class Schedule(Protocol):
     interval: int
     """Steps between frames where it is fixed; 0 where it is not."""
 
-    def next_due(self, step: int, elapsed: float, spent: float) -> int:
+    def next_due(self, step: int, elapsed: float, spent: float, frames: int = 0) -> int:
         """The next step to sample after ``step``.
 
         Args:
             step: the step of the last frame.
             elapsed: seconds since the first step.
             spent: how many of them the frames cost.
+            frames: which are so many; 0: not known.
         """
         ...
 
@@ -41,7 +42,7 @@ class FixedSchedule:
     def __init__(self, interval: int) -> None:
         self.interval = interval
 
-    def next_due(self, step: int, elapsed: float, spent: float) -> int:
+    def next_due(self, step: int, elapsed: float, spent: float, frames: int = 0) -> int:
         return (step // self.interval + 1) * self.interval
 
 
@@ -54,10 +55,12 @@ class AutoSchedule:
       a million.
     * Each coarser level leaves out every other step. The coarsest has two steps of each octave, and
       they are taken whatever they cost: all repeats of a training have them in common.
-    * While the frames have cost more than ``ALLOWANCE`` seconds plus ``BUDGET`` of the time, the
-      next one comes on the finest level that leaves the time to earn what they cost.
+    * While the frames have cost more than an allowance plus ``BUDGET`` of the time, the next one
+      comes on the finest level that leaves the time to earn what they cost. The allowance is
+      ``FREE_FRAMES`` frames, but 0.5 s at least and 1 s at most (``ALLOWANCE``).
 
-    So where frames are cheap, the same training has the same frames, however busy the machine is.
+    So where a frame costs less than 8 ms, the first frames are those of every repeat of the
+    training, however busy the machine is.
     """
 
     DENSE_STEPS = 64
@@ -65,17 +68,21 @@ class AutoSchedule:
     GROWTH = 0.02
     """A further ``fit`` that adds less than this share to the run has no last frame of its own."""
     BUDGET = 0.01
-    ALLOWANCE = 0.5
+    ALLOWANCE = (0.5, 1.0)
+    FREE_FRAMES = 128
+    """Of a run of 360 steps. A busy machine makes a frame cost two to four times as much."""
 
     def __init__(self) -> None:
         self.interval = 0
         self._first: int | None = None
 
-    def next_due(self, step: int, elapsed: float, spent: float) -> int:
+    def next_due(self, step: int, elapsed: float, spent: float, frames: int = 0) -> int:
         if self._first is None:
             self._first = step
         steps = step - self._first
-        debt = spent - self.ALLOWANCE - self.BUDGET * elapsed
+        least, most = self.ALLOWANCE
+        free = self.FREE_FRAMES * spent / frames if frames else 0.0
+        debt = spent - min(max(least, free), most) - self.BUDGET * elapsed
         wait = 0
         if debt > 0 and steps > 0 and elapsed > 0:
             wait = math.ceil(debt / self.BUDGET / (elapsed / steps))
@@ -113,14 +120,14 @@ def make_schedule(every: Every) -> Schedule:
 class Clock:
     """What steps and frames cost, from the times between calls of ``step``.
 
-    A busy machine interrupts frames as it interrupts plain steps. So a frame's cost is told from
-    the undisturbed ones, the fastest quarter of the last 32, and rounded up to a power of two: so
-    that two repeats of a training spend alike.
+    A busy machine interrupts frames as it interrupts plain steps. So a frame's cost is that of the
+    undisturbed ones, the fastest quarter of the last 32, rounded up to a power of two: two repeats
+    of a training then have the same cost.
     """
 
     RECENT = 32
     FEW = 8
-    """From so many frames on their cost is told by its power of two."""
+    """From so many frames on their cost is rounded to a power of two."""
 
     def __init__(self) -> None:
         self._start: float | None = None
@@ -130,6 +137,11 @@ class Clock:
         self._host: deque[float] = deque(maxlen=self.RECENT)
         self._frames = 0
         self._rounded = 0.0
+
+    @property
+    def counted(self) -> int:
+        """Frames that ``spent`` is about: all but the first one, which traces and opens files."""
+        return max(self._frames - 1, 0)
 
     @property
     def elapsed(self) -> float:
@@ -143,7 +155,7 @@ class Clock:
         Args:
             background: seconds that other threads have spent on them.
         """
-        count = max(self._frames - 1, 0)
+        count = self.counted
         if not count:
             return 0.0
         cost = _undisturbed(self._host) + background / count
@@ -156,7 +168,7 @@ class Clock:
         return count * self._rounded
 
     def step(self, now: float, sampled: bool) -> None:
-        """A step ended now; ``sampled`` tells whether it took a frame."""
+        """A step ended now; ``sampled``: whether it took a frame."""
         if self._last is None:
             self._start = now  # the first step compiles: no measure of anything
         else:

@@ -794,7 +794,7 @@ class GradientMonitor:
         if not self._schedule.interval:
             clock = self._clock
             spent = clock.spent(self._backlog.seconds)
-            following = self._schedule.next_due(self._next - 1, clock.elapsed, spent)
+            following = self._schedule.next_due(self._next - 1, clock.elapsed, spent, clock.counted)
             following = max(following, self._next)
             if self._ends is not None and self._next <= self._ends:
                 following = min(following, self._ends)
