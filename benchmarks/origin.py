@@ -7,6 +7,8 @@ against the line and the operation that were planted in it.
     python benchmarks/origin.py --programs "none/*" --list
     python benchmarks/origin.py --peers             # tf.debugging.enable_check_numerics beside it
 
+A program that gives no flag which could have an origin is not counted: another disease led.
+
 The programs have two halves, by the hash of their names, as those of ``benchmarks/detection.py``.
 """
 
@@ -155,28 +157,40 @@ def _told(outcome: Outcome) -> str:
 
 
 def _table(outcomes: list[Outcome]) -> None:
-    heads = ("half", "kind", "programs", "line", "operation", "wrong file", "none", "peer")
-    print("\n" + " ".join(f"{head:>10}" for head in heads))
+    heads = (
+        "half",
+        "kind",
+        "flagged",
+        "not flagged",
+        "line",
+        "operation",
+        "wrong file",
+        "none",
+        "peer",
+    )
+    print("\n" + " ".join(f"{head:>11}" for head in heads))
     groups: dict[tuple[str, str], list[Outcome]] = collections.defaultdict(list)
     for outcome in outcomes:
         for kind in (outcome.name.partition("/")[0], "all"):
             groups[outcome.half, kind].append(outcome)
     for (half, kind), some in sorted(groups.items(), key=lambda pair: pair[0]):
-        count = len(some)
+        flagged = [o for o in some if o.flagged]
+        count, unflagged = max(len(flagged), 1), len(some) - len(flagged)
         lines, operations = sum(o.line for o in some), sum(o.operation for o in some)
-        wrong, silent = sum(o.wrong_file for o in some), sum(not o.origin for o in some)
+        wrong, silent = sum(o.wrong_file for o in some), sum(not o.origin for o in flagged)
         asked = [o.peer for o in some if o.peer is not None]
         peer = f"{sum(asked) / len(asked):.2f}" if asked else "-"
         row = (
             half,
             kind,
-            count,
+            len(flagged),
+            unflagged,
             f"{lines / count:.2f}",
             f"{operations / count:.2f}",
             wrong,
             silent,
         )
-        print(" ".join(f"{cell!s:>10}" for cell in (*row, peer)))
+        print(" ".join(f"{cell!s:>11}" for cell in (*row, peer)))
     failed = [o.name for o in outcomes if o.error]
     if failed:
         print(f"failed: {', '.join(failed)}")

@@ -42,7 +42,8 @@ def untaken_logarithm(h):
 
 @snippet()
 def untaken_division(h):
-    return tf.where(tf.abs(h) > 0.0, 1.0 / h, h)  # planted: RealDiv
+    size = tf.reduce_sum(tf.abs(h), axis=-1, keepdims=True)
+    return tf.where(size > 0.0, 1.0 / size, 0.0 * size)  # planted: RealDiv
 
 
 @snippet()
@@ -68,15 +69,16 @@ def geometric_mean(h):
 
 
 @snippet()
-def singular_values(h):
+def orthogonalised(h):
     square = tf.reshape(h[:, :4], [-1, 2, 2])
-    values = tf.linalg.svd(square, compute_uv=True)  # planted: Svd
-    return tf.reshape(values[1], [-1, 4]) + values[0]
+    inverse = tf.linalg.qr(square + tf.eye(2) * 0.0)[0]  # planted: Qr
+    return tf.reshape(inverse, [-1, 4])
 
 
-@snippet(large=True)
+@snippet()
 def untaken_exponential(h):
-    return tf.where(h < 10.0, tf.exp(h), h)  # planted: Exp
+    inverse = 1.0 / (1e-3 + tf.reduce_sum(tf.abs(h), axis=-1, keepdims=True))
+    return tf.where(inverse < 50.0, tf.exp(inverse), 0.0 * inverse)  # planted: Exp
 
 
 @snippet(loss=True)

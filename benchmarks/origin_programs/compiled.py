@@ -19,12 +19,13 @@ def untaken_inverse_root(h):
 
 @snippet()
 def untaken_reciprocal(h):
-    return tf.where(h * h > 0.0, tf.math.reciprocal(h), 0.0 * h)  # planted: Reciprocal
+    size = tf.reduce_sum(tf.abs(h), axis=-1, keepdims=True)
+    return tf.where(size > 0.0, tf.math.reciprocal(size), 0.0 * size)  # planted: Reciprocal
 
 
 @snippet()
 def clipped_root(h):
-    size = tf.sqrt(tf.nn.relu(h))  # planted: Sqrt
+    size = tf.sqrt(h * h)  # planted: Sqrt
     return tf.where(h > 0.0, size, tf.zeros_like(h))
 
 

@@ -22,7 +22,7 @@ BATCH, STEPS = 8, 30
 
 SETTINGS = ("fit", "train_step", "loop", "fit_xla", "subclass", "nested", "loop_xla", "lambda")
 
-GRAPH_ONLY = frozenset({"numpy_function", "bucketized", "euclidean", "singular_values"})
+GRAPH_ONLY = frozenset({"numpy_function", "bucketized", "euclidean", "orthogonalised"})
 """Snippets that XLA on a CPU does not compile."""
 
 

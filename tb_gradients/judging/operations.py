@@ -77,8 +77,7 @@ _CUTS = {
         "Remove `tf.stop_gradient`, or set `trainable = False` of what lies before it if it is "
         "meant.",
     ),
-    "PreventGradient": _cut("forbids a gradient", "Use another operation in the forward pass."),
-    **dict.fromkeys(("ArgMax", "ArgMin", "TopKV2", "InTopK", "InTopKV2", "Multinomial"), _CHOICE),
+    **dict.fromkeys(("ArgMax", "ArgMin", "TopKV2", "InTopKV2", "Multinomial"), _CHOICE),
     **dict.fromkeys(("Round", "Rint", "Floor", "Ceil", "FloorDiv"), _ROUNDING),
     **dict.fromkeys(
         ("Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual", "ApproximateEqual"),
@@ -88,13 +87,13 @@ _CUTS = {
     "Cast": _INTEGER,
     "Bitcast": _INTEGER,
     "Bucketize": _LOOKUP,
-    **dict.fromkeys(("SearchSorted", "LowerBound", "UpperBound"), _LOOKUP),
+    **dict.fromkeys(("LowerBound", "UpperBound"), _LOOKUP),
     "OneHot": _cut(
         "takes integers, which have no gradient",
         "Use `tf.nn.softmax(logits)` in place of the one-hot vector of `tf.argmax(logits)`; "
         "to keep it hard in the forward pass: `soft + tf.stop_gradient(hard - soft)`.",
     ),
-    **dict.fromkeys(("PyFunc", "PyFuncStateless", "EagerPyFunc"), _PYTHON),
+    **dict.fromkeys(("PyFunc", "PyFuncStateless"), _PYTHON),
     "Unique": _cut("has no gradient", "Find the unique values of the data before the training."),
     "UniqueV2": _cut("has no gradient", "Find the unique values of the data before the training."),
     "AssignVariableOp": _cut(
@@ -173,14 +172,8 @@ _CORNER = Remedy(
     "Keep the argument inside: `tf.acos(tf.clip_by_value(x, -0.9999, 0.9999))`.",
     _OVERFLOW,
 )
-_DECOMPOSITION = Remedy(
-    "has no finite gradient where two of its values are equal",
-    "Separate them, `tf.linalg.svd(x + 1e-6 * noise)`, or differentiate the product or the trace, "
-    "of which the gradient is known, instead of the factors.",
-    _OVERFLOW,
-)
 _FACTOR = Remedy(
-    "needs a matrix that is not singular",
+    "needs a matrix that is not singular (Cholesky: one that is positive definite)",
     "Add a small number to its diagonal: `x + 1e-6 * tf.eye(n)`.",
     _OVERFLOW,
 )
@@ -198,9 +191,7 @@ _FACTORIAL = Remedy(
 )
 
 _BREAKS = {
-    **dict.fromkeys(
-        ("RealDiv", "Div", "Reciprocal", "Inv", "TruncateDiv", "FloorMod", "Xdivy"), _DIVISION
-    ),
+    **dict.fromkeys(("RealDiv", "Div", "Reciprocal", "FloorMod", "Xdivy"), _DIVISION),
     **dict.fromkeys(("Sqrt", "Rsqrt", "EuclideanNorm"), _ROOT),
     "Log": _LOGARITHM,
     "Xlogy": _LOGARITHM,
@@ -220,12 +211,18 @@ _BREAKS = {
         "others: `tf.atan2(y, tf.where(both_zero, 1.0, x))`.",
         _OVERFLOW,
     ),
-    **dict.fromkeys(("Svd", "SelfAdjointEigV2", "Eig", "Qr"), _DECOMPOSITION),
     **dict.fromkeys(
-        ("Cholesky", "MatrixInverse", "MatrixSolve", "MatrixDeterminant", "LogMatrixDeterminant"),
+        (
+            "Cholesky",
+            "Qr",
+            "MatrixInverse",
+            "MatrixSolve",
+            "MatrixDeterminant",
+            "LogMatrixDeterminant",
+        ),
         _FACTOR,
     ),
-    **dict.fromkeys(("Lgamma", "Digamma", "Igamma", "Betainc"), _FACTORIAL),
+    **dict.fromkeys(("Lgamma", "Digamma"), _FACTORIAL),
     **dict.fromkeys(
         ("Cumprod", "Prod"),
         Remedy(

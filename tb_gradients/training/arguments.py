@@ -27,7 +27,15 @@ def check_folder(log_dir: Any) -> None:
 
 
 def check_settings(
-    *, histograms: Any, activations: Any, stop_on: Any, on_flag: Any, verbose: Any, **_: Any
+    *,
+    histograms: Any,
+    activations: Any,
+    stop_on: Any,
+    on_flag: Any,
+    explain: Any,
+    explain_bytes: Any,
+    verbose: Any,
+    **_: Any,
 ) -> None:
     """Raise TypeError or ValueError for settings that are not those described."""
     for name, value in (("histograms", histograms), ("activations", activations)):
@@ -40,6 +48,10 @@ def check_settings(
         Severity.parse(stop_on)
     if on_flag is not None and not callable(on_flag):
         raise TypeError(f"on_flag must be a function of one Flag, not {_shown(on_flag)}")
+    if explain not in (True, False, "lines"):
+        raise ValueError(f'explain must be True, False or "lines", not {_shown(explain)}')
+    if isinstance(explain_bytes, bool) or not isinstance(explain_bytes, (int, np.integer)):
+        raise TypeError(f"explain_bytes must be a number of bytes, not {_shown(explain_bytes)}")
     if isinstance(verbose, str) or verbose not in (0, 1):
         raise ValueError(f"verbose must be 0 (silent) or 1, not {_shown(verbose)}")
 

@@ -180,10 +180,11 @@ class GradientMonitor:
         self._schedule = make_schedule(every)
         severity = None if stop_on is None else Severity.parse(stop_on)
         make_rules(rules)  # a mistake in it is told before a folder is made
-        self._explainer = Explainer(explain, explain_bytes, self._tell_origin)
         self.log_dir = os.fspath(log_dir)
         self.folder = choose_folder(log_dir)
         self._parts = Parts()
+        leave_out = functools.partial(self._parts.leave_out, "the origins of flags")
+        self._explainer = Explainer(explain, explain_bytes, self._tell_origin, leave_out)
         self._journal = Journal(
             self.folder,
             open_records,

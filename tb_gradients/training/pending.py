@@ -61,7 +61,7 @@ class Pending:
     due: Tensor = None
     outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
     sick: Callable[[Tensor], None] | None = None
-    """Called in the branch of a frame with whether a gradient is not finite."""
+    """Called in the branch of a frame with whether a gradient, or the loss, is not finite."""
 
     @property
     def rows(self) -> list[int]:

@@ -423,7 +423,8 @@ class Probe:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
             self._armed.assign(self._armed.value() & finite)
             if pending.sick is not None:
-                pending.sick(~finite)
+                known = True if batch.loss is None else tf.math.is_finite(_mean(batch.loss))
+                pending.sick(~(finite & known))
 
     def _receive(
         self, contents: _Traced, step: Any, noted: Any, unit_age: Any, *arrays: Any

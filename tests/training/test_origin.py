@@ -227,6 +227,8 @@ def test_it_can_be_switched_off(tmp_path: pathlib.Path, options: dict[str, Any])
 def test_a_wrong_option_is_an_error_that_names_the_right_ones(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match='True, False or "lines"'):
         tbg.GradientHealth(tmp_path, explain="no")
+    with pytest.raises(TypeError, match="number of bytes"):
+        tbg.GradientHealth(tmp_path, explain_bytes="2 GB")
 
 
 def test_side_effects_are_not_repeated(tmp_path: pathlib.Path) -> None:

@@ -22,7 +22,6 @@ import tensorflow as tf
 
 from tb_gradients.flags import Flag, Origin
 from tb_gradients.frames import VariableTable
-from tb_gradients.inert import inert
 from tb_gradients.judging.operations import NONE, NONFINITE, remedy
 from tb_gradients.judging.origins import ASKS
 from tb_gradients.judging.words import plural
@@ -48,13 +47,6 @@ EXPLAIN_BYTES = 2**31
 Explain = bool | str
 
 
-def checked(explain: Explain) -> Explain:
-    """The option as it is; ``ValueError`` if it is none."""
-    if explain in (True, False, "lines"):
-        return explain
-    raise ValueError(f'explain is True, False or "lines", not {explain!r}')
-
-
 class Explainer:
     """Answers flags of one run.
 
@@ -62,10 +54,17 @@ class Explainer:
         explain: False: never; "lines": without the text of lines.
         limit: bytes that may be kept of a step, and again that its repetition may take.
         tell: given a flag and its origin, on the thread of the explainer; must not raise.
+        leave_out: given the reason why there is no origin; must not raise.
     """
 
-    def __init__(self, explain: Explain, limit: int, tell: Callable[[Flag, Origin], None]) -> None:
-        self._explain = checked(explain)
+    def __init__(
+        self,
+        explain: Explain,
+        limit: int,
+        tell: Callable[[Flag, Origin], None],
+        leave_out: Callable[[Exception], None],
+    ) -> None:
+        self._explain = explain
         self._limit = limit
         self._tell = tell
         self._keeper = Keeper(limit)
@@ -74,7 +73,7 @@ class Explainer:
         self._waiting: deque[Flag] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._failed = False
+        self._leave_out = leave_out
 
     # --- from the training --------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ class Explainer:
                     self._keeper.outside_of_xla(step, squares)
                 return self._keeper.sick_branch(step)
         except Exception as error:  # the rest of the monitor goes on
-            self._fail(error)
+            self._leave_out(error)
         return None
 
     def snapshot(self, number: int) -> None:
@@ -124,8 +123,12 @@ class Explainer:
         Args:
             number: of the next step, as flags count.
         """
-        if self._explain and self._steps:
+        if not self._explain or not self._steps:
+            return
+        try:
             self._keeper.snapshot(list(self._steps.values()), number)
+        except Exception as error:
+            self._leave_out(error)
 
     # --- from the journal ---------------------------------------------------------------------
 
@@ -172,23 +175,13 @@ class Explainer:
             try:
                 origin = self._origin(flag)
             except Exception as error:
-                self._fail(error)
+                logger.debug("tb_gradients: no origin of %s", flag.rule, exc_info=True)
+                self._leave_out(error)
                 continue
             if origin is not None:
                 if self._explain == "lines":
                     origin = dataclasses.replace(origin, code="")
                 self._tell(flag, origin)
-
-    def _fail(self, error: Exception) -> None:
-        level = logging.DEBUG if self._failed else logging.INFO
-        self._failed = True
-        logger.log(
-            level,
-            "tb_gradients could not find the operation that a flag comes from: %s: %s",
-            type(error).__name__,
-            inert(str(error)),
-            exc_info=logger.isEnabledFor(logging.DEBUG),
-        )
 
     def _origin(self, flag: Flag) -> Origin | None:
         if ASKS[flag.rule] == NONE:

@@ -59,7 +59,7 @@ class Keeper:
     def sick_branch(self, step: TracedStep) -> Callable[[Tensor], None] | None:
         """What gives a step's batch to the host; None: there is nothing to give.
 
-        Call it in the branch of a frame, with whether a gradient of this step is not finite.
+        Call it in the branch of a frame, with whether the loss or a gradient is not finite.
         """
         sources = step.sources
         if step.xla or not sources:
@@ -90,18 +90,28 @@ class Keeper:
             return
         slots = self._slots_for(sources or step.sources, flexible=bool(sources))
         self._kept_outside.append((step, slots))
-        self._broken.assign(self._broken.value() | ~tf.reduce_all(tf.math.is_finite(squares)))
+        broken = self._broken.value()
+        self._broken.assign(broken | ~tf.reduce_all(tf.math.is_finite(squares)))
 
         def put() -> Tensor:
-            for slot, tensor in zip(slots, sources or step.sources, strict=True):
+            for slot, tensor in zip(slots, sources, strict=True):
                 tf.raw_ops.AssignVariableOp(resource=slot.handle, value=tensor)
             return tf.constant(0)
 
-        if not sources:  # nothing is around it: the batch of the latest step, sick or not
-            put()
+        if not sources:  # nothing is around it
+            self._copy_within(slots, step.sources, broken)
             return
         with around.as_default():
             branch(self._broken.value(), lambda: tf.constant(0), put)
+
+    @staticmethod
+    def _copy_within(slots: Sequence[Any], sources: Sequence[Tensor], broken: Tensor) -> None:
+        """Copy the batch in the compiled step, unless a step before it has broken.
+
+        The slots have the shape of the batch, so that XLA compiles the step only once.
+        """
+        for slot, tensor in zip(slots, sources, strict=True):
+            slot.assign(tf.where(broken, slot.value(), tensor))
 
     def _slots_for(self, tensors: Sequence[Tensor], *, flexible: bool) -> list[Any]:
         """Variables for some tensors; TensorFlow traces twice, and allows new ones only once.
