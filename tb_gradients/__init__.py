@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tb_gradients.flags import Cause, Evidence, Flag, Severity
     from tb_gradients.reading.report import load
+    from tb_gradients.summaries import Summaries
     from tb_gradients.training.callback import GradientHealth
     from tb_gradients.training.monitor import GradientMonitor
     from tb_gradients.training.watching import watch
@@ -26,6 +27,7 @@ __all__ = [
     "GradientHealth",
     "GradientMonitor",
     "Severity",
+    "Summaries",
     "__version__",
     "load",
     "watch",
@@ -40,6 +42,7 @@ _HOMES = {
     "Evidence": "tb_gradients.flags",
     "Cause": "tb_gradients.flags",
     "Severity": "tb_gradients.flags",
+    "Summaries": "tb_gradients.summaries",
 }
 
 

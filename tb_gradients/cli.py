@@ -1,4 +1,4 @@
-"""The command line: ``tb-gradients check | rules | demo``.
+"""The command line: ``tb-gradients check | export | rules | demo``.
 
 In:  arguments.
 Out: text on standard output, one line on standard error where something is unusable, and
@@ -121,6 +121,47 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
 
+    export = commands.add_parser(
+        "export",
+        help="write recorded runs in the formats of other programs",
+        description="Write the runs below LOGDIR as standard summaries, which TensorBoard shows "
+        "without the plugin, or as a table: a row for each variable at each recorded step.",
+    )
+    export.add_argument("logdir", metavar="LOGDIR", help="as for check")
+    export.add_argument(
+        "--to",
+        choices=("tensorboard", "csv", "json", "parquet"),
+        required=True,
+        metavar="FORMAT",
+        help="tensorboard, csv, json or parquet",
+    )
+    export.add_argument(
+        "--output",
+        metavar="PATH",
+        help="a folder for tensorboard, else a file; csv and json go to standard output without it",
+    )
+    export.add_argument(
+        "--run",
+        dest="only",
+        metavar="REGEX",
+        default="",
+        help="only runs whose name contains a match",
+    )
+    export.add_argument(
+        "--variables",
+        metavar="REGEX",
+        default="",
+        help="with --to tensorboard: only variables whose path contains a match",
+    )
+    export.add_argument(
+        "--statistics",
+        metavar="NAME",
+        nargs="+",
+        help="with --to tensorboard: other statistics than gradient_norm, zero_fraction, "
+        "update_ratio and gradients (histograms)",
+    )
+    export.set_defaults(run=_export)
+
     rules = commands.add_parser(
         "rules",
         help="print the rule book",
@@ -180,6 +221,29 @@ def _check(arguments: argparse.Namespace) -> int:
     for run in report.runs:
         if run.stopped is not None:
             raise UsageError(f"run {run.run!r}: {run.stopped}")
+    return HEALTHY
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tb_gradients.export import export
+    from tb_gradients.summaries import DEFAULT, Summaries
+
+    if arguments.output is None:
+        _set_up_output("utf-8")
+    try:
+        summaries = Summaries(arguments.statistics or DEFAULT, arguments.variables)
+        sentence = export(
+            arguments.logdir,
+            arguments.to,
+            arguments.output,
+            run=arguments.only,
+            summaries=summaries,
+            stdout=sys.stdout,
+        )
+    except ValueError as error:  # ExportError and ReadError are some
+        raise UsageError(str(error)) from error
+    if sentence:
+        print(inert(sentence))
     return HEALTHY
 
 

@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "tb_gradients"
-WORDS = {"schema", "frames", "flags", "inert", "lane", "lane_pack", "proto", "snippets"}
+WORDS = {
+    "schema",
+    "frames",
+    "flags",
+    "inert",
+    "lane",
+    "lane_pack",
+    "proto",
+    "snippets",
+    "summaries",
+}
 MAY_IMPORT = {
     "judging": WORDS | {"judging", "rules"},  # the registry looks through the folder of the rules
     "rules": WORDS - {"proto"} | {"judging"},

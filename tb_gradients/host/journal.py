@@ -22,6 +22,7 @@ from tb_gradients.judging.engine import Engine
 from tb_gradients.judging.origins import with_origins
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.lane import Lane, joined
+from tb_gradients.summaries import Summaries, Summarizer, findings_of
 
 logger = logging.getLogger("tb_gradients")
 
@@ -52,6 +53,7 @@ class Journal:
         on_flag: called with each flag that opens.
         verbose: whether flags are printed as they open.
         parts: what of the monitor is left out; it is written with the flags.
+        summaries: standard summaries to write besides.
 
     Attributes:
         folder: where the event file goes; to be changed before the first frame only.
@@ -74,6 +76,7 @@ class Journal:
         on_flag: Callable[[Flag], None] | None = None,
         verbose: bool = False,
         parts: Parts | None = None,
+        summaries: Summaries | None = None,
     ) -> None:
         self._parts = Parts() if parts is None else parts
         self._stopped: RuleError | None = None
@@ -83,6 +86,8 @@ class Journal:
         self.on_verdict: Callable[[tuple[Flag, ...]], None] | None = None
         self._histograms = histograms
         self._stop_on, self._on_flag, self._verbose = stop_on, on_flag, verbose
+        self._summarizer = Summarizer(summaries) if summaries is not None else None
+        self._findings: tuple[Flag, ...] | None = None
         self._table = VariableTable(())
         self._engine = Engine(self._table, rules)
         self._writer: EventWriter | None = None
@@ -154,6 +159,8 @@ class Journal:
         self.frames += 1
         self._last_step = frame.step
         writer.frame(frame, self._table.table_id)
+        if self._summarizer is not None:
+            self._parts.run("standard summaries", self._summarize, writer, frame)
         if frame.lane is not None:
             self._parts.run("the dense lane", self._add_lane_of_frame, frame.lane)
         for flag in self._parts.run("judging while training", self._engine.update, frame) or ():
@@ -170,6 +177,11 @@ class Journal:
         self.add_lane(lane)
         if time.monotonic() - self._lane_written > LANE_SECONDS:
             self._write_lane()
+
+    def _summarize(self, writer: EventWriter, frame: Frame) -> None:
+        if self._summarizer is not None:
+            summary = self._summarizer.of_frame(self._table, frame)
+            writer.summary(frame.step, summary, frame.wall_time)
 
     def add_lane(self, lane: Lane) -> None:
         """Write the next steps of the dense lane; a few may wait for more."""
@@ -222,6 +234,9 @@ class Journal:
         undecided = "" if self._stopped is None else str(self._stopped)
         undecided = undecided or engine.undecided
         writer.flags(flags, self.errors, step, self.frames, engine.states, undecided)
+        if self._summarizer is not None and flags != self._findings:
+            self._findings = flags
+            writer.summary(step, findings_of(flags, undecided))
         if self.on_verdict is not None:
             self._parts.run("what follows a verdict", self.on_verdict, flags)
 

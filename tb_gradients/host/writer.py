@@ -104,6 +104,16 @@ class EventWriter:
 
         self._put(write)
 
+    def summary(
+        self, step: int, summary: event_pb2.Summary, wall_time: float | None = None
+    ) -> None:
+        """Standard summaries of a step; nothing is written if there are none."""
+        if not summary.value:
+            return
+        now = time.time() if wall_time is None else wall_time
+        event = event_pb2.Event(wall_time=now, step=step, summary=summary)
+        self._put(lambda: self._file.write(event.SerializeToString()))
+
     def flags(
         self,
         flags: Iterable[Flag],

@@ -14,13 +14,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etb_gradients/proto/event.proto\x12\x13tb_gradients.events\"U\n\x0bTensorShape\x12\x31\n\x03\x64im\x18\x02 \x03(\x0b\x32$.tb_gradients.events.TensorShape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x8e\x01\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .tb_gradients.events.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\"2\n\nPluginData\x12\x13\n\x0bplugin_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"[\n\x0fSummaryMetadata\x12\x34\n\x0bplugin_data\x18\x01 \x01(\x0b\x32\x1f.tb_gradients.events.PluginData\x12\x12\n\ndata_class\x18\x04 \x01(\x05\"\xb7\x01\n\x07Summary\x12\x31\n\x05value\x18\x01 \x03(\x0b\x32\".tb_gradients.events.Summary.Value\x1ay\n\x05Value\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12+\n\x06tensor\x18\x08 \x01(\x0b\x32\x1b.tb_gradients.events.Tensor\x12\x36\n\x08metadata\x18\t \x01(\x0b\x32$.tb_gradients.events.SummaryMetadata\"y\n\x05\x45vent\x12\x11\n\twall_time\x18\x01 \x01(\x01\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x16\n\x0c\x66ile_version\x18\x03 \x01(\tH\x00\x12/\n\x07summary\x18\x05 \x01(\x0b\x32\x1c.tb_gradients.events.SummaryH\x00\x42\x06\n\x04whatb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etb_gradients/proto/event.proto\x12\x13tb_gradients.events\"U\n\x0bTensorShape\x12\x31\n\x03\x64im\x18\x02 \x03(\x0b\x32$.tb_gradients.events.TensorShape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x8e\x01\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .tb_gradients.events.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\"2\n\nPluginData\x12\x13\n\x0bplugin_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"[\n\x0fSummaryMetadata\x12\x34\n\x0bplugin_data\x18\x01 \x01(\x0b\x32\x1f.tb_gradients.events.PluginData\x12\x12\n\ndata_class\x18\x04 \x01(\x05\"\x87\x01\n\x0eHistogramProto\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\x0b\n\x03num\x18\x03 \x01(\x01\x12\x0b\n\x03sum\x18\x04 \x01(\x01\x12\x13\n\x0bsum_squares\x18\x05 \x01(\x01\x12\x18\n\x0c\x62ucket_limit\x18\x06 \x03(\x01\x42\x02\x10\x01\x12\x12\n\x06\x62ucket\x18\x07 \x03(\x01\x42\x02\x10\x01\"\x91\x02\n\x07Summary\x12\x31\n\x05value\x18\x01 \x03(\x0b\x32\".tb_gradients.events.Summary.Value\x1a\xd2\x01\n\x05Value\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x16\n\x0csimple_value\x18\x02 \x01(\x02H\x00\x12\x34\n\x05histo\x18\x05 \x01(\x0b\x32#.tb_gradients.events.HistogramProtoH\x00\x12-\n\x06tensor\x18\x08 \x01(\x0b\x32\x1b.tb_gradients.events.TensorH\x00\x12\x36\n\x08metadata\x18\t \x01(\x0b\x32$.tb_gradients.events.SummaryMetadataB\x07\n\x05value\"y\n\x05\x45vent\x12\x11\n\twall_time\x18\x01 \x01(\x01\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x16\n\x0c\x66ile_version\x18\x03 \x01(\tH\x00\x12/\n\x07summary\x18\x05 \x01(\x0b\x32\x1c.tb_gradients.events.SummaryH\x00\x42\x06\n\x04whatb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tb_gradients.proto.event_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
+  _globals['_HISTOGRAMPROTO'].fields_by_name['bucket_limit']._options = None
+  _globals['_HISTOGRAMPROTO'].fields_by_name['bucket_limit']._serialized_options = b'\020\001'
+  _globals['_HISTOGRAMPROTO'].fields_by_name['bucket']._options = None
+  _globals['_HISTOGRAMPROTO'].fields_by_name['bucket']._serialized_options = b'\020\001'
   _globals['_TENSORSHAPE']._serialized_start=55
   _globals['_TENSORSHAPE']._serialized_end=140
   _globals['_TENSORSHAPE_DIM']._serialized_start=121
@@ -31,10 +35,12 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_PLUGINDATA']._serialized_end=337
   _globals['_SUMMARYMETADATA']._serialized_start=339
   _globals['_SUMMARYMETADATA']._serialized_end=430
-  _globals['_SUMMARY']._serialized_start=433
-  _globals['_SUMMARY']._serialized_end=616
-  _globals['_SUMMARY_VALUE']._serialized_start=495
-  _globals['_SUMMARY_VALUE']._serialized_end=616
-  _globals['_EVENT']._serialized_start=618
-  _globals['_EVENT']._serialized_end=739
+  _globals['_HISTOGRAMPROTO']._serialized_start=433
+  _globals['_HISTOGRAMPROTO']._serialized_end=568
+  _globals['_SUMMARY']._serialized_start=571
+  _globals['_SUMMARY']._serialized_end=844
+  _globals['_SUMMARY_VALUE']._serialized_start=634
+  _globals['_SUMMARY_VALUE']._serialized_end=844
+  _globals['_EVENT']._serialized_start=846
+  _globals['_EVENT']._serialized_end=967
 # @@protoc_insertion_point(module_scope)

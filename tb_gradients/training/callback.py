@@ -17,6 +17,7 @@ from tb_gradients.flags import Flag, RuleError
 from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.judging.words import FIT, LOOP
+from tb_gradients.summaries import Summaries
 from tb_gradients.training.hook import require_tensorflow
 from tb_gradients.training.monitor import GradientMonitor
 from tb_gradients.training.observing import observe_data, observe_loss
@@ -40,6 +41,8 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         every: number of steps from frame to frame, or "auto": dense at the start, then
             ever sparser, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
+        summaries: also write standard summaries, which every viewer of event files shows: True,
+            a list of names such as "gradient_norm", or ``tbg.Summaries``.
         activations: also look at the outputs of the model's layers: their size, and the units
             that are dead or saturated.
         stop_on: stop the training when a flag of this severity ("critical", "warning" or
@@ -75,6 +78,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         every: Every = "auto",
         histograms: bool = True,
+        summaries: bool | Sequence[str] | Summaries = False,
         activations: bool = False,
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
@@ -89,6 +93,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             log_dir,
             every=every,
             histograms=histograms,
+            summaries=summaries,
             activations=activations,
             stop_on=stop_on,
             on_flag=on_flag,

@@ -39,6 +39,7 @@ from tb_gradients.inert import inert
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.words import plural
 from tb_gradients.lane import Lane
+from tb_gradients.summaries import Summaries
 from tb_gradients.training import replicas
 from tb_gradients.training.activations import Outputs
 from tb_gradients.training.arguments import (
@@ -128,6 +129,8 @@ class GradientMonitor:
         every: number of steps from frame to frame, or "auto": dense at the start, then
             ever sparser, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
+        summaries: also write standard summaries, which every viewer of event files shows: True,
+            a list of names such as "gradient_norm", or ``tbg.Summaries``.
         activations: also look at the outputs of the model's layers: their size, and the units
             that are dead or saturated. Needs ``model``.
         stop_on: "critical", "warning" or "info": ``step()`` returns True from the moment a flag
@@ -153,6 +156,7 @@ class GradientMonitor:
         model: Any = None,
         every: Every = "auto",
         histograms: bool = True,
+        summaries: bool | Sequence[str] | Summaries = False,
         activations: bool = False,
         stop_on: str | None = None,
         on_flag: Callable[[Flag], None] | None = None,
@@ -166,6 +170,7 @@ class GradientMonitor:
             "model": model,
             "every": every,
             "histograms": histograms,
+            "summaries": summaries,
             "activations": activations,
             "stop_on": stop_on,
             "on_flag": on_flag,
@@ -179,6 +184,7 @@ class GradientMonitor:
         check_watched(model, variables)
         self._schedule = make_schedule(every)
         severity = None if stop_on is None else Severity.parse(stop_on)
+        wanted = Summaries.of(summaries)
         make_rules(rules)  # a mistake in it is told before a folder is made
         self.log_dir = os.fspath(log_dir)
         self.folder = choose_folder(log_dir)
@@ -190,6 +196,7 @@ class GradientMonitor:
             open_records,
             rules,
             histograms=histograms,
+            summaries=wanted,
             stop_on=severity,
             on_flag=on_flag,
             verbose=bool(verbose),

@@ -14,6 +14,7 @@ from typing import Any
 from tb_gradients.flags import Flag
 from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
+from tb_gradients.summaries import Summaries
 from tb_gradients.training.arguments import check_order
 from tb_gradients.training.monitor import GradientMonitor
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain
@@ -27,6 +28,7 @@ def watch(
     variables: Sequence[Any] | None = None,
     every: Every = "auto",
     histograms: bool = True,
+    summaries: bool | Sequence[str] | Summaries = False,
     activations: bool = False,
     stop_on: str | None = None,
     on_flag: Callable[[Flag], None] | None = None,
@@ -50,8 +52,8 @@ def watch(
     Args:
         optimizer: a Keras 3 optimizer; of a model with several (a GAN), all of them, with
             ``model=[generator, discriminator]`` or ``variables``.
-        log_dir, model, variables, every, histograms, activations, stop_on, on_flag, rules,
-            explain, explain_bytes, verbose: as those of ``GradientMonitor``.
+        log_dir, model, variables, every, histograms, summaries, activations, stop_on, on_flag,
+            rules, explain, explain_bytes, verbose: as those of ``GradientMonitor``.
 
     Returns:
         The monitor; also a context manager.
@@ -63,6 +65,7 @@ def watch(
         variables=variables,
         every=every,
         histograms=histograms,
+        summaries=summaries,
         activations=activations,
         stop_on=stop_on,
         on_flag=on_flag,

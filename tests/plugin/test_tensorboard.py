@@ -20,6 +20,7 @@ import pytest
 import recordings as made
 
 from tb_gradients import schema
+from tb_gradients.export import export
 
 pytestmark = pytest.mark.slow
 
@@ -267,6 +268,31 @@ def test_a_user_who_samples_is_told_so(tmp_path: pathlib.Path, mode: str) -> Non
         assert run["steps"][-1] == 499
         assert run["judged"] == "live"
         assert [f["rule"] for f in run["flags"]] == [flag.rule]
+
+
+# --- Standard summaries, which other dashboards show ------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_dashboards_of_tensorboard_show_the_standard_summaries(
+    tmp_path: pathlib.Path, mode: str
+) -> None:
+    frames = made.make_frames(TABLE, range(5), histograms_every=1)
+    made.write_run(tmp_path / "recorded" / "run", TABLE, frames, flags=[made.make_flag()])
+    export(str(tmp_path / "recorded"), "tensorboard", str(tmp_path / "logs"))
+    with tensorboard(tmp_path / "logs", tmp_path, mode) as host:
+        wait(lambda: b"gradients/" in host.get("data/plugin/histograms/tags"), lambda: "no data")
+        path = TABLE.paths[0]
+        tags = json.loads(host.get("data/plugin/scalars/tags"))["run"]
+        assert {f"{n}/{path}" for n in ("gradient_norm", "zero_fraction", "update_ratio")} <= {
+            *tags
+        }
+        points = json.loads(
+            host.get(f"data/plugin/scalars/scalars?run=run&tag=gradient_norm%2F{path}")
+        )
+        assert [step for _, step, _ in points] == [0, 1, 2, 3, 4]
+        assert f"gradients/{path}" in json.loads(host.get("data/plugin/histograms/tags"))["run"]
+        assert json.loads(host.get("data/plugin/text/tags")) == {"run": ["findings"]}
 
 
 # --- When the plugin is broken --------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from models import TwoLayers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tb_gradients as tbg
 from tb_gradients import schema
@@ -651,3 +652,26 @@ def test_the_original_reports_what_its_copies_have_found(tmp_path: pathlib.Path)
     assert health.monitor.flags == ()
     assert tbg.load(tmp_path).runs[0].verdict == "critical"
     assert list(runs_in(tmp_path)) == [".", "run_2"]
+
+
+def test_with_summaries_other_viewers_show_the_run(tmp_path: pathlib.Path) -> None:
+    health = tbg.GradientHealth(tmp_path, every=5, verbose=0, summaries=True)
+    model = make_model()
+    model.fit(X, Y, batch_size=8, callbacks=[health], verbose=0)
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    path = recording(tmp_path).table.paths[0]
+    scalars = events.Scalars(f"gradient_norm/{path}")
+    np.testing.assert_array_equal(
+        [event.value for event in scalars], recording(tmp_path).statistic("gradient_norm")[:, 0]
+    )
+    assert f"gradients/{path}" in events.Tags()["histograms"]
+
+
+def test_summaries_that_cannot_be_are_refused_before_a_folder_is_made(
+    tmp_path: pathlib.Path,
+) -> None:
+    with pytest.raises(ValueError, match="no statistic 'norm'"):
+        tbg.GradientHealth(tmp_path / "run", summaries=["norm"])
+    assert not (tmp_path / "run").exists()
