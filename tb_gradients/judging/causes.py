@@ -226,6 +226,14 @@ CAUSES: dict[str, CauseKind] = {
             "multiplied by it before: `optimizer.scale_loss(loss)`.",
         ),
         CauseKind(
+            "losses_not_added",
+            "The loss leaves out what layers add",
+            "A layer calls `add_loss`, and the training step differentiates a loss without "
+            "`model.losses`.",
+            local=True,
+            built_in=True,
+        ),
+        CauseKind(
             "clipping_too_tight",
             "Clipping decides the step size",
             "The limit is far below the usual norm of the gradient.",

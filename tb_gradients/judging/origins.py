@@ -62,10 +62,14 @@ def _is_of(flag: Flag, other: Flag) -> bool:
     return not set(flag.variables).isdisjoint(other.variables)
 
 
+_EXACT = frozenset({"losses_not_added"})
+"""Causes that say more than the operation does: why a value that is read does not count."""
+
+
 def explain(flag: Flag, origin: Origin) -> Flag:
     """The flag with an origin, and with the cause and the fix that follow from it in front."""
     advice = _advice(flag, origin)
-    if advice is None:
+    if advice is None or (flag.causes[:1] and flag.causes[0].id in _EXACT):
         return dataclasses.replace(flag, origin=origin)
     known = next((c for c in flag.causes if c.id == advice.cause), None)
     if known is None or origin.exact:

@@ -77,6 +77,9 @@ def how_to_give(columns: Iterable[str], fit: bool = False) -> str:
 PASSED_IN = ("loss", "inputs", "targets", "predictions")
 """What a custom training loop passes to ``monitor.step()``."""
 
+ADDED_LOSS = "added_loss"
+"""Fact of a variable: a loss that a layer adds with `add_loss` is computed from it."""
+
 _WANTED = {
     "loss_scale": "the loss scale",
     "activation": "the outputs of the layers: pass `activations=True` when you attach the monitor",

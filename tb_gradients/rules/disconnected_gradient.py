@@ -12,7 +12,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.networks import TURN
 from tb_gradients.judging.window import IntArray, Window
-from tb_gradients.judging.words import layer, names, plural
+from tb_gradients.judging.words import ADDED_LOSS, layer, names, plural
 
 
 class DisconnectedGradient(Rule):
@@ -105,6 +105,8 @@ class DisconnectedGradient(Rule):
             f"{layer(window.table.variables[int(rows[-1])])} by a differentiable one: softmax "
             "for `argmax`, a straight-through estimator for `round`; remove `stop_gradient`.",
             "unused_variable": self._use(window, rows),
+            "losses_not_added": "Add them inside of the `tf.GradientTape`: "
+            "`loss += sum(model.losses)`.",
         }
         return Finding(
             summary=f"The gradient of {names(window.table, rows)} was None in every step from "
@@ -137,6 +139,13 @@ class DisconnectedGradient(Rule):
                 cause("loss_ignores_parameters", 0.9, "no variable at all has a gradient."),
                 cause("non_differentiable_operation", 0.5, "no variable at all has a gradient."),
             )
+        variables = [window.table.variables[int(row)] for row in rows]
+        if all(ADDED_LOSS in variable.facts for variable in variables):
+            text = (
+                f"a loss that a layer adds with `add_loss` is computed from "
+                f"{names(window.table, rows)}, and the training step leaves it out"
+            )
+            return (cause("losses_not_added", 0.95, f"{text}."),)
         paths = window.paths
         if paths.dangle(rows).all():
             text = (

@@ -68,6 +68,7 @@ from tb_gradients.training.topology import (
     with_graph,
 )
 from tb_gradients.training.traced_facts import TracedFacts
+from tb_gradients.training.unseen import why_unseen
 from tb_gradients.training.variables import (
     key_of,
     make_table,
@@ -214,6 +215,7 @@ class GradientMonitor:
         self._table: VariableTable | None = None
         self._probes: Probes | None = None
         self._hooks: list[Hook] = []
+        self._made: list[int] = []
         # Each replica runs in a thread of its own.
         self._observed = threading.local()
         self._passive = False
@@ -422,6 +424,7 @@ class GradientMonitor:
             kind(optimizer, self._before_apply, self._after, self._combine)
             for optimizer, kind in zip(optimizers, kinds, strict=True)
         ]
+        self._made = [steps_made(optimizer) for optimizer in optimizers]
         if self._model is not None and _is_built(self._model):
             self._guarded(self._prepare, None)
 
@@ -733,14 +736,9 @@ class GradientMonitor:
         if self._ticks < 3 or self._warned_unseen:
             return
         self._warned_unseen = True
-        reason = (
-            "attach the monitor before the first call of the training function, and let that "
-            "function call optimizer.apply_gradients (or bracket its update with monitor.observe)"
-        )
-        if self._hooks and not any(hook.attached for hook in self._hooks):
-            reason = "another monitor was attached to its optimizer, which can have one at a time"
-        elif self._model is not None and not trainable_variables(_listed(self._model)):
-            reason = "nothing of the model is trainable"
+        reason = "nothing of the model is trainable"
+        if self._model is None or trainable_variables(_listed(self._model)):
+            reason = why_unseen(self._hooks, self._made, self._table, self._watched)
         logger.warning("tb_gradients has seen no update after %d steps: %s", self._ticks, reason)
 
     def _warn_waiting(self, steps: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.training.graphs import ancestors
+from tb_gradients.training.graphs import ancestors, graph_of
 from tb_gradients.training.heads import outermost
 from tb_gradients.training.variables import key_of, native
 
@@ -62,12 +62,19 @@ def with_graph(table: VariableTable, keys: Sequence[Any], graph: Graph | None) -
     return dataclasses.replace(table, variables=variables, nodes=graph.fed_by)
 
 
-def with_facts(table: VariableTable, keys: Sequence[Any], graph: Graph | None) -> VariableTable:
-    """The same table, with what a traced step tells of single variables."""
-    if graph is None or not graph.facts:
+def with_facts(
+    table: VariableTable, keys: Sequence[Any], facts: Mapping[Any, Mapping[str, str]]
+) -> VariableTable:
+    """The same table, with what a traced step tells of single variables.
+
+    Args:
+        keys: of the table's variables, in its order.
+        facts: key of a variable -> its facts.
+    """
+    if not facts:
         return table
     variables = tuple(
-        dataclasses.replace(variable, facts={**variable.facts, **graph.facts.get(key, {})})
+        dataclasses.replace(variable, facts={**variable.facts, **facts.get(key, {})})
         for variable, key in zip(table.variables, keys, strict=True)
     )
     return dataclasses.replace(table, variables=variables)
@@ -181,7 +188,7 @@ def graph_of_step(
         loss: the value that was differentiated, where it is known: what it does not depend on is no
             part of the graph, and it is the model's end. (Else that stays without anything.)
     """
-    graph = _graph_of(gradients)
+    graph = graph_of(gradients)
     if graph is None:
         return None
     if loss is not None and (not tf.is_symbolic_tensor(loss) or loss.graph is not graph):
@@ -192,15 +199,8 @@ def graph_of_step(
 
 def has_softmax_of_one(gradients: Sequence[Any]) -> bool:
     """Whether the step that is being traced has a softmax over an axis of length 1."""
-    graph = _graph_of(gradients)
+    graph = graph_of(gradients)
     return graph is not None and any(_is_of_one(one) for one in graph.get_operations())
-
-
-def _graph_of(gradients: Sequence[Any]) -> Any:
-    """The graph in which gradients are computed; None of eager ones."""
-    tensors = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-    tensors = [tensor for tensor in tensors if tensor is not None]
-    return tensors[0].graph if tensors and tf.is_symbolic_tensor(tensors[0]) else None
 
 
 _SOFTMAX = ("Softmax", "LogSoftmax")

@@ -14,6 +14,8 @@ from typing import Any
 from tb_gradients.frames import VariableTable
 from tb_gradients.host.parts import Parts
 from tb_gradients.judging.learning import WEIGHTED
+from tb_gradients.judging.words import ADDED_LOSS
+from tb_gradients.training.added_losses import in_added_losses
 from tb_gradients.training.broadcasts import broadcast_difference
 from tb_gradients.training.heads import Head, head_of
 from tb_gradients.training.model_ends import head_facts
@@ -44,6 +46,7 @@ class TracedFacts:
         self._broadcast: tuple[str, str] | None = None
         self._graph: Graph | None = None
         self._graph_leads = False
+        self._added: set[Any] = set()
 
     def forget_graph(self) -> None:
         """The variables have changed."""
@@ -63,6 +66,11 @@ class TracedFacts:
             self._broadcast = run("the search for broadcasts", broadcast_difference, gradients)
         if table is not None:
             run("the graph of the step", self._read_graph, gradients, loss, table, watched, model)
+        if any(gradient is None for gradient in gradients):
+            models = model if isinstance(model, (list, tuple)) else [model]
+            self._added |= (
+                run("the added losses", in_added_losses, models, gradients, watched) or set()
+            )
 
     def _read_graph(
         self,
@@ -97,7 +105,9 @@ class TracedFacts:
         if self._broadcast is not None:
             facts["broadcast"] = " and ".join(self._broadcast)
         keys = [key_of(variable) for variable in watched]
-        table = with_facts(table, keys, self._graph)
+        if self._graph is not None:
+            table = with_facts(table, keys, self._graph.facts)
+        table = with_facts(table, keys, {key: {ADDED_LOSS: "True"} for key in self._added})
         if self._graph_leads:
             table = with_graph(table, keys, self._graph)
         if facts != table.run.facts:

@@ -281,6 +281,11 @@ def with_initial_scales(
     return dataclasses.replace(table, variables=tuple(described))
 
 
+def initial_size(tensor: Any) -> float:
+    """The RMS of the weights as ``Variable.initial_rms`` has it, of their values now."""
+    return _initial(tensor)[0]
+
+
 def _initial(tensor: Any) -> tuple[float, float]:
     """RMS of the weights, and their standard deviation relative to it (0: all are equal)."""
     try:
