@@ -329,6 +329,19 @@ def moving_images() -> Data:
     return Data(base.x, base.x, "regression", 1)
 
 
+@_data
+def disc_or_ring() -> Data:
+    """28 x 28 images of a disc, or of a ring, somewhere."""
+    random = _random(15)
+    y = random.integers(0, 2, SAMPLES)
+    centre = random.uniform(9, 19, (SAMPLES, 2, 1, 1))
+    rows, columns = np.mgrid[:28, :28]
+    distance = np.hypot(rows - centre[:, 0], columns - centre[:, 1])
+    shape = (distance < 7) & ((distance > 4) | (y[:, None, None] == 0))
+    x = shape + 0.2 * random.standard_normal(shape.shape)
+    return Data(_f32(x[..., np.newaxis]), _column(y), "binary")
+
+
 # --- synthetic sequences --------------------------------------------------------------------
 
 
@@ -387,6 +400,28 @@ def topics() -> Data:
     own = random.random((SAMPLES, 16)) < 0.3
     favourite = 10 * y[:, None] + random.integers(0, 10, (SAMPLES, 16))
     return Data(np.where(own, favourite, x).astype(np.int32), y.astype(np.int32), "classes", 4, 160)
+
+
+def _library(vocabulary: int, seed: int) -> Data:
+    """24 Zipf tokens; each of 4 topics has 25 favourite words, somewhere in the vocabulary."""
+    random = _random(seed)
+    y = random.integers(0, 4, SAMPLES)
+    x = np.minimum(random.zipf(1.3, (SAMPLES, 24)), vocabulary) - 1
+    words = random.choice(vocabulary, (4, 25), replace=False)
+    own = random.random((SAMPLES, 24)) < 0.3
+    favourite = words[y[:, None], random.integers(0, 25, (SAMPLES, 24))]
+    tokens = np.where(own, favourite, x).astype(np.int32)
+    return Data(tokens, y.astype(np.int32), "classes", 4, vocabulary)
+
+
+@_data
+def library() -> Data:
+    return _library(8_000, 16)
+
+
+@_data
+def large_library() -> Data:
+    return _library(50_257, 17)
 
 
 @_data

@@ -177,6 +177,15 @@ BASES: dict[str, Recipe] = {
     "digit-rows-transformer": Recipe(
         "digit_rows", "transformer", {"blocks": 2}, rate=5e-3, target=0.6
     ),
+    # of real sizes: large embeddings, and a large kernel of one unit
+    "library-lstm": Recipe("library", "recurrent", {"cell": "lstm"}, rate=1e-2, target=0.5),
+    "library-bag": Recipe("library", "bag", {"embedding": 32}, rate=1e-2, target=0.5),
+    "library-transformer": Recipe("library", "transformer", {"blocks": 1}, rate=3e-3, target=0.5),
+    "large-library-bag": Recipe("large_library", "bag", {"embedding": 32}, rate=1e-2, target=0.5),
+    "large-library-gru": Recipe(
+        "large_library", "recurrent", {"cell": "gru"}, rate=1e-2, target=0.5
+    ),
+    "disc-cnn": Recipe("disc_or_ring", "cnn", {"filters": (32,)}, rate=1e-3, target=0.5),
     # reconstruction
     "digits-autoencoder": Recipe(
         "digit_pixels", "autoencoder", {"activation": "elu"}, rate=5e-3, steps=300, target=0.4

@@ -41,14 +41,15 @@ USUAL_LEARNING_RATE = {
 }
 """Keras' defaults. Good values lie within a factor of 100 of these for nearly every model.
 
-Two differ from Keras' default of 1e-3, because their authors and other frameworks use another one:
+Three differ from Keras' default of 1e-3, because their authors and other frameworks use another:
+Lion (1e-4: three to ten times less than Adam; Chen et al. 2023),
 Adadelta (1.0: its steps have the size of the last ones; Zeiler 2012) and Adagrad (1e-2: its steps
 only shrink; Duchi, Hazan, Singer 2011; the default of PyTorch and of TensorFlow 1).
 """
 
 ADAPTIVE = frozenset(
     {"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb"}
-    | {"Adafactor", "Ftrl", "ScheduleFreeAdamW"}
+    | {"Adafactor", "Ftrl", "Muon", "ScheduleFreeAdamW"}
 )
 """Optimizers whose step does not scale with the gradient: clipping hardly changes it."""
 
@@ -62,8 +63,8 @@ def optimizer_name(table: VariableTable) -> str:
 
 
 def usual_learning_rate(table: VariableTable) -> float:
-    """The optimizer's default learning rate; 1e-3 for an unknown optimizer."""
-    return USUAL_LEARNING_RATE.get(table.run.optimizer, 1e-3)
+    """The optimizer's usual learning rate; NaN for an unknown optimizer, or without one."""
+    return USUAL_LEARNING_RATE.get(table.run.optimizer, math.nan)
 
 
 def rates(window: Window) -> DoubleArray:
@@ -90,8 +91,7 @@ def _rates_of_their_own(table: VariableTable, _: Rows) -> DoubleArray:
 
 def usual_rates(table: VariableTable, _: Rows) -> DoubleArray:
     """[variables]: ``usual_learning_rate`` of the optimizer of each."""
-    usual = usual_learning_rate(table)
-    found = [USUAL_LEARNING_RATE.get(optimizer_of(v, table), usual) for v in table.variables]
+    found = [USUAL_LEARNING_RATE.get(optimizer_of(v, table), math.nan) for v in table.variables]
     return np.array(found, np.float64)
 
 
@@ -232,9 +232,13 @@ def known_rate(window: Window) -> bool:
 
 
 def lower_rate(window: Window) -> float:
-    """The optimizer's default learning rate, or a tenth of this one if it is there already."""
+    """The optimizer's usual learning rate, or a tenth of this one if it is there already, or if
+    the usual one is not known.
+    """
     rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
-    return usual if rate < 0 or rate >= 10 * usual else float(f"{rate / 10:.2g}")
+    if math.isfinite(usual) and (rate < 0 or rate >= 10 * usual):
+        return usual
+    return float(f"{abs(rate) / 10:.2g}")
 
 
 def slower(window: Window) -> str:

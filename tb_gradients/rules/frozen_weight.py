@@ -8,6 +8,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
+from tb_gradients.judging.freezing import COMPILE_AGAIN, REASON, frozen_when_traced
 from tb_gradients.judging.initial_values import plain, starts_random
 from tb_gradients.judging.learning_rates import (
     ADAPTIVE_EPSILON,
@@ -46,11 +47,13 @@ class FrozenWeight(Rule):
     rounded away (smaller steps: update_too_small). Or no update at all was applied for 30 steps, or
     for four rounds of gradient accumulation (for two epochs, if a round is longer than four
     epochs). Or a variable of the model, or all of them, was passed to the optimizer at none of 30
-    steps, and nothing else changed it.
+    steps, and nothing else changed it (at 3 frames, if `trainable` was set after the step was
+    traced).
 
     Try:
     * In a custom train_step, call `optimizer.apply(gradients, variables)`.
     * Build the optimizer for the variables of this model, not for those of another one.
+    * Compile the model again after changing `trainable`.
 
     Silent when: trainable=False; between two updates of gradient accumulation; a loss-scaling
     optimizer skips the steps; the learning rate is zero in a warm-up; another optimizer changes the
@@ -97,7 +100,8 @@ class FrozenWeight(Rule):
                 severity = Severity.INFO
             each = np.full(left_out.shape, int(severity))
             if not everything:
-                each[kept_on_purpose(window.table, left_out)] = int(Severity.INFO)
+                on_purpose = kept_on_purpose(window.table, left_out)
+                each[on_purpose & ~frozen_when_traced(window.table)] = int(Severity.INFO)
             return Detection.of(left_out, window.first_step, each)
         rows = window.rows
         update, gradient = window.statistic("update_norm"), window.statistic("gradient_norm")
@@ -141,8 +145,11 @@ class FrozenWeight(Rule):
         weight = window.statistic("weight_norm")
         out &= np.isnan(seen).all(axis=0) & ~np.isnan(weight).any(axis=0)
         out &= (weight == weight[0]).all(axis=0)
-        long = window.spans.sum() >= self.steps_without_update and len(window) >= self.frames
-        return out & bool(long)
+        if len(window) < self.frames:
+            return out & False
+        long = bool(window.spans.sum() >= self.steps_without_update)
+        out &= long | frozen_when_traced(window.table)
+        return out
 
     def _never_applied(self, window: Window) -> bool:
         applied = window.context("applied_steps")
@@ -245,6 +252,14 @@ class FrozenWeight(Rule):
             f"{optimizer_name(window.table)} gets {plural(given, 'other variable')} of the model "
             "at every step but never these, and nothing else changes them"
         )
+        confidence = 0.85
+        fixes: tuple[str, ...] = (
+            EVERYTHING.format(optimizer=optimizer_name(window.table)),
+            NONE_LEFT_OUT,
+            "If they should not be trained, set `layer.trainable = False`.",
+        )
+        if frozen_when_traced(window.table)[rows].all():
+            text, confidence, fixes = REASON, 0.95, (COMPILE_AGAIN,)
         return Finding(
             summary=f"{names(window.table, rows)} {'was' if len(rows) == 1 else 'were'} in no "
             f"update from step {window.first_step} on: {text}.",
@@ -252,12 +267,8 @@ class FrozenWeight(Rule):
                 Evidence("variables_left_out", len(rows)),
                 Evidence("variables_in_updates", given),
             ),
-            causes=(cause("update_not_applied", 0.85, f"{text}."),),
-            fixes=(
-                EVERYTHING.format(optimizer=optimizer_name(window.table)),
-                NONE_LEFT_OUT,
-                "If they should not be trained, set `layer.trainable = False`.",
-            ),
+            causes=(cause("update_not_applied", confidence, f"{text}."),),
+            fixes=fixes,
         )
 
     @staticmethod

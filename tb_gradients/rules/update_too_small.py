@@ -256,9 +256,13 @@ class UpdateTooSmall(Rule):
         first = table.variables[int(rows[0])]
         usual = float(window.rows.once(usual_rates)[rows[0]])
         if OWN_OPTIMIZER in first.facts:  # one of several, whose settings are not those of the run
-            return f"Raise the learning rate of {first.optimizer}: try {usual:g}."
-        code = f"`{optimizer_code(table, learning_rate=usual)}`"
-        return f"Raise the learning rate: {code if table.run.optimizer else f'try {usual:g}'}."
+            better = "ten times as much" if math.isnan(usual) else f"{usual:g}"
+            return f"Raise the learning rate of {first.optimizer}: try {better}."
+        if not table.run.optimizer:  # an update by hand: a step along the gradient, mostly
+            return "Raise the learning rate: try 0.001."
+        if math.isnan(usual):
+            return "Raise the learning rate: try ten times as much."
+        return f"Raise the learning rate: `{optimizer_code(table, learning_rate=usual)}`."
 
     @staticmethod
     def _size(window: Window, rows: IntArray) -> float:
@@ -298,7 +302,7 @@ class UpdateTooSmall(Rule):
                     f"{optimizer}.",
                 )
             )
-        elif math.isnan(rate) and step < self.absurd_step:
+        elif math.isnan(rate * usual) and step < self.absurd_step:
             found.append(
                 cause(
                     "learning_rate_too_small",

@@ -23,6 +23,7 @@ from tb_gradients.training.monitor import GradientMonitor
 from tb_gradients.training.observing import observe_data, observe_loss
 from tb_gradients.training.optimizers import optimizers_of
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain
+from tb_gradients.training.refit import Refit
 
 
 class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
@@ -134,11 +135,14 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
             self._monitor.describe_run(
                 steps_per_epoch=int((self.params or {}).get("steps") or 0), facts={LOOP: FIT}
             )
-            self._monitor.watch_model(model, *optimizers)
+            refit = Refit(model)
+            refit.warn()
+            with refit.with_trained():
+                self._monitor.watch_model(model, *refit.optimizers, not_trained=refit.frozen)
             observe_data(model, self._monitor.observe_data)
             observe_loss(model, self._monitor.observe_batch)
             # A function traced in an earlier fit does not contain the probe.
-            model.make_train_function(force=True)
+            refit.make()
             self._attached = optimizers
         self._monitor.resume()
 

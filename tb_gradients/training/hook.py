@@ -137,10 +137,36 @@ def view_of(optimizer: Any) -> OptimizerView:
         clipping = {"per_replica": 0.0}
     return OptimizerView(
         updates=(lambda: _updates(inner)) if conditional else None,
-        learning_rate=tf.convert_to_tensor(native(optimizer.learning_rate)),
+        learning_rate=_learning_rate(optimizer),
         loss_scale=scale,
         clipping=clipping,
     )
+
+
+def _learning_rate(optimizer: Any) -> Any:
+    """As it is before the step; None: the optimizer has none, or parts with their own."""
+    try:
+        rate = optimizer.learning_rate
+    except AttributeError:
+        return None
+    return tf.convert_to_tensor(native(rate))
+
+
+def parts_of(optimizer: Any) -> list[Any]:
+    """The optimizers that one delegates its variables to: those of a ``MultiOptimizer``.
+
+    Raises:
+        ValueError: it has not chosen them yet.
+    """
+    if type(optimizer).__name__ != "MultiOptimizer" or not is_optimizer(optimizer):
+        return [optimizer]
+    parts = list(optimizer.optimizers)
+    if not parts or not (optimizer.built or hasattr(optimizer._optimizer_map, "values")):
+        raise ValueError(
+            "this MultiOptimizer chooses its optimizers when it is built: call "
+            "optimizer.build(model.trainable_variables) before it is watched"
+        )
+    return parts
 
 
 def clipping_of(optimizer: Any) -> dict[str, float]:

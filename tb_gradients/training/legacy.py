@@ -57,7 +57,7 @@ def _view_of(optimizer: Any, gradients: list[Any]) -> tuple[OptimizerView, list[
         gradients = [None if g is None else _scaled(g, scale) for g in gradients]
     view = OptimizerView(
         updates=updates,
-        learning_rate=tf.convert_to_tensor(_learning_rate(inner)),
+        learning_rate=_learning_rate(inner),
         loss_scale=None if scale is None else lambda: scale,
         clipping=clipping_of(inner),
     )
@@ -72,8 +72,13 @@ def _scaled(gradient: Any, scale: Any) -> Any:
 
 
 def _learning_rate(optimizer: Any) -> Any:
-    """Of this step; the public attribute still has that of the step before."""
+    """Of this step; the public attribute still has that of the step before. None: it has none."""
     if hasattr(optimizer, "_decayed_lr"):  # tf_keras.optimizers.legacy
-        return optimizer._decayed_lr(tf.float32)
-    rate = optimizer._learning_rate
-    return rate(optimizer.iterations) if callable(rate) else rate
+        try:
+            return tf.convert_to_tensor(optimizer._decayed_lr(tf.float32))
+        except (KeyError, AttributeError):  # it has no hyperparameter of that name
+            return None
+    rate = getattr(optimizer, "_learning_rate", None)
+    if rate is None:
+        return None
+    return tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate)

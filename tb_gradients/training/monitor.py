@@ -20,7 +20,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from tb_gradients.host.parts import Parts, reason_of
 from tb_gradients.host.schedule import AutoSchedule, Clock, Every, make_schedule
 from tb_gradients.host.summary import summary_of
 from tb_gradients.inert import inert
+from tb_gradients.judging.freezing import FROZEN_WHEN_TRACED
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.words import plural
 from tb_gradients.lane import Lane
@@ -53,7 +54,7 @@ from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.copies import Copy, monitor_of
 from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
 from tb_gradients.training.graphs import unobserved
-from tb_gradients.training.hook import Hook, require_keras, steps_made
+from tb_gradients.training.hook import Hook, parts_of, require_keras, steps_made
 from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import is_legacy
@@ -75,6 +76,7 @@ from tb_gradients.training.variables import (
     trainable_variables,
     with_initial_scales,
     with_owners,
+    with_variable_facts,
 )
 from tb_gradients.training.weights import Weights
 
@@ -219,6 +221,7 @@ class GradientMonitor:
         # Each replica runs in a thread of its own.
         self._observed = threading.local()
         self._passive = False
+        self._not_trained: set[Any] = set()
         self._facts = TracedFacts(self._parts)
         self._run_facts: dict[str, Any] = {}
         self._failed = False
@@ -396,7 +399,11 @@ class GradientMonitor:
     # --- attaching ---------------------------------------------------------------------
 
     def attach(self, *optimizers: Any) -> None:
-        """Hook the optimizers, before the function that calls them is traced."""
+        """Hook the optimizers, before the function that calls them is traced.
+
+        Of a ``MultiOptimizer`` those that it delegates to: each has its own learning rate.
+        """
+        optimizers = tuple(part for one in optimizers for part in parts_of(one))
         kinds = [LegacyHook if is_legacy(optimizer) else Hook for optimizer in optimizers]
         for optimizer, kind in zip(optimizers, kinds, strict=True):
             if kind is Hook:
@@ -428,9 +435,14 @@ class GradientMonitor:
         if self._model is not None and _is_built(self._model):
             self._guarded(self._prepare, None)
 
-    def watch_model(self, model: Any, *optimizers: Any) -> None:
-        """Attach to the optimizers of a compiled model; its variables may change with it."""
+    def watch_model(self, model: Any, *optimizers: Any, not_trained: Iterable[Any] = ()) -> None:
+        """Attach to the optimizers of a compiled model; its variables may change with it.
+
+        Args:
+            not_trained: variables that were made trainable after the step was traced.
+        """
         self.detach()
+        self._not_trained = {key_of(variable) for variable in not_trained}
         self._backlog.run()
         self._guarded(self._write_rest)
         self._model, self._probes = model, None
@@ -607,6 +619,8 @@ class GradientMonitor:
             table = make_table(
                 watched, self._model, *optimizers[:1], parts=self._parts, **self._run_facts
             )
+            frozen = {FROZEN_WHEN_TRACED: "True"}
+            table = with_variable_facts(table, watched, self._not_trained, frozen)
             self._facts.forget_graph()
             graph = self._parts.run("the graph of the model", graph_of_model, self._model)
             table = with_graph(table, [key_of(variable) for variable in watched], graph)

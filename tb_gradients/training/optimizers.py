@@ -62,18 +62,23 @@ def optimizer_facts(optimizer: Any) -> dict[str, Any]:
 
 
 def _scalars_of(optimizer: Any) -> dict[str, str]:
-    try:
-        config = optimizer.get_config()
-    except Exception:  # not every optimizer is serializable; its class is known all the same
-        return {}
+    config = _config_of(optimizer)
     scalars = (str, int, float, bool)
     return {k: str(v) for k, v in config.items() if v is None or isinstance(v, scalars)}
 
 
-def changed_settings(optimizer: Any) -> list[str]:
-    """Names of the settings, but for name and learning rate, that are not the class's defaults."""
+def _config_of(optimizer: Any) -> Mapping[str, Any]:
     try:
         config = optimizer.get_config()
+    except Exception:  # not every optimizer is serializable; its class is known all the same
+        return {}
+    return config if isinstance(config, Mapping) else {}
+
+
+def changed_settings(optimizer: Any) -> list[str]:
+    """Names of the settings, but for name and learning rate, that are not the class's defaults."""
+    config = _config_of(optimizer)
+    try:
         defaults = {k: p.default for k, p in inspect.signature(type(optimizer)).parameters.items()}
     except Exception:  # a class that has neither: nothing is known to be kept
         return []

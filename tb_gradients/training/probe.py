@@ -370,10 +370,11 @@ class Probe:
         for row, source in self._maker.unit_sources.items():
             variable = self.table.variables[row]
             largest = None
-            if source in pending.gradients:
-                largest = self._parts.run(
-                    "the share of dead units", _per_unit, pending.gradients[source], variable
-                )
+            gradient = pending.gradients.get(source)
+            # Of a vector that is gathered the sparse gradient lists some of the units only.
+            listed = isinstance(gradient, tf.IndexedSlices) and variable.unit_axis == 0
+            if gradient is not None and not listed:
+                largest = self._parts.run("the share of dead units", _per_unit, gradient, variable)
             if largest is None:  # not seen in this step: nobody can tell, so it ages no unit
                 largest = tf.ones([variable.units])
             parts.append(largest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,14 +197,14 @@ def _layers_by_key(model: Any) -> dict[Any, tuple[Layer, str]]:
         return {}
     found: dict[Any, tuple[Layer, str]] = {}
     for layer in flat_layers(model):
-        own = [*_trainable(layer), *_non_trainable(layer)]
+        own = [*own_trainable(layer), *_non_trainable(layer)]
         for variable in own:
             name = getattr(variable, "name", "").rpartition("/")[2].partition(":")[0]
             found.setdefault(key_of(variable), (layer, name))
     return found
 
 
-def _trainable(layer: Layer) -> list[Any]:
+def own_trainable(layer: Layer) -> list[Any]:
     """A layer's own trainable variables; Keras 2 has another name for them."""
     found = getattr(layer, "_trainable_variables", None)
     return list(getattr(layer, "_trainable_weights", []) if found is None else found)
@@ -250,6 +250,22 @@ def _owned(variable: Variable, optimizer: Any, name: str) -> Variable:
     with contextlib.suppress(ValueError):  # a schedule has no single rate
         facts[OWN_RATE] = f"{float(rate):.6g}"
     return dataclasses.replace(variable, optimizer=name, facts=facts)
+
+
+def with_variable_facts(
+    table: VariableTable, variables: Sequence[Any], keys: Collection[Any], facts: Mapping[str, str]
+) -> VariableTable:
+    """The same table, with facts of some of its variables.
+
+    Args:
+        variables: of the table, in its order.
+        keys: of those that have the facts.
+    """
+    described = [
+        dataclasses.replace(one, facts={**one.facts, **facts}) if key_of(v) in keys else one
+        for one, v in zip(table.variables, variables, strict=True)
+    ]
+    return dataclasses.replace(table, variables=tuple(described)) if keys else table
 
 
 STAYED = 0.5

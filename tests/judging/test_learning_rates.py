@@ -5,6 +5,7 @@ the rate where the rate is at fault. A rate that the optimizer was made with is 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
@@ -14,11 +15,14 @@ from recordings import make_frames, make_table
 
 from tb_gradients.frames import RunContext, VariableTable
 from tb_gradients.judging.learning_rates import (
+    ADAPTIVE,
     USUAL_LEARNING_RATE,
     clipped,
     decayed_from,
+    large_rate_cause,
     optimizer_code,
     slower,
+    usual_learning_rate,
 )
 from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.window import History, Window
@@ -114,3 +118,47 @@ def test_a_rate_that_a_schedule_or_a_callback_lowered_is_told_from_where() -> No
 
     for optimizer in (keras.optimizers.Adam(schedule), keras.optimizers.Adam(1e-3)):
         assert decayed_from(window_of(table_of(optimizer), rates)) == pytest.approx(1e-3)
+
+
+def test_the_usual_rates_are_of_all_optimizers_of_keras() -> None:
+    base = keras.optimizers.Optimizer
+    wrappers = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
+    known = {
+        name
+        for name, kind in vars(keras.optimizers).items()
+        if isinstance(kind, type) and issubclass(kind, base)
+    }
+    # A newer one may be missing in the installed Keras, none of that may be missing here.
+    assert known - wrappers <= set(USUAL_LEARNING_RATE)
+    own = {"Adadelta": 1.0, "Adagrad": 1e-2, "Lion": 1e-4}  # the table says why
+    for name in known - wrappers:
+        default = float(getattr(keras.optimizers, name)().learning_rate)
+        assert USUAL_LEARNING_RATE[name] == pytest.approx(own.get(name, default))
+
+
+def test_the_usual_rate_of_an_unknown_optimizer_is_not_guessed_at() -> None:
+    class Own(keras.optimizers.SGD):
+        pass
+
+    table = table_of(Own(0.5))
+    assert math.isnan(usual_learning_rate(table))
+    window = window_of(table, 0.5)
+    assert "usually" not in large_rate_cause(window, "it grew", 0.5).summary
+    assert slower(window) == "Lower the learning rate: `Own(learning_rate=0.05)`."
+    assert "0.05" in slower(window_of(table, -0.5))
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTIVE))
+def test_the_step_of_an_adaptive_optimizer_does_not_scale_with_the_gradient(name: str) -> None:
+    kind = getattr(keras.optimizers, name, None)
+    if kind is None:
+        pytest.skip("not in this Keras")
+    steps = []
+    for scale in (1.0, 1000.0):
+        optimizer, variable = kind(0.01), keras.Variable(np.full((4, 4), 0.5, "float32"))
+        gradient = np.linspace(0.5, 1.5, 16, dtype="float32").reshape(4, 4)
+        for _ in range(3):
+            before = np.asarray(variable)
+            optimizer.apply([keras.ops.convert_to_tensor(scale * gradient)], [variable])
+        steps.append(np.linalg.norm(np.asarray(variable) - before))
+    assert 0.2 < steps[1] / steps[0] < 5
