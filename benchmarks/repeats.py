@@ -42,7 +42,6 @@ tf.get_logger().setLevel("ERROR")
 layers, optimizers = keras.layers, keras.optimizers
 
 SEED = 2
-BUSY_PROCESSES = 3
 TOLERANCE = 0.02
 """Of the steps: two onsets that differ by no more are the same."""
 
@@ -233,9 +232,10 @@ def busy_machine(processes: int) -> Iterator[None]:
             process.kill()
 
 
-def repeats_of(name: str, count: int) -> list[Repeat]:
+def repeats_of(name: str, count: int, processes: int) -> list[Repeat]:
+    """The second half of them beside so many processes."""
     alone = [repeat(name, busy=False) for _ in range(count - count // 2)]
-    with busy_machine(BUSY_PROCESSES):
+    with busy_machine(processes):
         return alone + [repeat(name, busy=True) for _ in range(count // 2)]
 
 
@@ -258,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--programs", default="*", help="pattern of their names")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--busy", type=int, default=3, help="processes that keep cores busy")
     parser.add_argument("--json", help="file for all verdicts")
     options = parser.parse_args(arguments)
     names = [name for name in PROGRAMS if fnmatch.fnmatch(name, options.programs)]
@@ -266,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| program | loud rules | frames | same weights | same verdict |")
     print("|---|---|---|---|---|", flush=True)
     for name in names:
-        results[name] = every = repeats_of(name, options.repeats)
+        results[name] = every = repeats_of(name, options.repeats, options.busy)
         same = same_training(every)
         group = agreeing(same)
         total, agree = total + len(same), agree + len(group)

@@ -121,13 +121,10 @@ class Clock:
     """What steps and frames cost, from the times between calls of ``step``.
 
     A busy machine interrupts frames as it interrupts plain steps. So a frame's cost is that of the
-    undisturbed ones, the fastest quarter of the last 32, rounded up to a power of two: two repeats
-    of a training then have the same cost.
+    undisturbed ones: the fastest quarter of the last 32.
     """
 
     RECENT = 32
-    FEW = 8
-    """From so many frames on their cost is rounded to a power of two."""
 
     def __init__(self) -> None:
         self._start: float | None = None
@@ -136,7 +133,6 @@ class Clock:
         self._sampled: deque[float] = deque(maxlen=self.RECENT)
         self._host: deque[float] = deque(maxlen=self.RECENT)
         self._frames = 0
-        self._rounded = 0.0
 
     @property
     def counted(self) -> int:
@@ -161,11 +157,7 @@ class Clock:
         cost = _undisturbed(self._host) + background / count
         if self._plain and self._sampled:
             cost += max(0.0, _undisturbed(self._sampled) - _undisturbed(self._plain))
-        if count < self.FEW or not cost:
-            return count * cost
-        if not self._rounded / 4 < cost <= 1.5 * self._rounded:
-            self._rounded = 2.0 ** math.ceil(math.log2(cost))
-        return count * self._rounded
+        return count * cost
 
     def step(self, now: float, sampled: bool) -> None:
         """A step ended now; ``sampled``: whether it took a frame."""

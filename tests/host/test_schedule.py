@@ -131,16 +131,12 @@ def test_what_a_frame_costs_is_what_its_step_takes_longer_and_the_host() -> None
     assert spent_by(Clock(), 5) == pytest.approx(5 * 0.07)
 
 
-def test_of_many_frames_the_cost_is_rounded_up_to_a_power_of_two() -> None:
-    assert spent_by(Clock(), 100) == 100 * 0.125
-
-
 def test_a_cost_that_changes_is_found_again() -> None:
     clock = Clock()
     spent_by(clock, 100)
     for _ in range(40):
         clock.frame(0.3)
-    assert clock.spent() == 140 * 0.5
+    assert clock.spent() == pytest.approx(140 * (0.3 + 0.05))
 
 
 def test_what_other_threads_do_for_frames_counts_too() -> None:
@@ -150,8 +146,8 @@ def test_what_other_threads_do_for_frames_counts_too() -> None:
 
 
 @pytest.mark.parametrize("load", [1.5, 4.0])
-def test_a_busy_machine_makes_frames_no_dearer(load: float) -> None:
-    assert spent_by(Clock(), 100, load) == spent_by(Clock(), 100)
+def test_a_busy_machine_does_not_raise_the_cost_of_a_frame(load: float) -> None:
+    assert spent_by(Clock(), 100, load) == pytest.approx(spent_by(Clock(), 100))
 
 
 def test_time_goes_on_while_frames_are_made() -> None:
