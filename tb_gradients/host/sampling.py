@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.frames import Variable
+from tb_gradients.judging.networks import gates
 
 IntArray = npt.NDArray[np.int64]
 
@@ -79,6 +80,7 @@ class Sample:
         dtype: of the variable.
         strides: over rows and units.
         coarse: over the rows that the norm of the update is taken of; 1: of all.
+        gates: groups of units side by side, whose units are compared within the group.
     """
 
     row: int
@@ -87,6 +89,7 @@ class Sample:
     dtype: str = "float32"
     strides: tuple[int, int] = (1, 1)
     coarse: int = 1
+    gates: int = 1
 
     @property
     def units(self) -> int:
@@ -143,7 +146,7 @@ def sample_of(row: int, variable: Variable, limit: int = WHOLE_ELEMENTS) -> Samp
         limit: up to which number of elements it is whole; the sample of a larger one has about
             as many at the most (strides are moved to neighbours, see ``_stride``).
     """
-    whole = Sample(row, variable.shape, variable.unit_axis, variable.dtype)
+    whole = Sample(row, variable.shape, variable.unit_axis, variable.dtype, gates=gates(variable))
     if whole.elements <= limit:
         return whole
     size = min(limit, SAMPLE_ELEMENTS)
@@ -153,6 +156,8 @@ def sample_of(row: int, variable: Variable, limit: int = WHOLE_ELEMENTS) -> Samp
     rows = -(-whole.rows // coarse)
     down = coarse * _stride(rows, max(size // whole.units, FEWEST_ROWS))
     across = _stride(whole.units, max(round(size / -(-whole.rows // down)), 1))
+    if across > 1:  # the units that are looked at no longer lie in groups of one length
+        whole = dataclasses.replace(whole, gates=1)
     return dataclasses.replace(whole, strides=(down, across), coarse=coarse)
 
 
@@ -252,9 +257,12 @@ class Layout:
 
     @functools.cached_property
     def unit_rows(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Of the rows of all samples: where each begins, its length, and each sample's first."""
-        counts = np.array([s.sampled_shape[0] for s in self.samples], np.int64)
-        lengths = np.repeat([s.sampled_shape[1] for s in self.samples], counts)
+        """Of the rows of all samples: where each begins, its length, and each sample's first.
+
+        A row of a layer with gates is one row for each of them.
+        """
+        counts = np.array([s.sampled_shape[0] * s.gates for s in self.samples], np.int64)
+        lengths = np.repeat([s.sampled_shape[1] // s.gates for s in self.samples], counts)
         return _starts(lengths), lengths, _starts(counts)
 
     @functools.cached_property

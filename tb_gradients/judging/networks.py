@@ -32,6 +32,17 @@ def strength(variable: Variable, kind: str) -> float:
         return 0.0
 
 
+GATES = {"LSTM": 4, "LSTMCell": 4, "ConvLSTMCell": 4, "GRU": 3, "GRUCell": 3}
+"""Gates of recurrent layers, whose weights lie side by side along the unit axis."""
+
+
+def gates(variable: Variable) -> int:
+    """How many groups of units a variable holds, of which only those of one are alike."""
+    count = GATES.get(variable.layer_class, 1)
+    last = variable.unit_axis == len(variable.shape) - 1
+    return count if last and variable.units % count == 0 and variable.units > count else 1
+
+
 BATCH_NEEDS = ("inputs_std", "inputs_constant_share", "targets_mean", "targets_std")
 
 

@@ -15,6 +15,7 @@ from tb_gradients.judging.initial_values import (
     starts_constant,
     starts_random,
 )
+from tb_gradients.judging.networks import gates
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import names, plural
 
@@ -31,10 +32,10 @@ class SymmetricUnits(Rule):
     Why it matters: a layer of 128 equal units works like a layer of one unit.
 
     Definition: the gradient is not zero, and its spread over the output units (norm of the
-    deviation from their mean, divided by the norm) stays below 1e-4 over at least 10 steps, in a
-    weight of more than one unit that is not known to have started at random. Units that start
-    different receive different gradients from the first step (Goodfellow, Bengio, Courville: Deep
-    Learning, section 8.4).
+    deviation from their mean, divided by the norm; in an LSTM or GRU over the units of each gate)
+    stays below 1e-4 over at least 10 steps, in a weight of more than one unit that is not known to
+    have started at random. Units that start different receive different gradients from the first
+    step (Goodfellow, Bengio, Courville: Deep Learning, section 8.4).
 
     Try:
     * Start the kernel at random values: `kernel_initializer="glorot_uniform"` or `"he_normal"`.
@@ -92,7 +93,9 @@ class SymmetricUnits(Rule):
         variables = [window.table.variables[int(row)] for row in rows]
         spread = float(np.nanmax(window.statistic("unit_spread")[-1][rows]))
         start = initialization_cause(window.table, rows)
-        units = plural(variables[0].units, "unit")
+        parts = gates(variables[0])
+        units = plural(variables[0].units // parts, "unit")
+        units += " of each gate" if parts > 1 else ""
         return Finding(
             summary=f"All {units} of {names(window.table, rows)} received the same gradient from "
             f"step {since} on (relative spread {spread:.1e}): the layer worked like a single unit.",
