@@ -190,7 +190,7 @@ class Lane:
     def norms(self) -> FloatArray:
         """float32 [blocks, variables]: the gradient norm, the largest finite one of a block.
 
-        Inf where a gradient had a NaN or an Inf (``nonfinite`` tells the same), NaN where it was
+        Inf where a gradient had a NaN or an Inf (see ``nonfinite``), NaN where it was
         None or was not seen.
         """
         norms = _NORMS[self.high]
@@ -249,7 +249,7 @@ class Lane:
         return self[: int(np.searchsorted(self.first + self.spans, step, side="right"))]
 
     def with_losses(self, steps: npt.ArrayLike, losses: npt.ArrayLike) -> Lane:
-        """The same with losses that somebody else knows; one that is known already stays.
+        """The same with losses from another place; a loss that is known already stays.
 
         Args:
             steps: of the losses, rising; those of other steps are left out.

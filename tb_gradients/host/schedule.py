@@ -96,7 +96,7 @@ class AutoSchedule:
         step += 1
         spacing = self._spacing(step, level)
         due = -(-step // spacing) * spacing
-        # Two plain steps now and then: without them nobody knows what a frame costs.
+        # Two plain steps now and then: what a frame costs is measured against them.
         early = due < self.DENSE_STEPS and due % 8 in ((5, 7) if due < 8 else (5, 6))
         return self._after(due, level) if early else due
 

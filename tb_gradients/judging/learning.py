@@ -69,7 +69,7 @@ median batch says nothing, and the mean depends on how many of them it met. So t
 against that of a constant prediction on the same batches."""
 NO_PAIR = (math.nan, math.nan, math.nan)
 MANY_BATCHES = 20
-"""From so many on the mean of their losses, and its error, can be told."""
+"""From so many on the mean of their losses, and its error, can be estimated."""
 FEW_BATCHES = 3
 """Of fewer batches that held one of the rare class, its share is an accident."""
 CLEAR_MAJORITY = 0.7
@@ -91,7 +91,7 @@ class Learning:
     """How the loss has moved.
 
     Attributes:
-        state: "unseen" without a loss, "early" before it can be told.
+        state: "unseen" without a loss, "early" before it can be judged.
         steps: how many steps were seen.
         start: median loss of the first steps.
         now: median loss of the last steps.
@@ -210,7 +210,7 @@ class _Cell:
         self.steps += steps
 
 
-def tells_loss(lane: Lane) -> bool:
+def has_loss(lane: Lane) -> bool:
     """Whether it holds any loss."""
     return bool(lane.counts[:, LOSSES].any())
 
@@ -325,7 +325,7 @@ class LossTrace:
             self._merge *= 2
 
     def judge(self, table: VariableTable) -> Learning:
-        """Whether the run learns, as far as its loss tells."""
+        """Whether the run learns, by its loss."""
         count, pending = len(self._points), self._pending
         if pending:
             last = _mean(pending)
@@ -345,7 +345,7 @@ class LossTrace:
         if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
             start = max(float(head[0]), guess)
         if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
-            return Learning("unseen")  # a batch's loss tells how many of the rare class it has
+            return Learning("unseen")  # a batch's loss depends on how many of the rare class it has
         rare, band = None, GUESS_BAND
         kind, better = _loss_kind(table), False
         if kind in ("binary", "squared") and now > LOW_SHARE * guess:

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.learning import Learning, LossTrace, Targets, tells_loss
+from tb_gradients.judging.learning import Learning, LossTrace, Targets, has_loss
 from tb_gradients.lane import Lane
 
 
@@ -28,7 +28,7 @@ class Progress:
         self, loss: float, steps: int, targets: Targets, own_loss: float, lane: Lane | None
     ) -> None:
         """Add a row; see ``LossTrace``. The lane replaces the mean loss where it has losses."""
-        if lane is not None and (self._losses.dense or tells_loss(lane)):
+        if lane is not None and (self._losses.dense or has_loss(lane)):
             self._losses.add_lane(lane, targets, own_loss)
         else:
             self._losses.add(loss, steps, targets, own_loss)
@@ -43,7 +43,7 @@ class Progress:
     def up_to_date(self, table: VariableTable) -> Iterator[None]:
         """Meanwhile ``learning`` is that of the last row, and not one of a few rows before.
 
-        For texts only: rules must detect the same, however often somebody asks.
+        For texts only: what rules detect must not depend on how often a text is read.
         """
         before = self._judged_at, self.learning
         self.judge(table)
