@@ -245,21 +245,35 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "unscaled_inputs": SCALE_INPUTS,
         "unscaled_targets": SCALE_TARGETS,
         "low_precision": WIDER,
-        "numeric_overflow": SAFE_SLOPE
+        "numeric_overflow": f"{SAFE_SLOPE} {locate(window)}"
         if any(c.summary == INFINITE_SLOPE for c in causes)
         else "Guard the operation: `tf.math.log(x + 1e-7)`, "
         "`tf.math.divide_no_nan`, `from_logits=True` instead of softmax followed by a logarithm. "
-        "`tf.debugging.enable_check_numerics()` names the operation.",
+        f"{locate(window)}",
     }
     fixes = [known[c.id] for c in likeliest_first(causes) if c.id in known]
-    return tuple(fixes or ["Call `tf.debugging.enable_check_numerics()` to find the operation."])
+    return tuple(fixes or [locate(window)])
+
+
+def locate(window: Window) -> str:
+    """How to find the operation that gives NaN.
+
+    XLA compiles no checks, and some operations give NaN under XLA alone (``docs/guide/nan.md``).
+    """
+    if window.table.run.jit_compile:
+        return (
+            "Compile the model with `jit_compile=False` once. If there is NaN still, "
+            "`tf.debugging.enable_check_numerics()` names the operation. If not, it is an "
+            "operation that gives NaN under XLA alone: a square root, norm or division at 0, also "
+            "in the branch that `tf.where` does not take."
+        )
+    return "`tf.debugging.enable_check_numerics()` names the operation."
 
 
 SAFE_SLOPE = (
     "Avoid the point of infinite slope: `tf.sqrt(x + 1e-12)`, "
     "`tf.sqrt(tf.reduce_sum(x**2, -1) + 1e-12)` instead of `tf.norm`, `tf.math.divide_no_nan`; "
-    "with `tf.where`, make the argument safe, not the result. "
-    "`tf.debugging.enable_check_numerics()` names the operation."
+    "with `tf.where`, make the argument safe, not the result."
 )
 
 

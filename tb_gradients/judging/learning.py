@@ -63,6 +63,12 @@ LOW_SHARE = 0.5
 WEIGHTED = "weighted_loss"
 """Fact of a run whose samples or classes are weighted: the loss of guessing is not known then."""
 
+LOSS_WEIGHT = "loss_weight"
+"""Fact of a run whose only output has a loss weight: its value."""
+
+SUMMED = "summed_loss"
+"""Fact of a run whose loss is a sum over the batch and no mean: its level depends on the batch."""
+
 RARE_CLASS = 0.1
 """From here on most batches of a binary classifier hold next to none of the rarer class: the
 median batch says nothing, and the mean depends on how many of them it met. So the loss is held
@@ -341,7 +347,8 @@ class LossTrace:
         late = share > 1 - TAIL_SHARE
         tail = loss[late]
         start, now = _median(head), _median(tail)
-        guess, majority = self._guess(table), self._majority(table)
+        times = _weight_of(table)
+        guess, majority = times * self._guess(table), self._majority(table)
         if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
             start = max(float(head[0]), guess)
         if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
@@ -351,8 +358,8 @@ class LossTrace:
         if kind in ("binary", "squared") and now > LOW_SHARE * guess:
             pairs = [point.pair or NO_PAIR for point in self._points]
             known_pairs = np.array([*pairs, last.pair or NO_PAIR] if pending else pairs).T
-            rare = self._rare(known_pairs) if kind == "binary" else None
-            better = self._better(kind, loss, self._columns[1, :count], late, known_pairs)
+            rare = self._rare(known_pairs, times) if kind == "binary" else None
+            better = self._better(kind, loss, self._columns[1, :count], late, known_pairs, times)
         if rare is not None:  # more or fewer of the rare class are no progress
             here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
             met = known_pairs[1] > 0 if self._mean_targets()[0] < 0.5 else known_pairs[1] < 1
@@ -426,7 +433,13 @@ class LossTrace:
         return 0 < mean < 1 and abs(self._variance() / (mean * (1 - mean)) - 1) < TWO_VALUED
 
     def _better(
-        self, kind: str, loss: FloatArray, steps: FloatArray, late: BoolArray, pairs: FloatArray
+        self,
+        kind: str,
+        loss: FloatArray,
+        steps: FloatArray,
+        late: BoolArray,
+        pairs: FloatArray,
+        times: float,
     ) -> bool:
         """Whether the loss is beyond doubt below that of a constant prediction: where the signal
         is weak, that may be by one per cent only.
@@ -442,6 +455,7 @@ class LossTrace:
             level = -here * math.log(mean) - (1 - here) * math.log(1 - mean)
         else:
             return False
+        level = times * level
         known = np.isfinite(level)
         if known.sum() < MANY_BATCHES:
             return False
@@ -462,7 +476,7 @@ class LossTrace:
             )
         return better > max(TREND_DEVIATIONS * error, SMALL_DROP / 2 * usual)
 
-    def _rare(self, pairs: FloatArray) -> FloatArray | None:
+    def _rare(self, pairs: FloatArray, times: float) -> FloatArray | None:
         """Where one class is rare: the loss of each point, and of guessing on the same batches."""
         mean = self._mean_targets()[0]
         if not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
@@ -470,7 +484,8 @@ class LossTrace:
         loss, here, _ = pairs
         if not np.isfinite(here).any():
             return None
-        return np.array([loss, -here * math.log(mean) - (1 - here) * math.log(1 - mean)])
+        level = -here * math.log(mean) - (1 - here) * math.log(1 - mean)
+        return np.array([loss, times * level])
 
     def _majority(self, table: VariableTable) -> float:
         mean, std, majority = self._mean_targets()
@@ -511,7 +526,16 @@ class LossTrace:
 
 def _loss_kind(table: VariableTable) -> str:
     """Which of the losses whose level of guessing is known; "" for another one."""
-    return "" if WEIGHTED in table.run.facts else named_loss(table)
+    facts = table.run.facts
+    return "" if WEIGHTED in facts or SUMMED in facts else named_loss(table)
+
+
+def _weight_of(table: VariableTable) -> float:
+    """By what the loss of the only output is multiplied."""
+    try:
+        return float(table.run.facts.get(LOSS_WEIGHT, 1.0))
+    except ValueError:
+        return math.nan
 
 
 def named_loss(table: VariableTable) -> str:

@@ -9,10 +9,12 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule
 from tb_gradients.judging.before_nan import (
     NONFINITE_COMES_OF,
     NONFINITE_NEEDS,
+    locate,
     nonfinite_causes,
     nonfinite_comes_of,
     nonfinite_fixes,
 )
+from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.window import IntArray, Window
 
 
@@ -23,7 +25,8 @@ class NonfiniteLoss(Rule):
     step are NaN as well.
 
     Definition: the loss of at least one step was NaN or Inf. The monitor counts every step,
-    recorded or not.
+    recorded or not. It is a warning if every gradient of these steps was finite: then the model
+    trains, but metrics and callbacks that read the loss do not work.
 
     Try:
     * Check inputs and targets of that step for missing values.
@@ -36,7 +39,7 @@ class NonfiniteLoss(Rule):
     id = "nonfinite_loss"
     title = "The loss is NaN or Inf"
     severity = Severity.CRITICAL
-    needs = (*NONFINITE_NEEDS, "loss")
+    needs = (*NONFINITE_NEEDS, "loss", "nonfinite_age", "weight_nonfinite_count")
     follows = ("nonfinite_gradient", "nonfinite_weight")
     comes_of = NONFINITE_COMES_OF
     about_onset = True
@@ -47,13 +50,26 @@ class NonfiniteLoss(Rule):
         age = float(window.context("loss_nonfinite_age")[-1])
         if not age >= 0:
             return HEALTHY
-        return Detection.of_run(window.step - int(age), self.severity)
+        alone = self._alone(window)
+        return Detection.of_run(
+            window.step - int(age), Severity.WARNING if alone else self.severity
+        )
+
+    @staticmethod
+    def _alone(window: Window) -> bool:
+        """Whether every gradient of these steps was finite, and the weights are."""
+        gradients = window.statistic("nonfinite_age")[-1]
+        known = ~np.isnan(gradients)
+        broken = (gradients >= 0) | (window.statistic("weight_nonfinite_count")[-1] > 0)
+        return bool(known.any() and not broken.any())
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         losses = window.context("loss_mean")
         finite = losses[np.isfinite(losses)]
         before = f"; the last finite mean was {finite[-1]:.3g}" if finite.size else ""
         causes = nonfinite_causes(window, since)
+        if self._alone(window) and likeliest(causes) in ("", "numeric_overflow"):
+            return self._explain_alone(window, since, before)
         return Finding(
             summary=f"The loss was NaN or Inf at step {since}{before}.",
             evidence=(
@@ -62,4 +78,29 @@ class NonfiniteLoss(Rule):
             causes=causes,
             fixes=nonfinite_fixes(window, causes),
             comes_of=nonfinite_comes_of(causes),
+        )
+
+    @staticmethod
+    def _explain_alone(window: Window, since: int, before: str) -> Finding:
+        text = (
+            "every gradient of that step was finite: a term of the loss is 0 * inf, or the "
+            "logarithm of 0, where its gradient is cut off (masked classes or samples)"
+        )
+        return Finding(
+            summary=f"The loss was NaN or Inf at step {since}{before}, although every gradient was "
+            "finite. The model trains; what reads the loss (metrics, EarlyStopping, "
+            "ReduceLROnPlateau, TerminateOnNaN) does not work.",
+            evidence=(
+                Evidence("loss_nonfinite_age", float(window.context("loss_nonfinite_age")[-1]), 0),
+                Evidence("gradient_nonfinite_count", 0.0, 0),
+            ),
+            causes=(cause("numeric_overflow", 0.85, f"{text}."),),
+            fixes=(
+                (
+                    "Leave masked terms out of the sum instead of multiplying them by 0: "
+                    "`tf.math.multiply_no_nan(term, mask)` or `tf.where(mask > 0, term, 0.0)`. "
+                    f"{locate(window)}"
+                ),
+            ),
+            comes_of=(),
         )

@@ -8,11 +8,13 @@ Does not know about single variables.
 from __future__ import annotations
 
 import importlib.metadata
+import numbers
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 from tb_gradients.frames import RunContext
+from tb_gradients.judging.learning import LOSS_WEIGHT, SUMMED
 from tb_gradients.judging.learning_rates import CHANGED
 from tb_gradients.training import replicas
 from tb_gradients.training.layers import function_name
@@ -29,7 +31,7 @@ def run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunCont
         context["precision"] = str(getattr(getattr(model, "dtype_policy", None), "name", ""))
         context["jit_compile"] = getattr(model, "jit_compile", False) is True
         context["steps_per_execution"] = int(getattr(model, "steps_per_execution", 1) or 1)
-        context["facts"] = ends_of(model)
+        context["facts"] = {**ends_of(model), **_loss_facts(model)}
     changed = changed_settings(getattr(optimizer, "inner_optimizer", optimizer))
     context["facts"] = {**context.get("facts", {}), CHANGED: ",".join(changed)}
     strategy = replicas.strategy_of(optimizer)
@@ -41,7 +43,29 @@ def run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunCont
     return RunContext(**context)
 
 
+def _loss_facts(model: Any) -> dict[str, str]:
+    """What the loss of a model with one output is multiplied by, and whether it is a sum."""
+    facts = {}
+    weights = getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
+    if isinstance(weights, Mapping):
+        weights = list(weights.values())
+    if isinstance(weights, (list, tuple)):
+        weights = weights[0] if len(weights) == 1 else None
+    if isinstance(weights, numbers.Real) and weights != 1:
+        facts[LOSS_WEIGHT] = f"{float(weights):.9g}"
+    if getattr(_only(getattr(model, "loss", None)), "reduction", None) == "sum":
+        facts[SUMMED] = "True"
+    return facts
+
+
+def _only(loss: Any) -> Any:
+    """The loss of the only output, given by itself or in a list or dictionary."""
+    parts = list(loss.values()) if isinstance(loss, Mapping) else loss
+    return parts[0] if isinstance(parts, (list, tuple)) and len(parts) == 1 else loss
+
+
 def _loss_text(loss: Any) -> str:
+    loss = _only(loss)
     if loss is None:
         return ""
     if isinstance(loss, (list, tuple)):

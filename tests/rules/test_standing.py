@@ -58,3 +58,17 @@ def test_a_rare_class_is_no_reason_to_be_loud() -> None:
 
     assert flag.causes[0].id == "class_imbalance"
     assert flag.severity == Severity.INFO
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.1, 1e-9])
+def test_the_level_of_guessing_follows_the_weight_of_the_loss(weight: float) -> None:
+    run = standing(220, facts={"loss_weight": str(weight)})
+    run.loss(weight * (np.log(16) + 0.01 * np.random.default_rng(0).standard_normal(220)))
+
+    assert told(run).severity == Severity.WARNING
+
+
+def test_of_a_loss_that_is_a_sum_it_is_unknown() -> None:
+    run = standing(220, facts={"summed_loss": "True"})
+
+    assert told(run).severity == Severity.INFO
