@@ -1,4 +1,4 @@
-"""Check what a user passes when a monitor is made: a mistake is an error before a folder is.
+"""Check the arguments of a new monitor, before a folder is created.
 
 In:  the arguments of ``watch``, ``GradientMonitor`` and ``GradientHealth``.
 Out: nothing, or an error of one line that says what to pass.
@@ -19,7 +19,7 @@ from tb_gradients.flags import Severity
 
 
 def check_folder(log_dir: Any) -> None:
-    """Raise TypeError for what names no folder."""
+    """Raise TypeError if this is not a folder name."""
     if not isinstance(log_dir, (str, os.PathLike)):
         raise TypeError(
             f"log_dir must be the folder of this run, such as 'logs/run1', not {_shown(log_dir)}"
@@ -37,7 +37,7 @@ def check_settings(
     verbose: Any,
     **_: Any,
 ) -> None:
-    """Raise TypeError or ValueError for settings that are not those described."""
+    """Raise TypeError or ValueError for settings of a wrong type or value."""
     for name, value in (("histograms", histograms), ("activations", activations)):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, not {_shown(value)}")
@@ -57,7 +57,7 @@ def check_settings(
 
 
 def check_watched(model: Any, variables: Any) -> None:
-    """Raise TypeError or ValueError for what has no variables."""
+    """Raise TypeError or ValueError for arguments without variables."""
     if model is not None:
         models = list(model) if isinstance(model, (list, tuple)) else [model]
         for one in models or [model]:
@@ -76,7 +76,7 @@ def check_watched(model: Any, variables: Any) -> None:
 
 
 def check_order(optimizer: Any) -> None:
-    """Raise TypeError where the two first arguments of ``watch`` are swapped."""
+    """Raise TypeError if the first two arguments of ``watch`` are swapped."""
     if isinstance(optimizer, (str, os.PathLike)):
         raise TypeError(
             "watch takes the optimizer first, then the folder: watch(optimizer, 'logs/run1')"

@@ -1,8 +1,8 @@
-"""One batch in a few numbers: what the loss was computed from.
+"""Reduce one batch (inputs, targets, predictions) to a few numbers.
 
 In:  inputs, targets and predictions of a step, as tensors of any number, rank and dtype.
 Out: the context columns ``inputs_*``, ``targets_*`` and ``predictions_*``, as scalars on the
-     device; in the training step, or eagerly for tensors that a loop hands over.
+     device; in the training step, or eagerly for tensors that ``step`` was given.
 Does not know about variables, steps, schedules or rules.
 
 The cost is bounded. Non-finite elements are counted, and the smallest and the largest are

@@ -1,4 +1,4 @@
-"""``model.fit`` in one line.
+"""The callback that monitors ``model.fit``.
 
 In:  a Keras model, through the callback interface.
 Out: a ``GradientMonitor`` attached to the model's optimizer.
@@ -27,7 +27,7 @@ from tb_gradients.training.refit import Refit
 
 
 class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
-    """Watches the gradients of ``model.fit`` and says what is wrong with them.
+    """Monitors the gradients of ``model.fit`` and reports what is wrong with them.
 
     ```python
     model.fit(x, y, callbacks=[tbg.GradientHealth("logs/run1")])
@@ -39,13 +39,13 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         log_dir: folder of this run; ``tensorboard --logdir`` on it, or on a folder above it.
-        every: number of steps from frame to frame, or "auto": dense at the start, then
-            ever sparser, within about 1 % of the training time.
+        every: number of steps between frames, or "auto": many frames at the start, then fewer and
+            fewer, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
         summaries: also write standard summaries, which every viewer of event files shows: True,
             a list of names such as "gradient_norm", or ``tbg.Summaries``.
-        activations: also look at the outputs of the model's layers: their size, and the units
-            that are dead or saturated.
+        activations: also observe the outputs of the model's layers: their size, and the share of
+            dead and of saturated units.
         stop_on: stop the training when a flag of this severity ("critical", "warning" or
             "info") opens.
         on_flag: called with each ``Flag`` when it opens.
@@ -53,16 +53,15 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         explain: find the operation, and the line of your program, that a gradient was lost in
             (``Flag.origin``). "lines": keep the number of the line, not its text; False: do not.
         explain_bytes: memory that this may take, for a batch and a copy of the weights.
-        verbose: 0 silent, 1 flags as they open and a summary at the end.
+        verbose: 0 prints nothing, 1 prints flags when they open and a summary at the end.
 
     Raises:
-        TypeError, ValueError: an argument is not one of those described.
-        LogDirError: the folder cannot be written to (before the first step).
+        TypeError, ValueError: an argument has the wrong type or value.
+        LogDirError: the folder is not writable (before the first step).
         RuntimeError: Keras runs on another backend than TensorFlow.
     """
 
-    # What tf_keras asks a callback: does it take logs as they are on the device, and which
-    # batches does it want to hear of?
+    # tf_keras asks whether a callback accepts logs on the device, and which batches it wants.
     _supports_tf_logs = True
 
     def _implements_train_batch_hooks(self) -> bool:
@@ -109,7 +108,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         self._loss_seen = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy begins with: the settings, and nothing of a run."""
+        """The state of a copy: the settings, without a run."""
         return {**self.__dict__, "_attached": [], "_batch": 0, "_loss_seen": False}
 
     @property
@@ -119,7 +118,7 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
 
     @property
     def errors(self) -> tuple[RuleError, ...]:
-        """What of the monitor failed, and is left out, or has ended it; empty if nothing has."""
+        """Parts of the monitor that failed and are switched off, or that have ended it."""
         return self._monitor.errors
 
     @property

@@ -1,12 +1,12 @@
-"""Watch a training from the host: hook, schedule, judge, write.
+"""The monitor: observe the training steps, and decide when frames are taken and written.
 
 In:  an optimizer (or hand-written updates) and one call per step.
 Out: an event file, flags as they open, and a summary at the end.
 Does not know how a statistic is computed or a rule decides.
 
-Two promises shape this file. *A step on which nothing is due costs a comparison*: the host
-counts steps itself and touches the device only when a frame waits. *Nothing here reaches
-the training*: whatever fails is said once, then the monitor is silent and training goes on.
+Two promises shape this file. *A step without a frame costs one comparison*: the host counts steps
+itself and reads from the device only when a frame is waiting. *No failure reaches the training*: it
+is reported once, then the failed part of the monitor is switched off and training goes on.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tb_gradients")
 
 POLL_SECONDS = 2.0
-"""How long a frame that a non-finite gradient forced may wait unseen."""
+"""How long a frame that a non-finite gradient has forced may wait, in seconds."""
 
 MIN_UNIT_WINDOW, MAX_UNIT_WINDOW = 20, 100
 """A unit counts as dead after one epoch without gradient, within these bounds: fewer batches
 do not cover the data, and more only delay the answer."""
 
 MOST_PER_CALL = 10
-"""Updates per call of ``step`` that are somebody's intention: critics are trained five times per
-step of their generator."""
+"""Updates per call of ``step`` that may be intended: critics are trained five times per step of
+their generator."""
 
 FEW_CALLS = 3
 """Rules take medians of three frames and more; each call can give one."""
@@ -120,22 +120,22 @@ class GradientMonitor:
     ```
 
     Args:
-        log_dir: folder of this run; made if it is missing. Where another writer's event file
-            is in it, the monitor writes to ``log_dir/gradient_health``. Where it holds a run
-            already, and this training begins at step 0 or another process is writing there, it
-            writes to ``log_dir/run_2`` (``run_3``, ...). A training that goes on at a later step
-            goes on in the same folder.
-        variables: the variables to watch, inputs first. Without them (and without ``model``)
-            those of the first update are taken.
+        log_dir: folder of this run; created if it is missing. If another program has an event
+            file in it, the monitor writes to ``log_dir/gradient_health``. If it already holds a
+            run, and this training starts at step 0 or another process is writing there, the
+            monitor writes to ``log_dir/run_2`` (``run_3``, ...). A training that continues at a
+            later step stays in the same folder.
+        variables: the variables to watch, inputs first. Default (without ``model``): those of the
+            first update.
         model: a Keras model, or several in a list: their trainable variables are watched, and
             their layers explain them.
-        every: number of steps from frame to frame, or "auto": dense at the start, then
-            ever sparser, within about 1 % of the training time.
+        every: number of steps between frames, or "auto": many frames at the start, then fewer and
+            fewer, within about 1 % of the training time.
         histograms: also write histograms of the gradients.
         summaries: also write standard summaries, which every viewer of event files shows: True,
             a list of names such as "gradient_norm", or ``tbg.Summaries``.
-        activations: also look at the outputs of the model's layers: their size, and the units
-            that are dead or saturated. Needs ``model``.
+        activations: also observe the outputs of the model's layers: their size, and the share of
+            dead and of saturated units. Needs ``model``.
         stop_on: "critical", "warning" or "info": ``step()`` returns True from the moment a flag
             of at least this severity opens.
         on_flag: called with each ``Flag`` when it opens.
@@ -144,11 +144,11 @@ class GradientMonitor:
         explain: find the operation, and the line of your program, that a gradient was lost in
             (``Flag.origin``). "lines": keep the number of the line, not its text; False: do not.
         explain_bytes: memory that this may take, for a batch and a copy of the weights.
-        verbose: 0 silent, 1 flags as they open and a summary at the end.
+        verbose: 0 prints nothing, 1 prints flags when they open and a summary at the end.
 
     Raises:
-        TypeError, ValueError: an argument is not one of those described.
-        LogDirError: the folder cannot be written to.
+        TypeError, ValueError: an argument has the wrong type or value.
+        LogDirError: the folder is not writable.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class GradientMonitor:
         self._schedule = make_schedule(every)
         severity = None if stop_on is None else Severity.parse(stop_on)
         wanted = Summaries.of(summaries)
-        make_rules(rules)  # a mistake in it is told before a folder is made
+        make_rules(rules)  # an error in it must come before a folder is created
         self.log_dir = os.fspath(log_dir)
         self.folder = choose_folder(log_dir)
         self._parts = Parts()
@@ -218,7 +218,7 @@ class GradientMonitor:
         self._probes: Probes | None = None
         self._hooks: list[Hook] = []
         self._made: list[int] = []
-        # Each replica runs in a thread of its own.
+        # Each replica runs in a separate thread.
         self._observed = threading.local()
         self._passive = False
         self._not_trained: set[Any] = set()
@@ -251,7 +251,7 @@ class GradientMonitor:
 
     @contextlib.contextmanager
     def observe(self, gradients: Sequence[Any], variables: Sequence[Any]) -> Iterator[None]:
-        """Bracket a hand-written update, inside or outside of a ``tf.function``.
+        """Wrap a hand-written update in ``with``, inside or outside of a ``tf.function``.
 
         Args:
             gradients: one per variable: tensor, ``IndexedSlices`` or None.
@@ -270,15 +270,15 @@ class GradientMonitor:
         targets: Any = None,
         predictions: Any = None,
     ) -> bool:
-        """Tell that one training step has been made; on the host, once per step.
+        """Report one training step. Call it on the host, after each step.
 
         Args:
             loss: scalar tensor or number; read only when a frame is written.
-            step: number of this step, where it is not the count of steps so far.
+            step: number of this step, if it is not the count of steps so far.
             inputs, targets, predictions: what the loss was computed from: tensors, arrays, or
-                structures of them, samples along the first axis. With them causes that lie in
-                the data are found. Read only when a frame of this step is written; batches of
-                the last steps, up to 16 MB, are kept for a frame that a NaN asks for later.
+                structures of them, with samples along the first axis. They are needed to find
+                causes in the data. They are read only when a frame of this step is written;
+                batches of the last steps (up to 16 MB) are kept for a frame that a NaN may force.
 
         Returns:
             Whether training should stop (see ``stop_on``).
@@ -307,7 +307,7 @@ class GradientMonitor:
         self._parts.leave_out(f"the {name} that was given to step()", error)
 
     def advance(self, count: int, loss: Any = None) -> bool:
-        """Like ``step`` for ``count`` steps made in one call of the device."""
+        """Like ``step``, for ``count`` steps that one call of the device has made."""
         self._guarded(self._tick, count, loss, None)
         return self.should_stop
 
@@ -324,7 +324,7 @@ class GradientMonitor:
 
     @property
     def report(self) -> tuple[Flag, ...]:
-        """The flags so far, worst first: of this run, and of those of its copies.
+        """The flags so far, worst first, of this run and of its copies.
 
         (A tuner of hyperparameters copies its callbacks, and trains with the copies.)
         """
@@ -333,7 +333,7 @@ class GradientMonitor:
 
     @property
     def errors(self) -> tuple[RuleError, ...]:
-        """What of the monitor failed, and is left out, or has ended it; empty if nothing has."""
+        """Parts of the monitor that failed and are switched off, or that have ended it."""
         self._backlog.run()
         return self._journal.errors
 
@@ -345,11 +345,11 @@ class GradientMonitor:
 
     @property
     def sees_loss(self) -> bool:
-        """Whether the step itself tells its loss."""
+        """Whether the traced step contains its loss."""
         return self._probes is not None and self._probes.sees_loss()
 
     def close(self) -> None:
-        """Write what waits, close the file and print the summary. May be called twice."""
+        """Write the waiting frames, close the file and print the summary. May be called twice."""
         waiting = (self._probes is not None or self._failed) and not self._closed
         self._closed = True
         if self._outputs is not None:
@@ -364,7 +364,7 @@ class GradientMonitor:
             self._origin.last = self.report
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GradientMonitor:
-        """A copy has a run of its own, whose flags the original reports as well."""
+        """A copy has a separate run; ``report`` of the original includes its flags."""
         kind, arguments = self.__reduce__()
         copied: GradientMonitor = kind(*copy.deepcopy(arguments, memo))
         memo[id(self)] = copied
@@ -373,7 +373,7 @@ class GradientMonitor:
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, here or in another process, has the settings and a run of its own.
+        """A copy, here or in another process, has the same settings and a separate run.
 
         (Tuners of hyperparameters copy their callbacks for each trial.)
         """
@@ -410,13 +410,15 @@ class GradientMonitor:
                 require_keras(optimizer)
         if len(optimizers) > 1 and self._variables is None and self._model is None:
             raise ValueError(
-                "with several optimizers tell which variables to watch, inputs first: "
+                "with several optimizers, pass the variables to watch, inputs first: "
                 "model=[generator, discriminator], or variables=[...]"
             )
         strategy = replicas.strategy_of(optimizers[0])
         reason = replicas.why_unsupported(strategy)
         if LegacyHook in kinds and strategy.num_replicas_in_sync > 1:
-            reason = "training a tf_keras model on several replicas cannot be watched; Keras 3 can"
+            reason = (
+                "training a tf_keras model on several replicas cannot be monitored; use Keras 3"
+            )
         self._passive = not replicas.is_chief(strategy)
         if reason:
             self._fail(NotImplementedError(reason))
@@ -424,8 +426,8 @@ class GradientMonitor:
         if self._settings["stop_on"] is not None and replicas.several_workers(strategy):
             self._journal.never_stop()
             logger.warning(
-                "tb_gradients ignores stop_on: only the chief judges, and the other workers "
-                "would wait for it for ever"
+                "tb_gradients ignores stop_on: only the chief judges the run, and the other "
+                "workers would wait for it for ever"
             )
         self._hooks = [
             kind(optimizer, self._before_apply, self._after, self._combine)
@@ -436,7 +438,7 @@ class GradientMonitor:
             self._guarded(self._prepare, None)
 
     def watch_model(self, model: Any, *optimizers: Any, not_trained: Iterable[Any] = ()) -> None:
-        """Attach to the optimizers of a compiled model; its variables may change with it.
+        """Attach to the optimizers of a compiled model; the variables may change.
 
         Args:
             not_trained: variables that were made trainable after the step was traced.
@@ -449,10 +451,10 @@ class GradientMonitor:
         self.attach(*optimizers)
 
     def resume(self) -> None:
-        """Go on after ``close``: the same flags, and a new event file with the next frame."""
+        """Continue after ``close``: the same flags, and a new event file with the next frame."""
         self._begun = self._next
         if self._probes is not None and self._closed:
-            # When it is due anyway: an agent calls `fit` after every few steps of its world.
+            # Only when a frame is due: an agent may call `fit` after every few steps.
             self._guarded(self._arm, max(self._due, self._next))
             self._guarded(self._select)
             if self._outputs is not None:
@@ -469,7 +471,7 @@ class GradientMonitor:
             self._outputs = None
 
     def recount(self) -> None:
-        """Before the first step: begin where the optimizer has been restored to since."""
+        """Before the first step: start at the step that the optimizer was restored to."""
         if not self._ticks:
             self._guarded(self._recount)
 
@@ -484,7 +486,7 @@ class GradientMonitor:
     def observe_batch(
         self, loss: Any, inputs: Any, targets: Any, predictions: Any, weighted: bool = False
     ) -> None:
-        """Hand over the next update's loss and what it was computed from.
+        """Pass the loss of the next update, and what it is computed from.
 
         Args:
             weighted: samples or classes have weights, so the loss is not that of its name.
@@ -493,14 +495,14 @@ class GradientMonitor:
         self._guarded(self._observe_batch, loss, inputs, targets, predictions)
 
     def observe_data(self, inputs: Any, targets: Any) -> None:
-        """Hand over what the next step gets, where its loss may not be seen."""
+        """Pass the data of the next step, whose loss may not be seen."""
         self._guarded(self._observe_data, inputs, targets)
 
     def ends_after(self, steps: int) -> None:
-        """So many steps are still to be made: with ``every="auto"`` the last one is a frame.
+        """``steps`` more steps will follow: with ``every="auto"`` the last one becomes a frame.
 
-        (Not of a further ``fit`` that adds little to the run: of a thousand short ones each would
-        have a frame, and an event file, of its own.)
+        (Not in a further ``fit`` that adds little to the run: otherwise each of a thousand short
+        ones would write a frame and an event file.)
         """
         self._guarded(self._set_end, self._next + steps - 1)
 
@@ -514,7 +516,7 @@ class GradientMonitor:
             self._select()
 
     def describe_run(self, **facts: Any) -> None:
-        """Facts about the run that the variables do not tell (fields of ``RunContext``)."""
+        """Add facts about the run that the variables do not show (fields of ``RunContext``)."""
         self._run_facts.update(facts)
 
     # --- inside the training step ------------------------------------------------------
@@ -566,7 +568,7 @@ class GradientMonitor:
         self._guarded(after)
 
     def _observe_batch(self, loss: Any, inputs: Any, targets: Any, predictions: Any) -> None:
-        # Kept by every replica, and whatever else fails: they sum the loss together.
+        # Every replica keeps it, even if something fails: they sum the loss together.
         before = getattr(self._observed, "batch", None) or Batch()
         self._observed.batch = Batch(loss)
         if replicas.watches():
@@ -592,7 +594,7 @@ class GradientMonitor:
             )
 
     def _combine(self) -> list[Any]:
-        """Sum the loss over the replicas; they all come along here, whatever has happened."""
+        """Sum the loss over the replicas. All of them get here, even after a failure."""
         batch = getattr(self._observed, "batch", None)
         if batch is None or batch.loss is None:
             return []
@@ -601,7 +603,7 @@ class GradientMonitor:
         return sums
 
     def _prepare(self, variables: Sequence[Any] | None) -> None:
-        """Make table and probes, when the variables are known."""
+        """Create table and probes, once the variables are known."""
         if self._probes is not None:
             return
         watched = self._variables
@@ -611,7 +613,7 @@ class GradientMonitor:
             watched = None if variables is None else list(variables)
         if not watched:
             return
-        self._backlog.run()  # what waits is of the table before
+        self._backlog.run()  # waiting frames belong to the table before
         self._watched = watched
         self._weights.watch(watched)
         with tf.init_scope():
@@ -676,7 +678,7 @@ class GradientMonitor:
             self._table = with_owners(self._table, owners, model)
 
     def _read_late_weights(self, frame: Frame) -> None:
-        """Sizes at the start of layers that were built while the first step was traced."""
+        """Read the initial weights of layers that were built while the first step was traced."""
         assert self._table is not None
         if self._journal.frames or frame.step - (self._offset or 0) > 0:
             return
@@ -696,7 +698,7 @@ class GradientMonitor:
             self._due = -(-due // fixed) * fixed
             self._probes.schedule(self._next, self._due, fixed)
         elif not self._ticks and self._per_tick == 1:
-            # If nobody calls step(), the device still calls the host before the ring is full.
+            # If step() is never called, the device still calls the host before the ring is full.
             self._probes.schedule(self._next, due, RING_STEPS)
         else:
             self._probes.schedule(self._next, due)
@@ -707,8 +709,8 @@ class GradientMonitor:
         """``count`` steps were made since the last call."""
         if not tf.executing_eagerly():
             raise RuntimeError(
-                "monitor.step() was called inside of a tf.function, which does so only while it is "
-                "traced; call it on the host, after each call of the function"
+                "monitor.step() was called inside of a tf.function, where it runs only while the "
+                "function is traced; call it on the host, after each call of the function"
             )
         now = time.perf_counter()
         self._ticks += 1
@@ -739,7 +741,7 @@ class GradientMonitor:
         self._batches.add(self._next, inputs, targets, predictions)
 
     def _select(self) -> None:
-        """Let a step that XLA compiles hand over its gradients where a frame is due in it."""
+        """Let a step that XLA compiles keep its gradients if a frame is due in it."""
         assert self._probes is not None
         sampling = self._due < self._next + self._per_tick
         if sampling != self._sampling:
@@ -750,13 +752,13 @@ class GradientMonitor:
         if self._ticks < 3 or self._warned_unseen:
             return
         self._warned_unseen = True
-        reason = "nothing of the model is trainable"
+        reason = "the model has no trainable variable"
         if self._model is None or trainable_variables(_listed(self._model)):
             reason = why_unseen(self._hooks, self._made, self._table, self._watched)
         logger.warning("tb_gradients has seen no update after %d steps: %s", self._ticks, reason)
 
     def _warn_waiting(self, steps: int) -> None:
-        """In the middle of a training step: a frame has been waiting for so many steps."""
+        """Called in the middle of a training step: a frame has been waiting for ``steps`` steps."""
         if not self._ticks and steps >= max(self._per_tick, RING_STEPS) and not self._warned_unseen:
             self._warned_unseen = True
             logger.warning(
@@ -766,12 +768,12 @@ class GradientMonitor:
             )
 
     def _few_calls(self, updates: int) -> bool:
-        """Whether most of so many updates were not looked at, for want of calls of ``step``."""
+        """Whether too few calls of ``step`` were made to observe most of these updates."""
         seldom = updates > MOST_PER_CALL * self._ticks and self._ticks < FEW_CALLS
         return seldom or updates > RING_STEPS * self._ticks  # their rows are lost, too
 
     def _write_unreported(self) -> None:
-        """What the rows of the steps since the last frame tell, where nobody asked for them."""
+        """Write a frame from the rows since the last one, if ``step`` was hardly called."""
         assert self._probes is not None
         self._backlog.run()
         rest = self._probes.rest()
@@ -785,10 +787,10 @@ class GradientMonitor:
             logger.warning("tb_gradients is undecided: %s", self._journal.undecided)
 
     def _collect(self, due: bool) -> None:
-        """Fetch, judge and write the frames that wait; then say when the next is due.
+        """Fetch, judge and write the waiting frames; then schedule the next one.
 
         Args:
-            due: one is expected; otherwise it is asked for first, which is less to read.
+            due: a frame is expected; otherwise the status is read first, which is cheaper.
         """
         assert self._probes is not None
         coming = self._probes.fetch(self._next) if due or self._probes.status()[0] else []
@@ -823,9 +825,9 @@ class GradientMonitor:
             self._due = self._schedule.next_due(self._next - 1, 0.0, 0.0)
 
     def _look_at_weights(self) -> None:
-        """No update was seen so far: where no weight has changed either, frames say so.
+        """Without any update so far: write frames about weights that have not changed either.
 
-        (Where weights do change, the updates are made in a function that was traced before.)
+        (If weights do change, a function that was traced earlier makes the updates.)
         """
         assert self._table is not None
         found = self._weights.unchanged(self._next)
@@ -843,7 +845,7 @@ class GradientMonitor:
     def _may_wait(self) -> bool:
         """Whether the training may go on before its newest frames are judged."""
         assert self._probes is not None
-        # Not if more is to be read of this step: its batch, or variables of other optimizers.
+        # Not if more of this step must be read: its batch, or variables of other optimizers.
         complete = not self._batches and self._probes.rows_seen() == len(self._watched)
         return self._journal.open and complete and not self._journal.awaited
 
@@ -851,7 +853,7 @@ class GradientMonitor:
         """Make, judge and write the next frame.
 
         Args:
-            losses: steps and losses that were handed in since the frame before.
+            losses: steps and losses that ``step`` was given since the frame before.
             now: when it was taken.
         """
         with self._backlog.lock:
@@ -864,10 +866,10 @@ class GradientMonitor:
             self._write(number, values, context, histograms, now, lane)
 
     def _lane(self, losses: Sequence[tuple[int, float]], step: int | None = None) -> Lane:
-        """The dense lane up to a step; without one all there is.
+        """The dense lane up to a step; without a step all of it.
 
         Args:
-            losses: steps and losses that the loop has handed in.
+            losses: steps and losses that ``step`` was given.
         """
         assert self._probes is not None
         lane = self._probes.lane(self._next, step)
@@ -876,7 +878,7 @@ class GradientMonitor:
         return lane.shifted(self._offset) if self._offset else lane
 
     def _write_rest(self) -> None:
-        """The steps since the last frame, of which there will be none."""
+        """Write the steps since the last frame, after which no frame follows."""
         if self._probes is not None and self._journal.open:
             losses = self._losses.until(self._next, self._losses.take())
             self._journal.add_lane(self._lane(losses))
@@ -890,7 +892,7 @@ class GradientMonitor:
         now: float,
         lane: Lane | None = None,
     ) -> None:
-        """Complete the frame of a step by what the host knows, judge and write it."""
+        """Add to a frame what the host knows, judge it and write it."""
         run = self._parts.run
         run("the batch that was given to step()", self._batches.fill, number, context)
         wanted = histograms and self._journal.wants_histograms()
@@ -917,7 +919,7 @@ class GradientMonitor:
 
     @contextlib.contextmanager
     def _claim(self, step: int) -> Iterator[None]:
-        """Before the first frame: a folder in which no other run is hidden by this one."""
+        """Before the first frame: claim a folder, so that this run hides no other one."""
         if self._claimed:
             yield
             return
@@ -929,7 +931,7 @@ class GradientMonitor:
                 logger.log(
                     level,
                     "tb_gradients: %s holds a run of %s already; this run is written to %s. "
-                    "To choose its name, give each run a folder of its own",
+                    "To choose its name, pass a different folder for each run",
                     self.log_dir,
                     found,
                     folder,
@@ -960,29 +962,29 @@ class GradientMonitor:
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _guarded(self, action: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a part of the monitor so that no failure of it reaches the training."""
+        """Call an action so that no failure of it reaches the training; None if it fails."""
         if self._failed:
             return None
         try:
             with unobserved():
-                # Who traces a step with AutoGraph means their own code: ours is not rewritten.
+                # AutoGraph may trace the user's step; our code must not be rewritten.
                 return tf.autograph.experimental.do_not_convert(action)(*arguments)
         except Exception as error:
             self._fail(error)
             return None
 
     def _part(self, part: str, action: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a part without which the monitor goes on; None if it fails."""
+        """Run an optional part of the monitor; None if it fails."""
         return self._guarded(self._parts.run, part, action, *arguments)
 
     def _fail(self, error: Exception) -> None:
         with self._backlog.lock:
-            self._backlog.run()  # frames that wait are sound
-            if self._failed:  # on both threads at once: one reason is enough
+            self._backlog.run()  # waiting frames are still good
+            if self._failed:  # both threads at once: one report is enough
                 return
             self._failed = True
             if not self._passive:
-                # It may be the folder that has failed; before the first frame it may be another's.
+                # The folder may have failed; before the first frame it may belong to another run.
                 with contextlib.suppress(Exception), self._claim(0):
                     self._journal.stop(self._parts.step, reason_of(error))
         logger.warning(

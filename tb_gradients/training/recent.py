@@ -1,11 +1,11 @@
-"""Losses and batches that a training loop hands over, until it is known whether a frame needs them.
+"""The recent losses and batches of a custom training loop, kept until a frame may need them.
 
-In:  loss, inputs, targets and predictions of a step, as the loop has them.
+In:  loss, inputs, targets and predictions of a step, as ``step`` was given them.
 Out: the context columns of a frame of that step.
 Does not know about the probe, schedules or files.
 
-Nothing is read before a frame asks for it. The frame of a step that is due asks at once; one
-that a non-finite gradient forced is found later, so the batches of some steps are kept.
+Nothing is read before a frame needs it. A frame that is due needs it at once. A frame that a
+non-finite gradient has forced is found later, so the batches of some steps are kept.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tb_gradients.training.batch import Batch, columns, inputs_of, tensors_of
 from tb_gradients.training.variables import native
 
 KEPT_LOSSES = 4096
-"""Losses that are kept for one frame: scalars, of which a sparse frame may stand for many."""
+"""The most losses that are kept for one frame, which may stand for many steps."""
 
 KEPT_BYTES = 2**24
-"""Size of the batches that are kept besides the latest: arrays that the loop may have dropped."""
+"""Bytes of batches that are kept besides the latest one."""
 
 
 class RecentBatches:
     """The batches of the latest steps.
 
     Args:
-        model: the Keras model, if there is one: tells numbers from identifiers.
-        parts: where it is noted what fails, and is left out.
+        model: the Keras model, if known: shows which inputs are numbers and which identifiers.
+        parts: notes what fails.
     """
 
     def __init__(self, model: Any = None, parts: Parts | None = None) -> None:
@@ -44,7 +44,7 @@ class RecentBatches:
         self._functions: dict[Any, Callable[..., Any]] = {}
 
     def add(self, step: int, inputs: Any, targets: Any, predictions: Any) -> None:
-        """Keep what belongs to a step; forget what is too long ago."""
+        """Keep the batch of a step; drop old batches."""
         sides = (inputs, targets, predictions)
         size = sum(_bytes_of(leaf) for leaf in tf.nest.flatten(sides))
         self._waiting.append((step, sides, size))
@@ -53,7 +53,7 @@ class RecentBatches:
             self._bytes -= self._waiting.popleft()[2]
 
     def fill(self, step: int, context: np.ndarray) -> None:
-        """Put what is known of the batch of a step into its context vector.
+        """Write what is known about the batch of a step into its context vector.
 
         Args:
             context: float32 [context columns]; what is not NaN there stays.
@@ -69,7 +69,7 @@ class RecentBatches:
         return bool(self._waiting)
 
     def clear(self) -> None:
-        """Forget all: no frame of a step up to now is waiting."""
+        """Drop all batches: no frame of a step up to now is waiting."""
         self._waiting.clear()
         self._bytes = 0
 
@@ -104,7 +104,7 @@ class RecentLosses:
         self._given.append((step, loss))
 
     def take(self) -> list[tuple[int, Any]]:
-        """Steps and losses since the last time, unread."""
+        """Steps and losses since the last call, unread."""
         losses = list(self._given)
         self._given.clear()
         return losses
@@ -112,7 +112,7 @@ class RecentLosses:
     def fill(
         self, step: int, context: np.ndarray, taken: Iterable[tuple[int, Any]]
     ) -> list[tuple[int, float]]:
-        """Put the losses up to a frame's step into its context, where the step told none itself.
+        """Write the losses up to a frame's step into its context, unless the step contained them.
 
         Args:
             context: float32 [context columns].
@@ -122,7 +122,7 @@ class RecentLosses:
             Steps and losses, up to the frame's step.
 
         Raises:
-            TypeError: something that was handed over is no loss.
+            TypeError: something else than a loss was given.
         """
         window = self.until(step, taken)
         column = schema.context_names().index
@@ -147,7 +147,7 @@ class RecentLosses:
 
 
 def _number(loss: Any) -> float:
-    """A loss as it was handed in; of a tensor the mean."""
+    """A loss as a number; of a tensor the mean."""
     value = native(loss)
     if isinstance(value, (int, float, np.generic, np.ndarray)) or tf.is_tensor(value):
         return float(np.mean(np.asarray(value)))

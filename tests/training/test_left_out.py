@@ -20,7 +20,14 @@ from tb_gradients.host import making, statistics
 from tb_gradients.host.journal import Journal
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import RunData
-from tb_gradients.training import activations, batch, measuring, monitor, probe, variables
+from tb_gradients.training import (
+    activations,
+    batch,
+    measuring,
+    probe,
+    traced_facts,
+    variables,
+)
 from tb_gradients.training.files import open_records
 
 layers = keras.layers
@@ -137,9 +144,9 @@ HOST = {
     "dead units": (making.FrameMaker, "_dead_unit_share", {"dead_unit_share"}),
     "applied norms": (making, "_applied_norms", {"applied_norm"}),
     "histograms": (statistics, "histograms", set()),
-    "description of a variable": (variables, "_layer_facts", set()),
-    "search for broadcasts": (monitor, "broadcast_difference", set()),
-    "order of the layers": (variables, "_successors", set()),
+    "description of a variable": (variables, "layer_facts", set()),
+    "search for broadcasts": (traced_facts, "broadcast_difference", set()),
+    "order of the layers": (variables, "successors_of", set()),
     "classes of a batch": (batch, "_class_balance", {"targets_classes", "targets_majority_share"}),
     "spread of targets": (batch, "_spread", {"targets_spread"}),
 }

@@ -320,7 +320,7 @@ def test_a_model_of_which_nothing_is_trainable_is_told(
         for _ in range(4):
             monitor.step()
     assert [
-        one for one in caplog.records if "nothing of the model is trainable" in one.getMessage()
+        one for one in caplog.records if "the model has no trainable variable" in one.getMessage()
     ]
 
 
