@@ -21,7 +21,7 @@ def dead_relu(h):
 @snippet()
 def clipped_away(h):
     far = tf.nn.tanh(h) + 5.0
-    return tf.clip_by_value(far, -1.0, 1.0)  # planted: ClipByValue | Minimum
+    return tf.clip_by_value(far, -1.0, 1.0)  # planted: ClipByValue | Minimum | Maximum
 
 
 @snippet()

@@ -208,6 +208,26 @@ def test_nan_in_the_data_has_no_operation(tmp_path: pathlib.Path) -> None:
     assert all(flag.origin is None for flag in health.report)
 
 
+# --- Zero ---------------------------------------------------------------------------------
+
+
+def switched_off(h: Any) -> Any:
+    shifted = tf.tanh(h) - 2.0
+    return tf.nn.relu(shifted)
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_the_operation_at_which_the_gradient_becomes_zero_is_named(
+    tmp_path: pathlib.Path, xla: bool
+) -> None:
+    flags = fitted(tmp_path, switched_off, xla=xla)
+    origin = origin_of(flags, "zero_gradient")
+    assert (origin.operation, origin.layer, origin.phase) == ("Relu", "body", "backward")
+    assert_line(origin, switched_off, "tf.nn.relu")
+    [flag] = [flag for flag in flags if flag.origin is not None]
+    assert "dying_relu" in [c.id for c in flag.causes]
+
+
 # --- What is kept, and what is not ---------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ import tensorflow as tf
 
 from tb_gradients.flags import Flag, Origin
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.operations import NONE, NONFINITE, remedy
+from tb_gradients.judging.operations import NONE, NONFINITE, ZERO, remedy
 from tb_gradients.judging.origins import ASKS
 from tb_gradients.judging.words import plural
 from tb_gradients.training.batch import Batch
@@ -30,7 +31,7 @@ from tb_gradients.training.origin.cuts import DROPPED, NEVER_READ, Cut, Cuts
 from tb_gradients.training.origin.keeping import Keeper
 from tb_gradients.training.origin.lines import Place, place_of
 from tb_gradients.training.origin.ranges import described, is_real
-from tb_gradients.training.origin.repeating import GIVEN, Broken, Kept, repeat
+from tb_gradients.training.origin.repeating import GIVEN, Broken, Kept, repeat, where_it_ends
 from tb_gradients.training.origin.traced import TracedStep, layers_of, trace
 
 logger = logging.getLogger("tb_gradients")
@@ -43,6 +44,12 @@ PATIENCE = 60.0
 
 EXPLAIN_BYTES = 2**31
 """Memory that a repetition may take by default."""
+
+VARIABLES = 4
+"""Variables of a flag from which a way to the loss is looked at."""
+
+BATCH_SECONDS = 30.0
+"""How long a batch is waited for."""
 
 Explain = bool | str
 
@@ -74,6 +81,7 @@ class Explainer:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._leave_out = leave_out
+        self._ending = False
 
     # --- from the training --------------------------------------------------------------------
 
@@ -157,6 +165,7 @@ class Explainer:
 
     def finish(self, flags: Iterable[Flag]) -> None:
         """The training has ended: answer what is open, for a limited time."""
+        self._ending = True
         self.ask(flags, provisional=True)
         with self._lock:
             thread = self._thread
@@ -188,6 +197,29 @@ class Explainer:
             return self._of_none(flag)
         if ASKS[flag.rule] == NONFINITE:
             return self._of_nonfinite(flag)
+        return self._of_zero(flag)
+
+    def _of_zero(self, flag: Flag) -> Origin | None:
+        """Of gradients that are exactly zero: some step is repeated, with the present weights."""
+        self._keeper.want()
+        until = time.monotonic() + BATCH_SECONDS
+        while (kept := self._keeper.any_batch()) is None:
+            if self._ending or time.monotonic() > until:
+                return None
+            time.sleep(0.05)
+        step, batch = kept
+        wanted = [path for path in flag.variables if path in step.paths]
+        loss = Cuts(step).loss
+        if loss is None or not wanted:
+            return None
+        weights, _ = self._keeper.weights(flag.first_step)
+        repeated = Kept(step, batch, weights, False)
+        # From the loss on: a layer behind the operation may be one that is fed with zeros.
+        for path in [*reversed(wanted[-VARIABLES:]), *wanted[:1]]:
+            found = where_it_ends(repeated, loss, path, self._limit)
+            origin = None if found is None else _origin_of_zero(step, found)
+            if origin is not None:
+                return origin
         return None
 
     def _of_nonfinite(self, flag: Flag) -> Origin | None:
@@ -273,6 +305,30 @@ def _origin_of_break(step: TracedStep, broken: Broken, exact: bool) -> Origin | 
         exact=exact,
         only_xla=broken.only_xla,
         summary=summary,
+    )
+
+
+def _origin_of_zero(step: TracedStep, ended: Broken) -> Origin | None:
+    operation = ended.operation
+    advice = remedy(operation.type, ZERO)
+    if advice is None:  # a product with inputs that are zero, say: what made them so is elsewhere
+        return None
+    place, layer = _place(step, operation, ended.within)
+    where = f' in layer "{layer}"' if layer else ""
+    called = f" (in {place.function})" if place.function and not place.file else ""
+    return Origin(
+        operation=operation.type,
+        layer=layer,
+        phase="backward",
+        file=place.file,
+        line=place.line,
+        code=place.code,
+        inputs=tuple(map(described, ended.inputs)),
+        outputs=tuple(map(described, ended.outputs)),
+        share=1.0,
+        exact=False,
+        summary=f"{operation.type}{where}{called}, backward: a gradient comes to it, and exactly 0 "
+        f"goes on. It {advice.wrong}.",
     )
 
 

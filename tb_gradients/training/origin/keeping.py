@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tb_gradients.training import replicas
 from tb_gradients.training.graphs import branch
-from tb_gradients.training.origin.traced import DRAWN, TracedStep, kind_of
+from tb_gradients.training.origin.traced import DRAWN, TracedStep, has_shape_of, kind_of
 
 Tensor = Any
 
@@ -33,7 +33,8 @@ SHARE = 1e-3
 
 
 COPIED_BYTES = 2**20
-"""A batch of at most this is copied at each step, where XLA compiles all that there is."""
+"""A batch of at most this is copied at each step, where XLA compiles all that there is; and of a
+graph the first one is kept."""
 
 
 class Keeper:
@@ -46,6 +47,9 @@ class Keeper:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._batch: tuple[TracedStep, list[Any]] | None = None
+        self._any: tuple[TracedStep, list[Any]] | None = None
+        self._wanted: Any = None
+        self._asked = False
         self._slots: dict[tuple[Any, ...], list[Any]] = {}
         self._kept_outside: list[tuple[TracedStep, list[Any]]] = []
         self._broken: Any = None
@@ -65,16 +69,27 @@ class Keeper:
         if step.xla or not sources:
             return None
 
-        def receive(*arrays: Any) -> None:
-            if self._batch is None and sum(np.asarray(a).nbytes for a in arrays) <= self._limit:
+        with tf.init_scope():
+            if self._wanted is None:
+                self._wanted = replicas.make_variable(tf.constant(True), "wanted")
+        wanted = self._wanted
+
+        def receive(broken: Any, *arrays: Any) -> None:
+            size = sum(np.asarray(array).nbytes for array in arrays)
+            if size > self._limit or (size > COPIED_BYTES and not broken and not self._asked):
+                return
+            if broken and self._batch is None:
                 self._batch = step, [np.array(array) for array in arrays]
+            elif not broken and self._any is None:
+                self._any = step, [np.array(array) for array in arrays]
 
         def keep(broken: Tensor) -> None:
             def give() -> Tensor:
-                tf.numpy_function(receive, sources, [])
+                tf.numpy_function(receive, [broken, *sources], [])
+                wanted.assign(False)
                 return tf.constant(0)
 
-            branch(broken, give, lambda: tf.constant(0))
+            branch(broken | wanted.value(), give, lambda: tf.constant(0))
 
         return keep
 
@@ -152,6 +167,10 @@ class Keeper:
             for key, kind in kinds.items()
             if kind is not None
         }
+        # Variables that are made while the first step is traced hold nothing yet.
+        ready = {key for key, value in values.items() if has_shape_of(handles[key], value)}
+        if len(ready) < len(values):
+            return
         if sum(v.shape.num_elements() * v.dtype.size for v in values.values()) > WEIGHT_BYTES:
             self._cost = float("inf")
             return
@@ -171,13 +190,28 @@ class Keeper:
                     return step, arrays
         return None
 
+    def want(self) -> None:
+        """Ask for the batch of the next frame; one that is small is there from the first."""
+        if self._wanted is not None and self._any is None:
+            self._asked = True
+            self._wanted.assign(True)
+
+    def any_batch(self) -> tuple[TracedStep, list[Any]] | None:
+        """Some step, and its batch; None: it is not there yet, or nothing can be kept."""
+        for step, slots in reversed(self._kept_outside):
+            arrays = [slot.numpy() for slot in slots]
+            if all(array.size for array in arrays):
+                return step, arrays
+        return self._any or self._batch
+
     def weights(self, number: int) -> tuple[Mapping[int, Any], bool]:
         """The weights before a step, or before one not long before; whether they are its own."""
         return self._weights, self._weights_step == number
 
     def clear(self) -> None:
         """Forget the batch and the weights."""
-        self._batch, self._weights = None, {}
+        self._batch = self._any = None
+        self._weights = {}
 
 
 def _small(tensors: Sequence[Tensor]) -> bool:

@@ -95,9 +95,23 @@ def repeat(kept: Kept, loss: Tensor, limit: int) -> Broken | None:
     return repeated.broken(xla=False) or (repeated.broken(xla=True) if kept.step.xla else None)
 
 
+def where_it_ends(kept: Kept, loss: Tensor, path: str, limit: int) -> Broken | None:
+    """The operation at which the gradient on its way to a variable becomes exactly zero.
+
+    None: it does not in this step, or several operations share in it.
+
+    Args:
+        path: of the variable.
+
+    Raises:
+        CannotRepeatError: as ``repeat``.
+    """
+    return _Repetition(kept, loss, limit, path).ending()
+
+
 class _Repetition:
-    def __init__(self, kept: Kept, loss: Tensor, limit: int) -> None:
-        self._kept, self._loss = kept, loss
+    def __init__(self, kept: Kept, loss: Tensor, limit: int, path: str = "") -> None:
+        self._kept, self._loss, self._path = kept, loss, path
         self._stand_ins: dict[int, Any] = {}
         self._left = limit - sum(_bytes_of(array) for array in kept.batch)
         self._sources = {t.ref(): i for i, t in enumerate(kept.step.sources)}
@@ -123,6 +137,29 @@ class _Repetition:
         inputs, outputs = self._values(copied, phase, xla)
         return Broken(copied.source, copied.within, phase, inputs, outputs, xla)
 
+    def ending(self) -> Broken | None:
+        sizes: list[tuple[Copied, list[Tensor], list[Tensor]]] = []
+
+        def measure(*batch: Tensor) -> Tensor:
+            sizes[:] = [
+                (copied, _readable(copied.arriving), _readable(copied.leaving))
+                for copied in self._copied(batch).operations
+            ]
+            largest = [(_largest(before), _largest(after)) for _, before, after in sizes]
+            return tf.stack([tf.stack(pair) for pair in largest])
+
+        numbers = self._run(measure, xla=False)
+        found = [
+            copied
+            for (copied, _, after), (before, left) in zip(sizes, numbers, strict=True)
+            if after and before > 0 and left == 0
+        ]
+        places = {(copied.source.name, copied.within) for copied in found}
+        if len(places) != 1:
+            return None
+        inputs, outputs = self._values(found[0], "backward", False)
+        return Broken(found[0].source, found[0].within, "backward", inputs, outputs)
+
     def _copied(self, batch: Sequence[Tensor]) -> Copy:
         roots: set[Any] = set()
         step = self._kept.step
@@ -138,7 +175,8 @@ class _Repetition:
             if tensor.dtype == tf.resource:
                 stand_in = self._stand_in(outside)
                 if stand_in is not None:
-                    if step.variable_of(tensor):
+                    known = step.variable_of(tensor)
+                    if known and self._path in ("", known):
                         roots.add(id(stand_in))
                     return tf.convert_to_tensor(stand_in.handle)
             return tf.identity(outside) if tensor.dtype != tf.resource else outside
@@ -307,6 +345,16 @@ class _Health:
 
 def _values_of(gradient: Any) -> Any:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _largest(tensors: Sequence[Tensor]) -> Tensor:
+    """float32 scalar: the largest magnitude in any of them; 0 of none."""
+    found = [
+        tf.cast(tf.reduce_max(tf.abs(tensor)), tf.float32)
+        for tensor in tensors
+        if tensor.dtype.is_floating
+    ]
+    return tf.reduce_max(tf.stack([*found, tf.zeros([])]))
 
 
 def _readable(tensors: Sequence[Any]) -> list[Tensor]:

@@ -222,6 +222,12 @@ def kind_of(handle: Any) -> Any:
     return tf.as_dtype(data.shape_and_type[0].dtype)
 
 
+def has_shape_of(handle: Any, value: Tensor) -> bool:
+    """Whether a value has the shape that a variable was declared with."""
+    shape = tf.TensorShape(handle._handle_data.shape_and_type[0].shape)
+    return bool(shape.is_compatible_with(value.shape))
+
+
 def layers_of(model: Any) -> frozenset[str]:
     """Names of all layers within a model of Keras, or within several."""
     models = model if isinstance(model, (list, tuple)) else [model]
