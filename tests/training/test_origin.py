@@ -93,6 +93,19 @@ def test_the_operation_without_a_gradient_is_named(tmp_path: pathlib.Path, xla: 
     assert "softmax" in flag.fixes[0]
 
 
+def sorted_places(h: Any) -> Any:
+    places = tf.argsort(h, axis=-1)
+    return tf.cast(places, tf.float32)
+
+
+def test_an_operation_of_which_only_one_output_has_a_gradient_is_named(
+    tmp_path: pathlib.Path,
+) -> None:
+    origin = origin_of(looped(tmp_path, around(sorted_places)), "disconnected_gradient")
+    assert origin.operation == "TopKV2"
+    assert_line(origin, sorted_places, "tf.argsort")
+
+
 class Forgetful(keras.Model):
     """One of its layers is never called, or what it gives is not used."""
 

@@ -128,6 +128,7 @@ class Cuts:
         assert self._copy is not None
         # Tensors that are computed from the variable.
         touched: set[Any] = set()
+        used = {t.ref() for copied in self._copy.operations for t in copied.copy.inputs}
         first: list[Copied] = []
         for copied in self._copy.operations:
             inputs = [
@@ -146,11 +147,14 @@ class Cuts:
             )
             if passes:  # a gradient comes through: it must end before, and it does not
                 return None
-            blocks = _blocks(copied.copy, inputs)
-            if blocks:
+            if _blocks(copied.copy, inputs):
                 first.append(copied)
-            else:
-                touched.update(tensor.ref() for tensor in copied.copy.outputs)
+                continue
+            # One output may have a gradient, and another one, as the indices of top_k, none.
+            outputs = copied.copy.outputs
+            if any(tensor.ref() in used and not _can_have_gradient(tensor) for tensor in outputs):
+                first.append(copied)
+            touched.update(tensor.ref() for tensor in outputs if _can_have_gradient(tensor))
         return first
 
     @staticmethod
@@ -159,6 +163,11 @@ class Cuts:
         chosen = named[0]
         lines = {(c.source, c.copy.type) for c in named}
         return Cut(CUT, chosen.source, chosen.within, len(lines) - 1)
+
+
+def _can_have_gradient(tensor: Tensor) -> bool:
+    dtype = tensor.dtype
+    return bool(dtype.is_floating or dtype.is_complex or dtype in (tf.variant, tf.resource))
 
 
 def _blocks(operation: Operation, inputs: list[Tensor]) -> bool:
@@ -178,9 +187,7 @@ def _blocks(operation: Operation, inputs: list[Tensor]) -> bool:
         tf.zeros_like(t) if t.dtype.is_floating or t.dtype.is_complex else None
         for t in operation.outputs
     ]
-    if all(gradient is None for gradient in arriving) and not any(
-        t.dtype in (tf.variant, tf.resource) for t in operation.outputs
-    ):
+    if not any(map(_can_have_gradient, operation.outputs)):
         return True
     try:
         leaving = function(operation, *arriving)
