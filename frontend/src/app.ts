@@ -8,6 +8,7 @@ import type { Host } from './host';
 import { applyTheme } from './scale/colour';
 import { createActions, type Actions } from './store/actions';
 import { linkOf, preferencesOf, rememberedModules, sessionOf, startOf } from './store/link';
+import { createFollower } from './store/follow';
 import { createLoader } from './store/loader';
 import { shownSides } from './store/selectors';
 import { initialState, type State } from './store/state';
@@ -22,6 +23,7 @@ import { createHeader } from './views/header';
 import { createHeatmap } from './views/heatmap/heatmap';
 import { createInspector } from './views/inspector';
 import { applyLayout } from './views/layout';
+import { createNews } from './views/news';
 import { createOptions } from './views/options';
 import { createProfile } from './views/profile';
 import { createRuleCard } from './views/rulecard';
@@ -54,6 +56,7 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
   update(store.get());
 
   refresh = createLoader(store, client, () => host.runs()).refresh;
+  createFollower(store, client);
   host.onTheme((theme) => {
     store.set({ theme });
   });
@@ -103,6 +106,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     createCharts(middle, actions),
     createInspector(right, actions),
     createRuleCard(body, actions),
+    createNews(page, actions),
     empty,
   ];
   return (state) => {

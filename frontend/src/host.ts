@@ -18,7 +18,7 @@ export interface Host {
   onTheme(listener: (theme: Theme) => void): void;
   /** TensorBoard was asked to reload its data, by its button or its timer. */
   onReload(listener: () => void): void;
-  /** Called with false when our tab is hidden, with true when it is shown again. */
+  /** Called with false when our tab, or the browser's, is hidden, with true when it is shown. */
   onVisible(listener: (visible: boolean) => void): void;
   /** Run names in the order in which TensorBoard colours them; empty without TensorBoard. */
   runs(): Promise<readonly string[]>;
@@ -176,10 +176,16 @@ export function createHost(): Host {
       reloadListeners.push(listener);
     },
     onVisible(listener) {
+      let shown = true;
+      const notify = (): void => {
+        listener(shown && document.visibilityState === 'visible');
+      };
       // A hidden tab is squeezed to height 0: visibilityState and resize events miss that.
       new IntersectionObserver((entries) => {
-        listener(entries.at(-1)?.isIntersecting ?? true);
+        shown = entries.at(-1)?.isIntersecting ?? true;
+        notify();
       }).observe(document.body);
+      document.addEventListener('visibilitychange', notify);
     },
     async runs() {
       if (!request) return [];

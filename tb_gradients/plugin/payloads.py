@@ -48,6 +48,8 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "error": summary.error,
         "verdict": verdict_of(flags or (), summary.undecided) if judged else None,
         "counts": _counts(flags or ()),
+        "mark": summary.mark,
+        "newest": json_number(summary.newest),
     }
 
 

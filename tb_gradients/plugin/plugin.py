@@ -100,8 +100,17 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
 
     def _runs(self, request: wrappers.Request) -> wrappers.Response:
         patience = min(_seconds(request, "patience"), JUDGING_SECONDS)
+        among = request.args.getlist("run") or None
         source, experiment = self._source(request)
-        return _json(request, payloads.runs(self._store.summaries(source, experiment, patience)))
+        # Before the answer is made: what comes in between is answered twice, not lost.
+        state = self._store.state(source, experiment, among)
+        if state in request.if_none_match:
+            return wrappers.Response(status=304, headers={"ETag": f'"{state}"'})
+        summaries = self._store.summaries(source, experiment, patience, among)
+        answer = payloads.runs(summaries)
+        # What is being judged still has another answer soon, though nothing was written.
+        final = all(run["state"] != "judging" for run in answer["runs"])
+        return _json(request, answer, headers=[("ETag", f'"{state}"')] if final else [])
 
     def _run(self, request: wrappers.Request) -> wrappers.Response:
         patience = _seconds(request, "patience")
@@ -266,11 +275,13 @@ def _steps(request: wrappers.Request) -> tuple[float, float]:
     return first, _number(request, "to", math.inf, "")
 
 
-def _json(request: wrappers.Request, content: Mapping[str, Any]) -> wrappers.Response:
+def _json(
+    request: wrappers.Request, content: Mapping[str, Any], **options: Any
+) -> wrappers.Response:
     # Serialized here: `Respond` would walk over every value once more to clean it.
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     _require_room(len(text))
-    return _respond(request, text, "application/json")
+    return _respond(request, text, "application/json", **options)
 
 
 def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:

@@ -14,9 +14,10 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from tb_gradients import schema
 from tb_gradients.flags import Flag
 from tb_gradients.plugin.judging import Judgement, RunJudge
 from tb_gradients.plugin.view import RunView
@@ -39,7 +40,9 @@ JUDGING_SECONDS = 1.0
 class StampedSource(Protocol):
     """What is needed of a ``DataProviderSource``."""
 
-    def stamps(self, run: str | None = None) -> dict[str, Stamp]: ...
+    def stamps(
+        self, run: str | None = None, *, among: Collection[str] | None = None
+    ) -> dict[str, Stamp]: ...
     def read(self, run: str) -> RunData: ...
     def glance(self, run: str, most_bytes: int) -> RunData | None: ...
     def histograms(self, run: str) -> list[HistogramFrame]: ...
@@ -58,8 +61,7 @@ class LoadedRun:
         self.stamp = stamp
         self.judge = judge or RunJudge()
         self.view = RunView(data)
-        text = repr((stamp, data.frames, len(self.view.variables)))
-        self.revision = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.revision = _digest((stamp, data.frames, len(self.view.variables)))
         self._judging = threading.Lock()
         self._reading = threading.Lock()
         self._judgement: Judgement | None = None
@@ -105,6 +107,8 @@ class RunSummary:
         flags: ``None`` while nobody has judged the run.
         error: why nobody ever will, a sentence.
         undecided: why too little was seen to call it healthy; "" if it was enough.
+        mark: changes when the run does.
+        newest: wall time of the newest frame, in seconds since the epoch; NaN: there is none.
     """
 
     run: str
@@ -113,9 +117,20 @@ class RunSummary:
     flags: tuple[Flag, ...] | None
     error: str | None = None
     undecided: str = ""
+    mark: str = ""
+    newest: float = math.nan
 
 
 _NO_OUTLINE = Outline((), 0, None)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+
+
+def _newest(stamp: Stamp) -> float:
+    """Wall time of the newest frame."""
+    return next((time for tag, _, time in stamp if tag == schema.TAG_CONTEXT), math.nan)
 
 
 class RunStore:
@@ -196,16 +211,29 @@ class RunStore:
                 self._glances.popitem(last=False)
         return loaded
 
+    def state(
+        self, source: StampedSource, experiment: str, among: Collection[str] | None = None
+    ) -> str:
+        """Changes when what ``summaries`` says of these runs does, but for the judging.
+
+        It takes a few microseconds per hundred frames, and reads nothing.
+        """
+        return _digest((experiment, sorted(source.stamps(among=among).items())))
+
     def summaries(
-        self, source: StampedSource, experiment: str, seconds: float = JUDGING_SECONDS
+        self,
+        source: StampedSource,
+        experiment: str,
+        seconds: float = JUDGING_SECONDS,
+        among: Collection[str] | None = None,
     ) -> list[RunSummary]:
-        """Every run in one line, by name.
+        """Every run in one line, by name; or those among these names.
 
         Runs whose writer stored a verdict cost next to nothing. Others are judged one
         after the other, for so many seconds per call: who has no flags then gets them
         when asked again.
         """
-        stamps = source.stamps()
+        stamps = source.stamps(among=among)
         outlines = self._fresh_outlines(source, experiment, stamps)
         deadline = self._clock() + seconds
         summaries = []
@@ -222,7 +250,16 @@ class RunStore:
                 error = str(unreadable)
             flags, undecided = found
             summaries.append(
-                RunSummary(run, outline.steps, outline.variables, flags, error, undecided)
+                RunSummary(
+                    run,
+                    outline.steps,
+                    outline.variables,
+                    flags,
+                    error,
+                    undecided,
+                    _digest(stamps[run]),
+                    _newest(stamps[run]),
+                )
             )
         return summaries
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tensorboard import errors as tb_errors
@@ -45,7 +45,8 @@ _MOST_BYTES = 240 << 20  # the fast loader's limit is 256 MiB, with what surroun
 _FIRST_RETRY = 2048
 
 Stamp = tuple[tuple[str, int, float], ...]
-"""The metadata of a run's series; a run whose stamp is unchanged is unchanged."""
+"""The metadata of a run's series (tag, last step, last wall time); a run whose stamp is unchanged
+is unchanged."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +91,20 @@ class DataProviderSource:
         self._refused = False
         self._most_bytes = most_bytes
 
-    def stamps(self, run: str | None = None) -> dict[str, Stamp]:
-        """Stamp of every run that holds our data, or of one; nothing is read for it.
+    def stamps(
+        self, run: str | None = None, *, among: Collection[str] | None = None
+    ) -> dict[str, Stamp]:
+        """Stamp of every run that holds our data, or of some; nothing is read for it.
+
+        Args:
+            run: of this one alone.
+            among: of these, as far as they exist.
 
         Raises:
             ReadError: ``run`` was asked for and has a newer format.
         """
-        only = None if run is None else tb_provider.RunTagFilter(runs=[run])
+        runs = among if run is None else [run]
+        only = None if runs is None else tb_provider.RunTagFilter(runs=runs)
         listed = self._provider.list_tensors(**self._where, run_tag_filter=only)
         stamps: dict[str, Stamp] = {}
         for name, tags in listed.items():

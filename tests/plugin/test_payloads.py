@@ -109,22 +109,22 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
             {
                 "run": "a", "first_step": 3, "last_step": 4, "frames": 2, "variables": 2,
                 "state": "judged", "error": None, "verdict": "warning",
-                "counts": {"critical": 0, "warning": 1, "info": 1},
+                "counts": {"critical": 0, "warning": 1, "info": 1}, "mark": "", "newest": "NaN",
             },
             {
                 "run": "b", "first_step": None, "last_step": None, "frames": 0, "variables": 2,
                 "state": "empty", "error": None, "verdict": None,
-                "counts": {"critical": 0, "warning": 0, "info": 0},
+                "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
             },
             {
                 "run": "c", "first_step": 0, "last_step": 0, "frames": 1, "variables": 2,
                 "state": "judging", "error": None, "verdict": None,
-                "counts": {"critical": 0, "warning": 0, "info": 0},
+                "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
             },
             {
                 "run": "d", "first_step": 0, "last_step": 0, "frames": 1, "variables": 0,
                 "state": "unreadable", "error": "It cannot be read.", "verdict": None,
-                "counts": {"critical": 0, "warning": 0, "info": 0},
+                "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
             },
         ],
     }  # fmt: skip

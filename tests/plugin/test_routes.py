@@ -51,8 +51,17 @@ class Browser:
         host = application.TensorBoardWSGI([self.plugin], data_provider=provider)
         self._client = werkzeug_test.Client(host)
 
-    def get(self, route: str, method: str = "GET", prefix: str = PREFIX, **arguments: str) -> Any:
-        return self._client.open(f"{prefix}/{route}", method=method, query_string=arguments)
+    def get(
+        self,
+        route: str,
+        method: str = "GET",
+        prefix: str = PREFIX,
+        headers: dict[str, str] | None = None,
+        **arguments: str,
+    ) -> Any:
+        return self._client.open(
+            f"{prefix}/{route}", method=method, query_string=arguments, headers=headers
+        )
 
     def json(self, route: str, **arguments: str) -> Any:
         answer = self.get(route, **arguments)
@@ -96,6 +105,7 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
     answer = browser.json("runs")
     assert answer["schema"] == 1
     assert [run["run"] for run in answer["runs"]] == ["sick", "unjudged"]
+    assert re.fullmatch("[0-9a-f]{12}", answer["runs"][0].pop("mark"))
     assert answer["runs"][0] == {
         "run": "sick",
         "first_step": 0,
@@ -106,6 +116,7 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
         "error": None,
         "verdict": "critical",
         "counts": {"critical": 1, "warning": 0, "info": 0},
+        "newest": FRAMES[-1].wall_time,
     }
 
 
@@ -175,6 +186,45 @@ def test_why_a_run_has_no_verdict_is_told(tmp_path: pathlib.Path) -> None:
         (None, "empty"),
         (None, "unreadable"),
     ]
+
+
+def test_who_knows_the_runs_as_they_are_is_answered_in_a_few_bytes(tmp_path: pathlib.Path) -> None:
+    made.write_run(tmp_path / "a", TABLE, FRAMES, flags=[FLAG])
+    made.write_run(tmp_path / "b", TABLE, FRAMES, flags=[])
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(
+        tensor_size_guidance={schema.PLUGIN_NAME: 0}
+    )
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    browser = Browser(tb_data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path)))
+
+    def ask(tag: str, **arguments: str) -> Any:
+        return browser.get("runs", headers={"If-None-Match": tag}, **arguments)
+
+    first, only_a = browser.get("runs"), browser.get("runs", run="a")
+    assert [run["run"] for run in json.loads(only_a.data)["runs"]] == ["a"]
+    known, known_a = first.headers["ETag"], only_a.headers["ETag"]
+    for answer in (ask(known), ask(known_a, run="a")):
+        assert (answer.status_code, answer.data) == (304, b"")
+        assert len(str(answer.headers)) < 200
+    assert ask(known_a).status_code == 200  # another question
+
+    written = {run["run"]: run["mark"] for run in json.loads(first.data)["runs"]}
+    more = made.make_frames(TABLE, range(60, 70))
+    made.write_events(tmp_path / "b", [made.frame_event(frame, TABLE) for frame in more])
+    multiplexer.Reload()
+    assert ask(known_a, run="a").status_code == 304
+    runs = {run["run"]: run for run in json.loads(ask(known).data)["runs"]}
+    assert runs["b"]["last_step"] == 69
+    assert runs["b"]["newest"] == more[-1].wall_time
+    assert {name for name, run in runs.items() if run["mark"] != written[name]} == {"b"}
+
+
+def test_runs_that_are_being_judged_are_asked_for_again(tmp_path: pathlib.Path) -> None:
+    made.write_run(tmp_path / "unjudged", TABLE, FRAMES)
+    browser = browse(tmp_path)
+    assert "ETag" not in browser.get("runs", patience="0").headers
+    assert "ETag" in browser.get("runs").headers
 
 
 def test_numbers_arrive_bit_by_bit(browser: Browser) -> None:

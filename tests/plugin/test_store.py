@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
@@ -32,11 +32,13 @@ class FakeSource:
         self.reads: list[str] = []
         self.outlined: list[str] = []
 
-    def stamps(self, run: str | None = None) -> dict[str, Stamp]:
+    def stamps(
+        self, run: str | None = None, *, among: Collection[str] | None = None
+    ) -> dict[str, Stamp]:
         return {
             name: (("frames", length, 0.0),)
             for name, length in self.lengths.items()
-            if run in (None, name)
+            if run in (None, name) and (among is None or name in among)
         }
 
     def read(self, run: str) -> RunData:

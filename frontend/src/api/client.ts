@@ -34,9 +34,21 @@ export interface Cut {
 /** The run has grown since it was asked for: its steps have to be read again. */
 export class StaleRunError extends Error {}
 
+/** What the server says of runs that have changed. */
+export interface News {
+  readonly runs: readonly RunSummary[];
+  /** The server's clock, in milliseconds since the epoch; null: it does not say. */
+  readonly now: number | null;
+}
+
 export interface Client {
   /** `patience`: seconds that the server may judge runs whose writer stored no verdict. */
   runs(patience?: number): Promise<RunSummary[]>;
+  /**
+   * The same of some runs, or of all, if anything was written since they were last asked for;
+   * otherwise none, in a few bytes.
+   */
+  news(among: readonly string[] | null, patience: number): Promise<News>;
   /** `glance`: of a large run some frames will do. */
   run(run: string, patience?: number, glance?: boolean): Promise<Run>;
   /** The verdict that `run` did not wait for. */
@@ -60,26 +72,57 @@ export interface Client {
   report(runs: readonly string[]): Promise<unknown>;
 }
 
+const NOT_MODIFIED = 304;
+const keyOf = (among: readonly string[] | null): string => (among ?? []).join('\n');
+
 const stateOf = ({ run, revision }: RunState): Record<string, string> =>
   revision === '' ? { run } : { run, revision };
 const waiting = (patience: number | undefined): Record<string, string> =>
   patience === undefined ? {} : { patience: String(patience) };
 
 export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)): Client {
-  async function get(route: string, parameters: Parameters = {}): Promise<Response> {
+  /** What the server calls the state of the runs that were answered, by which they are. */
+  const states = new Map<string, string>();
+
+  async function get(
+    route: string,
+    parameters: Parameters = {},
+    known: string | null = null,
+  ): Promise<Response> {
     const query = new URLSearchParams(parameters).toString();
     let response: Response;
     try {
-      response = await fetcher(query === '' ? `./${route}` : `./${route}?${query}`);
+      response = await fetcher(
+        query === '' ? `./${route}` : `./${route}?${query}`,
+        known === null ? {} : { headers: { 'If-None-Match': known } },
+      );
     } catch {
       throw new Error('TensorBoard does not answer. Is it still running?');
     }
-    if (!response.ok) {
+    if (!response.ok && response.status !== NOT_MODIFIED) {
       const sentence = decodeError(await response.text());
       if (response.status === 409) throw new StaleRunError(sentence ?? 'The run has changed.');
       throw new Error(sentence ?? `TensorBoard answered ${response.status} for “${route}”.`);
     }
     return response;
+  }
+  async function runs(
+    among: readonly string[] | null,
+    patience: number | undefined,
+    known: string | null = null,
+  ): Promise<News> {
+    const parameters = [
+      ...Object.entries(waiting(patience)),
+      ...(among ?? []).map((run) => ['run', run]),
+    ];
+    const response = await get('runs', parameters, known);
+    const now = Date.parse(response.headers.get('date') ?? '');
+    const told = { runs: [], now: Number.isNaN(now) ? null : now };
+    if (response.status === NOT_MODIFIED) return told;
+    const state = response.headers.get('etag');
+    if (state === null) states.delete(keyOf(among));
+    else states.set(keyOf(among), state);
+    return { ...told, runs: decodeRuns(await response.json()) };
   }
   const json = async (route: string, parameters?: Parameters): Promise<unknown> =>
     (await get(route, parameters)).json();
@@ -99,7 +142,8 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
   });
 
   return {
-    runs: async (patience) => decodeRuns(await json('runs', waiting(patience))),
+    runs: async (patience) => [...(await runs(null, patience)).runs],
+    news: (among, patience) => runs(among, patience, states.get(keyOf(among)) ?? null),
     run: async (run, patience, glance = false) =>
       decodeRun(
         await json('run', { run, ...waiting(patience), ...(glance ? { glance: '' } : {}) }),

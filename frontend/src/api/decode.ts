@@ -89,6 +89,8 @@ function runSummary(json: unknown): RunSummary {
       warning: number(counts.warning, 0),
       info: number(counts.info, 0),
     },
+    mark: text(f.mark),
+    newest: number(f.newest),
   };
 }
 
@@ -227,6 +229,7 @@ export function decodeRun(json: unknown): Run {
     run: text(f.run),
     revision: text(f.revision),
     steps: list(f.steps, (step) => number(step, 0)),
+    wallTimes: list(f.wall_times, (time) => number(time)),
     variables: list(f.variables, variable),
     statistics: list(f.statistics, column),
     contextColumns: list(f.context_columns, column),

@@ -24,6 +24,10 @@ export interface RunSummary {
   readonly error: string;
   readonly verdict: Verdict | null;
   readonly counts: Readonly<Record<Severity, number>>;
+  /** Changes when the run does. */
+  readonly mark: string;
+  /** Wall time of the newest frame, in seconds since the epoch; NaN: there is none. */
+  readonly newest: number;
 }
 
 /** One column of numbers: a statistic per variable, or a value per step. */
@@ -136,6 +140,8 @@ export interface Run {
   /** Names this state of the run; numbers asked for with it fit its steps and variables. */
   readonly revision: string;
   readonly steps: readonly number[];
+  /** Of each step, in seconds since the epoch. */
+  readonly wallTimes: readonly number[];
   readonly variables: readonly Variable[];
   readonly statistics: readonly Column[];
   readonly contextColumns: readonly Column[];

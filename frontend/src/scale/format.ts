@@ -121,3 +121,11 @@ export function splitName(name: string, kept = 7): [start: string, end: string] 
   const cut = characters.length > kept + 3 ? characters.length - kept : 0;
   return [characters.slice(0, cut).join(''), characters.slice(cut).join('')];
 }
+
+/** How long ago, in its largest unit. */
+export function formatAge(seconds: number): string {
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return plural(Math.floor(seconds / 86_400), 'day');
+}

@@ -12,6 +12,7 @@ import { columnEdges } from '../api/picture';
 import type { Run, RunVerdict } from '../api/types';
 import {
   columnOf,
+  isSameTrouble,
   orderRuns,
   quietModules,
   shownFrames,
@@ -172,8 +173,8 @@ export function createLoader(
   const busy = (slot: Slot): boolean => store.get().loading.has(slot);
 
   function ensureRun(state: State, side: Side, name: string): void {
-    const { generation, selectedVariable } = state;
-    load(side.slot('run'), [generation, name], () => readRun(side, name));
+    const { generation, changes, selectedVariable } = state;
+    load(side.slot('run'), [generation, name, changes.get(name) ?? 0], () => readRun(side, name));
     const { run } = side.of(state);
     if (run?.run !== name) return;
     // What is said of a run may change while its numbers are the same.
@@ -282,9 +283,11 @@ export function createLoader(
       if (last.revision !== '' && last.revision === read.revision)
         return read.judged === null ? {} : withVerdict(side, state, read.revision, read);
       // Until the longer run is judged, what was found in the shorter one stays.
-      return side.patch(state, {
-        run: read.judged === null ? { ...read, ...findings(last) } : read,
-      });
+      const run = read.judged === null ? { ...read, ...findings(last) } : read;
+      const patch = side.patch(state, { run });
+      return side === SELECTED
+        ? { ...patch, selectedFlag: followedFlag(state.selectedFlag, last, run) }
+        : patch;
     };
   }
 
@@ -307,6 +310,14 @@ export function createLoader(
   store.subscribe(ensure);
   ensure(store.get());
   return { refresh };
+}
+
+/** The open finding in the run as it is now: it may have begun earlier than was known. */
+function followedFlag(selected: string | null, before: Run, now: Run): string | null {
+  if (selected === null || now.flags.some(({ id }) => id === selected)) return selected;
+  const flag = before.flags.find(({ id }) => id === selected);
+  const same = flag && now.flags.find((candidate) => isSameTrouble(flag, candidate));
+  return same?.id ?? selected;
 }
 
 /** What the rules say of a run. */

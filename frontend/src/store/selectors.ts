@@ -322,6 +322,21 @@ export function isSameTrouble(a: Flag, b: Flag): boolean {
   return b.variables.some((path) => paths.has(path));
 }
 
+/**
+ * What is worth an announcement of a run that has grown: warnings and worse that were not there,
+ * or were less than that.
+ */
+export function newFindings(before: Run, now: Run): readonly Flag[] {
+  const loud = ({ severity }: Flag): boolean => severity !== 'info';
+  const known = before.flags.filter(loud);
+  return now.flags.filter(
+    (flag) =>
+      loud(flag) &&
+      flag.open &&
+      !known.some((other) => other.id === flag.id || isSameTrouble(other, flag)),
+  );
+}
+
 /** Flags of a first run that a second one has no more, that both have, that are new. */
 export function compareFlags(
   first: readonly Flag[],

@@ -127,6 +127,12 @@ export interface State extends RunData {
   readonly failures: Readonly<Partial<Record<Slot, string>>>;
   /** Grows with every reload. */
   readonly generation: number;
+  /** How often each run was found to have changed, between reloads. */
+  readonly changes: ReadonlyMap<string, number>;
+  /** How far the server's clock is ahead of the browser's, in milliseconds. */
+  readonly clockSkew: number;
+  /** False: the last poll had no answer. */
+  readonly connected: boolean;
 
   readonly selectedRun: string | null;
   /** The runs beside the selected one, in their order. */
@@ -189,6 +195,9 @@ export function initialState(theme: Theme): State {
     loading: new Set(),
     failures: {},
     generation: 0,
+    changes: new Map(),
+    clockSkew: 0,
+    connected: true,
     selectedRun: null,
     compareRuns: [],
     selectedFlag: null,

@@ -4,14 +4,15 @@ export interface Store<T> {
   readonly get: () => T;
   /** Replace some fields; listeners hear of it once, after all of them are in. */
   readonly set: (patch: Partial<T>) => void;
-  readonly subscribe: (listener: (state: T) => void) => void;
+  /** The answer ends it. */
+  readonly subscribe: (listener: (state: T) => void) => () => void;
 }
 
 export function createStore<T extends object>(initial: T): Store<T> {
   let state = initial;
   let announcing = false;
   let again = false;
-  const listeners: ((state: T) => void)[] = [];
+  let listeners: readonly ((state: T) => void)[] = [];
 
   function announce(): void {
     // A listener may set() in turn; everybody then sees the newest state, in order.
@@ -37,7 +38,10 @@ export function createStore<T extends object>(initial: T): Store<T> {
       announce();
     },
     subscribe(listener) {
-      listeners.push(listener);
+      listeners = [...listeners, listener];
+      return () => {
+        listeners = listeners.filter((other) => other !== listener);
+      };
     },
   };
 }

@@ -13,11 +13,13 @@ import {
   type Side,
 } from '../store/selectors';
 import { icon } from './icons';
+import { createLive } from './live';
 import { runLabel } from './runs';
 import type { View } from './view';
 
 export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Child[]): View {
   const heads = h('div', { class: 'heads' });
+  const live = createLive();
   const difference = h('p', { class: 'difference', role: 'status' });
   const swap = h(
     'button',
@@ -52,7 +54,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
     'header',
     { class: 'header' },
     h('h1', { class: 'visually-hidden' }, 'Gradient Health'),
-    h('div', { class: 'header-main' }, heads, comparison),
+    h('div', { class: 'header-main' }, heads, live.element, comparison),
     h('div', { class: 'header-tools' }, ...tools),
     progress,
   );
@@ -92,8 +94,10 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
         ...sides.map(({ run }) => run),
       );
       progress.hidden = state.loading.size === 0;
+      live.view.update(state);
     },
     destroy() {
+      live.view.destroy();
       element.remove();
     },
   };
@@ -112,7 +116,6 @@ function head(side: Side, theme: Theme, failure: string | undefined, short: bool
       'p',
       {
         class: 'verdict',
-        role: 'status',
         'data-verdict': kind,
         title: run && verdictSentence(run),
       },

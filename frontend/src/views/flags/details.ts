@@ -165,7 +165,7 @@ export function variableList(flag: Flag, selected: string | null, actions: Actio
     rest.length > 0 &&
       h(
         'details',
-        {},
+        { 'data-fold': `variables ${flag.id}` },
         h('summary', {}, `${formatCount(rest.length)} more`),
         h('ul', { class: 'variable-list' }, rest.map(item)),
       ),

@@ -24,7 +24,7 @@ import type { FlagFilter } from '../../store/state';
 import type { View } from '../view';
 import { icon } from '../icons';
 import { runName } from '../runs';
-import { focusKey } from '../focus';
+import { focusKey, foldsOf, restoreFolds } from '../focus';
 import { flagCard, type Context } from './card';
 import { createFlagFilter } from './filter';
 import { aboutRun, errorList, healthyNote, judgingNote, undecidedNote } from './notes';
@@ -63,6 +63,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
         return;
       }
       const focus = focusKey(body);
+      const folds = foldsOf(body);
       const shown = filterFlags(run.flags, wanted);
       const { open, closed } = splitFlags(shown);
       const allEnded = run.flags.every((flag) => !flag.open);
@@ -94,6 +95,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
         run.errors.length > 0 && errorList(run.errors),
         aboutRun(run),
       );
+      restoreFolds(body, folds);
       if (focus !== null) body.querySelector<HTMLElement>(`[data-focus="${focus}"]`)?.focus();
     },
   );

@@ -76,7 +76,7 @@ export function aboutRun(run: Run): Child {
   if (facts.length === 0) return null;
   return h(
     'details',
-    { class: 'about-run' },
+    { class: 'about-run', 'data-fold': 'about' },
     h('summary', {}, 'About this run'),
     h(
       'dl',
