@@ -169,6 +169,12 @@ def parts_of(optimizer: Any) -> list[Any]:
     return parts
 
 
+def trained_by(optimizer: Any) -> list[Any]:
+    """The variables that an optimizer was built for; none before."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(getattr(inner, "_trainable_variables", None) or ())
+
+
 def clipping_of(optimizer: Any) -> dict[str, float]:
     """The limits that an optimizer clips its gradients to."""
     # No assignment expression: AutoGraph reads this and would warn the user about it.

@@ -54,7 +54,7 @@ from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.copies import Copy, monitor_of
 from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
 from tb_gradients.training.graphs import unobserved
-from tb_gradients.training.hook import Hook, parts_of, require_keras, steps_made
+from tb_gradients.training.hook import Hook, parts_of, require_keras, steps_made, trained_by
 from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import is_legacy
@@ -222,6 +222,7 @@ class GradientMonitor:
         self._observed = threading.local()
         self._passive = False
         self._not_trained: set[Any] = set()
+        self._others: list[Any] = []
         self._facts = TracedFacts(self._parts)
         self._run_facts: dict[str, Any] = {}
         self._failed = False
@@ -445,6 +446,7 @@ class GradientMonitor:
         """
         self.detach()
         self._not_trained = {key_of(variable) for variable in not_trained}
+        self._others = []
         self._backlog.run()
         self._guarded(self._write_rest)
         self._model, self._probes = model, None
@@ -481,6 +483,7 @@ class GradientMonitor:
             self._probes = None
             if self._outputs is not None:
                 self._outputs.detach()
+                self._outputs = None
             self._prepare(None)
 
     def observe_batch(
@@ -537,6 +540,7 @@ class GradientMonitor:
         optimizer: Any = None,
     ) -> Any:
         self._prepare(variables)
+        self._widen(variables)
         assert self._probes is not None
         batch = getattr(self._observed, "batch", None)
         loss = None if batch is None else batch.loss
@@ -602,13 +606,34 @@ class GradientMonitor:
         self._observed.batch = dataclasses.replace(batch, loss=sums[0])
         return sums
 
+    def _widen(self, variables: Sequence[Any]) -> None:
+        """Watch what an optimizer gets besides the model's variables, too."""
+        others = [v for v in variables if key_of(v) not in self._rows]
+        if not others or self._variables is not None or self._model is None:
+            return
+        assert self._probes is not None
+        if self._probes.used:
+            error = ValueError("pass all variables to watch: variables=[...]")
+            for variable in others:
+                name = getattr(variable, "path", variable.name)
+                self._parts.leave_out("what a later update trains besides the model", error, name)
+            return
+        known = [v for hook in self._hooks for v in trained_by(hook.optimizer)]
+        keys = {key_of(v) for v in self._others}
+        for variable in [*others, *known]:
+            if key_of(variable) not in self._rows and key_of(variable) not in keys:
+                keys.add(key_of(variable))
+                self._others.append(variable)
+        self._probes = None
+        self._prepare(None)
+
     def _prepare(self, variables: Sequence[Any] | None) -> None:
         """Create table and probes, once the variables are known."""
         if self._probes is not None:
             return
         watched = self._variables
         if watched is None and self._model is not None:
-            watched = trainable_variables(_listed(self._model))
+            watched = [*trainable_variables(_listed(self._model)), *self._others]
         if not watched:
             watched = None if variables is None else list(variables)
         if not watched:
@@ -657,7 +682,7 @@ class GradientMonitor:
 
             self._probes, self._reported = Probes(make_probe), 0
             self._arm(first)
-            if self._activations and self._model is not None:
+            if self._activations and self._model is not None and self._outputs is None:
                 self._part("the layers' outputs", self._watch_outputs, table, rows)
         self._journal.set_table(self._table)
 

@@ -87,6 +87,11 @@ class Probes:
         self._members.append(member)
         return member.probe
 
+    @property
+    def used(self) -> bool:
+        """Whether an update was traced, or made, with one of them."""
+        return bool(self._members)
+
     def owners(self) -> dict[int, Any]:
         """Row of the table -> the optimizer whose updates it is seen in."""
         return {row: member.owner for member in self._members for row in member.probe.rows_seen}

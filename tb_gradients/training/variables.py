@@ -32,6 +32,7 @@ from tb_gradients.training.layers import (
     successors_of,
     time_steps_of,
 )
+from tb_gradients.training.modules import module_paths
 from tb_gradients.training.optimizers import named_optimizers, optimizer_facts
 from tb_gradients.training.run_context import run_context
 
@@ -81,10 +82,13 @@ def make_table(
     layers = parts.run("the layers of the variables", _layers_by_key, model) or {}
     successors = parts.run("the order of the layers", successors_of, model) or {}
     time_steps = parts.run("the time steps of recurrent layers", time_steps_of, model) or {}
+    held = parts.run("names of attributes", module_paths, variables, model, key_of) or {}
     paths: dict[str, int] = {}
     described = []
     for variable in variables:
         path = getattr(variable, "path", None) or variable.name.split(":")[0]
+        if key_of(variable) not in layers:
+            path = held.get(key_of(variable), path)
         paths[path] = paths.get(path, 0) + 1
         if paths[path] > 1:  # two hand-made variables of one name stay two rows
             path = f"{path}#{paths[path]}"
@@ -129,7 +133,7 @@ def _describe(
         path=path,
         shape=shape,
         dtype=tensor.dtype.name,
-        module=path.rpartition("/")[0],
+        module=path.rpartition("/" if "/" in path else ".")[0],
         layer_class=type(layer).__name__ if layer is not None else "",
         role=role,
         activation=activation_of(layer, following, successors),
@@ -154,7 +158,7 @@ _SCALES = frozenset(
 
 
 def _role(path: str, shape: tuple[int, ...], layer: Layer, attribute: str) -> str:
-    name = path.rpartition("/")[2].partition("#")[0]
+    name = path.rpartition("/")[2].rpartition(".")[2].partition("#")[0]
     if type(layer).__name__ == "Embedding" or "embedding" in name:
         return "embedding"
     if "recurrent_kernel" in name:
