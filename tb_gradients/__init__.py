@@ -1,4 +1,4 @@
-"""Which variable's gradient is sick, since which step, why, and what to change.
+"""Find unhealthy gradients: which variable, since which step, why, and what to change.
 
 In:  nothing; names are imported when they are first used, so that neither TensorFlow nor
      TensorBoard is loaded by ``import tb_gradients``.

@@ -78,7 +78,7 @@ def _discard_output() -> None:
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tb-gradients",
-        description="Which variable's gradient is sick, since which step, why, and what to change.",
+        description="Find unhealthy gradients: variable, first step, cause, and what to change.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -165,14 +165,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     rules = commands.add_parser(
         "rules",
         help="print the rule book",
-        description="Print the rule book: what each rule says, why, when, and what to try.",
+        description="Print the rule book: what each rule finds, why it matters, and what to try.",
     )
     rules.add_argument("rule", metavar="RULE", nargs="*", help="only these rules")
     rules.add_argument("--format", choices=("text", "json"), default="text")
     rules.set_defaults(run=_rules)
 
     if importlib.util.find_spec(_DEMO) is not None:
-        demo = commands.add_parser("demo", help="train a healthy and some sick models, and judge")
+        demo = commands.add_parser(
+            "demo", help="train a healthy model and some with faults, and judge them"
+        )
         if argv[:1] == ["demo"]:  # only then is the module wanted
             importlib.import_module(_DEMO).add_arguments(demo)
         demo.set_defaults(run=_demo)

@@ -4,7 +4,7 @@ In:  a ``Report`` (or what looks like one), pages of the rule book.
 Out: strings, with or without ANSI colours.
 Does not know where a report comes from, about arguments, or about exit statuses.
 
-Nothing is told by colour alone: every severity is written out. What folders and variables are
+Colour is never the only sign: every severity is written out. What folders and variables are
 called reaches the terminal as ``inert`` text: a name must not paint, move the cursor or turn the
 direction of reading.
 """

@@ -1,4 +1,4 @@
-"""Train a healthy model and the classic sick ones on real data, and print the verdicts.
+"""Train a healthy model and models with classic faults on real data, and print the verdicts.
 
 In:  the handwritten digits that come with scikit-learn.
 Out: one run per case in a log folder, a table of verdicts; with ``--serve`` a TensorBoard. A second
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tb_gradients.flags import Flag
 
-SUMMARY = "train a healthy model and the classic sick ones, and print the verdicts"
+SUMMARY = "train a healthy model and models with classic faults, and print the verdicts"
 
 DEFAULT_LOGDIR = "logs/tb_gradients_demo"
 BATCH = 32
@@ -36,7 +36,7 @@ EPOCHS = 6
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One training program and what must be said of it.
+    """One training program and its expected verdict.
 
     Attributes:
         train: trains into the given folder and returns the flags.
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--logdir", default=DEFAULT_LOGDIR, help="folder for the runs (default: %(default)s)"
     )
     parser.add_argument(
-        "--again", action="store_true", help="train anew, in place of the runs of an earlier demo"
+        "--again", action="store_true", help="train again, and replace the runs of an earlier demo"
     )
     parser.add_argument(
         "--serve", action="store_true", help="run TensorBoard on the runs when they are done"
@@ -95,12 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     there = [case for case in CASES if any((logdir / case.name).glob("*tfevents*"))]
     if len(there) == len(CASES) and not arguments.again:
-        print(f"{logdir} holds the runs of an earlier demo; --again trains them anew.")
+        print(f"{logdir} holds the runs of an earlier demo; --again trains them again.")
         return _show(logdir, arguments)
     if any(logdir.glob("*/*tfevents*")) and not (there and arguments.again):
         print(
             f"tb-gradients demo: {logdir} holds other runs, or those of a demo that was not "
-            "finished; give another --logdir, or --again to train the demo's anew",
+            "finished; give another --logdir, or --again to train the demo again",
             file=sys.stderr,
         )
         return 2

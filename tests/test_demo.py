@@ -65,7 +65,7 @@ def test_a_second_demo_shows_the_runs_that_are_there(
     made_up(tmp_path, "one", "two")
     assert demo.run(options(tmp_path)) == 0
     assert trained == []
-    assert "--again trains them anew" in capsys.readouterr().out
+    assert "--again trains them again" in capsys.readouterr().out
 
 
 def test_a_demo_trains_again_where_that_is_asked_for_and_touches_no_other_run(

@@ -1,4 +1,4 @@
-"""Names that somebody else chose are shown in texts for people, and never obeyed."""
+"""Names from files are escaped in texts for people, so that no terminal obeys them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Judge the frames of one run as they come, write them, and tell of what is found.
+"""Judge the frames of one run as they come, write them, and report the findings.
 
 In:  a variable table, and frames in step order.
-Out: an event file, and flags: printed, handed to a function of the user's, a reason to stop.
+Out: an event file, and flags: printed, passed to the user's ``on_flag``, a reason to stop.
 Does not know about training steps, devices, or how a frame is made.
 """
 
@@ -62,7 +62,7 @@ class Journal:
         on_verdict: called with all flags whenever they are written; must not raise.
 
     Raises:
-        ValueError: a mistake in ``rules``; it is told before the training.
+        ValueError: an error in ``rules``, raised before the training.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Journal:
             self._writer.lane(joined(waiting), self._table.table_id)
 
     def explain(self, flag: Flag, origin: Origin) -> None:
-        """Where one of the flags comes from: tell it, and write the verdict with it."""
+        """Add the origin of a flag: print it, and write the verdict with it."""
         self._explained.append(dataclasses.replace(flag, origin=origin))
         if self._verbose and flag.severity >= Severity.WARNING:
             told = f"{flag.rule}: where: {origin}\n  {origin.summary}"
@@ -217,7 +217,7 @@ class Journal:
         """Write that no further frame will come, and why; close the file.
 
         Args:
-            step: the first step that nobody sees.
+            step: the first step that is not observed.
         """
         self._stopped = RuleError("", step, reason, stopped=True)
         with contextlib.suppress(Exception):
@@ -241,7 +241,7 @@ class Journal:
             self._parts.run("what follows a verdict", self.on_verdict, flags)
 
     def _announce(self, flag: Flag) -> None:
-        """Tell of a flag that has opened, or whose severity has risen."""
+        """Report a flag that has opened, or whose severity has risen."""
         key = (flag.rule, flag.first_step)
         before = self._announced.get(key)
         self._announced[key] = flag.severity

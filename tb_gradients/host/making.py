@@ -1,4 +1,4 @@
-"""Make the frames of one probe of what its steps have left on the host.
+"""Assemble the frames of one probe from what its steps have left on the host.
 
 In:  what was fetched for a frame: measurements of its own step, and the rows of all steps since
      the frame before.

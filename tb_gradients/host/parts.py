@@ -1,4 +1,4 @@
-"""Keep a part of the monitor that fails from costing more than itself.
+"""Switch off single parts of the monitor that fail, and note them once.
 
 In:  parts of the monitor's work, by name, each done on its own.
 Out: their results; of those that failed what, since which step and why, each named once.

@@ -1,4 +1,4 @@
-"""Which elements of each variable are looked at one by one.
+"""Choose the elements of each variable that are sampled.
 
 In:  the variable table.
 Out: a ``Sample`` per variable, and the ``Layout`` of what one step's update leaves for its frame.

@@ -1,4 +1,4 @@
-"""Make the statistics of a frame of what the device has measured; on the host, with NumPy.
+"""Compute the statistics of a frame from what the device has measured, with NumPy.
 
 In:  the elements of each variable's sample, and numbers of all elements of large variables.
 Out: one row of statistics per variable.

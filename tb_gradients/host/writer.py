@@ -49,7 +49,7 @@ class RecordFile(Protocol):
         """Append one record: its length, its checksums and its bytes."""
 
     def flush(self) -> None:
-        """Hand what was written to the file system."""
+        """Flush what was written to the file system."""
 
     def close(self) -> None:
         """Flush and close."""
@@ -136,7 +136,7 @@ class EventWriter:
         self._put(lambda: self._record(step, {schema.TAG_FLAGS: _text(data)}))
 
     def flush(self) -> None:
-        """Return when all that was handed in is in the file."""
+        """Return when everything is in the file."""
         done = threading.Event()
 
         def finish() -> None:

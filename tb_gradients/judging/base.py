@@ -111,7 +111,7 @@ class Needed:
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-    """Who is sick at this frame.
+    """Which variables are affected at this frame.
 
     Attributes:
         sick: bool [variables]; for a finding about the run as a whole, an empty array.
@@ -172,7 +172,7 @@ class Detection:
 
 
 HEALTHY = Detection(np.zeros(0, bool), lambda: 0, np.zeros(0, np.int64))
-"""Nobody is sick."""
+"""No variable is affected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Finding:
 
 
 class Rule(abc.ABC):
-    """One disease: how to recognise it, and what to say then.
+    """One problem: how to recognise it, and what to say about it.
 
     A rule sees only the columns in ``needs``, keeps no state, imports no framework,
     never prints. Its class docstring is its page in the manual (see ``Page``). What it
@@ -213,7 +213,7 @@ class Rule(abc.ABC):
     id: ClassVar[str]
     title: ClassVar[str]
     severity: ClassVar[Severity]
-    """The worst it can say."""
+    """The highest severity of its flags."""
     needs: ClassVar[tuple[str, ...]]
     """Statistics and context columns it looks at."""
     follows: ClassVar[tuple[str, ...]] = ()
@@ -231,7 +231,7 @@ class Rule(abc.ABC):
     """It is asked between frames, too, on rows that the dense lane gives (``between``): what it
     finds does not depend on which steps are frames. For rules that decide by its columns."""
     about_onset: ClassVar[bool] = False
-    """The text tells how it began, and stays as it was written then."""
+    """The text describes how the problem began, and is not rewritten later."""
     basis: ClassVar[Basis] = Basis()
     """What its silence rests on: until then the report says that it has not judged the run."""
     unjudged: ClassVar[str] = "no frame of this run could be judged"
@@ -257,16 +257,16 @@ class Rule(abc.ABC):
 
     @abc.abstractmethod
     def detect(self, window: Window) -> Detection | None:
-        """Who is sick at the last frame of the window.
+        """Find the affected variables at the last frame of the window.
 
         Returns:
-            ``HEALTHY`` for nobody, which lets a flag close after some frames; ``None`` where
-            this frame cannot tell, which changes nothing.
+            ``HEALTHY`` if no variable is affected, which closes a flag after some frames; ``None``
+            if this frame cannot be judged, which changes nothing.
         """
 
     @abc.abstractmethod
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
-        """What to say about the variables ``rows``, sick since step ``since``."""
+        """What to say about the variables ``rows``, affected since step ``since``."""
 
     def nothing_to_judge(self, window: Window) -> str:
         """Why the run cannot have the disease ("the optimizer does not clip"); "" if it can."""

@@ -262,7 +262,7 @@ def is_built_in(kind: str) -> bool:
 
 
 def likeliest_first(causes: Iterable[Cause]) -> list[Cause]:
-    """The order in which causes are told, and their fixes should be tried."""
+    """The order in which causes are listed, and their fixes should be tried."""
     return sorted(causes, key=lambda c: -c.confidence)
 
 

@@ -114,7 +114,7 @@ class RunReport:
         if not data.frames and not errors:
             errors.append(Problem("There are no frames yet. Has training made its first step?"))
         stopped = next((problem for problem in errors if problem.stopped), None)
-        if stopped is not None:  # what came after it nobody has seen
+        if stopped is not None:  # nothing after it was observed
             undecided = stopped.message
         elif not data.frames:
             undecided = "there are no frames"
@@ -215,7 +215,7 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
             print(run.run, flag)
     ```
 
-    Every frame is read and judged anew, so that a newer version's rules, or other
+    Every frame is read and judged again, so that a newer version's rules, or other
     thresholds, apply to old runs. Of what the writer judged while training only the origins of
     flags are used: the frames do not hold them.
 

@@ -1,4 +1,4 @@
-"""What a run looks like when it is read, wherever it was read from.
+"""A run as it is read, from event files or from a data provider.
 
 In:  the points of a run (frames, contexts, tables, verdicts) in the order in which
      they were written, from any reader.

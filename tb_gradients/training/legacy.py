@@ -1,4 +1,4 @@
-"""Watch the optimizers of ``tf_keras``, that is of Keras 2.
+"""Observe the optimizers of ``tf_keras`` (Keras 2).
 
 In:  an optimizer of ``tf_keras``, and what its ``apply_gradients`` is called with.
 Out: gradients, variables and an ``OptimizerView``, as a Keras 3 optimizer gives them.

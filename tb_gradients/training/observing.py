@@ -1,4 +1,4 @@
-"""See what a Keras model computes its loss from, while ``fit`` traces a step.
+"""Observe what a Keras model computes its loss from, while ``fit`` traces a step.
 
 In:  a model, and who wants to know.
 Out: calls with the loss, and the data that it was computed from, in the graph of the step.

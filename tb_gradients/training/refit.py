@@ -1,4 +1,4 @@
-"""Trace the training function of a model anew, and train what it has trained before.
+"""Trace the training function of a model again, with the variables that it trained before.
 
 In:  a compiled Keras model, before a ``fit``.
 Out: its training function, to be traced with the probe in it; what of it is not as the model says.

@@ -1,4 +1,4 @@
-"""Which variable's layer feeds which: the graph of a model, as the variable table keeps it.
+"""Find the graph of a model for the variable table: which layer feeds which.
 
 In:  a Functional or Sequential model of Keras; or a training step's graph, while it is traced.
 Out: a ``Graph``: the node of each variable, and for each node the nodes that feed it.

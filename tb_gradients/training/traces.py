@@ -1,4 +1,4 @@
-"""Read what TensorFlow has traced of a training function: settings that nothing else keeps.
+"""Read settings from a traced training function that are stored nowhere else.
 
 In:  the training function of a Keras model.
 Out: its traces, the variables that they write, and how many steps an execution of them makes.

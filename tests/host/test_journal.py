@@ -1,4 +1,5 @@
-"""The journal judges each frame it writes, tells of each flag once, and can go on after a close."""
+"""The journal judges each frame that it writes, reports each flag once, and continues after a
+close."""
 
 from __future__ import annotations
 

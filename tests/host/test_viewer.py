@@ -1,4 +1,4 @@
-"""Who is sent to TensorBoard is told what keeps it from starting, and nobody else is."""
+"""The message that refers to TensorBoard says what keeps it from starting, if anything does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written can be read back from a standard event file, and failures are told once."""
+"""What is written can be read back from a standard event file, and failures are reported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the run learning? Told from the loss alone, at every cadence."""
+"""Whether the run learns is judged from the loss alone, at every cadence."""
 
 from __future__ import annotations
 

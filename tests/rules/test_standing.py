@@ -1,4 +1,5 @@
-"""A run that stands at the level of guessing is a warning as soon as something else is wrong."""
+"""A run that stands at the loss of a constant prediction is a warning as soon as something else is
+wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each run has a folder of its own, however many processes begin there at once."""
+"""Each run has a separate folder, even if many processes begin there at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layer's output meets the loss is read from the graph, where the model does not say it."""
+"""Which layer's output meets the loss is read from the graph, if the model does not show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops of one's own: attach once, tick once per step; hand-written updates; soft failure."""
+"""Custom training loops: attach once, step once per step; hand-written updates; soft failure."""
 
 from __future__ import annotations
 

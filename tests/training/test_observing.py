@@ -1,4 +1,4 @@
-"""What is seen of the data that a train step of somebody's own gets."""
+"""The data of a custom train step are observed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and batches that a loop hands over: of due steps and of the last ones, within bounds."""
+"""Losses and batches that a loop passes: of due steps and of the last ones, within bounds."""
 
 from __future__ import annotations
 

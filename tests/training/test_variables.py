@@ -1,4 +1,4 @@
-"""The variable table names every variable once, in network order, with what its layer tells."""
+"""The variable table names every variable once, in network order, with the facts of its layer."""
 
 from __future__ import annotations
 
