@@ -249,6 +249,8 @@ class NotLearning(Rule):
             )
         elif ratio > 0.05 or rate >= 30 * usual:
             observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
+            if np.isnan(ratio):  # a model without kernels, such as one of embeddings
+                observed = "the loss does not fall"
             found.append(large_rate_cause(window, observed, 0.55))
         if self._same_for_all(window):
             found.append(

@@ -207,7 +207,10 @@ class ZeroGradient(Rule):
         # The cause is at the border: in the last layer without a gradient, or in the next one.
         near = alive & window.paths.around(rows)
         border = [int(rows[-1]), *np.flatnonzero(near & (np.arange(len(alive)) > rows[-1]))[:2]]
-        start = initialization_cause(table, [*rows, *border])
+        # A single variable of no layer is in no product with zeros of its own: its start at zero
+        # takes a gradient from others, not from itself.
+        alone = len(rows) == 1 and not table.variables[int(rows[0])].layer_class
+        start = initialization_cause(table, border[1:] if alone else [*rows, *border])
         if start is not None:
             found.append(start)
         tiny = self._tiny_start(window)
@@ -226,7 +229,7 @@ class ZeroGradient(Rule):
             )
             return (*found, cause("loss_ignores_parameters", 0.85, f"{text}."))
         fed = self._fed_with_zeros(window, rows, alive)
-        if start is None and fed is not None:
+        if start is None and fed is not None and not alone:
             return (*found, fed)
         if start is None:
             found += self._flat(window, rows, 0.3 if found else 0.7)
@@ -248,6 +251,13 @@ class ZeroGradient(Rule):
                     "everything from there on does.",
                 )
             )
+        if not found and alone:
+            text = (
+                f"the loss reads {table.paths[int(rows[0])]}, but its gradient is exactly zero: an "
+                "operation behind it stops the gradient, as stop_gradient or round does, or its "
+                "share of the loss is multiplied by zero"
+            )
+            found.append(cause("non_differentiable_operation", 0.6, f"{text}."))
         return tuple(found)
 
     @staticmethod
