@@ -1,4 +1,4 @@
-"""The command line: ``tb-gradients check | export | rules | demo``.
+"""The command line: ``tb-gradients check | export | rules | doctor | demo``.
 
 In:  arguments.
 Out: text on standard output, one line on standard error where something is unusable, and
@@ -171,6 +171,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     rules.add_argument("--format", choices=("text", "json"), default="text")
     rules.set_defaults(run=_rules)
 
+    doctor = commands.add_parser(
+        "doctor",
+        help="look for what keeps TensorBoard or the tab from working",
+        description="Look at what is installed here. Exit status: 0 nothing is wrong, 1 something "
+        "is, with the remedy.",
+    )
+    doctor.set_defaults(run=_doctor)
+
     if importlib.util.find_spec(_DEMO) is not None:
         demo = commands.add_parser(
             "demo", help="train a healthy model and some with faults, and judge them"
@@ -322,6 +330,14 @@ def _rules(arguments: argparse.Namespace) -> int:
     else:
         print(_console().rule_book(pages, CAUSES.values()), end="")
     return HEALTHY
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tb_gradients.doctor import examine
+
+    findings = examine()
+    print(_console().findings(findings), end="")
+    return SICK if any(finding.problem for finding in findings) else HEALTHY
 
 
 def _demo(arguments: argparse.Namespace) -> int:

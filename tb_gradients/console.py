@@ -21,6 +21,7 @@ from tb_gradients.flags import VERDICTS, Evidence, Flag
 from tb_gradients.inert import inert
 
 if TYPE_CHECKING:
+    from tb_gradients.doctor import Finding
     from tb_gradients.judging.base import Page
     from tb_gradients.judging.causes import CauseKind
     from tb_gradients.reading.report import Report, RunReport
@@ -177,6 +178,20 @@ class Console:
         for name, value, reason in page.thresholds:
             lines += self._wrapped(f"{name} = {value:g}: {reason}", "    ", hang=2)
         return "\n".join(lines)
+
+    # --- The environment ------------------------------------------------------------------
+
+    def findings(self, findings: Iterable[Finding]) -> str:
+        """A line for each thing that was looked at; of a problem also the remedy."""
+        lines = []
+        for finding in findings:
+            good = not finding.problem
+            word = self._paint("ok     ", "healthy") if good else self._paint("PROBLEM", "critical")
+            lines.append(f"{word}  {inert(finding.what)}")
+            if finding.problem:
+                lines += self._wrapped(finding.problem, " " * 9)
+                lines += self._wrapped(f"remedy: {finding.remedy}", " " * 9, hang=8)
+        return "\n".join(lines) + "\n"
 
     # --- Lines ----------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.util import tensor_util
 
 from tb_gradients import schema
+from tb_gradients.crc32c import masked_crc32c
 from tb_gradients.flags import Cause, Evidence, Flag, Severity
 from tb_gradients.frames import (
     CountArray,
@@ -31,7 +32,6 @@ from tb_gradients.frames import (
 from tb_gradients.lane import Lane
 from tb_gradients.lane_pack import pack
 from tb_gradients.proto import gradient_health_pb2 as pb
-from tb_gradients.reading.crc32c import masked_crc32c
 from tb_gradients.reading.source import StoredVerdict
 
 START = 1_700_000_000.0

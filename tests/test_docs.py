@@ -111,3 +111,11 @@ def test_the_readme_links_every_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = [page.relative_to(ROOT).as_posix() for page in sorted(DOCS.rglob("*.md"))]
     assert [page for page in pages if f"]({page})" not in text] == []
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 15
+    missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert missing == []

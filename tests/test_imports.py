@@ -17,6 +17,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "tb_gradients"
 WORDS = {
     "schema",
+    "crc32c",
     "frames",
     "flags",
     "inert",

@@ -11,6 +11,7 @@ again after a training step, which doubles its time.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -34,13 +35,16 @@ class Backlog:
     """No job waits longer than this, in seconds."""
 
     LENGTH = 64
-    """With more waiting jobs, ``add`` does them itself: a slow disk slows down frames, but does not
-    fill the memory."""
+    """With more waiting jobs, ``add`` does them itself, so that they do not fill the memory."""
+
+    LATEST = 0.25
+    """Also if one has waited longer than this, in seconds, because the thread cannot keep up: so
+    much is lost if the process is killed."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.seconds = 0.0
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[tuple[float, Job]] = deque()
         self._some, self._enough = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = self._running = False
@@ -52,8 +56,9 @@ class Backlog:
             job: must not raise.
             wait: return when it is done; otherwise at once.
         """
-        self._jobs.append(job)
-        if wait or len(self._jobs) > self.LENGTH:
+        now = time.monotonic()
+        self._jobs.append((now, job))
+        if wait or len(self._jobs) > self.LENGTH or self._oldest() < now - self.LATEST:
             self.run()
             return
         if self._thread is None:
@@ -72,9 +77,16 @@ class Backlog:
             self._running = True
             try:
                 while self._jobs:
-                    self._jobs.popleft()()
+                    self._jobs.popleft()[1]()
             finally:
                 self._running = False
+
+    def _oldest(self) -> float:
+        """When the first job that waits was added; it may have been taken just now."""
+        try:
+            return self._jobs[0][0]
+        except IndexError:
+            return math.inf
 
     def close(self) -> None:
         """Do all waiting jobs and end the thread; ``add`` starts a new one."""

@@ -205,6 +205,12 @@ class Journal:
         if self._writer is not None:
             self._write_flags(self._writer, self._last_step)
 
+    def flush(self) -> None:
+        """Return when all that was handed in is in the file."""
+        self._write_lane()
+        if self._writer is not None:
+            self._writer.flush()
+
     def close(self) -> None:
         """Write the last verdict and close the file; a further frame begins another."""
         self._parts.run("the dense lane", self._write_lane)

@@ -19,15 +19,15 @@ def remedy() -> str:
     2.16 needs a NumPy before 2. Its own requirements say neither.
     """
     wanted = []
-    version = _version("tensorboard")
+    version = version_of("tensorboard")
     if version and version < (2, 21) and importlib.util.find_spec("pkg_resources") is None:
         wanted.append('"setuptools<82"')
-    if version and version < (2, 17) and _version("numpy") >= (2,):
+    if version and version < (2, 17) and version_of("numpy") >= (2,):
         wanted.append('"numpy<2"')
     return f"pip install {' '.join(wanted)}" if wanted else ""
 
 
-def _version(package: str) -> tuple[int, ...]:
+def version_of(package: str) -> tuple[int, ...]:
     """The first two numbers of a package's version; empty if it is not installed."""
     try:
         text = importlib.metadata.version(package)

@@ -6,13 +6,17 @@ Does not know about training steps, devices, rules or TensorFlow.
 
 One event per frame, all its tags inside. Who opens the file is given (``training.files`` does it
 with TensorFlow, which knows remote file systems, too); it is flushed whenever the queue runs
-empty. So a process that is killed, by SIGTERM or by SIGKILL, loses at most what was still in
-the queue, and leaves a readable file; there is no signal handler that could get into the way
-of somebody else's.
+empty, and ten times a second. So a process that is killed loses at most what was still in the
+queue, and leaves a readable file. What SIGTERM asks for is in ``endings``.
+
+Nobody waits for the disk but the thread: where it takes in less than is written, frames are left
+out once ``MOST_WAITING_BYTES`` wait, and that is told once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import pathlib
 import queue
@@ -32,14 +36,23 @@ from tb_gradients.lane_pack import pack
 from tb_gradients.proto import event_pb2
 from tb_gradients.proto import gradient_health_pb2 as pb
 
-QUEUE_LENGTH = 64
-"""Frames that may wait; a slower disk then slows the frames (never the plain steps) down."""
+MOST_WAITING_BYTES = 64 << 20
+"""Of frames that wait for the disk. Further ones are left out: a training step never waits."""
+
+OVERHEAD_BYTES = 1 << 10
+"""What a frame that waits takes besides its numbers."""
+
+FLUSH_SECONDS = 0.1
+"""The file is not flushed less often than this while there is something to write."""
 
 FILE_SUFFIX = ".gradient_health"
 """End of the name of our event files: they are told from those of other writers by it."""
 
 _DT_FLOAT, _DT_STRING = 1, 7
 _DATA_CLASS_TENSOR = 2
+
+
+logger = logging.getLogger("tb_gradients")
 
 
 class RecordFile(Protocol):
@@ -64,18 +77,24 @@ class EventWriter:
 
     A failure in the background (a full disk, a folder that was removed) is raised, once, by the
     next call. Who opens a writer closes it: what is in the queue at exit is lost.
+
+    Attributes:
+        path: of the file.
+        left_out: how many frames, and parts of the dense lane, the disk was too slow for.
     """
 
     def __init__(self, folder: str | pathlib.Path, open_records: OpenRecords) -> None:
-        name = (
-            f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-            f"{FILE_SUFFIX}"
-        )
-        self.path = os.fspath(folder).rstrip("/") + "/" + name
+        folder = os.fspath(folder).rstrip("/")
+        began = f"{_later_than_others(folder):.6f}"
+        name = f"events.out.tfevents.{began}.{socket.gethostname()}.{os.getpid()}{FILE_SUFFIX}"
+        self.path = f"{folder}/{name}"
         self._file = open_records(self.path)
         self._described: set[str] = set()
         self._error: Exception | None = None
-        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
+        self._waiting = 0  # bytes
+        self._lock = threading.Lock()
+        self.left_out = 0
         self._told_gone = False
         self._thread = threading.Thread(target=self._run, name="tb_gradients writer", daemon=True)
         self._thread.start()
@@ -95,14 +114,15 @@ class EventWriter:
                 values[schema.TAG_HISTOGRAMS] = _text(pack_histograms(frame.histograms, table_id))
             self._record(frame.step, values, wall_time=frame.wall_time)
 
-        self._put(write)
+        arrays = (frame.values, frame.context, frame.histograms)
+        self._put(write, sum(array.nbytes for array in arrays if array is not None))
 
     def lane(self, lane: Lane, table_id: int) -> None:
         def write() -> None:  # compressed on this thread
             for part in without_gaps(lane):
                 self._record(part.last_step, {schema.TAG_LANE: _text(pack(part, table_id))})
 
-        self._put(write)
+        self._put(write, lane.low.nbytes + lane.high.nbytes + lane.marks.nbytes)
 
     def summary(
         self, step: int, summary: event_pb2.Summary, wall_time: float | None = None
@@ -164,11 +184,25 @@ class EventWriter:
                 self._error = self._error or error
         self._raise()
 
-    def _put(self, action: Callable[[], None]) -> None:
+    def _put(self, action: Callable[[], None], size: int | None = None) -> None:
+        """Hand something to the thread; what has a size is left out where too much waits."""
         self._raise()
         if self._closed:
             raise ValueError("the event file is closed")
-        self._queue.put(action)
+        size = 0 if size is None else size + OVERHEAD_BYTES
+        with self._lock:
+            fits = not size or not self._waiting or self._waiting + size <= MOST_WAITING_BYTES
+            if fits:
+                self._waiting += size
+                self._queue.put((action, size))
+                return
+        self.left_out += 1
+        if self.left_out == 1:
+            logger.warning(
+                "tb_gradients: %s takes in less than is written; frames are left out until it has "
+                "caught up. A larger `every=` writes less",
+                os.path.dirname(self.path),
+            )
 
     def _raise(self) -> None:
         error, self._error = self._error, None
@@ -176,13 +210,18 @@ class EventWriter:
             raise error
 
     def _run(self) -> None:
-        while (action := self._queue.get()) is not None:
+        settled = time.monotonic()
+        while (item := self._queue.get()) is not None:
+            action, size = item
             try:
                 action()
-                if self._queue.empty():
+                if self._queue.empty() or time.monotonic() - settled > FLUSH_SECONDS:
                     self._settle()
+                    settled = time.monotonic()
             except Exception as error:
                 self._error = error
+            with self._lock:
+                self._waiting -= size
 
     def _settle(self) -> None:
         """Flush; raise if the file is gone: one can write for ever to a file without a name."""
@@ -210,6 +249,23 @@ class EventWriter:
                 self._described.add(tag)
                 value.metadata.CopyFrom(_metadata())
         self._file.write(event.SerializeToString())
+
+
+def _later_than_others(folder: str) -> float:
+    """The time for a file's name: now, and behind that of every file of ours in the folder.
+
+    Readers go by it, and a clock may have been set back since.
+    """
+    now = time.time()
+    if "://" in folder:
+        return now
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            parts = name.split(".")  # events.out.tfevents.SECONDS.MICROSECONDS.HOST...
+            if name.endswith(FILE_SUFFIX) and len(parts) > 5:
+                with contextlib.suppress(ValueError):
+                    now = max(now, float(f"{parts[3]}.{parts[4]}") + 1e-6)
+    return now
 
 
 def _metadata() -> event_pb2.SummaryMetadata:

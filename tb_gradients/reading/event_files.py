@@ -26,9 +26,9 @@ from typing import IO, Any
 import numpy as np
 
 from tb_gradients import schema
+from tb_gradients.crc32c import masked_crc32c
 from tb_gradients.frames import MOST_DIMENSIONS, FloatArray, FormatError
 from tb_gradients.proto import event_pb2
-from tb_gradients.reading.crc32c import masked_crc32c
 from tb_gradients.reading.source import (
     HistogramFrame,
     Message,

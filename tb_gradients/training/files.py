@@ -22,12 +22,15 @@ from typing import cast
 import tensorflow as tf
 
 from tb_gradients import schema
+from tb_gradients.host.records import LocalRecords
 from tb_gradients.host.writer import FILE_SUFFIX, RecordFile
 from tb_gradients.proto import event_pb2
 
 
 def open_records(path: str) -> RecordFile:
-    """A new file of TFRecords."""
+    """A new file of TFRecords, on whatever file system."""
+    if "://" not in path:
+        return LocalRecords(path)
     return cast(RecordFile, tf.io.TFRecordWriter(path))
 
 

@@ -50,6 +50,19 @@ def ancestors(operations: Iterable[Any]) -> set[Any]:
     return found
 
 
+def symbolic(gradient: Any) -> Any:
+    """A gradient that was computed outside of the function being traced, as a tensor of its graph.
+
+    (A constant, or the result of another function: it has no operation that could be looked at.)
+    """
+    if gradient is None or tf.executing_eagerly():
+        return gradient
+    if isinstance(gradient, tf.IndexedSlices):
+        values, indices = symbolic(gradient.values), symbolic(gradient.indices)
+        return tf.IndexedSlices(values, indices, gradient.dense_shape)
+    return gradient if tf.is_symbolic_tensor(gradient) else tf.identity(gradient)
+
+
 _CHAINED = ("Mul", "Add", "AddV2", "AddN", "Sub", "RealDiv", "Neg")
 """Operations that TensorFlow's graph optimizer regroups if nothing reads their intermediate
 value."""

@@ -29,6 +29,7 @@ import tensorflow as tf
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Origin, RuleError, Severity, ranked
 from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.host import endings
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.making import Drained
@@ -53,7 +54,7 @@ from tb_gradients.training.arguments import (
 from tb_gradients.training.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.copies import Copy, monitor_of
 from tb_gradients.training.files import choose_folder, claimed, open_records, steps_in
-from tb_gradients.training.graphs import unobserved
+from tb_gradients.training.graphs import symbolic, unobserved
 from tb_gradients.training.hook import Hook, parts_of, require_keras, steps_made, trained_by
 from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.open_monitors import OPEN
@@ -349,6 +350,11 @@ class GradientMonitor:
         """Whether the traced step contains its loss."""
         return self._probes is not None and self._probes.sees_loss()
 
+    def flush(self) -> None:
+        """Return when all frames so far are judged and in the file."""
+        self._backlog.run()
+        self._guarded(self._journal.flush)
+
     def close(self) -> None:
         """Write the waiting frames, close the file and print the summary. May be called twice."""
         waiting = (self._probes is not None or self._failed) and not self._closed
@@ -361,6 +367,7 @@ class GradientMonitor:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
         self._backlog.close()
         OPEN.discard(self)
+        endings.discard(self)
         if self._origin is not None:
             self._origin.last = self.report
 
@@ -542,6 +549,7 @@ class GradientMonitor:
         self._prepare(variables)
         self._widen(variables)
         assert self._probes is not None
+        gradients = [symbolic(gradient) for gradient in gradients]
         batch = getattr(self._observed, "batch", None)
         loss = None if batch is None else batch.loss
         self._facts.read_step(gradients, loss, self._table, self._watched, self._model)
@@ -938,6 +946,7 @@ class GradientMonitor:
             self._journal.set_table(self._table)
             with self._claim(frame.step):
                 OPEN.add(self)
+                endings.add(self)
                 self._journal.add(frame)
             return
         self._journal.add(frame)

@@ -22,8 +22,8 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import DecodeError
 
 from tb_gradients import schema
+from tb_gradients.crc32c import masked_crc32c
 from tb_gradients.proto import gradient_health_pb2 as pb
-from tb_gradients.reading.crc32c import masked_crc32c
 
 
 class Random(Protocol):

@@ -185,7 +185,7 @@ def check_folder(random: Random) -> None:
 
 def _use(report: Report) -> None:
     _strict_json(report.to_json())
-    text = Console().report(report, rules=20)
+    text = Console().report(report)
     assert all(line.isprintable() for line in text.split("\n"))
     html_document(report, "logs")
     ElementTree.fromstring(junit_document(report, Severity.WARNING))

@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from recordings import make_frame, make_table
 from tb_gradients import schema
 from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Frame, Variable, VariableTable
+from tb_gradients.host import writer as writer_module
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.statistics import bins_of
-from tb_gradients.host.writer import QUEUE_LENGTH, EventWriter
+from tb_gradients.host.writer import EventWriter
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training.files import LogDirError, choose_folder, open_records
 
@@ -173,8 +173,8 @@ def test_a_folder_that_is_removed_before_the_end_is_a_failure_of_the_end(
         writer.close()
 
 
-def test_a_slow_disk_lets_a_bounded_number_of_frames_wait(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_takes_nothing_lets_a_bounded_number_of_bytes_wait(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = threading.Event()
     record = EventWriter._record
@@ -184,22 +184,21 @@ def test_a_slow_disk_lets_a_bounded_number_of_frames_wait(
         record(self, *arguments, **named)
 
     monkeypatch.setattr(EventWriter, "_record", slowly)
-    writer = EventWriter(tmp_path, open_records)  # whose thread is busy with the file's version
-    while not writer._queue.empty():
-        time.sleep(0.001)
-    for step in range(QUEUE_LENGTH):
+    size = frame(0).values.nbytes + frame(0).context.nbytes + writer_module.OVERHEAD_BYTES
+    monkeypatch.setattr(writer_module, "MOST_WAITING_BYTES", 10 * size)
+    writer = EventWriter(tmp_path, open_records)
+    for step in range(25):
         writer.frame(frame(step), TABLE.table_id)
-    assert writer._queue.full()
-    one_more = threading.Thread(target=writer.frame, args=(frame(QUEUE_LENGTH), TABLE.table_id))
-    one_more.start()
-    one_more.join(0.05)
-    assert one_more.is_alive()  # waits, instead of taking memory
+    assert writer.left_out == 15
     disk.set()
-    one_more.join()
+    writer.flush()
+    writer.frame(frame(25), TABLE.table_id)
     writer.close()
+    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert len(caplog.records) == 1
     records = tf.data.TFRecordDataset(writer.path).as_numpy_iterator()
     steps = [tf.compat.v1.Event.FromString(record).step for record in records]
-    assert steps == [0, *range(QUEUE_LENGTH + 1)]
+    assert steps == [0, *range(10), 25]
 
 
 def test_the_folder_is_made_and_a_path_object_is_taken(tmp_path: pathlib.Path) -> None:

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
+import tensorflow as tf
 
 import tb_gradients as tbg
 from tb_gradients.reading.event_files import EventFileSource
@@ -143,8 +145,30 @@ def test_a_child_process_leaves_the_monitor_to_its_parent(tmp_path: pathlib.Path
     assert len(recording) == FRAMES
 
 
-def test_no_signal_handler_is_installed(tmp_path: pathlib.Path) -> None:
+def test_no_signal_handler_is_left(tmp_path: pathlib.Path) -> None:
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
-    with tbg.GradientMonitor(tmp_path, verbose=0):
-        now = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    record_one_frame(tmp_path)
+    now = {number: signal.getsignal(number) for number in signal.valid_signals()}
     assert now == before
+
+
+def test_who_handles_sigterm_keeps_doing_so(tmp_path: pathlib.Path) -> None:
+    def handle(number: int, frame: object) -> None:
+        """What the user's program does."""
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        record_one_frame(tmp_path, lambda: signal.getsignal(signal.SIGTERM) is handle)
+        assert signal.getsignal(signal.SIGTERM) is handle
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def record_one_frame(folder: pathlib.Path, holds: Callable[[], bool] = lambda: True) -> None:
+    variable = tf.Variable(tf.ones([2, 2]), name="kernel")
+    with tbg.GradientMonitor(folder, variables=[variable], every=1, verbose=0) as monitor:
+        with monitor.observe([tf.ones([2, 2])], [variable]):
+            pass
+        monitor.step()
+        assert holds()
+        assert monitor.frames == 1

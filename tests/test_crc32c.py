@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow as reference
 
-from tb_gradients.reading.crc32c import crc32c, masked_crc32c
+from tb_gradients.crc32c import crc32c, masked_crc32c
 
 
 def test_the_check_value_of_the_standard_comes_out() -> None:

@@ -1,0 +1,164 @@
+"""Trainings in processes of their own that are ended, stopped or left by their log folder.
+
+    python tests/faults.py FOLDER SEED SIGKILL=3 SIGTERM=1
+
+In:  how trainings end, how often each, and where their run folders go.
+Out: a line of JSON per training: what it had done, and what its event file holds.
+Does not know what is promised.
+
+The trainings are forked from this process, which has imported TensorFlow and not used it: so each
+costs a second. A training is a fast loop in which every step is a frame.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+from typing import Any
+
+ENDINGS = ("SIGKILL", "SIGTERM", "SIGINT", "exception", "SIGSTOP")
+STATUS = {"SIGKILL": -9, "SIGTERM": -15, "SIGINT": -2, "exception": 1, "SIGSTOP": 0}
+LATEST = 5.0
+"""Seconds: what was measured so long before a SIGKILL is in the file. (A quarter of a second on a
+machine that has nothing else to do.)"""
+MOST_SECONDS = 1.5
+"""A training is ended after a random part of it."""
+
+
+def train(folder: str, report: int, steps: int = 100_000, broken_at: int = -1) -> None:
+    """A loop that tells of each step when it is done, by its number and the time."""
+    import tensorflow as tf
+
+    import tb_gradients as tbg
+
+    variables = [tf.Variable(tf.ones([16, 16]), name=f"kernel_{i}") for i in range(3)]
+    gradients = [tf.fill([16, 16], 1e-3) for _ in variables]
+    monitor = tbg.GradientMonitor(folder, variables=variables, every=1, verbose=0)
+
+    @tf.function
+    def update() -> None:
+        with monitor.observe(gradients, variables):
+            for variable, gradient in zip(variables, gradients, strict=True):
+                variable.assign_sub(gradient)
+
+    for step in range(steps):
+        if step == broken_at:
+            raise ValueError("the user's program fails")
+        update()
+        monitor.step(loss=1.0 / (step + 1))
+        os.write(report, b"%d %f\n" % (step, time.time()))
+    monitor.close()
+
+
+def ended(ending: str, folder: pathlib.Path, moment: random.Random) -> dict[str, Any]:
+    """One training, ended at a random moment, and what is left of it."""
+    ours, theirs = os.pipe()
+    few = {"SIGSTOP": 60}.get(ending, 100_000)
+    broken_at = moment.randrange(1, 80) if ending == "exception" else -1
+    child = _forked(train, str(folder), theirs, few, broken_at)
+    os.close(theirs)
+    lines = os.fdopen(ours)
+    first = lines.readline()
+    killed = time.time()
+    if ending.startswith("SIG"):
+        time.sleep(moment.random() * (0.1 if ending == "SIGSTOP" else MOST_SECONDS))
+        killed = time.time()
+        os.kill(child, getattr(signal, ending))
+    if ending == "SIGSTOP":
+        time.sleep(1.0)
+        os.kill(child, signal.SIGCONT)
+    done = [line.split() for line in [first, *lines] if line.endswith("\n")]
+    _, status = os.waitpid(child, 0)
+    steps = [(int(step), float(at)) for step, at in done]
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "steps": len(steps),
+        "steps before": sum(1 for _, at in steps if at <= killed),
+        "ages": [killed - at for _, at in steps],
+        **left(folder),
+    }
+
+
+def complaints(result: dict[str, Any]) -> list[str]:
+    """What is wrong with a result of ``ended``, as sentences."""
+    ending, frames, told = result["ending"], result["frames"], []
+    if result["status"] != STATUS[ending]:
+        told.append(f"the status is {result['status']}, that of {ending} is {STATUS[ending]}")
+    if result["errors"] or result["gaps"] or result["state"] == "unreadable":
+        told.append(f"{frames} frames, {result['gaps']} missing between them, {result['errors']}")
+    wanted = result["steps before"]
+    if ending == "SIGKILL":
+        wanted = sum(1 for age in result["ages"] if age > LATEST)
+    elif ending in ("exception", "SIGSTOP"):
+        wanted = result["steps"]
+    if frames < wanted:
+        told.append(f"{frames} frames of {wanted} steps")
+    next_run = result.get("again")
+    if next_run and (next_run["status"], next_run["frames"], next_run["errors"]) != (0, 5, []):
+        told.append(f"the next run in the folder: {next_run}")
+    return told
+
+
+def left(folder: pathlib.Path) -> dict[str, Any]:
+    """What a reader finds in the run of a folder."""
+    from tb_gradients.reading.report import load
+
+    if not any(folder.rglob("*tfevents*")):
+        return {"frames": 0, "last step": -1, "gaps": 0, "state": "empty", "errors": []}
+    run = next(run for run in load(folder).runs if run.run == ".")
+    last = -1 if run.last_step is None else run.last_step
+    return {
+        "frames": run.frames,
+        "last step": last,
+        "gaps": last + 1 - run.frames,
+        "state": run.state,
+        "errors": [str(error) for error in run.errors if run.frames],
+    }
+
+
+def again(folder: pathlib.Path) -> dict[str, Any]:
+    """A further training in the same folder, to its end."""
+    ours, theirs = os.pipe()
+    child = _forked(train, str(folder), theirs, 5)
+    os.close(theirs)
+    os.fdopen(ours).read()
+    _, status = os.waitpid(child, 0)
+    newest = max(folder.rglob("*tfevents*"), key=lambda path: path.stat().st_mtime_ns)
+    return {"status": os.waitstatus_to_exitcode(status), **left(newest.parent)}
+
+
+def _forked(action: Any, *arguments: Any) -> int:
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        action(*arguments)
+    except ValueError:
+        sys.exit(1)  # with all that the interpreter does at its end, as after any exception
+    sys.exit(0)
+
+
+def main() -> None:
+    folder, seed, *wanted = sys.argv[1:]
+    import tensorflow  # noqa: F401
+
+    import tb_gradients.training.monitor  # noqa: F401
+
+    for ending, count in (one.split("=") for one in wanted):
+        for number in range(int(count)):
+            place = pathlib.Path(folder) / f"{ending}_{number}"
+            place.mkdir()
+            result = ended(ending, place, random.Random(f"{seed} {ending} {number}"))
+            if number == 0:
+                result["again"] = again(place)
+            print(json.dumps({"ending": ending, **result}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

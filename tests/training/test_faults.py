@@ -1,0 +1,252 @@
+"""Whatever happens to a training and its disk: it goes on, or ends as it would have; what was
+recorded is readable.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import faults
+import pytest
+import tensorflow as tf
+
+import tb_gradients as tbg
+from tb_gradients.host import writer as writers
+from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.training import monitor as monitors
+from tb_gradients.training.files import open_records
+
+COUNTS = {"SIGKILL": 3, "SIGTERM": 2, "SIGINT": 1, "exception": 1, "SIGSTOP": 1}
+"""How often each is tried here; ``benchmarks/faults.py`` tries more."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_however_a_training_ends_its_frames_are_in_the_file(tmp_path: pathlib.Path) -> None:
+    wanted = [f"{ending}={count}" for ending, count in COUNTS.items()]
+    program = [sys.executable, faults.__file__, str(tmp_path), "0", *wanted]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    output = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    results = [json.loads(line) for line in output.stdout.splitlines()]
+    assert len(results) == sum(COUNTS.values())
+    for result in results:
+        assert faults.complaints(result) == []
+
+
+class Loop:
+    """A small training; every step is a frame."""
+
+    def __init__(self, folder: Any) -> None:
+        self.variable = tf.Variable(tf.ones([8, 8]), name="kernel")
+        self.monitor = tbg.GradientMonitor(folder, variables=[self.variable], every=1, verbose=0)
+        self.longest = 0.0
+        self.done = 0
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            start = time.perf_counter()
+            with self.monitor.observe([tf.fill([8, 8], 0.01)], [self.variable]):
+                self.variable.assign_sub(tf.fill([8, 8], 0.01))
+            self.done += 1
+            self.monitor.step(loss=1.0 / self.done)
+            self.longest = max(self.longest, time.perf_counter() - start)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def last_step(folder: pathlib.Path) -> int:
+    return int(EventFileSource(str(folder)).read(".").steps[-1])
+
+
+@pytest.fixture(name="limit")
+def _limit() -> Iterator[Callable[[int], None]]:
+    """Sets the size that no file may exceed: writing to it fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_the_disk_is_full_one_warning_tells_it_and_what_is_there_is_readable(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, limit: Callable[[int], None]
+) -> None:
+    loop = Loop(tmp_path)
+    loop.steps(10)
+    loop.monitor.flush()
+    (file,) = tmp_path.iterdir()
+    limit(file.stat().st_size + 700)  # in the middle of one of the next frames
+    loop.steps(30)
+    loop.monitor.close()
+    assert loop.done == 40
+    (told,) = warnings(caplog)
+    assert "stopped monitoring, training goes on" in told
+    run = EventFileSource(str(tmp_path)).read(".")
+    assert not run.errors
+    assert 9 <= int(run.steps[-1]) < 39
+
+
+def test_a_folder_that_cannot_be_written_to_any_more_ends_the_recording_and_not_the_training(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    loop = Loop(folder)
+    loop.steps(5)
+    loop.monitor.close()
+    kept = tmp_path / "kept"
+    shutil.move(folder, kept)
+    folder.write_text("")  # where a further event file would be: no folder
+    loop.monitor.resume()
+    loop.steps(5)
+    loop.monitor.close()
+    (told,) = warnings(caplog)
+    assert "stopped monitoring, training goes on" in told
+    assert last_step(kept) == 4
+
+
+class Stalled:
+    """A file whose disk takes nothing for a while."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open_records(path)
+        self.flows = threading.Event()
+        self.flows.set()
+
+    def write(self, record: bytes) -> None:
+        self.flows.wait()
+        self._file.write(record)
+
+    def flush(self) -> None:
+        self.flows.wait()
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_no_step_waits_for_a_disk_that_takes_nothing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files: list[Stalled] = []
+
+    def opened(path: str) -> Stalled:
+        files.append(Stalled(path))
+        return files[-1]
+
+    monkeypatch.setattr(monitors, "open_records", opened)
+    loop = Loop(tmp_path)
+    loop.steps(5)
+    files[0].flows.clear()
+    rescue = threading.Timer(60, files[0].flows.set)
+    rescue.start()
+    loop.longest = 0.0
+    loop.steps(300)
+    assert not files[0].flows.is_set(), "the steps have waited for the disk"
+    rescue.cancel()
+    files[0].flows.set()
+    loop.monitor.close()
+    assert warnings(caplog) == []
+    assert EventFileSource(str(tmp_path)).read(".").steps.tolist() == list(range(305))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_nor_for_a_write_that_blocks_in_the_system(tmp_path: pathlib.Path) -> None:
+    """Such a write must have released the interpreter, as TensorFlow's ``flush`` does not."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    records = open_records(str(tmp_path / "pipe"))
+    written = threading.Event()
+
+    def write() -> None:
+        records.write(bytes(1 << 20))  # a pipe holds 64 KiB
+        records.flush()
+        written.set()
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    assert not written.wait(0.3)
+    while not written.is_set():
+        try:
+            os.read(reader, 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.001)
+    thread.join()
+    os.close(reader)
+
+
+def test_frames_beyond_what_may_wait_are_left_out_and_told_once(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files: list[Stalled] = []
+
+    def opened(path: str) -> Stalled:
+        files.append(Stalled(path))
+        return files[-1]
+
+    monkeypatch.setattr(monitors, "open_records", opened)
+    monkeypatch.setattr(writers, "MOST_WAITING_BYTES", 20_000)
+    loop = Loop(tmp_path)
+    loop.steps(5)
+    loop.monitor.flush()
+    files[0].flows.clear()
+    loop.steps(100)
+    files[0].flows.set()
+    loop.monitor.flush()
+    loop.steps(5)
+    loop.monitor.close()
+    (told,) = warnings(caplog)
+    assert "frames are left out" in told
+    steps = EventFileSource(str(tmp_path)).read(".").steps.tolist()
+    assert steps[:5] == list(range(5)) and steps[-5:] == list(range(105, 110))
+    assert len(steps) < 60
+
+
+def test_a_clock_that_jumps_back_hides_no_frame(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two files of a run readers take the one with the earlier time in its name first."""
+    now = [2_000_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    loop = Loop(tmp_path)
+    loop.steps(5)
+    now[0] -= 3600
+    loop.steps(5)
+    loop.monitor.close()
+    loop.monitor.resume()
+    loop.steps(5)
+    loop.monitor.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    run = EventFileSource(str(tmp_path)).read(".")
+    assert run.steps.tolist() == list(range(15))
+    assert not run.errors
+
+
+def test_gradients_from_outside_of_the_traced_step_are_watched(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    variable = tf.Variable(tf.ones([4, 4]), name="kernel")
+    gradient = tf.fill([4, 4], 0.5)
+    monitor = tbg.GradientMonitor(tmp_path, variables=[variable], every=1, verbose=0)
+
+    @tf.function
+    def step() -> None:
+        with monitor.observe([gradient], [variable]):
+            variable.assign_sub(gradient)
+
+    for _ in range(3):
+        step()
+        monitor.step()
+    monitor.close()
+    assert warnings(caplog) == []
+    assert last_step(tmp_path) == 2
