@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import glob
 import importlib
 import importlib.util
 import io
@@ -91,14 +93,18 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "in any run, 2 unusable input, or a run whose monitor stopped early.",
     )
     check.add_argument(
-        "logdir", metavar="LOGDIR", help="the folder given to GradientHealth, or one above it"
+        "logdir",
+        metavar="LOGDIR",
+        nargs="+",
+        help="the folder given to GradientHealth, or one above it; several, or a pattern, are one "
+        "report",
     )
     check.add_argument(
         "--format",
-        choices=("text", "json", "html", "junit"),
+        choices=("text", "json", "html", "junit", "github"),
         default="text",
         help="html: one page without references to other files; junit: XML for CI systems, a "
-        "test case per run (default: text)",
+        "test case per run; github: annotations of GitHub Actions (default: text)",
     )
     check.add_argument(
         "--fail-on",
@@ -168,6 +174,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="Print the rule book: what each rule finds, why it matters, and what to try.",
     )
     rules.add_argument("rule", metavar="RULE", nargs="*", help="only these rules")
+    rules.add_argument("--list", action="store_true", help="a line for each: id, severity, title")
     rules.add_argument("--format", choices=("text", "json"), default="text")
     rules.set_defaults(run=_rules)
 
@@ -209,7 +216,7 @@ def _positive(text: str) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     required = arguments.min_steps or 0
-    report = _load(arguments.logdir, _read_settings(arguments.rules)).requiring(required)
+    report = _load_all(arguments.logdir, _read_settings(arguments.rules)).requiring(required)
     fails = {run.run for run in report.runs if _fails(run, arguments.fail_on, required)}
     if arguments.format == "json":
         print(json.dumps(report.to_json(), indent=2, allow_nan=False))
@@ -217,13 +224,19 @@ def _check(arguments: argparse.Namespace) -> int:
         from tb_gradients.documents import html_document
 
         _set_up_output("utf-8")  # as the page itself says, whatever the terminal speaks
-        print(html_document(report, arguments.logdir), end="")
+        print(html_document(report, ", ".join(arguments.logdir)), end="")
     elif arguments.format == "junit":
         from tb_gradients.documents import junit_document
 
         _set_up_output("utf-8")  # as its first line says
         limit = None if arguments.fail_on == "never" else _limit(arguments.fail_on)
         print(junit_document(report, limit, fails), end="")
+    elif arguments.format == "github":
+        from tb_gradients.annotations import github_annotations
+
+        _set_up_output("utf-8")
+        limit = None if arguments.fail_on == "never" else _limit(arguments.fail_on)
+        print(github_annotations(report, limit), end="")
     else:
         print(_console().report(report), end="")
     if fails:
@@ -267,6 +280,32 @@ def _fails(run: RunReport, fail_on: str, required: int) -> bool:
     if fail_on == "never":
         return False
     return run.steps < required or VERDICTS.index(run.verdict) >= VERDICTS.index(fail_on)
+
+
+def _load_all(logdirs: Sequence[str], settings: dict[str, Any] | None) -> Report:
+    """One report on all folders; of several the runs are named by their folder, too."""
+    from tb_gradients.reading.report import Report
+
+    folders = list(dict.fromkeys(found for logdir in logdirs for found in _matching(logdir)))
+    if len(folders) == 1:
+        return _load(folders[0], settings)
+    runs = []
+    for folder in folders:
+        for run in _load(folder, settings).runs:
+            place = folder.rstrip("/")
+            name = place if run.run == "." else f"{place}/{run.run}"
+            runs.append(dataclasses.replace(run, run=name))
+    return Report(tuple(runs))
+
+
+def _matching(pattern: str) -> list[str]:
+    """The folders that a pattern means, where the shell has left it as it is."""
+    if "://" in pattern or os.path.exists(pattern) or not glob.has_magic(pattern):
+        return [pattern]
+    found = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isdir(path))
+    if not found:
+        raise UsageError(f"no folder matches {pattern!r}")
+    return found
 
 
 def _load(logdir: str, settings: dict[str, Any] | None) -> Report:
@@ -317,6 +356,11 @@ def _rules(arguments: argparse.Namespace) -> int:
         names = known_names(unknown[0], sorted(known))
         raise UsageError(f"there is no rule {unknown[0]!r}; {names}")
     pages = [known[name].page() for name in arguments.rule or known]
+    if arguments.list and arguments.format == "text":
+        width = max(len(page.id) for page in pages)
+        for page in pages:
+            print(f"{page.id:<{width}}  {page.severity.label:<8}  {page.title}")
+        return HEALTHY
     if arguments.format == "json":
         causes = [
             {"id": kind.id, "title": kind.title, "summary": kind.summary}

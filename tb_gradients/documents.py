@@ -63,7 +63,7 @@ def _overview(runs: list[RunReport]) -> str:
     rows = "".join(
         f"<tr><td>{_verdict(run)}</td>"
         f'<td><a href="#{_anchor(run.run)}">{_escaped(_name(run))}</a></td>'
-        f"<td>{_escaped(', '.join(dict.fromkeys(flag.rule for flag in run.flags)))}</td></tr>"
+        f"<td>{_escaped(', '.join(dict.fromkeys(_title(flag) for flag in run.flags)))}</td></tr>"
         for run in runs
     )
     head = "<tr><th>Verdict</th><th>Run</th><th>Flags</th></tr>"
@@ -128,7 +128,7 @@ def _flag(flag: Flag) -> Iterator[str]:
     if flag.provisional:
         since += ", provisional"
     yield f'<article class="{label}">'
-    yield f'<h3><b class="{label}">{label}</b>: {_escaped(flag.rule)}, {since}</h3>'
+    yield f'<h3><b class="{label}">{label}</b>: {_named(flag)}, {since}</h3>'
     yield f"<p>{_text(flag.summary)}</p>"
     if flag.variables:
         listed = ", ".join(f"<code>{_escaped(path)}</code>" for path in flag.variables)
@@ -159,6 +159,20 @@ def _evidence(item: Evidence) -> str:
         f"<tr><td>{_escaped(item.name)}</td>"
         f'<td class="number">{value}</td><td class="number">{threshold}</td></tr>'
     )
+
+
+def _named(flag: Flag) -> str:
+    """The title, and the id by which options and the rule book know the rule."""
+    title = _title(flag)
+    name = f"<code>{_escaped(flag.rule)}</code>"
+    return name if title == flag.rule else f"{_escaped(title)} {name}"
+
+
+def _title(flag: Flag) -> str:
+    """What the flag's rule is called; its id, if only a newer version knows the rule."""
+    from tb_gradients.judging.registry import titles
+
+    return titles().get(flag.rule, flag.rule)
 
 
 def _escaped(text: str) -> str:
@@ -219,7 +233,7 @@ def junit_document(report: Report, fail_on: Severity | None, fails: Collection[s
                 case,
                 "failure",
                 type=f"{flag.severity.label}.{flag.rule}",
-                message=inert_lines(flag.summary),
+                message=inert_lines(f"{_title(flag)}: {flag.summary}"),
             )
             failure.text = inert_lines(_plain(flag))
         if not judged:

@@ -71,6 +71,11 @@ def make_rules(settings: RuleSettings | Iterable[Rule] | None = None) -> list[Ru
     return made
 
 
+def titles() -> dict[str, str]:
+    """What each rule is called, by id."""
+    return {rule.id: rule.title for rule in all_rules()}
+
+
 def rule_book() -> dict[str, Any]:
     """All rules and causes as JSON-ready data: the HTTP route ``rules`` and the manual."""
     return {
