@@ -1,4 +1,4 @@
-"""From frames to flags: the one engine, live in the writer and offline in the readers.
+"""Turn frames into flags: one engine, live in the monitor and offline in the readers.
 
 In:  a variable table and frames in step order.
 Out: ``Flag``s that open, are updated and close; ``RuleError``s of rules that failed.
@@ -11,9 +11,9 @@ How a flag lives:
 * It is updated while any of its variables is still detected. Its severity rises at once, and
   falls to the worst of the last ``CLEAN_FRAMES`` judgements: a suspicion of the first steps
   ends as ``info`` when the run learns after all, and one lucky batch changes nothing.
-* It closes after ``CLEAN_FRAMES`` frames in which none of its variables was detected. When
-  they fall ill again, the same flag opens again: a relapse is not a new disease, and a
-  flickering symptom must not fill the report.
+* It closes after ``CLEAN_FRAMES`` frames in which none of its variables was detected. If they are
+  detected again, the same flag opens again: it is not a new problem, and a symptom that comes and
+  goes must not fill the report.
 * One disease is one flag: what a rule says it ``follows`` is listed as a follow-up of that
   flag while the two overlap, and is no news of its own. So is what it ``comes_of``, where that
   was there first. The flag is as bad as the worst of its follow-ups, and open as long as what
@@ -58,7 +58,7 @@ EXPLAIN_EVERY = 16
 
 @dataclasses.dataclass
 class _Case:
-    """A flag in the making: what the engine remembers of it."""
+    """What the engine remembers of a flag."""
 
     rule: Rule
     paths: tuple[str, ...]
@@ -114,7 +114,7 @@ class _Case:
 
 @dataclasses.dataclass
 class _Disease:
-    """A case that stands for itself, and those that are told with it."""
+    """A case that stands for itself, and the follow-ups that are listed with it."""
 
     leading: _Case
     follow_ups: list[_Case] = dataclasses.field(default_factory=list)
@@ -449,7 +449,7 @@ class Engine:
             return []
 
     def _relent(self) -> None:
-        """A run that learns beyond doubt shows that a suspicion was none, open or closed."""
+        """If the run clearly learns, suspicions were wrong, open or closed."""
         suspected = [
             case
             for track in self._tracks

@@ -1,11 +1,11 @@
-"""Is the run learning? The question that keeps statistical rules from accusing healthy runs.
+"""Judge whether the run learns, so that statistical rules do not flag healthy runs.
 
 In:  the mean loss of each frame's window, and what the targets of the batch look like.
 Out: ``Learning``: the state, and the numbers it was read from.
 Does not know about gradients or rules.
 
 Gradient symptoms alone accuse healthy runs; predecessors that believed them flagged 30 of
-30. So a symptom counts as a warning only where the loss agrees that something is wrong.
+30. So a symptom is a warning only if the loss confirms that something is wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TAIL_SHARE = 0.3
 MIDDLE = (0.1, 0.4)
 """The part of the run that the present is held against, to see whether it still falls."""
 SMALL_DROP = 0.01
-"""A smaller relative drop of the loss is no progress: batches differ by as much."""
+"""A smaller relative drop of the loss is not progress: batches differ by as much."""
 CLEAR_DROP = 0.25
 """Such a drop is progress, even where the loss is flat by now: it has converged. Coming down
 from a bad start to guessing is less: from 0.8 to ln 2 for a typical binary classifier."""
@@ -56,12 +56,12 @@ GUESS_BAND = 0.97
 """Above this share of the loss of a constant prediction the model still guesses. The drop
 from a bad start down to guessing is learnt by the last bias alone, and is no progress."""
 SUCCESS = 0.9
-"""Below this share of it the model does better than guessing, whatever the noise of the loss."""
+"""Below this share of it the model is better than a constant, despite the noise of the loss."""
 LOW_SHARE = 0.5
-"""Below this share of the loss of guessing the model knows something, moving or not."""
+"""Below this share of the loss of a constant prediction the model has learnt something."""
 
 WEIGHTED = "weighted_loss"
-"""Fact of a run whose samples or classes are weighted: the loss of guessing is not known then."""
+"""Fact of a run with weighted samples or classes: a constant prediction's loss is unknown."""
 
 LOSS_WEIGHT = "loss_weight"
 """Fact of a run whose only output has a loss weight: its value."""
@@ -77,7 +77,7 @@ NO_PAIR = (math.nan, math.nan, math.nan)
 MANY_BATCHES = 20
 """From so many on the mean of their losses, and its error, can be estimated."""
 FEW_BATCHES = 3
-"""Of fewer batches that held one of the rare class, its share is an accident."""
+"""With fewer batches that hold the rare class, its share is chance."""
 CLEAR_MAJORITY = 0.7
 """A batch of 32 of ten equal classes has a majority of 0.2 by chance, of two 0.6."""
 TWO_VALUED = 0.1
@@ -119,7 +119,7 @@ class Learning:
     floor: float = 0.0
 
     def level(self, share: float) -> float:
-        """The loss at which that share of what can be learnt is still to be learnt."""
+        """The loss at which this share of what can be learnt is not learnt yet."""
         return self.floor + share * (self.guess - self.floor)
 
     @property
@@ -139,12 +139,13 @@ class Learning:
 
     @property
     def succeeds(self) -> bool:
-        """It learns beyond doubt: where the level of guessing is known, well below it."""
+        """It clearly learns: well below the loss of a constant prediction, if that is known."""
         return self.learning and not self.now > self.level(SUCCESS)
 
     @property
     def failing(self) -> bool:
-        """The loss was seen, and it does not fall or is about that of guessing still."""
+        """The loss was seen, and it does not fall or is still about that of a constant
+        prediction."""
         return self.stuck or (self.learning and self.now > self.level(SUCCESS))
 
     @property
@@ -154,13 +155,14 @@ class Learning:
 
     @property
     def worse(self) -> bool:
-        """The loss is clearly higher than at the start, and than that of guessing (if known)."""
+        """The loss is clearly above its start, and above that of a constant prediction (if
+        known)."""
         level = max(self.start, self.guess) if math.isfinite(self.guess) else self.start
         return self.state != "unseen" and self.now > level + (WORSE - 1) * abs(level)
 
     @property
     def converged(self) -> bool:
-        """The run has learnt most of what there is: small gradients are then as they should be."""
+        """The run has learnt most of what it can: small gradients are then normal."""
         if self.state not in ("learning", "early"):
             return False
         if math.isfinite(self.guess):

@@ -1,4 +1,4 @@
-"""What rules look at: the last frames of a run, and a few facts from its whole length.
+"""What rules see of a run: its last frames, and a few facts about its whole length.
 
 In:  frames, one by one.
 Out: ``History`` (bounded memory) and ``Window`` (a rule's read-only view of it).
@@ -34,7 +34,7 @@ LEARNING_EVERY = 4
 """Once the window is full: a few frames more or less are nothing to the median of a third."""
 
 START_STEPS = 10
-"""The first steps: what a run's later values are held against."""
+"""The first steps, with which later values of a run are compared."""
 
 FACTS_OF_NONFINITE = frozenset(
     {
@@ -76,7 +76,7 @@ class Rows:
         self.judged: BoolArray = np.array(
             [v.trainable and v.elements > 0 and not v.analytically_zero for v in variables], bool
         )
-        """Rows whose gradient should be something."""
+        """Rows that should have a gradient."""
         self.units: IntArray = np.array([v.units for v in variables], np.int64)
         self.elements: IntArray = np.array([v.elements for v in variables], np.int64)
         self.initial_rms: npt.NDArray[np.float64] = np.array(

@@ -135,7 +135,7 @@ def penalty_facts(regularizer: Any) -> dict[str, str]:
         try:
             if value is not None and float(value) > 0:
                 facts[name] = f"{float(value):.6g}"
-        except (TypeError, ValueError):  # a penalty of somebody's own with another meaning
+        except (TypeError, ValueError):  # a custom penalty with another meaning
             continue
     return facts
 

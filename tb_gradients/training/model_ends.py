@@ -45,13 +45,13 @@ def ends_of(model: Any) -> dict[str, str]:
         if operation in _PASSING_OPERATIONS or kind in _PASSING or kind.startswith("Random"):
             continue
         facts["first_layer"] = kind
-        # `x / 255`, or a function of one's own: that is how inputs are scaled by hand.
+        # `x / 255`, or a custom function: inputs that are scaled by hand.
         if kind in (*_SCALING, "Lambda") or operation:
             facts["input_scaling"] = kind
         break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
-    # What a layer of one's own at the end makes of its input, nobody knows.
+    # It is not known what a custom layer at the end does to its input.
     if not heads or not all(_is_known(layer) for layer in tail[: tail.index(heads[0])]):
         return facts
     activations = [name for layer in reversed(tail) if (name := _own_activation(layer))]
@@ -60,7 +60,7 @@ def ends_of(model: Any) -> dict[str, str]:
 
 
 def head_facts(variable: Variable, activations: Sequence[str]) -> dict[str, str]:
-    """The end of the model, told by a variable of the last layer, and what stands behind it."""
+    """The end of the model: the layer of this variable, and the activations behind it."""
     name = variable.module.rpartition("/")[2]
     return _head(name, activations, variable.units or variable.shape[-1])
 

@@ -32,7 +32,7 @@ def observe_loss(model: Any, tell: Callable[..., None]) -> None:
     @functools.wraps(original)
     def compute_loss(*arguments: Any, **named: Any) -> Any:
         loss = original(*arguments, **named)
-        # By position, since a model of somebody's own may give them other names.
+        # By position, because a custom model may give them other names.
         given = {**dict(zip(_LOSS_ARGUMENTS, arguments, strict=False)), **named}
         if given.get("training", True) and tf.is_tensor(loss):
             x, y, predictions = given.get("x"), given.get("y"), given.get("y_pred")
