@@ -62,7 +62,7 @@ def _is_of(flag: Flag, other: Flag) -> bool:
     return not set(flag.variables).isdisjoint(other.variables)
 
 
-_EXACT = frozenset({"losses_not_added"})
+_EXACT = frozenset({"losses_not_added", "axis_of_length_one"})
 """Causes that say more than the operation does: why a value that is read does not count."""
 
 
