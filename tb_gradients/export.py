@@ -16,7 +16,6 @@ import math
 import os
 import pathlib
 import re
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
@@ -24,8 +23,8 @@ import numpy as np
 
 from tb_gradients import schema
 from tb_gradients.frames import Frame, Recording
+from tb_gradients.host.records import LocalRecords
 from tb_gradients.proto import event_pb2
-from tb_gradients.reading.crc32c import masked_crc32c
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import RunData
 from tb_gradients.summaries import Summaries, findings_of, values_of
@@ -158,24 +157,6 @@ def write_parquet(runs: Sequence[RunData], path: str) -> None:
 # --- Standard summaries ---------------------------------------------------------------------
 
 
-class PlainRecords:
-    """A new file of TFRecords, written without TensorFlow."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._stream = open(path, "xb")  # noqa: SIM115 - closed by `close`
-
-    def write(self, record: bytes) -> None:
-        length = struct.pack("<Q", len(record))
-        self._stream.write(length + struct.pack("<I", masked_crc32c(length)))
-        self._stream.write(record + struct.pack("<I", masked_crc32c(record)))
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def close(self) -> None:
-        self._stream.close()
-
-
 def write_summaries(
     source: EventFileSource, data: RunData, folder: pathlib.Path, wanted: Summaries
 ) -> pathlib.Path:
@@ -197,7 +178,7 @@ def write_summaries(
     begin = float(data.wall_times[0]) if len(data.wall_times) else 0.0
     path = folder / f"events.out.tfevents.{int(begin):010d}.tb-gradients.{os.getpid()}.0"
     unfinished = folder / "unfinished"
-    records = PlainRecords(unfinished)
+    records = LocalRecords(str(unfinished))
     try:
         records.write(
             event_pb2.Event(wall_time=begin, file_version="brain.Event:2").SerializeToString()
@@ -220,7 +201,7 @@ def write_summaries(
     return path
 
 
-def _write(records: PlainRecords, time: float, step: int, summary: event_pb2.Summary) -> None:
+def _write(records: LocalRecords, time: float, step: int, summary: event_pb2.Summary) -> None:
     records.write(event_pb2.Event(wall_time=time, step=step, summary=summary).SerializeToString())
 
 
