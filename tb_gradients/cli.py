@@ -1,4 +1,4 @@
-"""The command line: ``tb-gradients check | export | rules | doctor | demo``.
+"""The command line: ``tb-gradients check | diff | export | rules | doctor | demo``.
 
 In:  arguments.
 Out: text on standard output, one line on standard error where something is unusable, and
@@ -127,6 +127,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
 
+    compare = commands.add_parser(
+        "diff",
+        help="say what got better and what got worse from one run to another",
+        description="Compare the findings of two runs. Exit status: 0 nothing got worse, 1 a "
+        "critical finding or a warning is new or worse, 2 unusable input.",
+    )
+    compare.add_argument("before", metavar="RUN_A", help="the folder of one run")
+    compare.add_argument("after", metavar="RUN_B", help="the folder of the other one")
+    compare.set_defaults(run=_diff)
+
     export = commands.add_parser(
         "export",
         help="write recorded runs in the formats of other programs",
@@ -245,6 +255,22 @@ def _check(arguments: argparse.Namespace) -> int:
         if run.stopped is not None:
             raise UsageError(f"run {run.run!r}: {run.stopped}")
     return HEALTHY
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from tb_gradients.comparison import compared, lines
+
+    sides = []
+    for folder in (arguments.before, arguments.after):
+        runs = _load(folder, None).runs
+        if len(runs) > 1:
+            names = ", ".join(run.run for run in runs[:5])
+            raise UsageError(f"{folder!r} holds {len(runs)} runs ({names}); name the folder of one")
+        sides.append(runs[0])
+    before, after = sides
+    changes = compared(before, after)
+    print("\n".join(lines(before, after, changes)))
+    return SICK if any(change.is_worse for change in changes) else HEALTHY
 
 
 def _export(arguments: argparse.Namespace) -> int:

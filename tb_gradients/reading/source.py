@@ -86,7 +86,7 @@ class StoredVerdict:
             check_format(message.format_version)
             return cls(
                 flags=tuple(Flag.from_proto(flag) for flag in message.flags),
-                errors=tuple(map(RuleError.from_proto, message.errors)),
+                errors=tuple(RuleError.from_proto(e) for e in message.errors if e.message),
                 last_step=message.last_step,
                 frames=message.frames,
                 rules=tuple(RuleState.from_proto(state) for state in message.rules),
