@@ -137,6 +137,8 @@ def _forked(action: Any, *arguments: Any) -> int:
     if child:
         return child
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    # What a terminal gives a program. A shell lets programs in the background ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         action(*arguments)
     except ValueError:

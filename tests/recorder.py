@@ -69,7 +69,8 @@ class Recorder:
             np.square(norm(g)) if g is not None and np.isfinite(g).all() else np.nan
             for g in gradients
         ]
-        codes = codes_of(squares)
+        with np.errstate(over="ignore"):  # as on the device, whose sums are float32
+            codes = codes_of(squares)
         codes[[g is None for g in gradients]] = NONE
         losses = None if loss is None else [loss]
         self._lane.append(Lane.of_steps(self._step, codes[np.newaxis], [applied], losses))

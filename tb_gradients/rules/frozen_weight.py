@@ -94,7 +94,7 @@ class FrozenWeight(Rule):
     def detect(self, window: Window) -> Detection | None:
         left_out = self._left_out(window)
         if left_out is not None and left_out.any():
-            everything = bool(left_out[window.rows.judged].all())
+            everything = bool(left_out[window.rows.judged & _of_the_model(window.table)].all())
             severity = Severity.CRITICAL if everything else Severity.WARNING
             if window.learning.converged:
                 severity = Severity.INFO
@@ -343,3 +343,12 @@ def _came_trained(variable: Variable) -> bool | None:
     if usual is None or "LSTM" in variable.layer_class:  # whose forget gate starts at one
         return None
     return abs(variable.initial_rms - usual) > 1e-6
+
+
+def _of_the_model(table: VariableTable) -> BoolArray:
+    """bool [variables]: those of a layer; all, if nothing is known of layers.
+
+    (What an optimizer trains besides the model is watched, too, and belongs to none of its layers.)
+    """
+    known = np.array([bool(variable.layer_class) for variable in table.variables], bool)
+    return known if known.any() else ~known
