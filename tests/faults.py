@@ -136,7 +136,9 @@ def _forked(action: Any, *arguments: Any) -> int:
     child = os.fork()
     if child:
         return child
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # standard output has the results of the parent alone
+        os.dup2(nothing, stream)
     # What a terminal gives a program. A shell lets programs in the background ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

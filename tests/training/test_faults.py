@@ -27,7 +27,7 @@ from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training import monitor as monitors
 from tb_gradients.training.files import open_records
 
-COUNTS = {"SIGKILL": 3, "SIGTERM": 2, "SIGINT": 1, "exception": 1, "SIGSTOP": 1}
+COUNTS = {"SIGKILL": 2, "SIGTERM": 1, "SIGINT": 1, "exception": 1, "SIGSTOP": 1}
 """How often each is tried here; ``benchmarks/faults.py`` tries more."""
 
 
