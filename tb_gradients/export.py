@@ -11,6 +11,7 @@ derived. What was not measured is empty (CSV), null (JSON, Parquet).
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from tb_gradients import schema
-from tb_gradients.frames import Frame, Recording
+from tb_gradients.frames import Recording
 from tb_gradients.host.records import LocalRecords
 from tb_gradients.proto import event_pb2
 from tb_gradients.reading.event_files import EventFileSource
@@ -183,15 +184,13 @@ def write_summaries(
         records.write(
             event_pb2.Event(wall_time=begin, file_version="brain.Event:2").SerializeToString()
         )
-        for time, recording, number in _frames(data):
-            step = int(recording.steps[number])
-            frame = Frame(step, time, recording.values[number], recording.context[number])
-            if (item := packed.get(step)) is not None:
+        for table, frame in data.each_frame():
+            if (item := packed.get(frame.step)) is not None:
                 table_id, counts = item.unpack()
-                if table_id == recording.table.table_id:
-                    frame = Frame(step, time, frame.values, frame.context, counts)
-            summary = event_pb2.Summary(value=values_of(recording.table, frame, wanted))
-            _write(records, time, step, summary)
+                if table_id == table.table_id:
+                    frame = dataclasses.replace(frame, histograms=counts)
+            summary = event_pb2.Summary(value=values_of(table, frame, wanted))
+            _write(records, frame.wall_time, frame.step, summary)
         if data.verdict is not None and len(data.wall_times):
             findings = findings_of(data.verdict.flags, data.verdict.undecided)
             _write(records, float(data.wall_times[-1]), int(data.steps[-1]), findings)
@@ -203,14 +202,6 @@ def write_summaries(
 
 def _write(records: LocalRecords, time: float, step: int, summary: event_pb2.Summary) -> None:
     records.write(event_pb2.Event(wall_time=time, step=step, summary=summary).SerializeToString())
-
-
-def _frames(data: RunData) -> Iterator[tuple[float, Recording, int]]:
-    """Time, recording and number in it, of each frame."""
-    times = iter(data.wall_times.tolist())
-    for recording in data.recordings:
-        for number in range(len(recording)):
-            yield next(times), recording, number
 
 
 # --- All of a folder ------------------------------------------------------------------------

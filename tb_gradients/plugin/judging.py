@@ -16,13 +16,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tb_gradients.flags import Flag, RuleState
-from tb_gradients.frames import Frame, VariableTable
+from tb_gradients.frames import VariableTable
 from tb_gradients.reading.report import Problem
 from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
 
@@ -95,7 +95,7 @@ class RunJudge:
         if not np.array_equal(dates[: len(self._seen)], self._seen):
             # Training went back, or other frames were sampled: judged from the start.
             self._engine, self._table, self._seen = None, None, self._seen[:0]
-        for table, frame in itertools.islice(_frames(data), len(self._seen), None):
+        for table, frame in itertools.islice(data.each_frame(), len(self._seen), None):
             if self.clock() >= deadline:
                 return False
             if self._engine is None:
@@ -115,12 +115,3 @@ def _outdated(stored: StoredVerdict, data: RunData) -> bool:
     (The writer stores a verdict when it changes; "too early to tell" says how many were seen.)
     """
     return bool(stored.undecided) and bool((data.steps > stored.last_step).any())
-
-
-def _frames(data: RunData) -> Iterator[tuple[VariableTable, Frame]]:
-    times = iter(data.wall_times.tolist())
-    for recording in data.recordings:
-        for step, values, context in zip(
-            recording.steps.tolist(), recording.values, recording.context, strict=True
-        ):
-            yield recording.table, Frame(step, next(times), values, context)

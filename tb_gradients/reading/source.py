@@ -156,6 +156,15 @@ class RunData:
         parts = [recording.steps for recording in self.recordings]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
+    def each_frame(self) -> Iterator[tuple[VariableTable, Frame]]:
+        """The frames in order, each with its table; without histograms and lane."""
+        times = iter(self.wall_times.tolist())
+        for recording in self.recordings:
+            for step, values, context in zip(
+                recording.steps.tolist(), recording.values, recording.context, strict=True
+            ):
+                yield recording.table, Frame(step, next(times), values, context)
+
     @property
     def unreadable(self) -> str | None:
         """Why nothing of the run could be read; ``None`` if something was, or nothing is there."""

@@ -254,25 +254,19 @@ def _origin_of_cut(step: TracedStep, missing: Sequence[str], cut: Cut) -> Origin
     if cut.kind == NEVER_READ:
         layer = next((p for p in reversed(path.split("/")[:-1]) if p in step.layers), "")
         return Origin("", layer, summary=f"Nothing in the step reads {path}.")
-    assert cut.operation is not None
-    place, layer = _place(step, cut.operation, cut.within)
-    where = f' in layer "{layer}"' if layer else ""
-    called = f" (in {place.function})" if place.function and not place.file else ""
+    operation = cut.operation
+    assert operation is not None
+    origin, where = _located(step, operation, cut.within)
     if cut.kind == DROPPED:
-        summary = f"{path} is read{where}{called}, and nothing of it reaches the loss."
+        summary = f"{path} is read{where}, and nothing of it reaches the loss."
     else:
-        advice = remedy(cut.operation.type, NONE)
+        advice = remedy(operation.type, NONE)
         wrong = advice.wrong if advice is not None else "has no gradient"
         more = f" {plural(cut.others, 'more operation')} cut it off, too." if cut.others else ""
-        summary = f"{cut.operation.type}{where}{called} {wrong}.{more}"
-    operation = cut.operation
-    return Origin(
-        operation=operation.type,
-        layer=layer,
+        summary = f"{operation.type}{where} {wrong}.{more}"
+    return dataclasses.replace(
+        origin,
         phase="graph",
-        file=place.file,
-        line=place.line,
-        code=place.code,
         inputs=tuple(_kind_of(tensor) for tensor in operation.inputs)[:8],
         outputs=tuple(_kind_of(tensor) for tensor in operation.outputs)[:8],
         summary=summary,
@@ -283,22 +277,16 @@ def _origin_of_break(step: TracedStep, broken: Broken, exact: bool) -> Origin | 
     operation = broken.operation
     if operation.type in GIVEN:  # the data, or the weights, were so before
         return None
-    place, layer = _place(step, operation, broken.within)
-    where = f' in layer "{layer}"' if layer else ""
-    called = f" (in {place.function})" if place.function and not place.file else ""
+    origin, where = _located(step, operation, broken.within)
     advice = remedy(operation.type, NONFINITE)
     wrong = advice.wrong if advice is not None else "leaves the range of the dtype"
     share, counted = _share(broken.outputs)
-    summary = f"{operation.type}{where}{called}, {broken.phase}: {counted}. It {wrong}."
+    summary = f"{operation.type}{where}, {broken.phase}: {counted}. It {wrong}."
     if broken.only_xla:
         summary += " Only with `jit_compile=True`: without XLA the same step is finite."
-    return Origin(
-        operation=operation.type,
-        layer=layer,
+    return dataclasses.replace(
+        origin,
         phase=broken.phase,
-        file=place.file,
-        line=place.line,
-        code=place.code,
         inputs=tuple(map(described, broken.inputs)),
         outputs=tuple(map(described, broken.outputs)),
         share=share,
@@ -313,23 +301,33 @@ def _origin_of_zero(step: TracedStep, ended: Broken) -> Origin | None:
     advice = remedy(operation.type, ZERO)
     if advice is None:  # a product with inputs that are zero, say: what made them so is elsewhere
         return None
-    place, layer = _place(step, operation, ended.within)
-    where = f' in layer "{layer}"' if layer else ""
-    called = f" (in {place.function})" if place.function and not place.file else ""
-    return Origin(
-        operation=operation.type,
-        layer=layer,
+    origin, where = _located(step, operation, ended.within)
+    return dataclasses.replace(
+        origin,
         phase="backward",
-        file=place.file,
-        line=place.line,
-        code=place.code,
         inputs=tuple(map(described, ended.inputs)),
         outputs=tuple(map(described, ended.outputs)),
         share=1.0,
         exact=False,
-        summary=f"{operation.type}{where}{called}, backward: a gradient comes to it, and exactly 0 "
+        summary=f"{operation.type}{where}, backward: a gradient comes to it, and exactly 0 "
         f"goes on. It {advice.wrong}.",
     )
+
+
+def _located(step: TracedStep, operation: Any, within: Sequence[Any]) -> tuple[Origin, str]:
+    """An origin with the place of an operation alone, and the place in words for a sentence."""
+    place, layer = _place(step, operation, within)
+    where = f' in layer "{layer}"' if layer else ""
+    if place.function and not place.file:
+        where += f" (in {place.function})"
+    origin = Origin(
+        operation=operation.type,
+        layer=layer,
+        file=place.file,
+        line=place.line,
+        code=place.code,
+    )
+    return origin, where
 
 
 def _share(outputs: Sequence[np.ndarray]) -> tuple[float, str]:
