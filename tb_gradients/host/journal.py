@@ -34,6 +34,9 @@ SMALL_MODEL_VARIABLES = 64
 """Up to this many variables every frame carries histograms: size is no question then."""
 
 
+SUMMARIES = "standard summaries"
+"""What is left out if they fail."""
+
 LANE_BLOCKS = 128
 """So many blocks of the dense lane are written together: each writing adds about 130 bytes."""
 
@@ -160,7 +163,10 @@ class Journal:
         self._last_step = frame.step
         writer.frame(frame, self._table.table_id)
         if self._summarizer is not None:
-            self._parts.run("standard summaries", self._summarize, writer, frame)
+            make = self._summarizer.of_frame
+            summary = self._parts.run(SUMMARIES, make, self._table, frame)
+            if summary is not None:
+                writer.summary(frame.step, summary, frame.wall_time)
         if frame.lane is not None:
             self._parts.run("the dense lane", self._add_lane_of_frame, frame.lane)
         for flag in self._parts.run("judging while training", self._engine.update, frame) or ():
@@ -177,11 +183,6 @@ class Journal:
         self.add_lane(lane)
         if time.monotonic() - self._lane_written > LANE_SECONDS:
             self._write_lane()
-
-    def _summarize(self, writer: EventWriter, frame: Frame) -> None:
-        if self._summarizer is not None:
-            summary = self._summarizer.of_frame(self._table, frame)
-            writer.summary(frame.step, summary, frame.wall_time)
 
     def add_lane(self, lane: Lane) -> None:
         """Write the next steps of the dense lane; a few may wait for more."""
@@ -242,7 +243,9 @@ class Journal:
         writer.flags(flags, self.errors, step, self.frames, engine.states, undecided)
         if self._summarizer is not None and flags != self._findings:
             self._findings = flags
-            writer.summary(step, findings_of(flags, undecided))
+            findings = self._parts.run(SUMMARIES, findings_of, flags, undecided)
+            if findings is not None:
+                writer.summary(step, findings)
         if self.on_verdict is not None:
             self._parts.run("what follows a verdict", self.on_verdict, flags)
 
