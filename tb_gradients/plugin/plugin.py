@@ -105,7 +105,7 @@ class GradientHealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc, unused-i
         # Before the answer is made: what comes in between is answered twice, not lost.
         state = self._store.state(source, experiment, among)
         if state in request.if_none_match:
-            return wrappers.Response(status=304, headers={"ETag": f'"{state}"'})
+            return _NotModified(state)
         summaries = self._store.summaries(source, experiment, patience, among)
         answer = payloads.runs(summaries)
         # What is being judged still has another answer soon, though nothing was written.
@@ -282,6 +282,23 @@ def _json(
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     _require_room(len(text))
     return _respond(request, text, "application/json", **options)
+
+
+class _NotModified(wrappers.Response):
+    """304, with the headers that TensorBoard expects of every response.
+
+    (Without them it prints two warnings in the user's console, and a poll comes every few seconds.)
+    """
+
+    def __init__(self, state: str) -> None:
+        super().__init__(
+            status=304, headers={"ETag": f'"{state}"', "X-Content-Type-Options": "nosniff"}
+        )
+
+    def get_wsgi_headers(self, environ: Any) -> Any:
+        headers = super().get_wsgi_headers(environ)  # leaves the type out where there is no body
+        headers["Content-Type"] = "application/json"
+        return headers
 
 
 def _binary(request: wrappers.Request, content: bytes) -> wrappers.Response:

@@ -207,6 +207,8 @@ def test_who_knows_the_runs_as_they_are_is_answered_in_a_few_bytes(tmp_path: pat
     for answer in (ask(known), ask(known_a, run="a")):
         assert (answer.status_code, answer.data) == (304, b"")
         assert len(str(answer.headers)) < 200
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert ask(known_a).status_code == 200  # another question
 
     written = {run["run"]: run["mark"] for run in json.loads(first.data)["runs"]}
