@@ -12,9 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graphs import ancestors, graph_of
-from tb_gradients.training.heads import outermost
-from tb_gradients.training.variables import key_of, native
+from tb_gradients.training.graph_reading import ancestors, by_handle, graph_of, outermost
+from tb_gradients.training.variables import key_of
 
 
 def in_added_losses(models: Sequence[Any], gradients: Sequence[Any], variables: Any) -> set[Any]:
@@ -29,7 +28,7 @@ def in_added_losses(models: Sequence[Any], gradients: Sequence[Any], variables: 
     ]
     if not added:
         return set()
-    keys = {id(getattr(native(v), "handle", v)): key_of(v) for v in variables}
+    keys = by_handle(variables, map(key_of, variables))
     read = {
         keys.get(outermost(tensor))
         for operation in ancestors(added)

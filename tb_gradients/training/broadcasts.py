@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graphs import ancestors
+from tb_gradients.training.graph_reading import ancestors
 
 Tensor = Any
 

@@ -8,7 +8,7 @@ Does not know about statistics, frames or optimizers.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -29,25 +29,6 @@ def in_xla() -> bool:
         Exception
     ):  # not public: without it the XLA form is used everywhere, which is correct but slower
         return True
-
-
-def graph_of(gradients: Sequence[Any]) -> Any:
-    """The graph in which gradients are computed; None of eager ones."""
-    tensors = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-    tensors = [tensor for tensor in tensors if tensor is not None]
-    return tensors[0].graph if tensors and tf.is_symbolic_tensor(tensors[0]) else None
-
-
-def ancestors(operations: Iterable[Any]) -> set[Any]:
-    """The operations, and all that they depend on."""
-    found: set[Any] = set()
-    waiting = list(operations)
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting.extend(tensor.op for tensor in operation.inputs)
-    return found
 
 
 def symbolic(gradient: Any) -> Any:

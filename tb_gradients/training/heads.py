@@ -12,12 +12,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tb_gradients.training.variables import native
+from tb_gradients.training.graph_reading import SAME, by_handle, outermost
 
 Tensor = Any
-
-_SAME = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape", "Transpose")
-"""Operations that do not change values."""
 
 _ACTIVATIONS = {
     "Relu": "relu",
@@ -59,10 +56,7 @@ def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
     """
     if not tf.is_symbolic_tensor(predictions):
         return None
-    handles = {
-        id(getattr(native(variable), "handle", variable)): row
-        for row, variable in enumerate(variables)
-    }
+    handles = by_handle(variables, range(len(variables)))
     activations: list[str] = []
     tensor = predictions
     for _ in range(_LONGEST):
@@ -73,7 +67,7 @@ def head_of(predictions: Tensor, variables: Sequence[Any]) -> Head | None:
             return Head(known[0], tuple(reversed(activations))) if len(known) == 1 else None
         if operation.type in _ACTIVATIONS:
             activations.append(_ACTIVATIONS[operation.type])
-        elif operation.type not in _SAME:
+        elif operation.type not in SAME:
             return None
         tensor = operation.inputs[0]
     return None
@@ -85,17 +79,7 @@ def _handle_read_by(tensor: Tensor) -> int:
         operation = tensor.op
         if operation.type == "ReadVariableOp":
             return outermost(operation.inputs[0])
-        if operation.type not in _SAME:
+        if operation.type not in SAME:
             return 0
         tensor = operation.inputs[0]
     return 0
-
-
-def outermost(handle: Tensor) -> int:
-    """id of the tensor that a function captured, through all functions around it."""
-    while (graph := getattr(handle, "graph", None)) is not None:
-        captured = [outer for outer, inner in getattr(graph, "captures", ()) if inner is handle]
-        if not captured:
-            break
-        handle = captured[0]
-    return id(handle)

@@ -19,15 +19,18 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.training.graphs import ancestors, graph_of
-from tb_gradients.training.heads import outermost
-from tb_gradients.training.variables import key_of, native
+from tb_gradients.training.graph_reading import (
+    SAME,
+    ancestors,
+    by_handle,
+    graph_of,
+    is_backward,
+    outermost,
+)
+from tb_gradients.training.variables import key_of
 
 Tensor = Any
 Model = Any
-
-_BACKWARD = ("gradient_tape/", "gradients/")
-"""Scopes in which TensorFlow puts the operations of a tape and of ``tf.gradients``."""
 
 
 class Graph(NamedTuple):
@@ -193,7 +196,7 @@ def graph_of_step(
         return None
     if loss is not None and (not tf.is_symbolic_tensor(loss) or loss.graph is not graph):
         loss = None
-    keys = {id(getattr(native(v), "handle", v)): key_of(v) for v in variables}
+    keys = by_handle(variables, map(key_of, variables))
     return _Reader(keys).read(graph.get_operations(), loss)
 
 
@@ -206,7 +209,6 @@ def has_softmax_of_one(gradients: Sequence[Any]) -> bool:
 _SOFTMAX = ("Softmax", "LogSoftmax")
 
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
-_SAME = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape", "Transpose")
 _DROPOUT = ("Mul", "SelectV2")
 
 
@@ -225,11 +227,11 @@ def _is_attention(softmax: Any) -> bool:
         if not waiting:
             break
         for operation in waiting.pop().consumers():
-            if operation.name.startswith(_BACKWARD):
+            if is_backward(operation):
                 continue
             if operation.type in PRODUCTS:
                 return True
-            if operation.type in (*_SAME, *_DROPOUT):
+            if operation.type in (*SAME, *_DROPOUT):
                 waiting += operation.outputs
     return False
 
@@ -263,7 +265,7 @@ class _Reader:
             if wanted is not None and operation not in wanted:
                 continue
             sources = [tensor.op for tensor in operation.inputs]
-            if operation.name.startswith(_BACKWARD) or "/gradient_tape/" in operation.name:
+            if is_backward(operation):
                 backward.add(operation)
             elif wanted is None and any(source in backward for source in sources):
                 backward.add(operation)  # clipping, and whatever else is done to gradients

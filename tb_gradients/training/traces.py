@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tb_gradients.training.graph_reading import function_named
 from tb_gradients.training.variables import key_of
 
 Graph = Any
@@ -90,7 +91,6 @@ def _written(graph: Graph, handles: Mapping[int, Any]) -> set[Any]:
 def _called(operation: Any, graph: Graph, attributes: tuple[str, ...]) -> Iterator[Graph]:
     for name in attributes:
         with contextlib.suppress(ValueError):  # it has no such attribute
-            function = graph._get_function(operation.get_attr(name).name)
-            inner = getattr(function, "graph", None)
+            inner = function_named(graph, operation.get_attr(name).name)
             if inner is not None:
                 yield inner

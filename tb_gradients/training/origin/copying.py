@@ -16,8 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graphs import ancestors
-from tb_gradients.training.heads import outermost
+from tb_gradients.training.graph_reading import ancestors, outermost
 from tb_gradients.training.origin.traced import body_of
 
 Tensor = Any

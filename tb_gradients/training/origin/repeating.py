@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_gradients.training.graph_reading import captured
 from tb_gradients.training.origin.copying import CannotCopyError, Copied, Copy
-from tb_gradients.training.origin.traced import TracedStep, captured, kind_of
+from tb_gradients.training.origin.traced import TracedStep, kind_of
 
 Tensor = Any
 Operation = Any

@@ -16,9 +16,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graphs import ancestors, in_xla
-from tb_gradients.training.heads import outermost
-from tb_gradients.training.variables import native
+from tb_gradients.training.graph_reading import (
+    ancestors,
+    by_handle,
+    captured,
+    function_named,
+    is_backward,
+    outermost,
+)
+from tb_gradients.training.graphs import in_xla
 
 Tensor = Any
 
@@ -122,10 +128,7 @@ class TracedStep:
     @functools.cached_property
     def handles(self) -> Mapping[int, str]:
         """id of what is captured of a variable -> its path."""
-        return {
-            id(getattr(native(v), "handle", v)): path
-            for v, path in zip(self.variables, self.paths, strict=True)
-        }
+        return by_handle(self.variables, self.paths)
 
     @functools.cached_property
     def without_gradient(self) -> frozenset[str]:
@@ -170,12 +173,6 @@ def _without_number(scope: str) -> str:
     return base if number.isdigit() else ""
 
 
-def is_backward(operation: Any) -> bool:
-    """Whether a tape, or ``tf.gradients``, has made an operation."""
-    name = operation.name
-    return name.startswith(("gradient_tape/", "gradients/")) or "/gradient_tape/" in name
-
-
 def trace(
     gradients: Sequence[Any],
     variables: Sequence[Any],
@@ -204,16 +201,6 @@ def trace(
     )
 
 
-def captured(tensor: Tensor) -> Tensor:
-    """What a function has captured, through the functions around it; else the tensor itself."""
-    while (graph := getattr(tensor, "graph", None)) is not None:
-        found = [outer for outer, inner in getattr(graph, "captures", ()) if inner is tensor]
-        if not found:
-            break
-        tensor = found[0]
-    return tensor
-
-
 def kind_of(handle: Any) -> Any:
     """Type of the values of a captured variable; None: it is a table, or something else."""
     data = getattr(handle, "_handle_data", None)
@@ -240,13 +227,3 @@ def body_of(operation: Any) -> Any:
     if operation.type not in CALLS:
         return None
     return function_named(operation.graph, operation.get_attr("f").name)
-
-
-def function_named(graph: Any, name: str) -> Any:
-    """The graph of a function that a graph knows; None: it does not."""
-    while graph is not None:
-        found = graph._get_function(name)
-        if found is not None:
-            return getattr(found, "graph", None)
-        graph = getattr(graph, "outer_graph", None)
-    return None
