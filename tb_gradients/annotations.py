@@ -29,17 +29,16 @@ def _lines(report: Report, fail_on: Severity | None) -> Iterator[str]:
 
     known = titles()
     for run in report.runs:
-        name = "this folder" if run.run == "." else run.run
         for flag in run.flags:
             level = _level(flag, fail_on)
-            place = {"title": f"{known.get(flag.rule, flag.rule)} ({name})"}
+            place = {"title": f"{known.get(flag.rule, flag.rule)} ({run.title})"}
             if flag.origin is not None and flag.origin.file:
                 place |= {"file": flag.origin.file, "line": str(flag.origin.line)}
             advice = "".join(f"\n{line.strip()}" for line in flag.advice())
             yield _command(level, place, f"{flag.summary}{advice}")
         if run.state != "judged":
             told = "; ".join(problem.message for problem in run.errors) or "no frames"
-            yield _command("error" if fail_on else "warning", {"title": name}, told)
+            yield _command("error" if fail_on else "warning", {"title": run.title}, told)
 
 
 def _level(flag: Flag, fail_on: Severity | None) -> str:

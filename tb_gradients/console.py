@@ -78,8 +78,7 @@ class Console:
             what = f"steps {run.first_step} to {run.last_step}, {what}"
         judged = run.state == "judged"
         verdict = self._paint(run.verdict.upper(), run.verdict) if judged else "NOT JUDGED"
-        name = "this folder" if run.run == "." else inert(run.run)
-        yield f"{verdict}  {name}  {self._paint(what, 'dim')}"
+        yield f"{verdict}  {inert(run.title)}  {self._paint(what, 'dim')}"
         if run.verdict == "undecided" and judged:
             yield from self._wrapped(f"{run.undecided}.", "  ")
         for flag in run.flags:

@@ -27,8 +27,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tb_gradients.flags import Flag
 
-SUMMARY = "train a healthy model and models with classic faults, and print the verdicts"
-
 DEFAULT_LOGDIR = "logs/tb_gradients_demo"
 BATCH = 32
 EPOCHS = 6

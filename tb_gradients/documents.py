@@ -62,7 +62,7 @@ def html_document(report: Report, title: str) -> str:
 def _overview(runs: list[RunReport]) -> str:
     rows = "".join(
         f"<tr><td>{_verdict(run)}</td>"
-        f'<td><a href="#{_anchor(run.run)}">{_escaped(_name(run))}</a></td>'
+        f'<td><a href="#{_anchor(run.run)}">{_escaped(run.title)}</a></td>'
         f"<td>{_escaped(', '.join(dict.fromkeys(_title(flag) for flag in run.flags)))}</td></tr>"
         for run in runs
     )
@@ -72,7 +72,7 @@ def _overview(runs: list[RunReport]) -> str:
 
 def _run(run: RunReport) -> Iterator[str]:
     yield f'<section id="{_anchor(run.run)}">'
-    yield f"<h2>{_verdict(run)} {_escaped(_name(run))}</h2>"
+    yield f"<h2>{_verdict(run)} {_escaped(run.title)}</h2>"
     steps = "" if run.first_step is None else f"steps {run.first_step} to {run.last_step}, "
     size = f"{_count(run.frames, 'frame')}, {_count(len(run.variables), 'variable')}"
     yield f'<p class="dim">{steps}{size}</p>'
@@ -190,10 +190,6 @@ def _verdict(run: RunReport) -> str:
         if run.state == "judged"
         else "<b>not judged</b>"
     )
-
-
-def _name(run: RunReport) -> str:
-    return "this folder" if run.run == "." else run.run
 
 
 def _anchor(run: str) -> str:

@@ -134,6 +134,11 @@ class RunReport:
         )
 
     @property
+    def title(self) -> str:
+        """What the run is called in a text: its folder, or that it is the folder itself."""
+        return "this folder" if self.run == "." else self.run
+
+    @property
     def state(self) -> str:
         """Whether there is a verdict, and why not: "judged", "empty" or "unreadable"."""
         if self.unreadable:
