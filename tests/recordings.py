@@ -245,6 +245,15 @@ def make_flag(
 # --- Event files ----------------------------------------------------------------------------
 
 
+def write_good_and_nan(folder: pathlib.Path) -> pathlib.Path:
+    """A healthy run "good" and a run "nan" with a NaN from step 30 on; gives the folder."""
+    table = make_table()
+    frames = make_frames(table, range(120))
+    write_run(folder / "good", table, frames)
+    write_run(folder / "nan", table, turn_nonfinite(frames[:60], table, 30))
+    return folder
+
+
 def write_run(
     folder: pathlib.Path,
     table: VariableTable,

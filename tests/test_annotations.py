@@ -6,7 +6,7 @@ import pathlib
 import re
 
 import pytest
-from recordings import make_frames, make_table, turn_nonfinite, write_run
+from recordings import write_good_and_nan
 
 from tb_gradients import cli
 from tb_gradients.annotations import github_annotations
@@ -17,11 +17,7 @@ from tb_gradients.reading.report import Report, RunReport
 
 @pytest.fixture(name="logs")
 def _logs(tmp_path: pathlib.Path) -> pathlib.Path:
-    table = make_table()
-    frames = make_frames(table, range(120))
-    write_run(tmp_path / "good", table, frames)
-    write_run(tmp_path / "nan", table, turn_nonfinite(frames[:60], table, 30))
-    return tmp_path
+    return write_good_and_nan(tmp_path)
 
 
 def test_github_gets_a_line_per_flag(

@@ -15,7 +15,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from recordings import make_frames, make_table, turn_missing, turn_nonfinite, write_run
+from recordings import (
+    make_frames,
+    make_table,
+    turn_missing,
+    turn_nonfinite,
+    write_good_and_nan,
+    write_run,
+)
 
 from tb_gradients import __version__, cli
 from tb_gradients.console import wants_colour
@@ -26,12 +33,7 @@ from tb_gradients.reading import event_files
 
 @pytest.fixture
 def logs(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A healthy run, one with a NaN from step 30 on, and one with zero gradients."""
-    table = make_table()
-    frames = make_frames(table, range(120))
-    write_run(tmp_path / "good", table, frames)
-    write_run(tmp_path / "nan", table, turn_nonfinite(frames[:60], table, 30))
-    return tmp_path
+    return write_good_and_nan(tmp_path)
 
 
 def test_check_tells_the_sick_from_the_healthy(

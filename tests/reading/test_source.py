@@ -33,7 +33,10 @@ TABLE = made.make_table(2)
 
 
 def assembled(
-    frames: Sequence[Frame], tables: Iterable[VariableTable] = (TABLE,), **more: bytes
+    frames: Sequence[Frame],
+    tables: Iterable[VariableTable] = (TABLE,),
+    lanes: Iterable[bytes] = (),
+    **more: bytes,
 ) -> RunData:
     return assemble(
         "run",
@@ -41,6 +44,7 @@ def assembled(
         frames=[Point(f.step, f.wall_time, f.values) for f in frames],
         contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
         verdicts=[Message(data) for data in more.values()],
+        lanes=[Message(data) for data in lanes],
     )
 
 
@@ -229,13 +233,7 @@ def with_lanes(
     lanes: Sequence[tuple[Lane, VariableTable]],
     tables: Sequence[VariableTable] = (TABLE,),
 ) -> RunData:
-    return assemble(
-        "run",
-        tables=[Message(table.to_bytes()) for table in tables],
-        frames=[Point(f.step, f.wall_time, f.values) for f in frames],
-        contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
-        lanes=[Message(pack(lane, table.table_id)) for lane, table in lanes],
-    )
+    return assembled(frames, tables, [pack(lane, table.table_id) for lane, table in lanes])
 
 
 def test_a_run_without_a_lane_has_none() -> None:
@@ -274,14 +272,8 @@ def test_the_lane_goes_over_a_change_of_the_variables() -> None:
 
 
 def test_a_damaged_part_of_the_lane_is_named_and_left_out() -> None:
-    frames = made.make_frames(TABLE, [0])
-    data = assemble(
-        "run",
-        tables=[Message(TABLE.to_bytes())],
-        frames=[Point(f.step, f.wall_time, f.values) for f in frames],
-        contexts=[Point(f.step, f.wall_time, f.context) for f in frames],
-        lanes=[Message(b"nonsense"), Message(pack(lane_steps(0, 2), TABLE.table_id))],
-    )
+    lanes = [b"nonsense", pack(lane_steps(0, 2), TABLE.table_id)]
+    data = assembled(made.make_frames(TABLE, [0]), lanes=lanes)
     assert data.lane is not None
     assert len(data.lane) == 2
     assert data.errors == ("Damaged parts of the dense lane were left out: 1.",)

@@ -135,9 +135,9 @@ class Stalled:
         self._file.close()
 
 
-def test_no_step_waits_for_a_disk_that_takes_nothing(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture(name="files")
+def _files(monkeypatch: pytest.MonkeyPatch) -> list[Stalled]:
+    """The files that monitors open in this test; each can be stalled."""
     files: list[Stalled] = []
 
     def opened(path: str) -> Stalled:
@@ -145,6 +145,12 @@ def test_no_step_waits_for_a_disk_that_takes_nothing(
         return files[-1]
 
     monkeypatch.setattr(monitors, "open_records", opened)
+    return files
+
+
+def test_no_step_waits_for_a_disk_that_takes_nothing(
+    tmp_path: pathlib.Path, files: list[Stalled], caplog: pytest.LogCaptureFixture
+) -> None:
     loop = Loop(tmp_path)
     loop.steps(5)
     files[0].flows.clear()
@@ -186,15 +192,11 @@ def test_nor_for_a_write_that_blocks_in_the_system(tmp_path: pathlib.Path) -> No
 
 
 def test_frames_beyond_what_may_wait_are_left_out_and_told_once(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: pathlib.Path,
+    files: list[Stalled],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    files: list[Stalled] = []
-
-    def opened(path: str) -> Stalled:
-        files.append(Stalled(path))
-        return files[-1]
-
-    monkeypatch.setattr(monitors, "open_records", opened)
     monkeypatch.setattr(writers, "MOST_WAITING_BYTES", 20_000)
     loop = Loop(tmp_path)
     loop.steps(5)
