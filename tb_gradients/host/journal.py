@@ -166,7 +166,7 @@ class Journal:
             make = self._summarizer.of_frame
             summary = self._parts.run(SUMMARIES, make, self._table, frame)
             if summary is not None:
-                writer.summary(frame.step, summary, frame.wall_time)
+                writer.summary(frame, summary)
         if frame.lane is not None:
             self._parts.run("the dense lane", self._add_lane_of_frame, frame.lane)
         for flag in self._parts.run("judging while training", self._engine.update, frame) or ():
@@ -245,7 +245,7 @@ class Journal:
             self._findings = flags
             findings = self._parts.run(SUMMARIES, findings_of, flags, undecided)
             if findings is not None:
-                writer.summary(step, findings)
+                writer.findings(step, findings)
         if self.on_verdict is not None:
             self._parts.run("what follows a verdict", self.on_verdict, flags)
 

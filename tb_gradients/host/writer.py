@@ -124,15 +124,17 @@ class EventWriter:
 
         self._put(write, lane.low.nbytes + lane.high.nbytes + lane.marks.nbytes)
 
-    def summary(
-        self, step: int, summary: event_pb2.Summary, wall_time: float | None = None
-    ) -> None:
-        """Standard summaries of a step; nothing is written if there are none."""
-        if not summary.value:
-            return
-        now = time.time() if wall_time is None else wall_time
-        event = event_pb2.Event(wall_time=now, step=step, summary=summary)
+    def findings(self, step: int, summary: event_pb2.Summary) -> None:
+        """The flags as a standard summary; like the flags it is never left out."""
+        event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
         self._put(lambda: self._file.write(event.SerializeToString()))
+
+    def summary(self, frame: Frame, summary: event_pb2.Summary) -> None:
+        """Standard summaries of a frame; nothing is written if there are none."""
+        if summary.value:
+            event = event_pb2.Event(wall_time=frame.wall_time, step=frame.step, summary=summary)
+            data = event.SerializeToString()
+            self._put(lambda: self._file.write(data), len(data))
 
     def flags(
         self,

@@ -21,7 +21,9 @@ from tb_gradients.host import writer as writer_module
 from tb_gradients.host.journal import Journal
 from tb_gradients.host.statistics import bins_of
 from tb_gradients.host.writer import EventWriter
+from tb_gradients.proto import event_pb2
 from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.summaries import findings_of
 from tb_gradients.training.files import LogDirError, choose_folder, open_records
 
 TABLE = VariableTable(
@@ -173,9 +175,9 @@ def test_a_folder_that_is_removed_before_the_end_is_a_failure_of_the_end(
         writer.close()
 
 
-def test_a_disk_that_takes_nothing_lets_a_bounded_number_of_bytes_wait(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture(name="disk")
+def _disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The disk takes nothing until this is set."""
     disk = threading.Event()
     record = EventWriter._record
 
@@ -184,6 +186,33 @@ def test_a_disk_that_takes_nothing_lets_a_bounded_number_of_bytes_wait(
         record(self, *arguments, **named)
 
     monkeypatch.setattr(EventWriter, "_record", slowly)
+    return disk
+
+
+def test_summaries_of_frames_are_bounded_as_well_and_findings_always_written(
+    tmp_path: pathlib.Path, disk: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MOST_WAITING_BYTES", 1)
+    writer = EventWriter(tmp_path, open_records)
+    value = event_pb2.Summary.Value(tag="gradient_norm/a", simple_value=1.0)
+    for step in range(5):
+        writer.summary(frame(step), event_pb2.Summary(value=[value]))
+    writer.findings(5, findings_of([]))
+    assert writer.left_out == 4, "one may wait, however large"
+    disk.set()
+    writer.close()
+    records = tf.data.TFRecordDataset(writer.path).as_numpy_iterator()
+    events = [tf.compat.v1.Event.FromString(record) for record in records]
+    tags = [value.tag for event in events for value in event.summary.value]
+    assert tags == ["gradient_norm/a", "findings"]
+
+
+def test_a_disk_that_takes_nothing_lets_a_bounded_number_of_bytes_wait(
+    tmp_path: pathlib.Path,
+    disk: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     size = frame(0).values.nbytes + frame(0).context.nbytes + writer_module.OVERHEAD_BYTES
     monkeypatch.setattr(writer_module, "MOST_WAITING_BYTES", 10 * size)
     writer = EventWriter(tmp_path, open_records)
