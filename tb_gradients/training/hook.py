@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tb_gradients.training import replicas
 from tb_gradients.training.optimizers import is_optimizer
+from tb_gradients.training.origin.request import request_of_graph
 from tb_gradients.training.pending import OptimizerView
 from tb_gradients.training.variables import native
 
@@ -78,6 +79,9 @@ class Hook:
         if variables is not None:
             variables = list(variables)
             trainable_variables = variables if trainable_variables is not None else None
+        request = request_of_graph()
+        if request is not None:
+            return request.add(grads, variables)
         gradients, pending, sums = grads, None, []
         if replicas.several():
             gradients = self._sum.sum(grads)

@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_gradients.training.hook import Hook, clipping_of
+from tb_gradients.training.origin.request import request_of_graph
 from tb_gradients.training.pending import OptimizerView
 
 
@@ -32,6 +33,9 @@ class LegacyHook(Hook):
     ) -> Any:
         pairs = list(grads_and_vars)
         gradients, variables = [g for g, _ in pairs], [v for _, v in pairs]
+        request = request_of_graph()
+        if request is not None:
+            return request.add(gradients, variables)
         pending = self._before(self, gradients, variables)
         result = self._original(pairs, *arguments, **options)
         if pending is not None:

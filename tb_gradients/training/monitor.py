@@ -60,6 +60,9 @@ from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
+from tb_gradients.training.origin.explanation import Explanation, explanation_of
+from tb_gradients.training.origin.request import Request, request_of_graph
+from tb_gradients.training.origin.traced import layers_of
 from tb_gradients.training.pending import OptimizerView
 from tb_gradients.training.probe import NEVER, Probe
 from tb_gradients.training.probes import Probes
@@ -259,6 +262,9 @@ class GradientMonitor:
             gradients: one per variable: tensor, ``IndexedSlices`` or None.
             variables: ``tf.Variable`` or Keras variables.
         """
+        request = request_of_graph()
+        if request is not None:
+            request.add(gradients, variables)
         pending = self._guarded(self._before, gradients, variables, OptimizerView())
         yield
         self._guarded(self._after, pending)
@@ -302,6 +308,52 @@ class GradientMonitor:
             )
         self._guarded(self._tick, 1, loss, step)
         return self.should_stop
+
+    def explain(
+        self, step_function: Callable[..., Any], *arguments: Any, **named: Any
+    ) -> Explanation:
+        """Find where a step loses its gradients, without making the step.
+
+        ```python
+        print(monitor.explain(train_step, x, y))
+        ```
+
+        The function is traced in a graph of its own, so its Python code runs once, as it does
+        before the first step. The graph is then repeated with stand-ins for all variables: no
+        weight changes, no random number is drawn, no file is written; ``skipped`` of the result
+        says what the function would do besides. Open flags get the origins that are found.
+
+        Args:
+            step_function: what the training calls for each step, with ``tf.function`` or without:
+                it must call ``apply_gradients`` of the watched optimizer, or ``observe``.
+            arguments, named: of one call. Pass a batch, not an iterator.
+
+        Returns:
+            Variable -> ``Origin``, with a readable ``str``: where its gradient becomes None, not
+            finite, or exactly zero. Variables of which nothing is lost are not in it.
+
+        Raises:
+            TypeError: this is no function, or it does not take these arguments.
+            ValueError: the function makes no update that the monitor sees.
+            RuntimeError: the function cannot be traced, as where it reads values of tensors.
+        """
+        if not callable(step_function):
+            raise TypeError(
+                "explain takes the function of a step, then its arguments: "
+                f"monitor.explain(train_step, x, y), not {type(step_function).__name__}"
+            )
+        if not tf.executing_eagerly():
+            raise RuntimeError("call explain on the host, not inside of a tf.function")
+        paths = self._table.paths if self._table is not None else ()
+        known = {key: paths[row] for key, row in self._rows.items() if row < len(paths)}
+        request = Request(known, layers_of(self._model))
+        request.trace(step_function, arguments, named)
+        found = explanation_of(request, self._settings["explain_bytes"])
+        for flag in self.flags:
+            origin = found.of(flag) if flag.origin is None else None
+            if origin is not None:
+                self._explainer.give(flag, origin)
+        return found
 
     def _leave_out_argument(self, name: str, wanted: str, given: Any) -> None:
         kind = type(given).__name__
@@ -997,7 +1049,7 @@ class GradientMonitor:
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _guarded(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Call an action so that no failure of it reaches the training; None if it fails."""
-        if self._failed:
+        if self._failed or request_of_graph() is not None:
             return None
         try:
             with unobserved():

@@ -18,20 +18,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tb_gradients.flags import Flag, Origin
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.operations import NONE, NONFINITE, ZERO, remedy
+from tb_gradients.judging.operations import NONE, NONFINITE
 from tb_gradients.judging.origins import ASKS
-from tb_gradients.judging.words import plural
 from tb_gradients.training.batch import Batch
-from tb_gradients.training.origin.cuts import DROPPED, NEVER_READ, Cut, Cuts
+from tb_gradients.training.origin.cuts import Cuts
+from tb_gradients.training.origin.describing import (
+    origin_of_break,
+    origin_of_cut,
+    origin_of_zero,
+)
 from tb_gradients.training.origin.keeping import Keeper
-from tb_gradients.training.origin.lines import Place, place_of
-from tb_gradients.training.origin.ranges import described, is_real
-from tb_gradients.training.origin.repeating import GIVEN, Broken, Kept, repeat, where_it_ends
+from tb_gradients.training.origin.repeating import Kept, repeat, where_it_ends
 from tb_gradients.training.origin.traced import TracedStep, layers_of, trace
 
 logger = logging.getLogger("tb_gradients")
@@ -172,6 +173,11 @@ class Explainer:
         if thread is not None:
             thread.join(PATIENCE)
 
+    def give(self, flag: Flag, origin: Origin) -> None:
+        """Hand an origin to the journal, without the line's text unless that may be logged."""
+        text = origin.code if self._explain is True else ""
+        self._tell(flag, dataclasses.replace(origin, code=text))
+
     # --- on the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -188,9 +194,7 @@ class Explainer:
                 self._leave_out(error)
                 continue
             if origin is not None:
-                if self._explain == "lines":
-                    origin = dataclasses.replace(origin, code="")
-                self._tell(flag, origin)
+                self.give(flag, origin)
 
     def _origin(self, flag: Flag) -> Origin | None:
         if ASKS[flag.rule] == NONE:
@@ -217,7 +221,7 @@ class Explainer:
         # From the loss on: a layer behind the operation may be one that is fed with zeros.
         for path in [*reversed(wanted[-VARIABLES:]), *wanted[:1]]:
             found = where_it_ends(repeated, loss, path, self._limit)
-            origin = None if found is None else _origin_of_zero(step, found)
+            origin = None if found is None else origin_of_zero(step, found)
             if origin is not None:
                 return origin
         return None
@@ -233,7 +237,7 @@ class Explainer:
             return None
         weights, exact = self._keeper.weights(flag.first_step)
         found = repeat(Kept(step, batch, weights, exact), loss, self._limit)
-        return None if found is None else _origin_of_break(step, found, exact)
+        return None if found is None else origin_of_break(step, found, exact)
 
     def _of_none(self, flag: Flag) -> Origin | None:
         """Of gradients that are None: the first variable, in network order, that is cut off."""
@@ -245,115 +249,5 @@ class Explainer:
             # The last one is nearest to what cuts them off.
             found = cuts.of(missing[-1])
             if found is not None:
-                return _origin_of_cut(step, missing, found)
+                return origin_of_cut(step, missing[-1], found)
         return None
-
-
-def _origin_of_cut(step: TracedStep, missing: Sequence[str], cut: Cut) -> Origin:
-    path = missing[-1]
-    if cut.kind == NEVER_READ:
-        layer = next((p for p in reversed(path.split("/")[:-1]) if p in step.layers), "")
-        return Origin("", layer, summary=f"Nothing in the step reads {path}.")
-    operation = cut.operation
-    assert operation is not None
-    origin, where = _located(step, operation, cut.within)
-    if cut.kind == DROPPED:
-        summary = f"{path} is read{where}, and nothing of it reaches the loss."
-    else:
-        advice = remedy(operation.type, NONE)
-        wrong = advice.wrong if advice is not None else "has no gradient"
-        more = f" {plural(cut.others, 'more operation')} cut it off, too." if cut.others else ""
-        summary = f"{operation.type}{where} {wrong}.{more}"
-    return dataclasses.replace(
-        origin,
-        phase="graph",
-        inputs=tuple(_kind_of(tensor) for tensor in operation.inputs)[:8],
-        outputs=tuple(_kind_of(tensor) for tensor in operation.outputs)[:8],
-        summary=summary,
-    )
-
-
-def _origin_of_break(step: TracedStep, broken: Broken, exact: bool) -> Origin | None:
-    operation = broken.operation
-    if operation.type in GIVEN:  # the data, or the weights, were so before
-        return None
-    origin, where = _located(step, operation, broken.within)
-    advice = remedy(operation.type, NONFINITE)
-    wrong = advice.wrong if advice is not None else "leaves the range of the dtype"
-    share, counted = _share(broken.outputs)
-    summary = f"{operation.type}{where}, {broken.phase}: {counted}. It {wrong}."
-    if broken.only_xla:
-        summary += " Only with `jit_compile=True`: without XLA the same step is finite."
-    return dataclasses.replace(
-        origin,
-        phase=broken.phase,
-        inputs=tuple(map(described, broken.inputs)),
-        outputs=tuple(map(described, broken.outputs)),
-        share=share,
-        exact=exact,
-        only_xla=broken.only_xla,
-        summary=summary,
-    )
-
-
-def _origin_of_zero(step: TracedStep, ended: Broken) -> Origin | None:
-    operation = ended.operation
-    advice = remedy(operation.type, ZERO)
-    if advice is None:  # a product with inputs that are zero, say: what made them so is elsewhere
-        return None
-    origin, where = _located(step, operation, ended.within)
-    return dataclasses.replace(
-        origin,
-        phase="backward",
-        inputs=tuple(map(described, ended.inputs)),
-        outputs=tuple(map(described, ended.outputs)),
-        share=1.0,
-        exact=False,
-        summary=f"{operation.type}{where}, backward: a gradient comes to it, and exactly 0 "
-        f"goes on. It {advice.wrong}.",
-    )
-
-
-def _located(step: TracedStep, operation: Any, within: Sequence[Any]) -> tuple[Origin, str]:
-    """An origin with the place of an operation alone, and the place in words for a sentence."""
-    place, layer = _place(step, operation, within)
-    where = f' in layer "{layer}"' if layer else ""
-    if place.function and not place.file:
-        where += f" (in {place.function})"
-    origin = Origin(
-        operation=operation.type,
-        layer=layer,
-        file=place.file,
-        line=place.line,
-        code=place.code,
-    )
-    return origin, where
-
-
-def _share(outputs: Sequence[np.ndarray]) -> tuple[float, str]:
-    """Of the elements that are not finite, and what they are."""
-    floats = [a.astype(np.float64) for a in outputs if is_real(a)]
-    total = sum(a.size for a in floats)
-    nan = sum(int(np.isnan(a).sum()) for a in floats)
-    infinite = sum(int(np.isinf(a).sum()) for a in floats)
-    kind = "NaN" if nan >= infinite else "infinite"
-    bad = nan + infinite
-    return bad / max(total, 1), f"{bad} of {total} values are {kind}"
-
-
-def _place(step: TracedStep, operation: Any, within: Sequence[Any]) -> tuple[Place, str]:
-    """The place of an operation; in a function without lines of its own, that of the call."""
-    layer = ""
-    for made in (operation, *reversed(within)):
-        layer = layer or step.layer_of(made)
-        place = place_of(made)
-        if place.file:
-            return place, layer
-    return place_of(operation), layer
-
-
-def _kind_of(tensor: Any) -> str:
-    """Type and shape of a tensor: ``float32 [64, ?]``."""
-    shape = tensor.shape
-    sizes = "?" if shape.rank is None else ", ".join("?" if n is None else str(n) for n in shape)
-    return f"{tensor.dtype.name} [{sizes}]"

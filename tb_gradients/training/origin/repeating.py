@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training.graph_reading import captured
+from tb_gradients.training.graph_reading import captured, outermost
 from tb_gradients.training.origin.copying import CannotCopyError, Copied, Copy
 from tb_gradients.training.origin.traced import TracedStep, kind_of
 
@@ -110,10 +110,20 @@ def where_it_ends(kept: Kept, loss: Tensor, path: str, limit: int) -> Broken | N
     return _Repetition(kept, loss, limit, path).ending()
 
 
+def sizes(kept: Kept, loss: Tensor, limit: int, *, xla: bool = False) -> Mapping[str, float]:
+    """Path of each variable with a gradient -> its largest magnitude; NaN if it is not finite.
+
+    Raises:
+        CannotRepeatError: as ``repeat``.
+    """
+    return _Repetition(kept, loss, limit).sizes(xla)
+
+
 class _Repetition:
     def __init__(self, kept: Kept, loss: Tensor, limit: int, path: str = "") -> None:
         self._kept, self._loss, self._path = kept, loss, path
         self._stand_ins: dict[int, Any] = {}
+        self._paths: dict[int, str] = {}
         self._left = limit - sum(_bytes_of(array) for array in kept.batch)
         self._sources = {t.ref(): i for i, t in enumerate(kept.step.sources)}
 
@@ -161,6 +171,23 @@ class _Repetition:
         inputs, outputs = self._values(found[0], "backward", False)
         return Broken(found[0].source, found[0].within, "backward", inputs, outputs)
 
+    def sizes(self, xla: bool) -> Mapping[str, float]:
+        found: dict[str, list[Tensor]] = {}
+
+        def measure(*batch: Tensor) -> list[Tensor]:
+            found.clear()
+            for copied in self._copied(batch).operations:
+                for tensor, gradient in zip(copied.copy.inputs, copied.leaving, strict=False):
+                    path = self._paths.get(outermost(tensor), "")
+                    if path and gradient is not None:
+                        found.setdefault(path, []).append(_values_of(gradient))
+            return [_finite_size(tensors) for tensors in found.values()]
+
+        numbers = self._run(measure, xla)
+        order = [path for path in self._kept.step.paths if path in found]
+        known = dict(zip(found, numbers, strict=True))
+        return {path: float(known[path]) for path in order}
+
     def _copied(self, batch: Sequence[Tensor]) -> Copy:
         roots: set[Any] = set()
         step = self._kept.step
@@ -177,6 +204,7 @@ class _Repetition:
                 stand_in = self._stand_in(outside)
                 if stand_in is not None:
                     known = step.variable_of(tensor)
+                    self._paths[id(stand_in.handle)] = known
                     if known and self._path in ("", known):
                         roots.add(id(stand_in))
                     return tf.convert_to_tensor(stand_in.handle)
@@ -356,6 +384,12 @@ def _largest(tensors: Sequence[Tensor]) -> Tensor:
         if tensor.dtype.is_floating
     ]
     return tf.reduce_max(tf.stack([*found, tf.zeros([])]))
+
+
+def _finite_size(tensors: Sequence[Tensor]) -> Tensor:
+    """float32 scalar: the largest magnitude in any of them; NaN if something is not finite."""
+    finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors]
+    return tf.where(tf.reduce_all(tf.stack(finite)), _largest(tensors), np.float32("nan"))
 
 
 def _readable(tensors: Sequence[Any]) -> list[Tensor]:
