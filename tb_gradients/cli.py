@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import glob
 import importlib
 import importlib.util
@@ -25,7 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tb_gradients import __version__
-from tb_gradients.console import Console, wants_colour
+from tb_gradients.console import Console, ProgressLine, wants_colour
 from tb_gradients.flags import VERDICTS, Severity
 from tb_gradients.inert import inert
 
@@ -125,6 +126,17 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         metavar="FILE",
         help='JSON with other thresholds: {"dead_units": {"share": 0.8}, "symmetric_units": false}',
     )
+    check.add_argument(
+        "--rejudge",
+        action="store_true",
+        help="judge every frame again, also where the training has stored the same verdict",
+    )
+    check.add_argument(
+        "--jobs",
+        type=functools.partial(_positive, what="processes"),
+        metavar="N",
+        help="judge runs in so many processes (default: the cores, if there is enough to judge)",
+    )
     check.set_defaults(run=_check)
 
     compare = commands.add_parser(
@@ -206,8 +218,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    """A positive whole number.
+def _positive(text: str, what: str = "steps") -> int:
+    """A positive whole number of something.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
@@ -217,7 +229,7 @@ def _positive(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive number of steps, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive number of {what}, not {text!r}")
     return number
 
 
@@ -226,7 +238,9 @@ def _positive(text: str) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     required = arguments.min_steps or 0
-    report = _load_all(arguments.logdir, _read_settings(arguments.rules)).requiring(required)
+    settings = _read_settings(arguments.rules)
+    options = {"rejudge": arguments.rejudge, "jobs": arguments.jobs}
+    report = _load_all(arguments.logdir, settings, **options).requiring(required)
     fails = {run.run for run in report.runs if _fails(run, arguments.fail_on, required)}
     if arguments.format == "json":
         print(json.dumps(report.to_json(), indent=2, allow_nan=False))
@@ -308,16 +322,16 @@ def _fails(run: RunReport, fail_on: str, required: int) -> bool:
     return run.steps < required or VERDICTS.index(run.verdict) >= VERDICTS.index(fail_on)
 
 
-def _load_all(logdirs: Sequence[str], settings: dict[str, Any] | None) -> Report:
+def _load_all(logdirs: Sequence[str], settings: dict[str, Any] | None, **options: Any) -> Report:
     """One report on all folders; of several the runs are named by their folder, too."""
     from tb_gradients.reading.report import Report
 
     folders = list(dict.fromkeys(found for logdir in logdirs for found in _matching(logdir)))
     if len(folders) == 1:
-        return _load(folders[0], settings)
+        return _load(folders[0], settings, **options)
     runs = []
     for folder in folders:
-        for run in _load(folder, settings).runs:
+        for run in _load(folder, settings, **options).runs:
             place = folder.rstrip("/")
             name = place if run.run == "." else f"{place}/{run.run}"
             runs.append(dataclasses.replace(run, run=name))
@@ -334,11 +348,12 @@ def _matching(pattern: str) -> list[str]:
     return found
 
 
-def _load(logdir: str, settings: dict[str, Any] | None) -> Report:
+def _load(logdir: str, settings: dict[str, Any] | None, **options: Any) -> Report:
     from tb_gradients.reading.report import load
 
     try:
-        report = load(logdir, settings)
+        with ProgressLine(sys.stderr, "judged") as line:
+            report = load(logdir, settings, progress=line.update, **options)
     except ValueError as error:  # ReadError is one
         raise UsageError(str(error)) from error
     except OSError as error:

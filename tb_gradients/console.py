@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import math
 import textwrap
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from tb_gradients.flags import VERDICTS, Evidence, Flag
 from tb_gradients.inert import inert
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from tb_gradients.doctor import Finding
     from tb_gradients.judging.base import Page
     from tb_gradients.judging.causes import CauseKind
@@ -50,6 +53,42 @@ def wants_colour(stream: IO[str], environment: Mapping[str, str]) -> bool:
         and not environment.get("NO_COLOR")
         and environment.get("TERM", "") != "dumb"
     )
+
+
+class ProgressLine:
+    """A line that says how far a command is, on a terminal only; it goes when the command ends.
+
+    >>> with ProgressLine(sys.stderr, "judged") as line:
+    ...     line.update(3, 20)
+    judged 3 of 20 runs [####                        ]
+    """
+
+    SECONDS = 0.1
+    """It is not drawn more often than this."""
+    CELLS = 28
+
+    def __init__(self, stream: IO[str], verb: str) -> None:
+        self._stream, self._verb = stream, verb
+        self._width, self._drawn = 0, -math.inf
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            self._stream.write(f"\r{' ' * self._width}\r")
+            self._stream.flush()
+
+    def update(self, done: int, of: int) -> None:
+        """So many of so many runs are done."""
+        now = time.monotonic()
+        if of < 2 or now - self._drawn < self.SECONDS or not self._stream.isatty():
+            return
+        bar = "#" * (self.CELLS * done // of)
+        line = f"{self._verb} {done} of {of} runs [{bar:<{self.CELLS}}]"
+        self._width, self._drawn = max(self._width, len(line)), now
+        self._stream.write(f"\r{line}")
+        self._stream.flush()
 
 
 class Console:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -135,42 +136,24 @@ class VariableTable:
     def paths(self) -> tuple[str, ...]:
         return tuple(variable.path for variable in self.variables)
 
-    def without_impossible(
-        self, values: FloatArray, context: FloatArray
-    ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-        """A frame's numbers with NaN ("not measured") for counts and shares that cannot be.
-
-        Rules reckon with counts of steps and elements as whole numbers, and make them from shares:
-        what is infinite, or outside of the range of its unit, is no such number.
+    def impossible(self, values: FloatArray) -> npt.NDArray[np.bool_]:
+        """Where a count or a share is none: rules reckon with counts of steps and elements as whole
+        numbers, and make them from shares. What is infinite, or outside of the range of its unit,
+        has to be read as NaN ("not measured").
 
         Args:
-            values: float32 [variables, statistics].
-            context: float32 [context columns].
-
-        Returns:
-            Both arrays, copied where something was wrong, and the names of the columns at fault.
+            values: float32 [..., statistics].
         """
-        wrong: list[str] = []
-        of_values, of_context = self._ranges
-        if (bad := _outside(values, of_values)).any():
-            values = np.where(bad, np.float32(np.nan), values)
-            wrong += [self.statistics[i] for i in np.flatnonzero(bad.any(axis=0))]
-        if (bad := _outside(context, of_context)).any():
-            context = np.where(bad, np.float32(np.nan), context)
-            wrong += [self.context[i] for i in np.flatnonzero(bad)]
-        return values, context, tuple(wrong)
+        return _outside(values, self.ranges)
+
+    def impossible_context(self, context: FloatArray) -> npt.NDArray[np.bool_]:
+        """The same of float32 [..., context columns]."""
+        return _outside(context, _ranges_of(self.context))
 
     @functools.cached_property
-    def _ranges(self) -> tuple[FloatArray, FloatArray]:
-        """float32 [2, columns] of both kinds: the smallest and largest number that can be."""
-        units = {column.name: column.unit for column in (*schema.STATISTICS, *schema.CONTEXT)}
-        of_values, of_context = (
-            np.array(
-                [_RANGES.get(units.get(name, ""), (-np.inf, np.inf)) for name in names], np.float32
-            ).reshape(-1, 2)
-            for names in (self.statistics, self.context)
-        )
-        return of_values.T, of_context.T
+    def ranges(self) -> FloatArray:
+        """float32 [2, statistics]: the smallest and largest number that can be."""
+        return _ranges_of(self.statistics)
 
     def to_bytes(self) -> bytes:
         """A serialized ``VariableTable`` message."""
@@ -226,6 +209,15 @@ def _check_sizes(variable: pb.Variable) -> None:
         raise FormatError(f"{name} has an impossible number of units, {variable.units}")
 
 
+@functools.lru_cache(maxsize=16)
+def _ranges_of(names: tuple[str, ...]) -> FloatArray:
+    """float32 [2, columns]: the smallest and largest number that each column can have."""
+    units = {column.name: column.unit for column in (*schema.STATISTICS, *schema.CONTEXT)}
+    ranges = [_RANGES.get(units.get(name, ""), (-np.inf, np.inf)) for name in names]
+    limits: FloatArray = np.array(ranges, np.float32).reshape(-1, 2).T
+    return limits
+
+
 def _outside(numbers: FloatArray, ranges: FloatArray) -> npt.NDArray[np.bool_]:
     """Where a number is outside of its column's range; NaN is not."""
     outside: npt.NDArray[np.bool_] = (numbers < ranges[0]) | (numbers > ranges[1])
@@ -233,18 +225,21 @@ def _outside(numbers: FloatArray, ranges: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _fields(item: Variable | RunContext) -> dict[str, Any]:
-    return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+    return {name: getattr(item, name) for name in _names(cast(Hashable, type(item)))}
+
+
+@functools.cache
+def _names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cast(Any, kind)))
 
 
 def _from_message(kind: type[Any], message: Any) -> Any:
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        value = getattr(message, field.name)
-        if isinstance(value, Mapping):
-            value = dict(value)
-        elif not isinstance(value, (str, int, float, bool)):  # a repeated field
-            value = tuple(value)
-        values[field.name] = value
+    for name in _names(cast(Hashable, kind)):
+        value = getattr(message, name)
+        if type(value) not in (str, int, float, bool):
+            value = dict(value) if isinstance(value, Mapping) else tuple(value)
+        values[name] = value
     return kind(**values)
 
 
@@ -364,6 +359,26 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    @property
+    def lane_ends(self) -> npt.NDArray[np.int64]:
+        """int64 [frames]: how many blocks of the lane had come with each frame, or before it, while
+        the run trained; 0 without a lane."""
+        if self.lane is None:
+            return np.zeros(len(self), np.int64)
+        return np.searchsorted(self.lane.due, self.steps, side="right").astype(np.int64)
+
+    def each_frame(self) -> Iterator[Frame]:
+        """The frames in order, each with the part of the lane that came with it; without a time
+        and without histograms."""
+        parts: Iterable[Lane | None] = itertools.repeat(None, len(self))
+        if (lane := self.lane) is not None:
+            ends = itertools.pairwise([0, *self.lane_ends.tolist()])
+            parts = (lane[begin:end] for begin, end in ends)
+        for step, values, context, part in zip(
+            self.steps.tolist(), self.values, self.context, parts, strict=True
+        ):
+            yield Frame(step, 0.0, values, context, lane=part)
 
     def statistic(self, name: str) -> FloatArray:
         """float32 [frames, variables] of a stored or derived statistic.

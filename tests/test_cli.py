@@ -25,7 +25,7 @@ from recordings import (
 )
 
 from tb_gradients import __version__, cli
-from tb_gradients.console import wants_colour
+from tb_gradients.console import ProgressLine, wants_colour
 from tb_gradients.frames import Recording
 from tb_gradients.judging import all_rules, judge
 from tb_gradients.reading import event_files
@@ -232,6 +232,39 @@ def test_colour_only_where_it_is_wanted(
     stream: Any = Terminal(tty)
 
     assert wants_colour(stream, environment) is colour
+
+
+def test_progress_is_shown_on_a_terminal_alone_and_goes_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ProgressLine, "SECONDS", 0.0)
+    for tty in (True, False):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda tty=tty: tty)
+        with ProgressLine(stream, "judged") as line:
+            line.update(3, 4)
+            shown = stream.getvalue()
+        assert shown == ("\rjudged 3 of 4 runs [#####################       ]" if tty else "")
+        assert re.fullmatch(r"\r[^\r]+\r +\r" if tty else "", stream.getvalue())
+
+
+@pytest.mark.parametrize("option", [["--rejudge"], ["--jobs", "2"], ["--jobs", "1"]])
+def test_how_runs_are_judged_changes_no_word(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert cli.main(["check", str(logs)]) == 1
+    expected = capsys.readouterr()
+    assert cli.main(["check", str(logs), *option]) == 1
+    assert capsys.readouterr() == expected
+    assert expected.err == ""
+
+
+def test_a_number_of_processes_is_positive(
+    logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["check", str(logs), "--jobs", "0"])
+    assert "must be a positive number of processes, not '0'" in capsys.readouterr().err
 
 
 def test_colour_changes_no_word(logs: pathlib.Path) -> None:

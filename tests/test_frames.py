@@ -210,8 +210,5 @@ def test_a_share_that_cannot_be_is_not_measured(number: float) -> None:
     column = table.statistics.index("dead_unit_share")
     values = np.full((1, len(table.statistics)), 0.5, np.float32)
     values[0, column] = number
-    context = np.zeros(len(table.context), np.float32)
-    usable, _, wrong = table.without_impossible(values, context)
-    assert wrong == ("dead_unit_share",)
-    assert np.isnan(usable[0, column])
-    assert np.isfinite(np.delete(usable[0], column)).all()
+    assert np.argwhere(table.impossible(values)).tolist() == [[0, column]]
+    assert not table.impossible_context(np.zeros(len(table.context), np.float32)).any()

@@ -240,7 +240,15 @@ class Journal:
         engine, flags = self._engine, self.flags
         undecided = "" if self._stopped is None else str(self._stopped)
         undecided = undecided or engine.undecided
-        writer.flags(flags, self.errors, step, self.frames, engine.states, undecided)
+        writer.flags(
+            flags,
+            self.errors,
+            step,
+            self.frames,
+            engine.states,
+            undecided,
+            self._parts.run("the fingerprint of the verdict", lambda: engine.fingerprint) or "",
+        )
         if self._summarizer is not None and flags != self._findings:
             self._findings = flags
             findings = self._parts.run(SUMMARIES, findings_of, flags, undecided)

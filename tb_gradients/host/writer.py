@@ -144,6 +144,7 @@ class EventWriter:
         frames: int,
         rules: Iterable[RuleState] = (),
         undecided: str = "",
+        fingerprint: str = "",
     ) -> None:
         message = pb.FlagList(
             format_version=schema.FORMAT_VERSION,
@@ -153,6 +154,7 @@ class EventWriter:
             frames=frames,
             rules=[state.to_proto() for state in rules],
             undecided=undecided,
+            fingerprint=fingerprint,
         )
         data = message.SerializeToString()
         self._put(lambda: self._record(step, {schema.TAG_FLAGS: _text(data)}))

@@ -38,6 +38,7 @@ from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.judging import between
 from tb_gradients.judging.base import HEALTHY, Detection, Finding, Rule
 from tb_gradients.judging.causes import is_built_in, is_local, likeliest, likeliest_first
+from tb_gradients.judging.fingerprint import Shown
 from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided, why_unreported
@@ -186,6 +187,7 @@ class Engine:
     ) -> None:
         self._table = table
         self._explained: dict[tuple[int, int, int, int], bool] = {}
+        self._shown = Shown()
         chosen = make_rules(rules)
         self._progress = Progress()
         self._history = History(table, _needed(chosen, dense=False))
@@ -237,6 +239,11 @@ class Engine:
         if unreported:
             return why_unreported(seen.steps, unreported)
         return why_undecided(self._standings(), seen.steps) if seen.frames else ""
+
+    @property
+    def fingerprint(self) -> str:
+        """What the verdict depends on; see ``judging.fingerprint``."""
+        return self._shown.fingerprint([track.rule for track in self._tracks])
 
     @property
     def judged(self) -> int:
@@ -428,6 +435,7 @@ class Engine:
                     if everyone or track.rule.dense:
                         news += self._ask(track)
         self._relent()
+        self._shown.add(self._table, frame)
         if not news:
             return []
         new = {case.opened for case in news}
@@ -648,16 +656,8 @@ def replay(
             engine = Engine(recording.table, rules)
         else:
             engine.set_table(recording.table)
-        rest = recording.lane
-        for step, values, context in zip(
-            recording.steps, recording.values, recording.context, strict=True
-        ):
-            lane = None
-            if rest is not None:  # as it came with the frame while the run trained
-                count = int(np.searchsorted(rest.due, step, side="right"))
-                lane, rest = rest[:count], rest[count:]
-            frame = Frame(int(step), 0.0, values, context, lane=lane)
-            yield engine, int(step), engine.update(frame)
+        for frame in recording.each_frame():
+            yield engine, frame.step, engine.update(frame)
 
 
 def judge(

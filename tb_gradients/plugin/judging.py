@@ -55,7 +55,7 @@ class RunJudge:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._table: VariableTable | None = None
-        self._seen = np.zeros((0, 2))
+        self._seen = np.zeros((0, 3))
 
     def judgement(self, data: RunData, deadline: float = math.inf) -> Judgement | None:
         """The verdict on a run; ``None`` if the deadline came first.
@@ -91,9 +91,12 @@ class RunJudge:
     def _judge_what_is_new(self, data: RunData, deadline: float) -> bool:
         from tb_gradients.judging import Engine
 
-        dates = np.stack([data.steps, data.wall_times], axis=1)
+        blocks = [recording.lane_ends for recording in data.recordings]
+        lane = np.concatenate(blocks) if blocks else np.zeros(0, np.int64)
+        dates = np.stack([data.steps, data.wall_times, lane], axis=1)
         if not np.array_equal(dates[: len(self._seen)], self._seen):
-            # Training went back, or other frames were sampled: judged from the start.
+            # Training went back, other frames were sampled, or frames were judged before their
+            # part of the lane was written: judged from the start.
             self._engine, self._table, self._seen = None, None, self._seen[:0]
         for table, frame in itertools.islice(data.each_frame(), len(self._seen), None):
             if self.clock() >= deadline:

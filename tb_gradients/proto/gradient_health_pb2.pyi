@@ -246,7 +246,7 @@ class RuleState(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FlagList(_message.Message):
-    __slots__ = ("format_version", "flags", "errors", "last_step", "frames", "rules", "undecided")
+    __slots__ = ("format_version", "flags", "errors", "last_step", "frames", "rules", "undecided", "fingerprint")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +254,7 @@ class FlagList(_message.Message):
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     UNDECIDED_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     flags: _containers.RepeatedCompositeFieldContainer[Flag]
     errors: _containers.RepeatedCompositeFieldContainer[RuleError]
@@ -261,7 +262,8 @@ class FlagList(_message.Message):
     frames: int
     rules: _containers.RepeatedCompositeFieldContainer[RuleState]
     undecided: str
-    def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ...) -> None: ...
+    fingerprint: str
+    def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class LanePack(_message.Message):
     __slots__ = ("table_id", "first_step", "blocks", "spans", "behind", "norms", "marks", "counts", "losses")

@@ -29,6 +29,7 @@ from tb_gradients import schema
 from tb_gradients.crc32c import masked_crc32c
 from tb_gradients.frames import MOST_DIMENSIONS, FloatArray, FormatError
 from tb_gradients.proto import event_pb2
+from tb_gradients.reading.on_disk import Place
 from tb_gradients.reading.source import (
     HistogramFrame,
     Message,
@@ -84,15 +85,20 @@ class EventFileSource:
             key=lambda run: (run != ".", run),
         )
 
-    def read(self, run: str) -> RunData:
+    def read(self, run: str, *, on_disk: bool = False) -> RunData:
         """All frames of a run; damage is skipped and reported in ``RunData.errors``.
+
+        Args:
+            on_disk: the numbers stay in the files, and are read when they are asked for: a run of
+                any size then takes little memory. See ``FramesOnDisk``.
 
         Raises:
             ReadError: no such run, or one written in a newer format.
         """
-        found = self._values(run)
+        found = self._values(run, on_disk)
         return assemble(
             run,
+            open_file=self._files.open,
             tables=found.tables,
             frames=found.frames,
             contexts=found.contexts,
@@ -105,17 +111,27 @@ class EventFileSource:
         """The histograms of a run, by rising step, still packed."""
         return latest_timeline(self._values(run).histograms)
 
-    def _values(self, run: str) -> _Found:
+    def size(self, run: str) -> int:
+        """Bytes of a run's event files, as far as that is known at once; 0 if it is not."""
+        folder = self._folder(run)
+        return sum(self._files.size(path) for path in _paths(folder, self._files.names(folder)))
+
+    def _folder(self, run: str) -> str:
         folder = self._logdir if run == "." else posixpath.join(self._logdir, run)
         if not self._files.is_folder(folder):
             raise ReadError(f"There is no run {run!r} below {self._logdir!r}.")
+        return folder
+
+    def _values(self, run: str, on_disk: bool = False) -> _Found:
+        folder = self._folder(run)
         found = _Found()
         for path in _paths(folder, self._files.names(folder)):
             name = posixpath.basename(path)
             refused: list[Exception] = []
-            for record in self._records(path, found.errors):
+            for position, record in self._records(path, found.errors):
                 try:
-                    found.add_event(run, record, name)
+                    where = (path, position) if on_disk else None
+                    found.add_event(run, record, name, where)
                 except ReadError:
                     raise
                 except Exception as error:  # the checksum holds, so it was written like this
@@ -136,7 +152,7 @@ class EventFileSource:
                 return True
         return False
 
-    def _records(self, path: str, errors: list[str]) -> Iterator[bytes]:
+    def _records(self, path: str, errors: list[str]) -> Iterator[tuple[int, bytes]]:
         try:
             with self._files.open(path) as stream:
                 yield from our_records(stream, posixpath.basename(path), errors)
@@ -149,8 +165,8 @@ def _paths(folder: str, names: Iterable[str]) -> list[str]:
     return [posixpath.join(folder, name) for name in sorted(names) if _EVENT_FILE_MARK in name]
 
 
-def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[bytes]:
-    """The records of an event file that mention one of our tags.
+def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[tuple[int, bytes]]:
+    """The records of an event file that mention one of our tags, and where each begins.
 
     A record cut short at the end is normal (the writer is still writing, or was killed) and
     ends the file without an error. A record whose checksum is wrong is skipped; one whose *length*
@@ -178,7 +194,7 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[byt
         record = body[:length]
         if _is_ours(record):
             if masked_crc32c(record) == _CHECKSUM.unpack(body[length:])[0]:
-                yield record
+                yield position + _HEADER.size, record
             else:
                 damaged.append(position)
         position += _HEADER.size + len(body)
@@ -211,8 +227,14 @@ class _Found:
     histograms: list[HistogramFrame] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
 
-    def add_event(self, run: str, record: bytes, origin: str) -> None:
+    def add_event(
+        self, run: str, record: bytes, origin: str, where: tuple[str, int] | None = None
+    ) -> None:
         """Add the values of an event.
+
+        Args:
+            where: the file, and the place in it where the record begins: the numbers of a frame are
+                left there.
 
         Raises:
             ReadError: it was written in a newer format.
@@ -226,7 +248,11 @@ class _Found:
             check_metadata(run, value.metadata.plugin_data.content)
             array = _array(value.tensor)
             if value.tag == schema.TAG_FRAMES:
-                self.frames.append(point_of(event.step, event.wall_time, array, origin))
+                point = point_of(event.step, event.wall_time, array, origin)
+                if where is not None and array.ndim == 2:
+                    place = _place(where, record, value.tensor.tensor_content, array)
+                    point = dataclasses.replace(point, value=place or array)
+                self.frames.append(point)
             elif value.tag == schema.TAG_CONTEXT:
                 self.contexts.append(point_of(event.step, event.wall_time, array, origin))
             elif value.tag == schema.TAG_HISTOGRAMS:
@@ -238,6 +264,12 @@ class _Found:
                 self.lanes.append(Message(bytes_of(array), origin))
             else:
                 self.verdicts.append(Message(bytes_of(array), origin))
+
+
+def _place(where: tuple[str, int], record: bytes, content: bytes, array: Any) -> Place | None:
+    """Where the numbers of a frame are, if they lie in the file as they are in memory."""
+    at = record.find(content) if content else -1
+    return None if at < 0 else Place.of(where[0], where[1] + at, array)
 
 
 def _array(tensor: event_pb2.Tensor) -> Any:
@@ -282,6 +314,12 @@ class _Local:
             raise OSError("it is not a regular file")
         return Path(path).open("rb", buffering=1 << 20)
 
+    def size(self, path: str) -> int:
+        try:
+            return os.stat(path).st_size
+        except OSError:
+            return 0
+
     def names(self, folder: str) -> list[str]:
         return [path.name for path in Path(folder).iterdir()]
 
@@ -314,6 +352,9 @@ class _Remote:
     def open(self, path: str) -> IO[bytes]:
         stream: IO[bytes] = self._gfile.GFile(path, "rb")
         return stream
+
+    def size(self, path: str) -> int:
+        return 0  # a request for each file
 
     def names(self, folder: str) -> list[str]:
         return list(self._gfile.listdir(folder))

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tb_gradients.flags import Flag, RuleError, RuleState, Severity, verdict_of, worst
 from tb_gradients.inert import inert
 from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.reading.source import ReadError, RunData, Source
+from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
 
 REPORT_VERSION = 1
+
+MOST_BYTES = 32 << 20
+"""The numbers of a run whose files are larger are not held in memory, and read twice instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,8 +213,15 @@ class Report:
         return {"schema": REPORT_VERSION, "runs": [run.to_json() for run in self.runs]}
 
 
-def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
-    """Read every run below a folder and judge it.
+def load(
+    logdir: str | os.PathLike[str],
+    rules: Any = None,
+    *,
+    rejudge: bool = False,
+    jobs: int | None = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Read every run below a folder and give its verdict.
 
     ```python
     report = tbg.load("logs")
@@ -220,13 +230,20 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
             print(run.run, flag)
     ```
 
-    Every frame is read and judged again, so that a newer version's rules, or other
-    thresholds, apply to old runs. Of what the writer judged while training only the origins of
-    flags are used: the frames do not hold them.
+    The verdict that the writer has stored is used if judging the run again could not give another
+    one: it covers all frames, and was judged by the same rules with the same thresholds.
+    Otherwise every frame is judged, so that a newer version's rules, or other thresholds, apply to
+    old runs. Of what the writer judged while training only the origins of flags are then used: the
+    frames do not hold them.
 
     Args:
         logdir: the folder given to ``GradientHealth``, or one above it.
         rules: as for ``tb_gradients.judging.judge``; ``None`` for the default ones.
+        rejudge: judge every frame in any case.
+        jobs: so many processes; ``None``: as many as there are cores, if there is enough to judge.
+            Each begins as a fresh Python, so a program that asks for more than one needs
+            ``if __name__ == "__main__":`` (see ``multiprocessing``).
+        progress: called with how many runs are done, and how many there are.
 
     A run that cannot be read hides no other: its ``state`` is "unreadable", its ``errors`` say
     why.
@@ -246,25 +263,57 @@ def load(logdir: str | os.PathLike[str], rules: Any = None) -> Report:
             f"There are no gradient-health data below {os.fspath(logdir)!r}. "
             "Was GradientHealth(logdir) passed to fit?"
         )
-    return Report(tuple(_report(source, name, rules) for name in names))
+    settings = {"rules": rules, "rejudge": rejudge}
+
+    def done(count: int) -> None:
+        if progress is not None:
+            progress(count, len(names))
+
+    processes = min(jobs or 1, len(names))
+    if jobs != 1:
+        from tb_gradients.reading import workers
+
+        if jobs is None:
+            processes = workers.processes_for(sum(map(source.size, names)), len(names))
+        if processes > 1:
+            path = os.fspath(logdir)
+            return Report(tuple(workers.reports(path, names, processes, settings, done)))
+    found = []
+    for name in names:
+        found.append(report_on(source, name, **settings))
+        done(len(found))
+    return Report(tuple(found))
 
 
-def _report(source: Source, run: str, rules: Any) -> RunReport:
+def report_on(
+    source: EventFileSource, run: str, rules: Any = None, *, rejudge: bool = False
+) -> RunReport:
+    """The report on one run; one that cannot be read has no verdict."""
     try:
-        return report_run(source.read(run), rules)
+        on_disk = source.size(run) > MOST_BYTES
+        return report_run(source.read(run, on_disk=on_disk), rules, rejudge=rejudge)
     except (ReadError, OSError) as error:
         return RunReport.without_verdict(run, str(error))
 
 
-def report_run(data: RunData, rules: Any = None) -> RunReport:
-    """Judge one run's frames.
+def report_run(data: RunData, rules: Any = None, *, rejudge: bool = False) -> RunReport:
+    """The report on a run that was read; see ``load``.
 
     Numbers that no rule can reckon with are refused when they are read. Should the rules fail on
     the others all the same, that is no reason to lose what they say of other runs.
     """
-    from tb_gradients.judging import judge
+    from tb_gradients.judging import judge, make_rules
+    from tb_gradients.judging.fingerprint import of_recordings
     from tb_gradients.judging.origins import with_origins
 
+    stored: StoredVerdict | None = None
+    if not rejudge and data.verdict is not None and data.verdict.fingerprint:
+        fingerprint = of_recordings(data.recordings, make_rules(rules))
+        stored = data.covering_verdict(fingerprint)
+    if stored is not None:
+        errors = (*(error for error in stored.errors if error.rule), *data.left_out)
+        problems = map(Problem.of, errors)
+        return RunReport.of(data, stored.flags, problems, stored.rules, stored.undecided)
     try:
         verdict = judge(list(data.recordings), rules)
     except Exception as error:

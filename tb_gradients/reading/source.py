@@ -11,9 +11,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ from tb_gradients.frames import (
 from tb_gradients.lane import Lane, joined, spread
 from tb_gradients.lane_pack import unpack
 from tb_gradients.proto import gradient_health_pb2 as pb
+from tb_gradients.reading.on_disk import FramesOnDisk, Open, Place, open_local
 
 
 class ReadError(ValueError):
@@ -59,6 +61,7 @@ class StoredVerdict:
         frames: how many frames were judged.
         rules: how far each rule had judged the run; none: an older version has written it.
         undecided: why it was too early for a verdict; "" if it was not.
+        fingerprint: of the rules and of what they were shown; "" if that is not known.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -67,6 +70,7 @@ class StoredVerdict:
     frames: int = 0
     rules: tuple[RuleState, ...] = ()
     undecided: str = ""
+    fingerprint: str = ""
 
     @property
     def verdict(self) -> str:
@@ -91,6 +95,7 @@ class StoredVerdict:
                 frames=message.frames,
                 rules=tuple(RuleState.from_proto(state) for state in message.rules),
                 undecided=message.undecided,
+                fingerprint=message.fingerprint,
             )
         except FormatError:
             raise
@@ -107,6 +112,7 @@ class StoredVerdict:
             frames=self.frames,
             rules=[state.to_proto() for state in self.rules],
             undecided=self.undecided,
+            fingerprint=self.fingerprint,
         ).SerializeToString(deterministic=True)
 
 
@@ -157,13 +163,11 @@ class RunData:
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def each_frame(self) -> Iterator[tuple[VariableTable, Frame]]:
-        """The frames in order, each with its table; without histograms and lane."""
+        """The frames in order, each with its table and its part of the lane; no histograms."""
         times = iter(self.wall_times.tolist())
         for recording in self.recordings:
-            for step, values, context in zip(
-                recording.steps.tolist(), recording.values, recording.context, strict=True
-            ):
-                yield recording.table, Frame(step, next(times), values, context)
+            for frame in recording.each_frame():
+                yield recording.table, dataclasses.replace(frame, wall_time=next(times))
 
     @property
     def unreadable(self) -> str | None:
@@ -203,14 +207,23 @@ class RunData:
         errors = () if self.verdict is None else self.verdict.errors
         return tuple(error for error in errors if not error.rule)
 
-    def covering_verdict(self) -> StoredVerdict | None:
+    def covering_verdict(self, fingerprint: str | None = None) -> StoredVerdict | None:
         """The stored verdict if it speaks for the whole run.
 
         A writer that resumed a run may have judged only its own part of it; its verdict
         is silent about what the part before did. It then has to be judged again.
+
+        Args:
+            fingerprint: of the verdict that judging the run again would give. The stored one then
+                has to be that, on the same frames to the last one: neither older rules, nor
+                other thresholds, nor numbers that were left out since.
         """
         if self.verdict is None or not covers(self.verdict, self.steps):
             return None
+        if fingerprint is not None:
+            same = bool(fingerprint) and fingerprint == self.verdict.fingerprint
+            if not same or self.errors or self.sampled:
+                return None
         return self.verdict
 
 
@@ -235,14 +248,14 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One float32 array of a time series.
+    """One float32 array of a time series, or where it is.
 
     ``origin`` names the file it is from; it is empty where there is none to name.
     """
 
     step: int
     wall_time: float
-    value: FloatArray
+    value: FloatArray | Place
     origin: str = ""
 
 
@@ -330,15 +343,21 @@ def check_format(version: int) -> None:
 
 def check_metadata(run: str, content: bytes) -> None:
     """``ReadError`` if the plugin data of a tag's metadata name a newer format."""
+    try:
+        check_format(_format_of(content))
+    except NewerFormatError as error:
+        raise _too_new(run, error) from error
+
+
+@functools.lru_cache(maxsize=16)
+def _format_of(content: bytes) -> int:
+    """The format that plugin data name; 0 if they are somebody else's: the table's own decides."""
     message = pb.PluginData()
     try:
         message.ParseFromString(content)
-    except Exception:  # somebody else's metadata: the table's own version decides
-        return
-    try:
-        check_format(message.format_version)
-    except NewerFormatError as error:
-        raise _too_new(run, error) from error
+    except Exception:
+        return 0
+    return int(message.format_version)
 
 
 def _too_new(run: str, error: NewerFormatError) -> ReadError:
@@ -355,6 +374,7 @@ def assemble(
     lanes: Iterable[Message] = (),
     sampled: bool = False,
     errors: Iterable[str] = (),
+    open_file: Open = open_local,
 ) -> RunData:
     """Join what belongs together: frames with their context, and both with their table.
 
@@ -364,6 +384,7 @@ def assemble(
         contexts: float32 [context columns] in the order of writing.
         verdicts: serialized ``FlagList``s in the order of writing; the last one counts.
         lanes: serialized ``LanePack``s in the order of writing.
+        open_file: opens the files of frames that were left there.
 
     Raises:
         ReadError: the run was written in a newer format.
@@ -371,20 +392,20 @@ def assemble(
     problems = list(errors)
     known = _tables(run, tables, problems)
     by_step = {point.step: point for point in latest_timeline(contexts)}
-    usable: list[tuple[VariableTable, Frame]] = []
+    usable: list[_Usable] = []
     left_out: collections.Counter[tuple[str, str]] = collections.Counter()
-    wrong: collections.Counter[tuple[str, str]] = collections.Counter()
     for point in latest_timeline(frames):
         context = by_step.get(point.step)
-        table = None if context is None else _table_of(context.value, known)
-        if context is None or table is None:
+        row = None if context is None else context.value
+        table = None if not isinstance(row, np.ndarray) else _table_of(row, known)
+        if row is None or table is None:
             left_out[point.origin, "their variable table was not found"] += 1
         elif point.value.shape != (len(table.variables), len(table.statistics)):
             left_out[point.origin, "their shape does not fit their variable table"] += 1
         else:
-            values, row, columns = table.without_impossible(point.value, context.value)
-            wrong.update((point.origin, name) for name in columns)
-            usable.append((table, Frame(point.step, point.wall_time, values, row)))
+            usable.append(_Usable(table, point, row))
+    wrong: collections.Counter[tuple[str, str]] = collections.Counter()
+    recordings = [_recording(part, open_file, wrong) for part in _segments(usable)]
     for (origin, why), count in left_out.items():
         problems.append(_located(origin, f"Frames left out because {why}: {count}."))
     for (origin, name), count in wrong.items():
@@ -393,8 +414,8 @@ def assemble(
         )
     return RunData(
         run=run,
-        recordings=_with_lanes(list(_segments(usable)), _lanes(lanes, problems)),
-        wall_times=np.array([frame.wall_time for _, frame in usable], np.float64),
+        recordings=_with_lanes(recordings, _lanes(lanes, problems)),
+        wall_times=np.array([frame.point.wall_time for frame in usable], np.float64),
         verdict=_last_verdict(run, verdicts, problems),
         sampled=sampled,
         errors=tuple(problems),
@@ -439,13 +460,55 @@ def _table_of(context: FloatArray, tables: Sequence[VariableTable]) -> VariableT
     return None
 
 
-def _segments(frames: Sequence[tuple[VariableTable, Frame]]) -> Iterator[Recording]:
+class _Usable(NamedTuple):
+    """A frame with its table and its context."""
+
+    table: VariableTable
+    point: Point
+    context: Any
+
+
+def _segments(frames: Sequence[_Usable]) -> Iterator[Sequence[_Usable]]:
+    """Consecutive frames of one table."""
     start = 0
     for end in range(1, len(frames) + 1):
-        table = frames[start][0]
-        if end == len(frames) or frames[end][0].table_id != table.table_id:
-            yield Recording.from_frames(table, [frame for _, frame in frames[start:end]])
+        if end == len(frames) or frames[end].table.table_id != frames[start].table.table_id:
+            yield frames[start:end]
             start = end
+
+
+def _recording(
+    frames: Sequence[_Usable], open_file: Open, wrong: collections.Counter[tuple[str, str]]
+) -> Recording:
+    """The frames of one table, with NaN for what cannot be: ``wrong`` counts it, by file and name.
+
+    They stay on disk if they are there.
+    """
+    table = frames[0].table
+    parts = [frame.point.value for frame in frames]
+    places = [part for part in parts if isinstance(part, Place)]
+    values: Any
+    outside: Any
+    if len(places) == len(parts):
+        outside = np.array([table.impossible(place.range).any(axis=0) for place in places])
+        values = FramesOnDisk(places, open_file, table.ranges if outside.any() else None)
+    else:
+        values = np.stack([_numbers(part, open_file) for part in parts])
+        impossible = table.impossible(values)
+        outside = impossible.any(axis=1)
+        values[impossible] = np.nan
+    context = np.stack([frame.context for frame in frames])
+    of_context = table.impossible_context(context)
+    context[of_context] = np.nan
+    for names, found in ((table.statistics, outside), (table.context, of_context)):
+        for row, column in np.argwhere(found):
+            wrong[frames[row].point.origin, names[column]] += 1
+    steps = np.array([frame.point.step for frame in frames], np.int64)
+    return Recording(table, steps, values, context)
+
+
+def _numbers(value: FloatArray | Place, open_file: Open) -> FloatArray:
+    return FramesOnDisk([value], open_file)[0] if isinstance(value, Place) else value
 
 
 def _lanes(packs: Iterable[Message], problems: list[str]) -> list[tuple[int, Lane]]:

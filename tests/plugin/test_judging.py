@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import recordings as made
 
 from tb_gradients import judging
 from tb_gradients.frames import Frame, Recording, VariableTable
+from tb_gradients.lane import Lane
 from tb_gradients.plugin.judging import Judgement, RunJudge
 from tb_gradients.reading.source import RunData
 
@@ -76,3 +78,24 @@ def test_a_deadline_loses_nothing() -> None:
     data = run_of((TABLE, SICK[:30]))
     assert judge.judgement(data, deadline=10) is None
     assert judge.judgement(data, deadline=math.inf) == judged_at_once(data)
+
+
+def with_lane(data: RunData, end: int) -> RunData:
+    """The run with a lane whose first blocks, up to a step, are written."""
+    (recording,) = data.recordings
+    count = int(recording.steps[-1]) + 1
+    codes = np.full((count, len(TABLE.variables)), 30_000, np.uint16)
+    lane = Lane.of_steps(0, codes, np.ones(count), np.linspace(2.3, 0.3, count))[:end]
+    return dataclasses.replace(data, recordings=(dataclasses.replace(recording, lane=lane),))
+
+
+def test_frames_are_judged_with_their_part_of_the_lane_also_if_it_is_written_after_them() -> None:
+    judge = RunJudge()
+    frames = [
+        *made.make_frames(TABLE, range(0, 60, 3)),
+        *made.make_frames(TABLE, range(60, 300, 5)),
+    ]
+    data = run_of((TABLE, frames))
+    for end in (0, 20, 20, 290, 300):
+        so_far = with_lane(data, end)
+        assert judge.judgement(so_far) == judged_at_once(so_far)
