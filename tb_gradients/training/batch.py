@@ -365,12 +365,24 @@ def _features(matrix: Tensor) -> _Features:
     return _Features(unit, count, mean, std, low, high, matrix)
 
 
+def _common_unit(features: _Features, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest unit of the known features, and [features]: the unit of each relative to it.
+
+    A feature of zeros has no magnitude of its own. Its unit of 1 must not count: beside it the
+    squares of small features would vanish. Without a known feature the unit is not measured.
+    """
+    counts = known & ((features.low != 0) | (features.high != 0))
+    largest = tf.reduce_max(tf.where(counts, features.unit, 0.0))
+    unit = tf.where(largest > 0, largest, 1.0)
+    relative = tf.where(counts, features.unit / unit, 0.0)
+    return tf.where(tf.reduce_any(known), unit, _NAN), relative
+
+
 def _moments(features: _Features) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of all elements together."""
     known = features.count > 0
     share = features.count / tf.reduce_sum(features.count)
-    unit = tf.reduce_max(tf.where(known, features.unit, 0.0))
-    relative = features.unit / unit
+    unit, relative = _common_unit(features, known)
     means = tf.where(known, features.mean * relative, 0.0)
     deviations = tf.where(known, features.std * relative, 0.0)
     mean = tf.reduce_sum(share * means)
@@ -381,8 +393,8 @@ def _moments(features: _Features) -> tuple[Tensor, Tensor]:
 def _spread(features: _Features) -> Tensor:
     """Root mean square over the features of their standard deviations over the rows."""
     known = features.count > 1
-    unit = tf.reduce_max(tf.where(known, features.unit, 0.0))
-    square = tf.where(known, tf.square(features.std * features.unit / unit), 0.0)
+    unit, relative = _common_unit(features, known)
+    square = tf.where(known, tf.square(features.std * relative), 0.0)
     return unit * tf.sqrt(tf.reduce_sum(square) / tf.reduce_sum(tf.cast(known, tf.float32)))
 
 
