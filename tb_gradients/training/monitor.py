@@ -283,10 +283,14 @@ class GradientMonitor:
         Args:
             loss: scalar tensor or number; read only when a frame is written.
             step: number of this step, if it is not the count of steps so far.
-            inputs, targets, predictions: what the loss was computed from: tensors, arrays, or
-                structures of them, with samples along the first axis. They are needed to find
-                causes in the data. They are read only when a frame of this step is written;
-                batches of the last steps (up to 16 MB) are kept for a frame that a NaN may force.
+            inputs: what the model got: tensors, arrays, or structures of them, with samples along
+                the first axis.
+            targets: what the loss compared the predictions with; the same kinds.
+            predictions: what the model gave; the same kinds.
+
+        Inputs, targets and predictions are needed to find causes in the data. They are read only
+        when a frame of this step is written. Batches of the last steps (up to 16 MB) are kept for
+        a frame that a NaN may force.
 
         Returns:
             Whether training should stop (see ``stop_on``).

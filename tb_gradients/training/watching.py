@@ -52,8 +52,8 @@ def watch(
     Args:
         optimizer: a Keras 3 optimizer; of a model with several (a GAN), all of them, with
             ``model=[generator, discriminator]`` or ``variables``.
-        log_dir, model, variables, every, histograms, summaries, activations, stop_on, on_flag,
-            rules, explain, explain_bytes, verbose: as those of ``GradientMonitor``.
+
+    All other arguments are those of ``GradientMonitor``.
 
     Returns:
         The monitor; also a context manager.
