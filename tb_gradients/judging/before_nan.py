@@ -215,7 +215,12 @@ def _only_first_kernel(window: Window, first: int, since: int) -> bool:
     return bool(window.rows.bias_of[kernels[0]] >= 0)
 
 
-NONFINITE_COMES_OF = ("exploding_gradient", "update_too_large", *DATA_OUT_OF_RANGE)
+NONFINITE_COMES_OF = (
+    "exploding_gradient",
+    "update_too_large",
+    "unbounded_loss",
+    *DATA_OUT_OF_RANGE,
+)
 """Rules whose findings may end in NaN."""
 
 

@@ -106,6 +106,8 @@ class Learning:
         hopeful: the last part seems to fall, though it may be chance.
         band: above this share of the loss of guessing it is guessing.
         floor: loss of the best prediction there is, where targets between two classes leave one.
+        pace: of a loss below zero: how far the last third of the run has lowered it, over how far
+            the third before has; NaN of another loss.
     """
 
     state: State
@@ -117,6 +119,7 @@ class Learning:
     hopeful: bool = False
     band: float = GUESS_BAND
     floor: float = 0.0
+    pace: float = math.nan
 
     def level(self, share: float) -> float:
         """The loss at which this share of what can be learnt is not learnt yet."""
@@ -395,10 +398,11 @@ class LossTrace:
         else:
             learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
         state: State = "learning" if learns else "stuck"
+        pace = _pace(loss, share) if now < 0 else math.nan
         hopeful = not trend >= -HOPE_DEVIATIONS
         if math.isnan(trend):  # too few points for one
             hopeful = drops
-        return Learning(state, total, start, now, guess, majority, hopeful, band, floor)
+        return Learning(state, total, start, now, guess, majority, hopeful, band, floor, pace)
 
     def _mean_targets(self) -> tuple[float, float, float]:
         """Mean, standard deviation and majority share of the targets so far."""
@@ -600,7 +604,18 @@ def _fell(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], share
     old, new = _median(before), _median(after)
     deviation = 1.4826 * _median(np.abs(after - new))  # of a normal distribution
     noise = 1.2533 * deviation * math.sqrt(1 / len(before) + 1 / len(after))
+    if new < 0 and after.max() < before.min():  # falling ever faster is no noise
+        noise = 0.0
     return bool(old - new > max(share * abs(old), NOISE_MULTIPLE * noise))
+
+
+def _pace(loss: FloatArray, share: FloatArray) -> float:
+    """The fall over the last third of the steps, over that of the third before."""
+    ends = [loss[np.abs(share - at) <= 0.05] for at in (0.28, 0.61, 0.95)]
+    if any(not len(part) for part in ends):
+        return math.nan
+    first, second, last = map(_median, ends)
+    return (second - last) / (first - second) if first > second else math.nan
 
 
 def _dropped(old: float, new: float) -> bool:

@@ -152,6 +152,34 @@ def beyond_range(window: Window) -> tuple[str, str] | None:
     return told, fix
 
 
+BINARY_TARGETS = (
+    "Binary cross-entropy needs targets between 0 and 1: `y = (y - y.min()) / (y.max() - y.min())`. "
+    "For classes 1, 2, 3, ... use `keras.losses.SparseCategoricalCrossentropy` and one output per "
+    "class."
+)
+
+
+def beyond_binary(window: Window) -> str | None:
+    """What targets a binary cross-entropy gets, if they lie outside of 0 and 1: its terms
+    `-y log(p) - (1 - y) log(1 - p)` then have no lower bound."""
+    name = window.table.run.loss.lower().replace("_", "")
+    if not name.startswith("binarycrossentropy") or "," in name.partition("(")[0]:
+        return None
+    low, high = window.context("targets_min"), window.context("targets_max")
+    off = np.fmax(-low, high - 1)
+    known = np.isfinite(off)
+    if known.sum() < 3 or not np.median(off[known]) > BEYOND:
+        return None
+    return (
+        f"the targets reach from {np.nanmin(low):.3g} to {np.nanmax(high):.3g}, and binary "
+        "cross-entropy has no lower bound for targets outside of 0 and 1"
+    )
+
+
+BEYOND = 0.01
+"""Rounding, and the interpolation of grey values, leave the range of targets by less."""
+
+
 def _typical(values: FloatArray) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else float("nan")

@@ -22,7 +22,7 @@ from tb_gradients.judging.data_scales import (
     input_scale_cause,
     outlying,
 )
-from tb_gradients.judging.outputs import constant_output, head_rows
+from tb_gradients.judging.outputs import BINARY_TARGETS, beyond_binary, constant_output, head_rows
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import plural
 
@@ -77,7 +77,8 @@ class BadData(Rule):
     feature (normal data reach 3, log-normal data 50), above 30 and above four times the RMS of
     their batch; and batches that hold them have ten times the usual gradient, or the run does not
     learn. (4) The output activation cannot produce the targets, e.g. -1 with sigmoid, or rows that
-    do not sum to 1 with softmax and mean squared error. (5) Labels of a sparse cross-entropy are
+    do not sum to 1 with softmax and mean squared error; or targets of a binary cross-entropy lie outside of 0
+    and 1. (5) Labels of a sparse cross-entropy are
     not whole numbers; the loss cuts the fraction off. (6) The inputs are unscaled (magnitudes above
     30, all below 0.01, or columns whose scales differ more than 1000-fold) and no layer scales
     them; and the run does not learn, or after 100 steps its loss is above 100 times that of a
@@ -272,6 +273,9 @@ class BadData(Rule):
         facts = window.table.run.facts
         last = facts.get("head_activation", "")
         loss = window.table.run.loss.lower().replace("_", "")
+        binary = beyond_binary(window)
+        if binary is not None:
+            return self._beyond_binary(window, binary)
         if last not in RANGES or "," in loss or "fromlogits=true" in loss:
             return None
         if not loss.startswith(("mean", "mse", "mae", "binarycrossentropy", "huber", "logcosh")):
@@ -313,6 +317,22 @@ class BadData(Rule):
             f"to {span}.",
             (cause("loss_output_mismatch", 0.85, f"{text}."),),
             ("model_mismatch",) if constant_output(window) else (),
+            head=True,
+        )
+
+    def _beyond_binary(self, window: Window, text: str) -> _Fault | None:
+        """Targets of a binary cross-entropy that are no shares."""
+        off = np.fmax(-window.context("targets_min"), window.context("targets_max") - 1)
+        distance = float(np.median(off[np.isfinite(off)]))
+        if distance <= self.beyond and not (window.learning.stuck or window.learning.now < 0):
+            return None
+        return _Fault(
+            Severity.WARNING,
+            window.first_step,
+            text[:1].upper() + text[1:],
+            Evidence("targets_out_of_range", distance, 0.0),
+            BINARY_TARGETS,
+            (cause("loss_output_mismatch", 0.9, f"{text}."),),
             head=True,
         )
 

@@ -77,7 +77,7 @@ class ExplodingGradient(Rule):
         "targets_max_abs",
         *INPUT_NEEDS,
     )
-    follows = ("update_too_large", *DATA_OUT_OF_RANGE)
+    follows = ("update_too_large", "unbounded_loss", *DATA_OUT_OF_RANGE)
     comes_of = ("poor_initialization",)
     about_onset = True
 

@@ -44,6 +44,7 @@ class GradientSpike(Rule):
     follows = (
         "bad_data",
         "exploding_gradient",
+        "unbounded_loss",
         "update_too_large",
         "nonfinite_gradient",
         "nonfinite_loss",

@@ -79,7 +79,7 @@ class SaturatedUnits(Rule):
         *FAR_TARGETS_NEEDS,
     )
     every = 4
-    follows = ("zero_gradient", "symmetric_units", "exploding_gradient")
+    follows = ("zero_gradient", "symmetric_units", "exploding_gradient", "unbounded_loss")
     provisional = True
 
     share = Threshold(0.5, "the layer's majority; single saturated units are how features look")

@@ -56,7 +56,7 @@ class UpdateTooLarge(Rule):
         *INPUT_NEEDS,
     )
     every = 4
-    follows = ("exploding_gradient", *DATA_OUT_OF_RANGE)
+    follows = ("exploding_gradient", "unbounded_loss", *DATA_OUT_OF_RANGE)
     comes_of = ("poor_initialization",)
     provisional = True
 

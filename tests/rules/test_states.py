@@ -46,6 +46,14 @@ def explodes(ill: bool, distance: int) -> Run:
     return made.say(distance, global_norm=17.0).loss(7.0, since=distance) if ill else made
 
 
+def falls_below(ill: bool) -> Run:
+    """Ever faster below zero, with gradients that grow."""
+    steps = np.arange(STEPS)
+    if not ill:
+        return run()
+    return run(loss=1 - np.exp(np.minimum(steps, 60))).say(global_norm=1.0 + steps**2)
+
+
 def halves(ill: bool) -> Run:
     """A step that a loss scale skips, again and again."""
     made = run(table({"facts": {"compute_dtype": "float16"}}, precision="mixed_float16"))
@@ -169,6 +177,7 @@ PAIRS: dict[str, tuple[str, Callable[[bool], Run]]] = {
     "a gradient that fades": ("vanishing_gradient", fades),
     "a recurrence that fades": ("vanishing_gradient", through_time),
     "clipping": ("clipping_dominates", clipped),
+    "a loss without a bound": ("unbounded_loss", falls_below),
     "a start that is thrown away": ("weights_replaced", columns(weight_norm=0.1, update_norm=4.0)),
     "inputs that are all the same": ("bad_data", said(inputs_constant_share=1.0, inputs_std=0.0)),
     "missing values": ("bad_data", said(inputs_nonfinite=3.0, loss_nonfinite_age=0.0)),
@@ -254,9 +263,9 @@ def state(engine: Engine, rule: str) -> RuleState:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        (1, "too early to tell: 1 step; 12 of 24 rules need 10 to 100"),
-        (9, "too early to tell: 9 steps; 12 of 24 rules need 10 to 100"),
-        (60, "too early to tell: 60 steps; 3 of 24 rules need 100"),
+        (1, "too early to tell: 1 step; 13 of 25 rules need 10 to 100"),
+        (9, "too early to tell: 9 steps; 13 of 25 rules need 10 to 100"),
+        (60, "too early to tell: 60 steps; 3 of 25 rules need 100"),
         (100, ""),
     ],
 )
