@@ -153,9 +153,9 @@ def beyond_range(window: Window) -> tuple[str, str] | None:
 
 
 BINARY_TARGETS = (
-    "Binary cross-entropy needs targets between 0 and 1: `y = (y - y.min()) / (y.max() - y.min())`. "
-    "For classes 1, 2, 3, ... use `keras.losses.SparseCategoricalCrossentropy` and one output per "
-    "class."
+    "Binary cross-entropy needs targets between 0 and 1: "
+    "`y = (y - y.min()) / (y.max() - y.min())`. For classes 1, 2, 3, ... use "
+    "`keras.losses.SparseCategoricalCrossentropy` and one output per class."
 )
 
 

@@ -77,12 +77,11 @@ class BadData(Rule):
     feature (normal data reach 3, log-normal data 50), above 30 and above four times the RMS of
     their batch; and batches that hold them have ten times the usual gradient, or the run does not
     learn. (4) The output activation cannot produce the targets, e.g. -1 with sigmoid, or rows that
-    do not sum to 1 with softmax and mean squared error; or targets of a binary cross-entropy lie outside of 0
-    and 1. (5) Labels of a sparse cross-entropy are
-    not whole numbers; the loss cuts the fraction off. (6) The inputs are unscaled (magnitudes above
-    30, all below 0.01, or columns whose scales differ more than 1000-fold) and no layer scales
-    them; and the run does not learn, or after 100 steps its loss is above 100 times that of a
-    constant prediction.
+    do not sum to 1 with softmax and mean squared error; or targets of a binary cross-entropy lie
+    outside of 0 and 1. (5) Labels of a sparse cross-entropy are not whole numbers; the loss cuts
+    the fraction off. (6) The inputs are unscaled (magnitudes above 30, all below 0.01, or columns
+    whose scales differ more than 1000-fold) and no layer scales them; and the run does not learn,
+    or after 100 steps its loss is above 100 times that of a constant prediction.
 
     Try:
     * Look at a batch: `for x, y in data.take(1): print(x.min(), x.max(), y.min(), y.max())`.

@@ -22,10 +22,10 @@ class UnboundedLoss(Rule):
     """The loss falls below zero, ever faster, and the gradients grow: it has no lower bound.
 
     Why it matters: there is no optimum. The weights grow until they overflow, and the falling loss
-    says nothing about the model. Mostly the sign is wrong: a likelihood is minimised, not maximised.
+    says nothing about the model. Mostly the sign is wrong, and a likelihood is minimised.
 
-    Definition: the loss is negative, its magnitude has grown 1000-fold since the first 10 steps, the
-    last third of the steps lowered it more than the third before, and the norm of all
+    Definition: the loss is negative, its magnitude has grown 1000-fold since the first 10 steps,
+    the last third of the steps lowered it more than the third before, and the norm of all
     gradients has grown tenfold. `info` from 100-fold on, critical from a million-fold on.
 
     Try:
@@ -94,8 +94,9 @@ class UnboundedLoss(Rule):
         learning = window.learning
         growth, gradients = self._growth(window), self._gradients(window)
         causes = self._causes(window)
+        now = -growth * abs(learning.start)
         return Finding(
-            summary=f"The loss fell from {learning.start:.3g} to {-growth * abs(learning.start):.3g} in "
+            summary=f"The loss fell from {learning.start:.3g} to {now:.3g} in "
             f"{learning.steps} steps, ever faster, while the gradients grew {gradients:.3g}-fold: "
             "it has no lower bound.",
             evidence=(

@@ -70,9 +70,7 @@ def test_a_loss_on_its_way_to_a_bound_gets_no_flag(loss: np.ndarray, gradient: A
 def test_targets_outside_of_0_and_1_are_why_a_binary_cross_entropy_has_none() -> None:
     made = run(0.7 - STEPS**2, GROWS)
     loss = "BinaryCrossentropy(from_logits=True)"
-    made.table = dataclasses.replace(
-        made.table, run=dataclasses.replace(made.table.run, loss=loss)
-    )
+    made.table = dataclasses.replace(made.table, run=dataclasses.replace(made.table.run, loss=loss))
     made.say(targets_min=-1.0, targets_max=1.0, targets_mean=0.0, targets_std=1.0)
 
     flags = made.flags()

@@ -1,4 +1,4 @@
-"""A training that maximises its loss is reported as that; its twin with the right sign is silent."""
+"""A training that maximises its loss is reported; its twin with the right sign is silent."""
 
 from __future__ import annotations
 
