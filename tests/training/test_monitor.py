@@ -94,7 +94,7 @@ def test_a_nan_between_two_frames_asks_for_a_frame(
     tmp_path: pathlib.Path, jit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compiled step that was not to be sampled cannot be it: the next one is."""
-    monkeypatch.setattr("tb_gradients.training.monitor.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("tb_gradients.training.collector.POLL_SECONDS", 0.0)
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
     with tbg.watch(optimizer, tmp_path, model=model, every=100, verbose=0) as monitor:
         step = make_step(model, optimizer, jit)

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from tb_gradients.host.schedule import Clock
-from tb_gradients.training import monitor
+from tb_gradients.training import pacing
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benchmarks"))
 import repeats
@@ -60,7 +60,7 @@ class PricedClock(Clock):
 def test_a_gradient_that_vanishes_is_found_whatever_frames_cost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(monitor, "Clock", PricedClock)
+    monkeypatch.setattr(pacing, "Clock", PricedClock)
     found = []
     for cost in (0.0, 0.2):
         monkeypatch.setattr(PricedClock, "frame_seconds", cost)
