@@ -103,7 +103,7 @@ class ProbedVariables:
             self._drained += self._drain()
 
     def _drain(self) -> list[Any]:
-        return [self.probe.frame(taken) for taken in self.probe.fetch()]
+        return [self.probe.fetcher.frame(taken) for taken in self.probe.fetcher.fetch()]
 
     def frames(self) -> list[TakenFrame]:
         """The frames taken since the last call."""

@@ -222,13 +222,21 @@ def update_norms(
     return tf.stack(norms) if norms else tf.zeros([0])
 
 
-def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -> Tensor:
-    """Small real tensors, looked at whole, in one vector.
+def together(samples: Sequence[Sample], tensors: Mapping[int, Any]) -> Tensor:
+    """Of all samples that are small the real tensors, looked at whole, in one vector.
 
     Neighbours of one shape are stacked, which is fewer operations.
+
+    Args:
+        tensors: tensors or variables, by row.
     """
+    dtype = dtype_of(samples)
+    small = [sample for sample in samples if sample.small]
+    values = [
+        v.value() if isinstance(v, tf.Variable) else v for v in (tensors[s.row] for s in small)
+    ]
     parts: list[Tensor] = []
-    pairs = list(zip(samples, tensors, strict=True))
+    pairs = list(zip(small, values, strict=True))
     for _, found in itertools.groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].dtype)):
         group = list(found)
         sample = group[0][0]
@@ -240,6 +248,12 @@ def together(samples: Sequence[Sample], tensors: Sequence[Tensor], dtype: Any) -
     if not parts:
         return tf.zeros([0], dtype)
     return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
+
+
+def dtype_of(samples: Sequence[Sample]) -> Any:
+    """What holds the elements of all samples."""
+    wide = any(sample.dtype in ("float64", "complex128") for sample in samples)
+    return tf.float64 if wide else tf.float32
 
 
 @dataclasses.dataclass(frozen=True)

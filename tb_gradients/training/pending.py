@@ -21,6 +21,9 @@ from tb_gradients.training import activations
 
 Tensor = Any
 
+PART = "the measurements"
+"""Of a variable: what is left out where they fail."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerView:

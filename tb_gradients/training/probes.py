@@ -29,7 +29,8 @@ from tb_gradients import schema
 from tb_gradients.host.lane_buffer import combined
 from tb_gradients.host.making import Drained
 from tb_gradients.lane import Lane
-from tb_gradients.training.probe import NEVER, Probe
+from tb_gradients.training.device_state import NEVER
+from tb_gradients.training.probe import Probe
 
 _NORM = schema.statistic_names().index("gradient_norm")
 _GLOBAL_NORM = schema.context_names().index("global_norm")
@@ -119,10 +120,10 @@ class Probes:
 
     def _counts_steps(self, member: _Member, now: int) -> bool:
         """Whether the updates of this probe's optimizer are the steps of the training."""
-        return len(self._members) == 1 or member.probe.next_step() == now
+        return len(self._members) == 1 or member.probe.fetcher.next_step() == now
 
     def _foretell(self, member: _Member, now: int, due: int) -> None:
-        counted = member.probe.next_step()
+        counted = member.probe.fetcher.next_step()
         rate = (counted - member.start) / max(now - member.start, 1)
         member.probe.schedule(counted + math.floor(max(due - now, 0) * rate))
 
@@ -133,9 +134,9 @@ class Probes:
             member.probe.select(sampling)
 
     def follow(self, steps: int) -> None:
-        """See ``Probe.follow``."""
+        """See ``Fetcher.follow``."""
         for member in self._members:
-            member.probe.follow(steps)
+            member.probe.fetcher.follow(steps)
 
     def rearm(self) -> None:
         """See ``Probe.rearm``."""
@@ -143,8 +144,8 @@ class Probes:
             member.probe.rearm()
 
     def status(self) -> tuple[bool, bool]:
-        """See ``Probe.status``."""
-        states = [member.probe.status() for member in self._members]
+        """See ``Fetcher.status``."""
+        states = [member.probe.fetcher.status() for member in self._members]
         return any(waits for waits, _ in states), any(wanted for _, wanted in states)
 
     def next_step(self, counted: int) -> int:
@@ -154,16 +155,16 @@ class Probes:
             counted: what the host has counted; several probes may have seen fewer each.
         """
         members = self._members
-        return members[0].probe.counted if len(members) == 1 else counted
+        return members[0].probe.fetcher.counted if len(members) == 1 else counted
 
     def updates(self) -> int:
         """How many updates each optimizer has made at least, by the device's own count."""
-        made = (member.probe.next_step() - member.start for member in self._members)
+        made = (member.probe.fetcher.next_step() - member.start for member in self._members)
         return min(made, default=0)
 
     def rest(self) -> Drained | None:
-        """See ``Probe.rest``: one frame, at the last step of any of them."""
-        rests = [(member, member.probe.rest()) for member in self._members]
+        """See ``Fetcher.rest``: one frame, at the last step of any of them."""
+        rests = [(member, member.probe.fetcher.rest()) for member in self._members]
         parts = [(member, rest) for member, rest in rests if rest is not None]
         return _merged(max(rest[0] for _, rest in parts), parts) if parts else None
 
@@ -175,13 +176,15 @@ class Probes:
         """
         members = self._members
         if len(members) == 1:
-            (probe,) = (member.probe for member in members)
-            return [Coming(t.broken, functools.partial(probe.frame, t)) for t in probe.fetch()]
+            (one,) = (member.probe.fetcher for member in members)
+            return [Coming(t.broken, functools.partial(one.frame, t)) for t in one.fetch()]
         parts: dict[int, list[tuple[_Member, Drained]]] = {}
         uneven = []
-        fetched = [(member, member.probe.fetch()) for member in members]
+        fetched = [(member, member.probe.fetcher.fetch()) for member in members]
         broken = any(taken.broken for _, some in fetched for taken in some)
-        drained = [(member, [member.probe.frame(t) for t in some]) for member, some in fetched]
+        drained = [
+            (member, [member.probe.fetcher.frame(t) for t in some]) for member, some in fetched
+        ]
         if not any(frames for _, frames in drained):
             return []
         for member, frames in drained:
@@ -213,9 +216,9 @@ class Probes:
             step: of the frame that was made last; None: all there is.
         """
         if len(self._members) == 1:
-            return self._members[0].probe.lane(step)
-        even = [member.probe for member in self._members if self._counts_steps(member, now)]
-        return combined([probe.lane(step) for probe in even or [self._members[0].probe]])
+            return self._members[0].probe.fetcher.lane(step)
+        even = [member for member in self._members if self._counts_steps(member, now)]
+        return combined([m.probe.fetcher.lane(step) for m in even or self._members[:1]])
 
 
 def _merged(step: int, parts: list[tuple[_Member, Drained]]) -> Drained:

@@ -53,7 +53,7 @@ class Watched:
         activations: whether the outputs of the model's layers are observed.
         parts, guard: of the monitor.
         steps, pacing: of the training; a new table may change the number of the next step.
-        on_wait: see ``Probe``.
+        on_wait: see ``Fetcher``.
         before_change: called before the table changes: frames that wait belong to the one before.
         on_change: called with the new table.
 
@@ -184,16 +184,15 @@ class Watched:
         epoch = table.run.steps_per_epoch
 
         def make_probe(step: int) -> Probe:
-            probe = Probe(
+            return Probe(
                 table,
                 keys,
                 first_step=step,
                 slots=min(frames, 64) + 1,
                 unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
                 parts=self._parts,
+                on_wait=self._on_wait,
             )
-            probe.on_wait = self._on_wait
-            return probe
 
         return make_probe
 

@@ -165,7 +165,7 @@ def test_a_window_may_be_longer_than_the_ring_of_the_device(mode: str) -> None:
     for step in range(2 * RING_STEPS + 1):
         value = {10: 50, 20: 0}.get(step, 1)
         probed.step([constant(value)], loss=float(step))
-        probed.probe.follow(1)
+        probed.probe.fetcher.follow(1)
     frame = probed.frames()[-1]
     assert frame.step == 2 * RING_STEPS
     assert frame.context["window_steps"] == 2 * RING_STEPS
