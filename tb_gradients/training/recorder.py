@@ -136,7 +136,8 @@ class Recorder:
 
     def add_rest(self) -> None:
         """Write the steps since the last frame, after which no frame follows."""
-        if self._watched.probes is not None and self._journal.open:
+        probes = self._watched.probes
+        if probes is not None and probes.used and self._journal.open:
             losses = self.losses.until(self._steps.next, self.losses.take())
             self._journal.add_lane(self._lane(losses))
 

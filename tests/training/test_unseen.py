@@ -88,3 +88,15 @@ def test_an_optimizer_that_nobody_calls_is_named(
 
     assert "SGD was never applied" in text
     assert words in text
+
+
+def test_a_long_run_without_an_update_ends_with_a_verdict_and_no_error(tmp_path: Path) -> None:
+    """Its frames are those of the weights, which do not change; no probe has a row to add."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    monitor = tbg.watch(keras.optimizers.SGD(0.1), tmp_path, model=model, every=1, verbose=0)
+    with monitor:
+        for _ in range(40):
+            monitor.step()
+
+    assert monitor.frames
+    assert monitor.errors == ()
