@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from tb_gradients import schema
 from tb_gradients.frames import Variable, VariableTable
-from tb_gradients.training.batch import Batch
-from tb_gradients.training.pending import OptimizerView
-from tb_gradients.training.probe import Probe
-from tb_gradients.training.variables import key_of
+from tb_gradients.training.model.variables import key_of
+from tb_gradients.training.probe.batch import Batch
+from tb_gradients.training.probe.pending import OptimizerView
+from tb_gradients.training.probe.probe import Probe
 
 MODES = ("eager", "graph", "xla")
 

@@ -20,7 +20,7 @@ from reference import dead_units, norm, reference_row
 from tb_gradients import schema
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.lane import NONE, Lane, codes_of, joined
-from tb_gradients.training.variables import make_table
+from tb_gradients.training.model.variables import make_table
 
 UNIT_WINDOW = 20
 

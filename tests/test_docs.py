@@ -62,6 +62,26 @@ def test_every_route_is_in_the_manual() -> None:
     assert undocumented(named, "http_api.md") == []
 
 
+def test_every_module_is_in_the_tree_of_the_design() -> None:
+    """But rules, which are documented in a page of their own, and what is generated."""
+    package = ROOT / "tb_gradients"
+    modules = [path.relative_to(package) for path in package.rglob("*.py")]
+    names = {
+        path.stem
+        for path in modules
+        if path.name != "__init__.py" and path.parts[0] not in ("rules", "proto")
+    }
+    assert len(names) > 100
+    assert undocumented(names, "design.md") == []
+
+
+def test_every_file_that_the_design_names_exists() -> None:
+    text = (DOCS / "design.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:host|judging|reading|plugin|training)/[\w/]+\.py)`", text))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / "tb_gradients" / name).exists()] == []
+
+
 def test_every_key_of_the_rule_book_is_documented() -> None:
     book = rule_book()
     thresholds = [threshold for page in book["rules"] for threshold in page["thresholds"]]

@@ -102,7 +102,7 @@ def misplaced(room: str, source: str) -> set[str]:
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
 def test_every_room_imports_only_what_lies_before_it(room: str) -> None:
-    files = sorted((PACKAGE / room).glob("*.py"))
+    files = sorted((PACKAGE / room).rglob("*.py"))
     assert files
     wrong = {file.name: misplaced(room, file.read_text()) for file in files}
     assert {name: found for name, found in wrong.items() if found} == {}

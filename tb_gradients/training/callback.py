@@ -18,10 +18,10 @@ from tb_gradients.host.schedule import Every
 from tb_gradients.judging.registry import RuleSettings
 from tb_gradients.judging.words import FIT, LOOP
 from tb_gradients.summaries import Summaries
-from tb_gradients.training.hook import require_tensorflow
 from tb_gradients.training.monitor import GradientMonitor
 from tb_gradients.training.observing import observe_data, observe_loss
-from tb_gradients.training.optimizers import optimizers_of
+from tb_gradients.training.optimizers.hook import require_tensorflow
+from tb_gradients.training.optimizers.settings import optimizers_of
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain
 from tb_gradients.training.refit import Refit
 

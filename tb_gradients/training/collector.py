@@ -16,9 +16,9 @@ from typing import Any
 import tensorflow as tf
 
 from tb_gradients.host.backlog import Backlog
-from tb_gradients.training.device_state import NEVER
 from tb_gradients.training.origin.explainer import Explainer
 from tb_gradients.training.pacing import Pacing
+from tb_gradients.training.probe.device_state import NEVER
 from tb_gradients.training.recorder import Recorder
 from tb_gradients.training.step_count import StepCount
 from tb_gradients.training.unseen import Unseen

@@ -16,8 +16,8 @@ import tensorflow as tf
 from tb_gradients.host.backlog import Backlog
 from tb_gradients.host.parts import Parts
 from tb_gradients.inert import inert
-from tb_gradients.training.graphs import unobserved
 from tb_gradients.training.origin.request import request_of_graph
+from tb_gradients.training.probe.graphs import unobserved
 
 logger = logging.getLogger("tb_gradients")
 

@@ -30,7 +30,6 @@ from tb_gradients.host.schedule import Every, make_schedule
 from tb_gradients.host.summary import summary_of
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.summaries import Summaries
-from tb_gradients.training import replicas
 from tb_gradients.training.arguments import (
     check_folder,
     check_settings,
@@ -42,10 +41,11 @@ from tb_gradients.training.collector import Collector
 from tb_gradients.training.copies import Copy, monitor_of
 from tb_gradients.training.files import open_records
 from tb_gradients.training.guard import Guard
-from tb_gradients.training.hook import Hook, parts_of, require_keras
-from tb_gradients.training.legacy import LegacyHook
 from tb_gradients.training.open_monitors import OPEN
-from tb_gradients.training.optimizers import is_legacy
+from tb_gradients.training.optimizers import replicas
+from tb_gradients.training.optimizers.hook import Hook, parts_of, require_keras
+from tb_gradients.training.optimizers.legacy import LegacyHook
+from tb_gradients.training.optimizers.settings import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
 from tb_gradients.training.origin.explanation import Explanation, explanation_of
 from tb_gradients.training.origin.request import Request, request_of_graph

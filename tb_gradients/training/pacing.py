@@ -8,8 +8,8 @@ Does not know what is in a frame, or what happens to it.
 from __future__ import annotations
 
 from tb_gradients.host.schedule import AutoSchedule, Clock, Schedule
-from tb_gradients.training.probes import Probes
-from tb_gradients.training.ring import RING_STEPS
+from tb_gradients.training.probe.probes import Probes
+from tb_gradients.training.probe.ring import RING_STEPS
 from tb_gradients.training.step_count import StepCount
 
 

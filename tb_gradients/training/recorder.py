@@ -23,7 +23,7 @@ from tb_gradients.host.making import Drained
 from tb_gradients.host.parts import Parts
 from tb_gradients.lane import Lane
 from tb_gradients.training.guard import Guard
-from tb_gradients.training.probes import Coming
+from tb_gradients.training.probe.probes import Coming
 from tb_gradients.training.recent import RecentBatches, RecentLosses
 from tb_gradients.training.step_count import StepCount
 from tb_gradients.training.watched import Watched

@@ -22,10 +22,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.layers import flat_layers
-from tb_gradients.training.optimizers import optimizers_of
-from tb_gradients.training.traces import concrete_functions, functions_in, steps_of, written_by
-from tb_gradients.training.variables import key_of, own_trainable
+from tb_gradients.training.model.layers import flat_layers
+from tb_gradients.training.model.variables import key_of, own_trainable
+from tb_gradients.training.optimizers.settings import optimizers_of
+from tb_gradients.training.tracing.traces import (
+    concrete_functions,
+    functions_in,
+    steps_of,
+    written_by,
+)
 
 logger = logging.getLogger("tb_gradients")
 

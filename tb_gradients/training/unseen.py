@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tb_gradients.frames import VariableTable
-from tb_gradients.training.hook import Hook, steps_made
-from tb_gradients.training.ring import RING_STEPS
+from tb_gradients.training.model.variables import initial_size, native
+from tb_gradients.training.optimizers.hook import Hook, steps_made
+from tb_gradients.training.probe.ring import RING_STEPS
 from tb_gradients.training.step_count import StepCount
-from tb_gradients.training.variables import initial_size, native
 
 if TYPE_CHECKING:
     from tb_gradients.training.watched import Watched

@@ -15,15 +15,15 @@ from typing import Any
 import tensorflow as tf
 
 from tb_gradients.host.parts import Parts
-from tb_gradients.training import replicas
-from tb_gradients.training.batch import Batch, inputs_of, tensors_of
-from tb_gradients.training.graphs import symbolic
 from tb_gradients.training.guard import Guard
-from tb_gradients.training.hook import Hook
+from tb_gradients.training.model.variables import key_of
+from tb_gradients.training.optimizers import replicas
+from tb_gradients.training.optimizers.hook import Hook
 from tb_gradients.training.origin.explainer import Explainer
-from tb_gradients.training.pending import OptimizerView
+from tb_gradients.training.probe.batch import Batch, inputs_of, tensors_of
+from tb_gradients.training.probe.graphs import symbolic
+from tb_gradients.training.probe.pending import OptimizerView
 from tb_gradients.training.step_count import StepCount
-from tb_gradients.training.variables import key_of
 from tb_gradients.training.watched import Watched
 
 

@@ -19,16 +19,8 @@ from tb_gradients import schema
 from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.host.parts import Parts
 from tb_gradients.judging.freezing import FROZEN_WHEN_TRACED
-from tb_gradients.training.activations import Outputs
 from tb_gradients.training.guard import Guard
-from tb_gradients.training.hook import steps_made, trained_by
-from tb_gradients.training.pacing import Pacing
-from tb_gradients.training.probe import Probe
-from tb_gradients.training.probes import Probes
-from tb_gradients.training.step_count import StepCount
-from tb_gradients.training.topology import graph_of_model, with_graph
-from tb_gradients.training.traced_facts import TracedFacts
-from tb_gradients.training.variables import (
+from tb_gradients.training.model.variables import (
     key_of,
     make_table,
     trainable_variables,
@@ -36,6 +28,14 @@ from tb_gradients.training.variables import (
     with_owners,
     with_variable_facts,
 )
+from tb_gradients.training.optimizers.hook import steps_made, trained_by
+from tb_gradients.training.pacing import Pacing
+from tb_gradients.training.probe.activations import Outputs
+from tb_gradients.training.probe.probe import Probe
+from tb_gradients.training.probe.probes import Probes
+from tb_gradients.training.step_count import StepCount
+from tb_gradients.training.tracing.topology import graph_of_model, with_graph
+from tb_gradients.training.tracing.traced_facts import TracedFacts
 from tb_gradients.training.weights import Weights
 
 MIN_UNIT_WINDOW, MAX_UNIT_WINDOW = 20, 100

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.training import replicas
-from tb_gradients.training.variables import native
+from tb_gradients.training.model.variables import native
+from tb_gradients.training.optimizers import replicas
 
 IDLE_STEPS = 10
 """Steps without an update after which the weights are compared, and again after as many."""

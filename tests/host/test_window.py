@@ -10,8 +10,8 @@ import tensorflow as tf
 from probing import ProbedVariables
 
 from tb_gradients.frames import Variable
-from tb_gradients.training.pending import OptimizerView
-from tb_gradients.training.ring import RING_STEPS
+from tb_gradients.training.probe.pending import OptimizerView
+from tb_gradients.training.probe.ring import RING_STEPS
 
 COMPILED = ("graph", "xla")
 

@@ -26,7 +26,7 @@ from tb_gradients.judging.learning_rates import (
 )
 from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.window import History, Window
-from tb_gradients.training.run_context import run_context
+from tb_gradients.training.model.run_context import run_context
 
 
 def table_of(optimizer: Any) -> VariableTable:

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tb_gradients as tbg
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.activations import COLUMNS, SLOPES, Output, statistics_of
+from tb_gradients.training.probe.activations import COLUMNS, SLOPES, Output, statistics_of
 
 layers = keras.layers
 generator = np.random.default_rng(0)

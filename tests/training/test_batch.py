@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 from probing import MODES
 
 from tb_gradients import schema
-from tb_gradients.training.batch import QUARTILE_ROWS, Batch, columns, inputs_of, tensors_of
+from tb_gradients.training.probe.batch import QUARTILE_ROWS, Batch, columns, inputs_of, tensors_of
 
 NAN = math.nan
 generator = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import tb_gradients as tbg
 from tb_gradients.flags import Severity
-from tb_gradients.training.broadcasts import broadcast_difference
+from tb_gradients.training.tracing.broadcasts import broadcast_difference
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

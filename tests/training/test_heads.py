@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import tb_gradients as tbg
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.heads import head_of
+from tb_gradients.training.tracing.heads import head_of
 
 layers = keras.layers
 

@@ -16,7 +16,7 @@ from probing import MODES, ProbedVariables
 from tb_gradients import schema
 from tb_gradients.host.sampling import SAMPLE_ELEMENTS
 from tb_gradients.host.statistics import bins_of
-from tb_gradients.training.pending import OptimizerView
+from tb_gradients.training.probe.pending import OptimizerView
 
 
 def reference_bin(value: float) -> int:

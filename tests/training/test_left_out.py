@@ -20,15 +20,10 @@ from tb_gradients.host import making, statistics
 from tb_gradients.host.journal import Journal
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.source import RunData
-from tb_gradients.training import (
-    activations,
-    batch,
-    measuring,
-    probe,
-    traced_facts,
-    variables,
-)
 from tb_gradients.training.files import open_records
+from tb_gradients.training.model import variables
+from tb_gradients.training.probe import activations, batch, fetching, measuring, probe
+from tb_gradients.training.tracing import traced_facts
 
 layers = keras.layers
 STEPS = 6
@@ -264,7 +259,7 @@ def test_the_end_of_the_monitor_is_in_the_log(
         calls.append(None)
         return len(calls) > at
 
-    monkeypatch.setattr(probe.Probe, "fetch", failing(probe.Probe, "fetch", late))
+    monkeypatch.setattr(fetching.Fetcher, "fetch", failing(fetching.Fetcher, "fetch", late))
     run, watched = train(tmp_path)
     assert run.frames == at
     assert run.verdict is not None
@@ -285,7 +280,7 @@ def test_the_end_of_the_monitor_is_in_the_log(
 def test_a_finding_counts_more_than_the_end_of_the_monitor(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(probe.Probe, "fetch", failing(probe.Probe, "fetch"))
+    monkeypatch.setattr(fetching.Fetcher, "fetch", failing(fetching.Fetcher, "fetch"))
     train(tmp_path / "stopped")
     monkeypatch.undo()
     (tmp_path / "unhealthy").mkdir()

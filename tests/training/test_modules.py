@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tb_gradients as tbg
-from tb_gradients.training.variables import make_table
+from tb_gradients.training.model.variables import make_table
 
 
 class Parameter(tf.Module):

@@ -348,7 +348,7 @@ def test_what_checks_the_training_for_nan_does_not_find_ours(
 def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tb_gradients.training.probe import Probe
+    from tb_gradients.training.probe.probe import Probe
 
     def fail(*arguments: object) -> None:
         raise RuntimeError("broken on purpose")

@@ -14,7 +14,7 @@ import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training.optimizers import optimizers_of
+from tb_gradients.training.optimizers.settings import optimizers_of
 
 layers = keras.layers
 BATCH, STEPS = 8, 12

@@ -23,7 +23,7 @@ import tb_gradients as tbg
 from tb_gradients import schema
 from tb_gradients.frames import Recording
 from tb_gradients.reading.event_files import EventFileSource
-from tb_gradients.training import replicas
+from tb_gradients.training.optimizers import replicas
 
 SCRIPT = pathlib.Path(__file__).with_name("replicated.py")
 TIMEOUT = 300

@@ -18,8 +18,8 @@ from reference import norm, reference_row, unit_spread
 from tb_gradients import schema
 from tb_gradients.frames import Variable
 from tb_gradients.host.sampling import HUGE_ELEMENTS, SAMPLE_ELEMENTS
-from tb_gradients.training.measuring import squares
-from tb_gradients.training.pending import OptimizerView
+from tb_gradients.training.probe.measuring import squares
+from tb_gradients.training.probe.pending import OptimizerView
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 RELATIVE = 2e-5
@@ -349,8 +349,8 @@ def test_repeated_rows_are_clipped_before_they_are_summed_as_in_keras(
 
 def test_of_a_large_table_neither_norm_nor_start_reads_all_of_it() -> None:
     """What is estimated from some of them is right all the same."""
-    from tb_gradients.training.sparse import TABLE_ELEMENTS, sparse_row, table_sample
-    from tb_gradients.training.variables import make_table
+    from tb_gradients.training.model.variables import make_table
+    from tb_gradients.training.probe.sparse import TABLE_ELEMENTS, sparse_row, table_sample
 
     table = tf.Variable(tf.random.stateless_normal([200_000, 16], [1, 2]), name="embeddings")
     sample = table_sample(table)

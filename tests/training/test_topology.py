@@ -13,8 +13,8 @@ import tensorflow as tf
 import tb_gradients as tbg
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.paths import Paths
-from tb_gradients.training.topology import graph_of_model, with_graph
-from tb_gradients.training.variables import key_of, make_table, trainable_variables
+from tb_gradients.training.model.variables import key_of, make_table, trainable_variables
+from tb_gradients.training.tracing.topology import graph_of_model, with_graph
 
 layers = keras.layers
 

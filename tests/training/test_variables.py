@@ -11,7 +11,7 @@ import tensorflow as tf
 from models import TwoLayers
 
 from tb_gradients.frames import Variable, VariableTable
-from tb_gradients.training.variables import key_of, make_table, trainable_variables
+from tb_gradients.training.model.variables import key_of, make_table, trainable_variables
 
 layers = keras.layers
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graph_reading import ancestors, outermost
 from tb_gradients.training.origin.traced import body_of
+from tb_gradients.training.tracing.graph_reading import ancestors, outermost
 
 Tensor = Any
 Operation = Any

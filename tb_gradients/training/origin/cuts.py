@@ -16,9 +16,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graph_reading import function_named, outermost
 from tb_gradients.training.origin.copying import Copied, Copy
 from tb_gradients.training.origin.traced import CALLS, TracedStep
+from tb_gradients.training.tracing.graph_reading import function_named, outermost
 
 Tensor = Any
 Operation = Any

@@ -24,7 +24,6 @@ from tb_gradients.flags import Flag, Origin
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.operations import NONE, NONFINITE
 from tb_gradients.judging.origins import ASKS
-from tb_gradients.training.batch import Batch
 from tb_gradients.training.origin.cuts import Cuts
 from tb_gradients.training.origin.describing import (
     origin_of_break,
@@ -34,6 +33,7 @@ from tb_gradients.training.origin.describing import (
 from tb_gradients.training.origin.keeping import Keeper
 from tb_gradients.training.origin.repeating import Kept, repeat, where_it_ends
 from tb_gradients.training.origin.traced import TracedStep, layers_of, trace
+from tb_gradients.training.probe.batch import Batch
 
 logger = logging.getLogger("tb_gradients")
 

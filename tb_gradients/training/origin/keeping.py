@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training import replicas
-from tb_gradients.training.graphs import branch
+from tb_gradients.training.optimizers import replicas
 from tb_gradients.training.origin.traced import DRAWN, TracedStep, has_shape_of, kind_of
+from tb_gradients.training.probe.graphs import branch
 
 Tensor = Any
 

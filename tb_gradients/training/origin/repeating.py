@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training.graph_reading import captured, outermost
 from tb_gradients.training.origin.copying import CannotCopyError, Copied, Copy
 from tb_gradients.training.origin.traced import TracedStep, kind_of
+from tb_gradients.training.tracing.graph_reading import captured, outermost
 
 Tensor = Any
 Operation = Any

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training.graph_reading import function_named, graph_of
-from tb_gradients.training.graphs import symbolic, unobserved
+from tb_gradients.training.model.variables import key_of
 from tb_gradients.training.origin.traced import TracedStep, trace
-from tb_gradients.training.variables import key_of
+from tb_gradients.training.probe.graphs import symbolic, unobserved
+from tb_gradients.training.tracing.graph_reading import function_named, graph_of
 
 Tensor = Any
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.graph_reading import (
+from tb_gradients.training.probe.graphs import in_xla
+from tb_gradients.training.tracing.graph_reading import (
     ancestors,
     by_handle,
     captured,
@@ -24,7 +25,6 @@ from tb_gradients.training.graph_reading import (
     is_backward,
     outermost,
 )
-from tb_gradients.training.graphs import in_xla
 
 Tensor = Any
 
