@@ -22,6 +22,7 @@ const variable = (index: number): Row => ({
   key: String(index),
   label: '',
   module: 'm',
+  within: ['m'],
   variables: [index],
   open: true,
 });

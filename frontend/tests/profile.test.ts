@@ -19,6 +19,7 @@ const row = (fields: Partial<Row>): Row => ({
   key: 'a/kernel',
   label: 'kernel',
   module: 'a',
+  within: [],
   variables: [0],
   open: true,
   ...fields,

@@ -5,7 +5,7 @@ import { decodeRun, decodeRuns } from '../src/api/decode';
 import type { Flag } from '../src/api/types';
 import { parseLink, parsePreferences } from '../src/host';
 import { contrast, lineColours, PALETTES } from '../src/scale/colour';
-import { buildRows, worstOf } from '../src/scale/rows';
+import { buildRows, sharedPrefix, worstOf } from '../src/scale/rows';
 import { createActions } from '../src/store/actions';
 import { createLoader } from '../src/store/loader';
 import {
@@ -24,6 +24,7 @@ import {
   jointVariables,
   orderRuns,
   quietModules,
+  rowMatcher,
   ruleStatesOf,
   shownFrames,
   shownSides,
@@ -369,6 +370,7 @@ describe('the address', () => {
       axis: 'log',
       values: 'linear',
       rows: '^dense',
+      only: 'findings',
       hide: 'info,warning',
       rule: 'dead_units',
       flags: 'kernel$',
@@ -592,6 +594,45 @@ describe('rows', () => {
     if (!a || !b || !c) throw new Error('fixture');
     const modules = buildRows([a, c, b], new Set()).filter(({ kind }) => kind === 'module');
     expect(modules.map(({ key }) => key)).toEqual(['dense_0', 'dense_1', 'dense_0#2']);
+  });
+
+  it('nest by path, without what all names begin with', () => {
+    const named = (path: string, module: string) =>
+      ({ ...variables[0], path, module }) as (typeof variables)[number];
+    const model = [
+      named('net/encoder/block_0/dense/kernel', 'net/encoder/block_0/dense'),
+      named('net/encoder/block_0/dense/bias', 'net/encoder/block_0/dense'),
+      named('net/encoder/block_0/norm/gamma', 'net/encoder/block_0/norm'),
+      named('net/encoder/block_1/dense/kernel', 'net/encoder/block_1/dense'),
+      named('net/head/kernel', 'net/head'),
+    ];
+    expect(sharedPrefix(model)).toEqual(['net']);
+    const told = (collapsed: string[]) =>
+      buildRows(model, new Set(collapsed)).map(
+        ({ label, within }) => '  '.repeat(within.length) + label,
+      );
+    expect(told([])).toEqual([
+      'encoder',
+      '  block_0',
+      '    dense/kernel',
+      '    dense/bias',
+      '    norm/gamma',
+      '  block_1/dense/kernel',
+      'head',
+      '  kernel',
+    ]);
+    expect(told(['net/encoder'])).toEqual(['encoder', 'head', '  kernel']);
+  });
+
+  it('can be those with findings alone, if there are any', () => {
+    const [healthy, sick] = [run('healthy'), run('deep_sigmoid')];
+    const shown = rowMatcher('kernel', true, sick);
+    expect(sick.variables.map(({ path }) => path).filter(shown)).toEqual([
+      'dense_0/kernel',
+      'dense_1/kernel',
+      'dense_7/kernel',
+    ]);
+    expect(rowMatcher('', true, healthy)('dense_0/kernel')).toBe(true);
   });
 
   it('of many variables start with the healthy modules closed', () => {

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import how_to_give, in_fit
 from tb_gradients.snippets import snippets
@@ -234,6 +235,8 @@ class Rule(abc.ABC):
     """The text describes how the problem began, and is not rewritten later."""
     basis: ClassVar[Basis] = Basis()
     """What its silence rests on: until then the report says that it has not judged the run."""
+    picture: ClassVar[Picture] = Picture()
+    """What the tab shows with a finding."""
     unjudged: ClassVar[str] = "no frame of this run could be judged"
     """The reason where all of that was seen, and ``detect`` could not tell at any frame."""
 
@@ -332,6 +335,7 @@ class Page:
     fixes: tuple[str, ...]
     silent_when: str
     thresholds: tuple[tuple[str, float, str], ...]
+    picture: Picture
 
     @classmethod
     def of(cls, rule: type[Rule]) -> Page:
@@ -360,6 +364,7 @@ class Page:
             thresholds=tuple(
                 (name, item.default, item.reason) for name, item in rule.thresholds().items()
             ),
+            picture=rule.picture,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -378,6 +383,7 @@ class Page:
                 {"name": name, "value": value, "reason": reason}
                 for name, value, reason in self.thresholds
             ],
+            "picture": self.picture.to_json(),
         }
 
 

@@ -15,6 +15,7 @@ from tb_gradients.judging.learning_rates import (
     optimizer_code,
     settings_of,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
@@ -47,6 +48,7 @@ class ClippingDominates(Rule):
     title = "Clipping decides the steps"
     severity = Severity.WARNING
     needs = ("applied_norm", "gradient_norm", "update_ratio", "update_norm", "applied_steps")
+    picture = Picture(statistic="applied_norm", chart=("gradient_norm", "applied_norm"))
     every = 4
     provisional = False
 

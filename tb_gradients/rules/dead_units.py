@@ -31,6 +31,7 @@ from tb_gradients.judging.networks import (
     nothing_comes_back,
     taking_turns,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, layer
@@ -81,6 +82,7 @@ class DeadUnits(Rule):
         *BATCH_NEEDS,
         *INPUT_NEEDS,
     )
+    picture = Picture(statistic="dead_unit_share", chart=("dead_unit_share", "gradient_zero_share"))
     follows = (
         "disconnected_gradient",
         "nonfinite_gradient",

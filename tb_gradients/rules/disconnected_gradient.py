@@ -11,6 +11,7 @@ from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.networks import TURN
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import ADDED_LOSS, layer, names, plural
 
@@ -40,6 +41,7 @@ class DisconnectedGradient(Rule):
     severity = Severity.CRITICAL
     dense = True
     needs = ("none_step_share",)
+    picture = Picture(statistic="none_step_share", chart=())
 
     steps = Threshold(
         12,

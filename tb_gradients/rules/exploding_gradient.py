@@ -30,6 +30,7 @@ from tb_gradients.judging.learning_rates import (
     slower,
     usual_learning_rate,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import layer, names
@@ -77,6 +78,7 @@ class ExplodingGradient(Rule):
         "targets_max_abs",
         *INPUT_NEEDS,
     )
+    picture = Picture(statistic="gradient_rms", chart=("gradient_norm", "loss"))
     follows = ("update_too_large", "unbounded_loss", *DATA_OUT_OF_RANGE)
     comes_of = ("poor_initialization",)
     about_onset = True

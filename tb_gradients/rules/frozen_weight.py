@@ -17,6 +17,7 @@ from tb_gradients.judging.learning_rates import (
     rates,
 )
 from tb_gradients.judging.optimizer_faults import no_correction_cause, no_correction_fix
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import COARSE, MIXED
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names, plural
@@ -76,6 +77,7 @@ class FrozenWeight(Rule):
         "skipped_steps",
         "learning_rate",
     )
+    picture = Picture(statistic="update_norm", chart=("gradient_norm", "update_norm"))
     follows = ("update_lost", "loss_scale_collapse")
 
     updates = Threshold(

@@ -12,6 +12,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS, outlying
 from tb_gradients.judging.learning_rates import clipped
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -41,6 +42,7 @@ class GradientSpike(Rule):
     severity = Severity.WARNING
     dense = True
     needs = ("gradient_norm_max", "loss_mean", "inputs_outlier", *INPUT_NEEDS, "window_steps")
+    picture = Picture(statistic="gradient_norm_max", chart=("gradient_norm_max", "loss"))
     follows = (
         "bad_data",
         "exploding_gradient",

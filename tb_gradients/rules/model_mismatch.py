@@ -16,6 +16,7 @@ from tb_gradients.judging.outputs import (
     head_rows,
     output_mismatch,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 
 
@@ -58,6 +59,9 @@ class ModelMismatch(Rule):
         "targets_max",
         "dead_unit_share",
         "loss_mean",
+    )
+    picture = Picture(
+        chart=("predictions_min", "predictions_max", "targets_min", "targets_max"),
     )
     every = 4
 

@@ -15,6 +15,7 @@ from tb_gradients.judging.before_nan import (
     nonfinite_comes_of,
     nonfinite_fixes,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import scale_ends, uses_loss_scale
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
@@ -50,6 +51,7 @@ class NonfiniteGradient(Rule):
         "skipped_steps",
         "loss_scale",
     )
+    picture = Picture(statistic="gradient_rms", chart=("gradient_norm", "loss"))
     follows = ("loss_scale_collapse", "nonfinite_weight", "nonfinite_loss")
     comes_of = NONFINITE_COMES_OF
     about_onset = True

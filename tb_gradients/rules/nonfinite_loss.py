@@ -15,6 +15,7 @@ from tb_gradients.judging.before_nan import (
     nonfinite_fixes,
 )
 from tb_gradients.judging.causes import cause, likeliest
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 
 
@@ -40,6 +41,7 @@ class NonfiniteLoss(Rule):
     title = "The loss is NaN or Inf"
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "loss", "nonfinite_age", "weight_nonfinite_count")
+    picture = Picture(statistic="gradient_rms", chart=("loss", "global_norm"))
     follows = ("nonfinite_gradient", "nonfinite_weight")
     comes_of = NONFINITE_COMES_OF
     about_onset = True

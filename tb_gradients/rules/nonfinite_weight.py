@@ -14,6 +14,7 @@ from tb_gradients.judging.before_nan import (
 )
 from tb_gradients.judging.causes import likeliest
 from tb_gradients.judging.optimizer_faults import breaks_weights_cause, breaks_weights_fix
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -40,6 +41,7 @@ class NonfiniteWeight(Rule):
     title = "NaN or Inf in a weight"
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count", "nonfinite_age")
+    picture = Picture(statistic="weight_rms", chart=("weight_norm", "update_norm"))
     # A weight stays NaN when gradients are finite again, so its cause has not ended then.
     comes_of = ("nonfinite_gradient", "nonfinite_loss", *NONFINITE_COMES_OF)
     about_onset = True

@@ -36,6 +36,7 @@ from tb_gradients.judging.optimizer_faults import (
     not_scaled_cause,
 )
 from tb_gradients.judging.outputs import output_mismatch
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 
 OVERFIT = (
@@ -81,6 +82,7 @@ class NotLearning(Rule):
         *FAR_TARGETS_NEEDS,
         *INPUT_NEEDS,
     )
+    picture = Picture(chart=("loss", "learning_rate"), limit="loss_median")
     every = 4
     follows = (
         "nonfinite_gradient",

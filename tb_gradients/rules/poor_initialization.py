@@ -13,6 +13,7 @@ from tb_gradients.judging.initial_values import scale_gain, signal_gains
 from tb_gradients.judging.learning import LOW_SHARE, MINIMUM_STEPS
 from tb_gradients.judging.networks import RELU, SATURATING
 from tb_gradients.judging.outputs import constant_output
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import activation, layer, layers_of, names
 
@@ -54,6 +55,7 @@ class PoorInitialization(Rule):
     title = "The weights start at the wrong scale"
     severity = Severity.WARNING
     needs = ("activation_rms", "gradient_norm", "weight_norm", "predictions_spread", *INPUT_NEEDS)
+    picture = Picture("by_depth", "gradient_rms")
     every = 4
     provisional = True
 

@@ -11,6 +11,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import optimizer_code, settings_of
 from tb_gradients.judging.networks import strength
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import layers_of, names
 
@@ -46,6 +47,7 @@ class RegularizerDominates(Rule):
     title = "The penalty outweighs the data"
     severity = Severity.CRITICAL
     needs = ("weight_norm", "gradient_norm", "learning_rate", "update_norm")
+    picture = Picture(statistic="weight_rms", chart=("weight_norm", "gradient_norm"))
     every = 4
     follows = (
         "exploding_gradient",

@@ -17,6 +17,7 @@ from tb_gradients.judging.data_scales import (
 )
 from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names
@@ -55,6 +56,7 @@ class UpdateTooLarge(Rule):
         "targets_max_abs",
         *INPUT_NEEDS,
     )
+    picture = Picture(statistic="update_ratio", chart=("update_ratio", "loss"))
     every = 4
     follows = ("exploding_gradient", "unbounded_loss", *DATA_OUT_OF_RANGE)
     comes_of = ("poor_initialization",)

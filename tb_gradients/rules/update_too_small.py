@@ -34,6 +34,7 @@ from tb_gradients.judging.optimizer_faults import (
     no_correction_fix,
     not_scaled_cause,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
@@ -74,6 +75,7 @@ class UpdateTooSmall(Rule):
         "lost_share",
         "loss_scale",
     )
+    picture = Picture(statistic="update_ratio", chart=("update_ratio", "loss"))
     every = 4
     follows = (
         "disconnected_gradient",

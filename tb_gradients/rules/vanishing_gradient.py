@@ -15,6 +15,7 @@ from tb_gradients.judging.data_scales import SCALE_INPUTS, UNSCALED_INPUT
 from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
 from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, how_to_give, in_fit, layer, names
 
@@ -65,6 +66,7 @@ class VanishingGradient(Rule):
         "update_ratio",
         "inputs_max_abs",
     )
+    picture = Picture("by_depth", "gradient_rms", chart=())
     every = 4
     follows = (
         "disconnected_gradient",

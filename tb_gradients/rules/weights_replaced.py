@@ -8,6 +8,7 @@ from tb_gradients.flags import Evidence, Severity
 from tb_gradients.frames import FloatArray
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.optimizer_faults import replaced_cause, replaced_fix
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names
 
@@ -36,6 +37,7 @@ class WeightsReplaced(Rule):
     title = "The first step replaces the weights"
     severity = Severity.WARNING
     needs = ("update_norm", "weight_norm", "applied_steps", "learning_rate")
+    picture = Picture(statistic="weight_rms", chart=("weight_norm", "update_norm"))
     about_onset = True
 
     kept = Threshold(0.1, "the largest steps of healthy runs leave a third of a kernel and more")

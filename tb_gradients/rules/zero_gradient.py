@@ -32,6 +32,7 @@ from tb_gradients.judging.networks import (
     without_axis_of_one,
     zero_by_nature,
 )
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import activation, layer, names
@@ -74,6 +75,7 @@ class ZeroGradient(Rule):
         "update_ratio",
         "learning_rate",
     )
+    picture = Picture(statistic="zero_step_share", chart=("gradient_norm", "loss"))
     comes_of = ("weights_replaced",)
     follows = (
         "disconnected_gradient",

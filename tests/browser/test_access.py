@@ -87,6 +87,7 @@ def test_nothing_sticks_out_of_a_notebooks_screen(tab: Any, width: int, compare:
     tab.find(".flag-head", has_text=KERNEL).click()
     expect(tab.find(".inspector h2")).to_have_text(KERNEL)
     expect(tab.find(".value-table tr", has_text="Update ratio")).to_be_visible()
+    tab.find("button", has_text="Over steps").click()
     cut = tab.run(
         """[...document.querySelectorAll(
              `.pane, .header, .controls, .meaning, .timebar, .legend-bar, .legend-key,

@@ -51,6 +51,17 @@ def test_a_rule_needs_columns_that_exist(rule: type[Rule]) -> None:
 
 
 @pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.id)
+def test_a_rule_names_a_picture_of_columns_that_exist(rule: type[Rule]) -> None:
+    picture = rule.picture
+    for name in filter(None, (picture.statistic, *(picture.chart or ()))):
+        assert schema.column(name)
+    if picture.statistic:
+        assert picture.statistic in {c.name for c in (*schema.STATISTICS, *schema.DERIVED)}
+    units = {schema.column(name).unit for name in picture.chart or ()}
+    assert len(units) <= 2, "a chart has two scales at most"
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.id)
 def test_a_rule_follows_rules_and_causes_that_exist(rule: type[Rule]) -> None:
     for entry in (*rule.follows, *rule.comes_of):
         other, colon, kind = entry.partition(":")

@@ -20,6 +20,7 @@ import {
   type RuleBook,
   type RuleCard,
   type RuleError,
+  type RulePicture,
   type RuleState,
   type Run,
   type RunSummary,
@@ -245,6 +246,16 @@ export function decodeRun(json: unknown): Run {
   };
 }
 
+function rulePicture(json: unknown): RulePicture {
+  const f = fields(json);
+  return {
+    view: f.view === 'by_depth' ? 'by_depth' : 'over_steps',
+    statistic: text(f.statistic),
+    chart: Array.isArray(f.chart) ? texts(f.chart) : null,
+    limit: text(f.limit),
+  };
+}
+
 function ruleCard(json: unknown): RuleCard {
   const f = fields(json);
   return {
@@ -256,6 +267,7 @@ function ruleCard(json: unknown): RuleCard {
     definition: text(f.definition),
     fixes: advice(f),
     silentWhen: text(f.silent_when),
+    picture: rulePicture(f.picture),
   };
 }
 

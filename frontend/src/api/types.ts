@@ -164,6 +164,17 @@ export interface Run {
 /** What a run that is still being judged lacks. */
 export type RunVerdict = Pick<Run, 'flags' | 'undecided' | 'rules' | 'errors' | 'judged'>;
 
+/** What shows a finding of a rule best, as the rule itself names it. */
+export interface RulePicture {
+  readonly view: 'over_steps' | 'by_depth';
+  /** Empty: what the evidence is named after. */
+  readonly statistic: string;
+  /** Columns of the variable or of the run; null: those that the evidence names. */
+  readonly chart: readonly string[] | null;
+  /** Number of the evidence whose threshold is drawn; empty: the one named like the first column. */
+  readonly limit: string;
+}
+
 /** The manual page of a rule, written in the rule's own source. */
 export interface RuleCard {
   readonly id: string;
@@ -174,6 +185,7 @@ export interface RuleCard {
   readonly definition: string;
   readonly fixes: readonly Advice[];
   readonly silentWhen: string;
+  readonly picture: RulePicture;
 }
 
 export interface CauseCard {

@@ -19,14 +19,26 @@ export interface Line {
   readonly dashed: boolean;
   /** A value holds until the next one, instead of being on its way there. */
   readonly stepped: boolean;
+  /** Its values are those of the scale on the right. */
+  readonly right?: boolean;
   /** At these frames the line carries its run's shape; null: it needs none. */
   readonly shape: { readonly kind: Shape; readonly frames: readonly number[] } | null;
 }
 
-export interface Chart {
+/** A scale of values with its labels. */
+export interface ValueAxis {
   readonly domain: Domain;
-  readonly lines: readonly Line[];
   readonly ticks: readonly { readonly value: number; readonly label: string }[];
+  /** Of the line that it belongs to, where there is a second one; null: as text. */
+  readonly colour?: string | null;
+}
+
+export interface Chart extends ValueAxis {
+  readonly lines: readonly Line[];
+  /** Of the lines that have another unit; null: all have the same. */
+  readonly right?: ValueAxis | null;
+  /** The threshold that a finding crossed, on the scale on the left; null: none. */
+  readonly limit?: number | null;
   /** A horizontal guide, for example the healthy update ratio. */
   readonly guide: number | null;
 }
@@ -62,10 +74,12 @@ export function drawChart(
     context.lineTo(x + width, at);
   }
   context.stroke();
-  context.fillStyle = palette.quiet;
+  context.fillStyle = chart.colour ?? palette.quiet;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
   for (const { value, label } of chart.ticks) context.fillText(label, x - 6, y(value));
+  const { right = null, limit = null } = chart;
+  const yRight = right ? heightOf(right.domain, height) : y;
   if (chart.guide !== null) drawGuide(context, chart.guide, x, width, y, palette);
   const first = chart.lines[0];
   if (first) {
@@ -73,8 +87,10 @@ export function drawChart(
       drawMissing(context, palette, x + from, PADDING, to - from, height - 2 * PADDING);
     }
   }
-  for (const line of chart.lines) drawLine(context, line, x, y);
-  for (const line of chart.lines) drawShape(context, line, x, y, palette);
+  if (limit !== null) drawLimit(context, x, width, y(limit), palette);
+  for (const line of chart.lines) drawLine(context, line, x, line.right ? yRight : y);
+  for (const line of chart.lines) drawShape(context, line, x, line.right ? yRight : y, palette);
+  if (right) drawRightLabels(context, right, x + width, yRight, palette);
   if (first) {
     // Of all runs: which one it was, the break in its line tells.
     const marked = first.strip.marked.map((_, i) =>
@@ -104,6 +120,35 @@ function drawGuide(
   context.lineTo(x + width, Math.round(y(guide)) + 0.5);
   context.stroke();
   context.setLineDash([]);
+}
+
+/** The threshold: what lies beyond it made the finding. */
+function drawLimit(context: Pen, x: number, width: number, at: number, palette: Palette): void {
+  context.strokeStyle = palette.critical;
+  context.lineWidth = 1;
+  context.setLineDash([6, 3]);
+  context.beginPath();
+  context.moveTo(x, Math.round(at) + 0.5);
+  context.lineTo(x + width, Math.round(at) + 0.5);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+/** Within the picture, as all charts end at the same place; on a ground of their own. */
+function drawRightLabels(
+  context: Pen,
+  { ticks, colour }: ValueAxis,
+  end: number,
+  y: (value: number) => number,
+  palette: Palette,
+): void {
+  for (const { value, label } of ticks) {
+    const wide = context.measureText(label).width + 6;
+    context.fillStyle = palette.sunken;
+    context.fillRect(end - wide, y(value) - 7, wide, 14);
+    context.fillStyle = colour ?? palette.quiet;
+    context.fillText(label, end - 3, y(value));
+  }
 }
 
 /** Through the middle of every frame; a pixel of many steps shows their whole range. */

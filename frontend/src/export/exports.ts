@@ -10,11 +10,11 @@ import type { Client } from '../api/client';
 import type { Run } from '../api/types';
 import { jointSteps } from '../scale/axis';
 import { formatInterval, title } from '../scale/format';
-import { matcher } from '../scale/pattern';
 import {
   columnOf,
   columnsIn,
   jointVariables,
+  rowMatcher,
   shownFrames,
   shownSides,
   shownStatistic,
@@ -45,7 +45,7 @@ export async function statisticCsv(state: State, client: Client): Promise<File> 
   const [first] = runs;
   if (!first) throw new Error('There is no run to export yet.');
   const statistic = shownStatistic(first, state.statistic);
-  const matches = matcher(state.rowFilter);
+  const matches = rowMatcher(state.rowFilter, state.onlyFlagged, ...runs);
   const variables = jointVariables(...runs).filter(({ path }) => matches(path));
   const rows: Cell[][] = [];
   for (const run of runs.filter((candidate) => columnOf(candidate, statistic))) {

@@ -5,7 +5,8 @@ import type { Link } from '../host';
 import type { Spacing } from '../scale/axis';
 import { buildRows } from '../scale/rows';
 import { selectionOf } from './link';
-import { columnOf, jointVariables, quietModules, shownSides, statisticOf } from './selectors';
+import { pictureOf, soughtStep } from './findingpicture';
+import { jointVariables, quietModules, shownSides } from './selectors';
 import {
   ALL_FLAGS,
   DEFAULT_VIEW,
@@ -49,6 +50,8 @@ export interface Actions {
   readonly setValueScale: (scale: ValueScale) => void;
   readonly setHistogramForm: (form: HistogramForm) => void;
   readonly setRowFilter: (text: string) => void;
+  /** Only rows with a finding, or all. */
+  readonly setOnlyFlagged: (only: boolean) => void;
   readonly toggleModule: (key: string) => void;
   readonly setAllModules: (open: boolean) => void;
   /** Everything as it was when the run was opened. */
@@ -138,7 +141,7 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       set({ statistic: name });
     },
     selectStep(step) {
-      set({ selectedStep: step });
+      set({ selectedStep: step, seeking: false });
     },
     setCompareStep(step) {
       set({ compareStep: step });
@@ -165,6 +168,9 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     setRowFilter(rowFilter) {
       set({ rowFilter });
     },
+    setOnlyFlagged(onlyFlagged) {
+      set({ onlyFlagged });
+    },
     toggleModule(key) {
       const collapsed = new Set(get().collapsed);
       if (!collapsed.delete(key)) collapsed.add(key);
@@ -172,8 +178,8 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     },
     setAllModules(open) {
       const variables = jointVariables(...shownSides(get()).map(({ run }) => run));
-      const keys = buildRows(variables, new Set()).map(({ module }) => module);
-      set({ collapsed: new Set(open ? [] : keys) });
+      const modules = buildRows(variables, new Set()).filter(({ kind }) => kind === 'module');
+      set({ collapsed: new Set(open ? [] : modules.map(({ key }) => key)) });
     },
     resetView() {
       const { run } = get();
@@ -193,24 +199,27 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
   };
 }
 
-/** A flag brings its first variable, its first step and the statistic that shows it. */
+/** A flag brings its first variable, its first step and the picture that shows it. */
 function showFlag(state: State, run: Run, flag: Flag): Partial<State> {
   const path = flag.variables.find((name) => run.variables.some((v) => v.path === name));
-  const statistic = statisticOf(flag, run);
-  return {
+  const { view, statistic } = pictureOf(flag, run, state.rules);
+  const change = {
     selectedFlag: flag.id,
-    selectedVariable: path ?? state.selectedVariable,
+    selectedVariable: path ?? null,
     selectedStep: flag.firstStep,
     collapsed: openModulesOf(state, run, flag),
-    ...(statistic !== null && columnOf(run, statistic) ? { statistic } : {}),
+    view,
+    ...(statistic !== null ? { statistic } : {}),
+    seeking: true,
   };
+  return { ...change, ...soughtStep({ ...state, ...change }) };
 }
 
 function openModulesOf(state: State, run: Run, flag: Flag): ReadonlySet<string> {
   const sick = new Set(flag.variables);
   const needed = buildRows(run.variables, new Set())
     .filter(({ kind, key }) => kind === 'variable' && sick.has(key))
-    .map(({ module }) => module);
+    .flatMap(({ within }) => within);
   if (!needed.some((module) => state.collapsed.has(module))) return state.collapsed;
   const collapsed = new Set(state.collapsed);
   for (const module of needed) collapsed.delete(module);

@@ -31,6 +31,7 @@ type Linked = Pick<
   | 'valueScale'
   | 'histogramForm'
   | 'rowFilter'
+  | 'onlyFlagged'
   | 'flagFilter'
   | 'runFilter'
   | 'openRule'
@@ -55,6 +56,7 @@ export function linkOf(state: Linked): Link {
     values: unless(DEFAULT_VIEW.valueScale, state.valueScale),
     histograms: unless(DEFAULT_VIEW.histogramForm, state.histogramForm),
     rows: state.rowFilter,
+    only: state.onlyFlagged ? 'findings' : '',
     hide: [...state.flagFilter.hidden].sort().join(','),
     rule: state.flagFilter.rule,
     flags: state.flagFilter.variable,
@@ -81,6 +83,7 @@ export function selectionOf(address: Link): Linked {
     valueScale: oneOf(['own', 'linear'], link.values),
     histogramForm: oneOf(['map', 'ridges'], link.histograms),
     rowFilter: link.rows ?? '',
+    onlyFlagged: link.only === 'findings',
     flagFilter: flagFilter(link),
     runFilter: link.runs ?? '',
     openRule: link.about ?? null,

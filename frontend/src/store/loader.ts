@@ -10,6 +10,7 @@
 import { StaleRunError, type Client, type Cut } from '../api/client';
 import { columnEdges } from '../api/picture';
 import type { Run, RunVerdict } from '../api/types';
+import { soughtStep } from './findingpicture';
 import {
   columnOf,
   isSameTrouble,
@@ -194,7 +195,10 @@ export function createLoader(
     }
     load(side.slot('matrix'), [key, statistic, ...(cut?.steps ?? [])], async () => {
       const matrix = await readMatrix(run, statistic, cut);
-      return (now) => side.patch(now, { matrix });
+      return (now) => {
+        const patch = side.patch(now, { matrix });
+        return { ...patch, ...soughtStep({ ...now, ...patch }) };
+      };
     });
     if (run.judged === null && !run.glance && !busy(side.slot('matrix'))) {
       load(side.slot('verdict'), [key], async () => {

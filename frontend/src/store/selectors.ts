@@ -401,13 +401,46 @@ export function statisticNamed(evidence: string, run: Run): string | null {
 
 /** A model with more variables starts with its healthy modules closed. */
 const MANY_VARIABLES = 120;
+/** Outer modules are open at first while no more rows than this are seen. */
+const MANY_ROWS = 300;
 
+/** The modules without a finding that are closed at first; those around others last. */
 export function quietModules(run: Run, wanted: string | null): ReadonlySet<string> {
   if (run.variables.length <= MANY_VARIABLES) return new Set();
-  const sick = new Set<string | null>([wanted, ...run.flags.flatMap((flag) => flag.variables)]);
+  const faulty = new Set<string | null>([wanted, ...run.flags.flatMap((flag) => flag.variables)]);
   const rows = buildRows(run.variables, new Set());
-  const loud = new Set(rows.filter(({ key }) => sick.has(key)).map(({ module }) => module));
-  return new Set(rows.map(({ module }) => module).filter((module) => !loud.has(module)));
+  const loud = new Set(rows.flatMap(({ key, within }) => (faulty.has(key) ? within : [])));
+  /** From how many levels of quiet modules open a row is seen. */
+  const depths = rows.map(({ within }) => within.findLastIndex((key) => !loud.has(key)) + 1);
+  const seen = (open: number): number => depths.filter((depth) => depth <= open).length;
+  const deepest = depths.reduce((most, depth) => Math.max(most, depth), 0);
+  let open = 0;
+  // The innermost stay closed.
+  while (open + 1 < deepest && seen(open + 1) <= MANY_ROWS) open++;
+  return new Set(
+    rows.flatMap(({ kind, key, within }) =>
+      kind === 'module' && !loud.has(key) && within.length >= open ? [key] : [],
+    ),
+  );
+}
+
+/** Paths of the variables that any finding of these runs is about. */
+export function flaggedPaths(...runs: readonly (Run | null)[]): ReadonlySet<string> {
+  return new Set(runs.flatMap((run) => run?.flags.flatMap((flag) => flag.variables) ?? []));
+}
+
+/**
+ * Which variables have a row: those that match the filter and, if wanted, have a finding. A run
+ * without findings shows all.
+ */
+export function rowMatcher(
+  filter: string,
+  onlyFlagged: boolean,
+  ...runs: readonly (Run | null)[]
+): (path: string) => boolean {
+  const matches = matcher(filter);
+  const flagged = onlyFlagged ? flaggedPaths(...runs) : new Set<string>();
+  return flagged.size > 0 ? (path) => flagged.has(path) && matches(path) : matches;
 }
 
 /** The step everything is read off at: the chosen one, else the last. */

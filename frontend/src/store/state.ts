@@ -142,6 +142,8 @@ export interface State extends RunData {
   readonly statistic: string;
   /** The step everything is read off at; null: the last one, also while the run grows. */
   readonly selectedStep: number | null;
+  /** The step is that of a finding, and moves on to where its statistic was measured. */
+  readonly seeking: boolean;
   /** A second step, for the layer profile and the histograms; null: none. */
   readonly compareStep: number | null;
   /** Zoom; null: all steps, also while the run grows. */
@@ -157,6 +159,8 @@ export interface State extends RunData {
   readonly remembered: RememberedModules | null;
   /** Regular expression on the paths of variables; empty: all. */
   readonly rowFilter: string;
+  /** Only rows with a finding. */
+  readonly onlyFlagged: boolean;
   readonly flagFilter: FlagFilter;
   /** Regular expression on the names of runs; empty: all. */
   readonly runFilter: string;
@@ -179,6 +183,7 @@ export const DEFAULT_VIEW = {
   valueScale: 'own',
   histogramForm: 'map',
   rowFilter: '',
+  onlyFlagged: false,
   flagFilter: ALL_FLAGS,
 } as const satisfies Partial<State>;
 
@@ -202,6 +207,7 @@ export function initialState(theme: Theme): State {
     compareRuns: [],
     selectedFlag: null,
     selectedVariable: null,
+    seeking: false,
     collapsed: new Set(),
     remembered: null,
     runFilter: '',

@@ -75,7 +75,8 @@ export function createBars(): Bars {
       histogram = all[0] ?? null;
       colour = sides[0]?.colour ?? '';
       main = frameOf(all[0], first, next.selectedStep);
-      element.hidden = main === null;
+      // Of a gradient that is None there is nothing to draw.
+      element.hidden = main === null || main.frame.total === 0;
       if (!main) return;
       const palette = PALETTES[next.theme];
       const besides = others.flatMap((data, i) => {

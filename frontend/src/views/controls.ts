@@ -6,7 +6,7 @@ import { title } from '../scale/format';
 import { isPattern } from '../scale/pattern';
 import { worstOf } from '../scale/rows';
 import type { Actions } from '../store/actions';
-import { columnOf, isMeasured, shownStatistic } from '../store/selectors';
+import { columnOf, flaggedPaths, isMeasured, shownSides, shownStatistic } from '../store/selectors';
 import type { Encoding, MainView, MatrixData } from '../store/state';
 import { choice } from './choice';
 import type { View } from './view';
@@ -68,11 +68,23 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       actions.setRowFilter(filter.value);
     },
   });
+  const only = h(
+    'button',
+    {
+      type: 'button',
+      class: 'only-flagged',
+      title: 'Show only the variables that have a finding',
+      onclick: () => {
+        actions.setOnlyFlagged(only.ariaPressed !== 'true');
+      },
+    },
+    'With findings',
+  );
   const meaning = h('p', { class: 'meaning' });
   const element = h(
     'div',
     { class: 'controls' },
-    h('div', { class: 'controls-row' }, view.element, statistic, encoding.element, filter),
+    h('div', { class: 'controls-row' }, view.element, statistic, encoding.element, filter, only),
     meaning,
   );
   parent.append(element);
@@ -112,6 +124,8 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
       encoding.element.hidden = state.view !== 'heatmap';
       if (document.activeElement !== filter) filter.value = state.rowFilter;
       filter.setAttribute('aria-invalid', String(!isPattern(state.rowFilter)));
+      only.ariaPressed = String(state.onlyFlagged);
+      only.hidden = flaggedPaths(...shownSides(state).map((side) => side.run)).size === 0;
       drawMeaning(
         columnOf(run, name),
         state.view === 'heatmap' && state.collapsed.size > 0,

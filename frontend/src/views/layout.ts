@@ -5,6 +5,8 @@ export const GUTTER = 196;
 /** Part of it that charts use for their value labels. */
 export const CHART_INSET = 54;
 export const ROW = 20;
+/** Beside the scroll bar of the heat-map, for where the findings are. */
+export const STRIP = 14;
 /** Step axis above the heat-map. */
 export const AXIS = 26;
 
@@ -13,6 +15,7 @@ export const FONT = '11px Roboto, "Helvetica Neue", Arial, sans-serif';
 export function applyLayout(root: HTMLElement): void {
   root.style.setProperty('--gutter', `${GUTTER}px`);
   root.style.setProperty('--chart-inset', `${CHART_INSET}px`);
+  root.style.setProperty('--strip', `${STRIP}px`);
   root.style.setProperty('--row', `${ROW}px`);
   root.style.setProperty('--axis', `${AXIS}px`);
 }

@@ -14,7 +14,7 @@ import { PALETTES } from '../scale/colour';
 import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
 import { formatCount, formatRelation, formatValue, title } from '../scale/format';
 import { markWords } from '../scale/nonfinite';
-import { matcher, nothingMatches } from '../scale/pattern';
+import { nothingMatches } from '../scale/pattern';
 import {
   createDepthAxis,
   growthPerLayer,
@@ -30,6 +30,7 @@ import {
   columnsIn,
   failureOf,
   jointVariables,
+  rowMatcher,
   selectedFlag,
   shownFrame,
   shownFrames,
@@ -81,15 +82,20 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
   let active = -1;
 
   const prepareRows = onChange(
-    (joint: readonly Variable[], collapsed: ReadonlySet<string>, filter: string) => {
+    (
+      joint: readonly Variable[],
+      collapsed: ReadonlySet<string>,
+      matches: (path: string) => boolean,
+    ) => {
       variables = joint;
-      rows = buildRows(joint, collapsed, matcher(filter));
+      rows = buildRows(joint, collapsed, matches);
       // Keys may come before the first drawing, which knows the width.
       axis = createDepthAxis(rows, 1);
       active = -1;
     },
   );
   const join = remember(jointVariables);
+  const matcherOf = remember(rowMatcher);
   const cached = new WeakMap<object, Map<string, Profile>>();
 
   /** Profiles of a matrix are kept: moving the step must not sort all values again. */
@@ -313,7 +319,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       prepareRows(
         matrix ? join(matrix.run, ...others.map(({ run }) => run)) : NO_ROWS,
         next.collapsed,
-        next.rowFilter,
+        matcherOf(next.rowFilter, next.onlyFlagged, ...shownSides(next).map(({ run }) => run)),
       );
       layers = layersOf(next);
       const fit = next.valueScale === 'linear' ? fitLinear : fitChartDomain;

@@ -54,7 +54,10 @@ export function createAxes(): Axes {
 
 const NO_STEPS: readonly number[] = [];
 
-/** When the variable was flagged: a bar above, and a shade behind everything. */
+/** Height of the bar that says when a finding was so. */
+const BAR = 3;
+
+/** The ground, and when the variable was flagged: a bar on the axis, clear of the data. */
 export function drawBackdrop(
   context: Pen,
   state: State,
@@ -69,19 +72,15 @@ export function drawBackdrop(
   const own = (state.run?.flags ?? []).filter(
     (flag) => flag !== chosen && flag.variables.includes(path),
   );
-  const shade = (flag: Flag, colour: string, thick: number): void => {
+  const mark = (flag: Flag, colour: string): void => {
     const interval = flagX(axis, flag);
     if (!interval) return;
     const [from, to] = interval;
     context.fillStyle = colour;
-    context.globalAlpha = 0.08;
-    context.fillRect(from, 0, to - from, height);
-    context.globalAlpha = 1;
-    context.fillRect(from, 0, to - from, thick);
-    context.fillRect(from, 0, 1.5, height);
+    context.fillRect(from, height - BAR, to - from, BAR);
   };
-  for (const flag of own) shade(flag, palette[flag.severity], 1);
-  if (chosen) shade(chosen, palette.outline, 2.5);
+  for (const flag of own) mark(flag, palette[flag.severity]);
+  if (chosen) mark(chosen, palette.outline);
 }
 
 export function drawSteps(

@@ -12,6 +12,7 @@ import type { State } from '../../store/state';
 import type { View } from '../view';
 import { createAxes } from './axes';
 import { createHistogramPanel } from './histograms';
+import { createLeading } from './leading';
 import { createPanel, type Marking, type PanelSpec } from './lines';
 
 const GRADIENT_MARKS: readonly Marking[] = [
@@ -93,7 +94,9 @@ function ownVariable(run: Run | null, { selectedVariable }: State): string | nul
 export function createCharts(parent: HTMLElement, actions: Actions): View {
   const axes = createAxes();
   const panels = PANELS.map((spec) => createPanel(spec, actions, axes));
+  const leading = createLeading(actions, axes);
   const histogram = createHistogramPanel(actions, axes);
+  const missing = h('p', { class: 'not-measured' });
   const message = h('p', { class: 'overlay-message' });
   const element = h(
     'section',
@@ -107,12 +110,14 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       tabindex: 0,
     },
     message,
+    leading.element,
   );
   // The distribution stands between the gradient it explains and what became of it.
   panels.forEach((panel, i) => {
     element.append(panel.element);
     if (i === 0) element.append(histogram.element);
   });
+  element.append(missing);
   parent.append(element);
 
   return {
@@ -132,10 +137,18 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       message.textContent = failure ?? (owner && !owner.variable ? 'Reading …' : '');
       message.hidden = message.textContent === '';
       element.dataset.sides = String(sides.length);
+      leading.update(state, sides);
       for (const panel of panels) panel.update(state, sides);
       histogram.update(state, sides);
+      const read = open && message.hidden;
+      const empty = [...panels.map((panel) => panel.element), histogram.element].filter(
+        (panel) => panel.dataset.of === 'variable' && panel.dataset.empty === 'true',
+      );
+      missing.textContent = `Not measured here: ${empty.map((panel) => panel.dataset.title ?? '').join(', ')}.`;
+      missing.hidden = !read || empty.length === 0;
     },
     destroy() {
+      leading.destroy();
       for (const panel of panels) panel.destroy();
       histogram.destroy();
       element.remove();

@@ -6,7 +6,7 @@ import { NONFINITE } from '../../scale/nonfinite';
 import type { Grid } from '../../scale/reduce';
 import type { LaneData } from '../../store/state';
 
-export type DenseColumn = 'rms' | 'loss' | 'moved';
+export type DenseColumn = 'rms' | 'norm' | 'loss' | 'moved';
 
 /** One line of it: what stands at each of its own steps. */
 export interface DenseLine {
@@ -29,6 +29,7 @@ export function denseLine(data: LaneData | null, column: DenseColumn): DenseLine
 function extremesOf(run: Run, { lane, variable }: LaneData, column: DenseColumn): Extremes {
   if (column === 'loss') return lane.loss;
   if (column === 'moved') return { low: lane.moved, high: lane.moved };
+  if (column === 'norm') return lane.norm;
   const elements = run.variables.find(({ path }) => path === variable)?.elements ?? 1;
   const perRoot = (norm: Float32Array): Float32Array =>
     norm.map((value) => value / Math.sqrt(Math.max(1, elements)));
@@ -36,7 +37,7 @@ function extremesOf(run: Run, { lane, variable }: LaneData, column: DenseColumn)
 }
 
 function marksOf({ marks }: Lane, column: DenseColumn): Uint8Array {
-  const bit = { rms: GRADIENT_BIT, loss: LOSS_BIT, moved: 0 }[column];
+  const bit = { rms: GRADIENT_BIT, norm: GRADIENT_BIT, loss: LOSS_BIT, moved: 0 }[column];
   return marks.map((mark) => ((mark & bit) > 0 ? NONFINITE : 0));
 }
 

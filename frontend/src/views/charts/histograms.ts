@@ -39,7 +39,7 @@ export function createHistogramPanel(actions: Actions, axes: Axes): Panel {
   );
   const element = h(
     'div',
-    { class: 'panel panel-histogram', 'data-of': 'variable' },
+    { class: 'panel panel-histogram', 'data-of': 'variable', 'data-title': 'Gradient values' },
     h(
       'div',
       { class: 'panel-label' },
@@ -139,7 +139,9 @@ export function createHistogramPanel(actions: Actions, axes: Axes): Panel {
       form = next.histogramForm;
       const data = shown[0]?.variable ?? null;
       histograms = read(...shown.map(({ variable }) => variable));
-      element.hidden = data !== null && (histograms[0]?.frames.length ?? 0) === 0;
+      const empty =
+        data !== null && !histograms[0]?.frames.some((frame) => (frame?.total ?? 0) > 0);
+      element.dataset.empty = String(empty);
       showForm();
     },
     destroy() {

@@ -7,14 +7,15 @@
  * All runs share the rows, the scroll position, the step axis and the colours.
  */
 
-import type { Flag } from '../../api/types';
-import { fill, h, onChange, type Child } from '../../dom';
+import type { Flag, Run } from '../../api/types';
+import { fill, h, onChange, remember, type Child } from '../../dom';
 import { createDrawing, type Drawing } from '../../draw/canvas';
 import type { Pen } from '../../draw/pen';
 import { UNROLLED } from '../../export/unroll';
 import { frameAtX } from '../../scale/axis';
 import { runColour } from '../../scale/colour';
 import { nothingMatches } from '../../scale/pattern';
+import { worstRow, type RowState } from '../../scale/strip';
 import type { Row } from '../../scale/rows';
 import type { Actions } from '../../store/actions';
 import { failureOf, selectedFlag, shownFrame } from '../../store/selectors';
@@ -27,7 +28,8 @@ import type { View } from '../view';
 import { createKeys } from './keys';
 import { createLabels } from './labels';
 import { createPainting, visibleRows } from './painting';
-import { createShown, indexOfActive, isDifference, sideOf } from './shown';
+import { createShown, indexOfActive, isDifference, sideOf, type Shown } from './shown';
+import { createStrip, statesOf } from './strip';
 import { createTooltip, describe, type Place } from './tooltip';
 
 /** One canvas: a run, or its difference from the first one. */
@@ -55,7 +57,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   const legend = createLegend(element);
   const panes = Array.from({ length: MOST_SIDES }, (_, which) => createPane(which));
   const heads = h('div', { class: 'pane-heads', hidden: true });
-  const corner = h('div', { class: 'corner', 'aria-hidden': 'true' });
+  const corner = h('div', { class: 'corner' });
   const canvases = h(
     'div',
     { class: 'canvases' },
@@ -69,10 +71,20 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   );
   const labels = createLabels(shown, scroller, choose);
   rowsBox.append(labels.element);
+  const strip = createStrip(shown, (row) => {
+    shown.active = shown.rows[row]?.key ?? null;
+    standAt(row);
+    request();
+  });
   const message = h('p', { class: 'overlay-message' });
   const spoken = h('p', { class: 'visually-hidden', 'aria-live': 'polite' });
   const tooltip = createTooltip(shown);
-  element.append(heads, h('div', { class: 'map-box' }, scroller, message), spoken, tooltip.element);
+  element.append(
+    heads,
+    h('div', { class: 'map-box' }, scroller, strip.element, message),
+    spoken,
+    tooltip.element,
+  );
   parent.append(element);
   let seen = false;
   let seenWhole = false;
@@ -128,6 +140,26 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
     else if (top + ROW > scroller.scrollTop + room) {
       scroller.scrollTop = top - Math.max(0, Math.min(room / 2, room - 3 * ROW));
     }
+  }
+
+  /** Scroll so that a row has what is before it, but more of what follows. */
+  function standAt(row: number): void {
+    scroller.scrollTop = Math.max(0, (row - 3) * ROW);
+  }
+
+  /** Of the rows and the findings, which are asked for by name to be remembered by. */
+  const states = remember((rows: readonly Row[], ...flags: Shown['flagsOf']) =>
+    rows.length > 0 && flags.length > 0 ? statesOf(shown) : [],
+  );
+  let stoodAt: string | null = null;
+  /** A run is opened at its first row with the worst finding, if that is out of sight. */
+  function stand(run: Run | null, all: readonly (RowState | null)[], taken: boolean): void {
+    if (run?.judged == null || stoodAt === run.run) return;
+    stoodAt = run.run;
+    const row = worstRow(all);
+    const room = scroller.clientHeight - AXIS;
+    const below = (row + 1) * ROW > scroller.scrollTop + room;
+    if (!taken && row >= 0 && (below || row * ROW < scroller.scrollTop)) standAt(row);
   }
 
   function request(): void {
@@ -227,6 +259,7 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
 
   const observer = new ResizeObserver(() => {
     rowsBox.style.setProperty('--viewport', `${scroller.clientHeight}px`);
+    strip.update(states(shown.rows, ...shown.flagsOf), scroller.clientHeight);
     request();
   });
   observer.observe(scroller);
@@ -247,6 +280,11 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
         drawing.element.hidden = which > 0 && sideOf(shown, which) === undefined;
       });
       legend.update(scale?.domain ?? null, next.theme);
+      fill(corner, shown.prefix === '' ? null : h('span', {}, `${shown.prefix}/`));
+      const all = states(rows, ...shown.flagsOf);
+      strip.update(all, scroller.clientHeight);
+      const chosen = next.selectedVariable !== null || next.selectedFlag !== null;
+      stand(first?.run === next.run ? next.run : null, all, chosen);
       revealVariable(first ? next.selectedVariable : null);
       revealFlag(first ? selectedFlag(next) : null);
       const failure = failureOf(next, 'matrix');

@@ -34,20 +34,22 @@ export function createLabels(shown: Shown, tree: HTMLElement, choose: (row: Row)
 
   function label(row: Row, index: number): HTMLElement {
     const severity = worstSeverity(flagsOfRow(shown, row, 0).filter(({ open }) => open));
+    const faulty = row.kind === 'module' && severity ? faultyVariables(shown, row) : 0;
+    const all = row.variables.length;
     return h(
       'div',
       {
         id: rowId(index),
         class: `label label-${row.kind}`,
         role: 'treeitem',
-        style: `top: ${AXIS + index * ROW}px`,
+        style: `top: ${AXIS + index * ROW}px; --level: ${row.within.length}`,
         title:
           row.kind === 'variable'
             ? row.key
-            : `${row.label}: ${plural(row.variables.length, 'variable')}`,
+            : `${row.key}: ${faulty > 0 ? `${faulty} of ` : ''}${plural(all, 'variable')}${faulty > 0 ? ' with findings' : ''}`,
         'data-key': row.key,
         'data-active': row.key === shown.active,
-        'aria-level': row.kind === 'module' ? 1 : 2,
+        'aria-level': row.within.length + 1,
         'aria-expanded': row.kind === 'module' ? String(row.open) : null,
         'aria-selected': String(
           row.kind === 'variable' && row.key === shown.state?.selectedVariable,
@@ -59,9 +61,14 @@ export function createLabels(shown: Shown, tree: HTMLElement, choose: (row: Row)
       },
       row.kind === 'module' && icon('chevron'),
       h('span', { class: 'label-text' }, row.label),
-      row.kind === 'module' &&
-        !row.open &&
-        h('span', { class: 'label-count' }, row.variables.length),
+      faulty > 0
+        ? h(
+            'span',
+            { class: 'label-count' },
+            `${faulty} of ${all}`,
+            h('span', { class: 'visually-hidden' }, ' with findings: '),
+          )
+        : row.kind === 'module' && !row.open && h('span', { class: 'label-count' }, all),
       severity &&
         h(
           'span',
@@ -73,6 +80,13 @@ export function createLabels(shown: Shown, tree: HTMLElement, choose: (row: Row)
   }
 
   return { element, draw };
+}
+
+/** How many variables of a module have a finding that goes on. */
+function faultyVariables({ flagsOf, variables }: Shown, row: Row): number {
+  const flags = flagsOf[0];
+  return row.variables.filter((i) => flags?.get(variables[i]?.path ?? '')?.some(({ open }) => open))
+    .length;
 }
 
 const rowId = (index: number): string => `gradient-health-row-${index}`;

@@ -31,6 +31,8 @@ export interface Painting {
   forget(): void;
 }
 
+/** Height of the bar below the cells of a finding. */
+const BAR = 3;
 const NO_AXIS = createStepAxis([], 0, 'steps');
 
 export function visibleRows({ rows }: Shown, top: number, height: number): Extent {
@@ -163,35 +165,24 @@ export function createPainting(shown: Shown, top: () => number): Painting {
     const sick = new Set(flag.variables);
     for (let i = from; i < to; i++) {
       const row = rows[i];
-      if (row && isSick(row, sick)) {
-        let last = i;
-        while (last + 1 < to && isSick(rows[last + 1], sick)) last++;
-        outline(context, axis, flag, yOf(i), yOf(last + 1));
-        i = last;
-      }
+      if (row && isSick(row, sick)) underline(context, axis, flag, yOf(i + 1));
     }
   }
 
-  /** A closed module is outlined for its variables; an open one leaves that to them. */
+  /** A closed module is marked for its variables; an open one leaves that to them. */
   function isSick(row: Row | undefined, sick: ReadonlySet<string>): boolean {
     if (!row) return false;
     if (row.kind === 'variable') return sick.has(row.key);
     return !row.open && row.variables.some((i) => sick.has(shown.variables[i]?.path ?? ''));
   }
 
-  function outline(context: Pen, axis: StepAxis, flag: Flag, top: number, bottom: number): void {
+  /** When the finding was so: a bar in the gap below the cells, which stay as they are. */
+  function underline(context: Pen, axis: StepAxis, flag: Flag, bottom: number): void {
     const interval = flagX(axis, flag);
     if (!shown.state || !interval) return;
-    const palette = PALETTES[shown.state.theme];
     const [from, to] = interval;
-    for (const [colour, thickness] of [
-      [palette.surface, 5],
-      [palette.outline, 2.5],
-    ] as const) {
-      context.strokeStyle = colour;
-      context.lineWidth = thickness;
-      context.strokeRect(from + 1, top, to - from - 2, bottom - top);
-    }
+    context.fillStyle = PALETTES[shown.state.theme].outline;
+    context.fillRect(from, bottom - BAR / 2, to - from, BAR);
   }
 
   function drawHeader(which: number, context: Pen, axis: StepAxis, width: number): void {

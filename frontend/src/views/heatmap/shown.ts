@@ -4,12 +4,12 @@ import type { Flag, Variable } from '../../api/types';
 import { onChange, remember } from '../../dom';
 import { jointSteps } from '../../scale/axis';
 import { scaleMap, type MapScale, type Source } from '../../scale/map';
-import { matcher } from '../../scale/pattern';
-import { buildRows, type Row } from '../../scale/rows';
+import { buildRows, sharedPrefix, type Row } from '../../scale/rows';
 import {
   columnOf,
   columnsIn,
   jointVariables,
+  rowMatcher,
   shownFrames,
   shownSides,
   type Side,
@@ -24,6 +24,8 @@ export interface Shown {
   plain: readonly (Source | null)[];
   variables: readonly Variable[];
   rows: readonly Row[];
+  /** What the names of all modules begin with, and no row repeats; may be empty. */
+  prefix: string;
   /** Where a row is, by its key. */
   indexOf: ReadonlyMap<string, number>;
   /** Steps of all runs within the zoom. */
@@ -49,17 +51,24 @@ export function createShown(forget: () => void): {
     plain: [],
     variables: [],
     rows: [],
+    prefix: '',
     indexOf: new Map(),
     steps: [],
     flagsOf: [],
     active: null,
   };
   const join = remember(jointVariables);
+  const matcherOf = remember(rowMatcher);
   const prepareRows = onChange(
-    (joint: readonly Variable[], collapsed: ReadonlySet<string>, filter: string) => {
+    (
+      joint: readonly Variable[],
+      collapsed: ReadonlySet<string>,
+      matches: (path: string) => boolean,
+    ) => {
       forget();
       shown.variables = joint;
-      shown.rows = buildRows(joint, collapsed, matcher(filter));
+      shown.rows = buildRows(joint, collapsed, matches);
+      shown.prefix = sharedPrefix(joint).join('/');
       shown.indexOf = new Map(shown.rows.map(({ key }, i) => [key, i]));
     },
   );
@@ -108,7 +117,8 @@ export function createShown(forget: () => void): {
       // Until another run is there, the first one is shown as it is.
       const alone = others.every((matrix) => matrix === null);
       const encoding = next.encoding === 'difference' && alone ? 'absolute' : next.encoding;
-      prepareRows(joint, next.collapsed, next.rowFilter);
+      const runs = sides.map(({ run }) => run);
+      prepareRows(joint, next.collapsed, matcherOf(next.rowFilter, next.onlyFlagged, ...runs));
       prepareScale(joint, encoding, next.valueScale === 'linear', ...matrices);
       prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
       prepareFlags(...sides.map(({ run }) => run?.flags));
