@@ -25,6 +25,7 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.pictures import Picture
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import how_to_give, in_fit
 from tb_gradients.snippets import snippets
@@ -237,6 +238,8 @@ class Rule(abc.ABC):
     """What its silence rests on: until then the report says that it has not judged the run."""
     picture: ClassVar[Picture] = Picture()
     """What the tab shows with a finding."""
+    healthy: ClassVar[tuple[Healthy, ...]] = ()
+    """Values that it calls healthy, so that whoever shows a number can say what is usual."""
     unjudged: ClassVar[str] = "no frame of this run could be judged"
     """The reason where all of that was seen, and ``detect`` could not tell at any frame."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import tb_gradients.rules
 from tb_gradients.judging.base import Rule, known_names
 from tb_gradients.judging.causes import CAUSES
+from tb_gradients.judging.ranges import ranges
 
 RuleSettings = Mapping[str, "Mapping[str, object] | bool"]
 """For example ``{"dead_units": {"share": 0.8}, "symmetric_units": False}``."""
@@ -84,4 +85,5 @@ def rule_book() -> dict[str, Any]:
             {"id": kind.id, "title": kind.title, "summary": kind.summary}
             for kind in CAUSES.values()
         ],
+        "ranges": ranges(all_rules()),
     }

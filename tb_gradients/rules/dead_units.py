@@ -33,6 +33,7 @@ from tb_gradients.judging.networks import (
 )
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import WIDER, underflow_cause
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, layer
 
@@ -97,6 +98,7 @@ class DeadUnits(Rule):
     comes_of = ("exploding_gradient", "update_too_large", "poor_initialization", "weights_replaced")
 
     share = Threshold(0.5, "none of 45 small healthy programs has a layer with more dead units")
+    healthy = (Healthy("dead_unit_share", below=share),)
     deviations = Threshold(
         3.0,
         "Standard deviations above the half that inputs of one sign leave dead from the "

@@ -12,6 +12,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.networks import TURN
 from tb_gradients.judging.pictures import Picture
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import ADDED_LOSS, layer, names, plural
 
@@ -42,6 +43,7 @@ class DisconnectedGradient(Rule):
     dense = True
     needs = ("none_step_share",)
     picture = Picture(statistic="none_step_share", chart=())
+    healthy = (Healthy("none_step_share", below=1.0),)
 
     steps = Threshold(
         12,

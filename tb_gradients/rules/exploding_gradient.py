@@ -32,6 +32,7 @@ from tb_gradients.judging.learning_rates import (
 )
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import layer, names
 
@@ -84,6 +85,7 @@ class ExplodingGradient(Rule):
     about_onset = True
 
     growth = Threshold(100.0, "norms differ between batches of one run by ten, rarely by thirty")
+    healthy = (Healthy("gradient_rms", below=growth, against="start"),)
     loss_growth = Threshold(10.0, "at the start of a run no batch is ten times as hard as another")
     in_a_row = Threshold(3, "one or two are a bad batch")
     slow_growth = Threshold(10.0, "more than the noise of the norm, if it lasts")

@@ -9,6 +9,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import optimizer_code
 from tb_gradients.judging.precision import underflow_cause
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names
 
@@ -40,6 +41,7 @@ class GradientUnderflow(Rule):
     follows = ("loss_scale_collapse", "vanishing_gradient")
 
     share = Threshold(0.5, "most of it")
+    healthy = (Healthy("gradient_subnormal_share", below=share),)
     steps = Threshold(20, "a loss scale that was just lowered recovers")
     frames = Threshold(3, "one or two frames may be chance")
 

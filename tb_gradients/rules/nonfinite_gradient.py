@@ -17,6 +17,7 @@ from tb_gradients.judging.before_nan import (
 )
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import scale_ends, uses_loss_scale
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -52,6 +53,7 @@ class NonfiniteGradient(Rule):
         "loss_scale",
     )
     picture = Picture(statistic="gradient_rms", chart=("gradient_norm", "loss"))
+    healthy = (Healthy("gradient_nonfinite_count", below=0.0),)
     follows = ("loss_scale_collapse", "nonfinite_weight", "nonfinite_loss")
     comes_of = NONFINITE_COMES_OF
     about_onset = True

@@ -15,6 +15,7 @@ from tb_gradients.judging.before_nan import (
 from tb_gradients.judging.causes import likeliest
 from tb_gradients.judging.optimizer_faults import breaks_weights_cause, breaks_weights_fix
 from tb_gradients.judging.pictures import Picture
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import names, plural
 
@@ -42,6 +43,7 @@ class NonfiniteWeight(Rule):
     severity = Severity.CRITICAL
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count", "nonfinite_age")
     picture = Picture(statistic="weight_rms", chart=("weight_norm", "update_norm"))
+    healthy = (Healthy("weight_nonfinite_count", below=0.0),)
     # A weight stays NaN when gradients are finite again, so its cause has not ended then.
     comes_of = ("nonfinite_gradient", "nonfinite_loss", *NONFINITE_COMES_OF)
     about_onset = True

@@ -19,6 +19,7 @@ from tb_gradients.judging.data_scales import (
 from tb_gradients.judging.initial_values import scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, how_to_give, in_fit, layer, names
 
@@ -83,6 +84,7 @@ class SaturatedUnits(Rule):
     provisional = True
 
     share = Threshold(0.5, "the layer's majority; single saturated units are how features look")
+    healthy = (Healthy("activation_saturated_share", below=share),)
     slope = Threshold(0.1, "mean slope of tanh for inputs of standard deviation 8: 0.8 / 8")
     steps = Threshold(20, "the first steps settle scales")
     frames = Threshold(3, "one or two frames may be chance")

@@ -16,6 +16,7 @@ from tb_gradients.judging.initial_values import (
     starts_random,
 )
 from tb_gradients.judging.networks import gates
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import names, plural
 
@@ -57,6 +58,7 @@ class SymmetricUnits(Rule):
     spread = Threshold(
         1e-4, "equal columns differ by rounding, 1e-7 to 1e-6 relative; different ones by > 1e-2"
     )
+    healthy = (Healthy("unit_spread", above=spread),)
     steps = Threshold(10, "a zero-initialised layer behind it recovers within two or three steps")
     frames = Threshold(3, "one or two frames may be chance")
 

@@ -9,6 +9,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.optimizer_faults import no_correction_cause, no_correction_fix
 from tb_gradients.judging.precision import COARSE
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, layer, names
 
@@ -48,6 +49,7 @@ class UpdateLost(Rule):
     share = Threshold(
         0.5, "most of the weights; below that, mainly large weights lose their updates"
     )
+    healthy = (Healthy("lost_share", below=share),)
     nearly_all = Threshold(0.9, "one weight in ten moves: the variable does not train")
     steps = Threshold(20, "rounding needs no statistics; so many steps rule out an accident")
     frames = Threshold(3, "the same, if only every tenth step is recorded")

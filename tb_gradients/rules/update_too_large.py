@@ -19,6 +19,7 @@ from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import large_rate_cause, slower
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names
 
@@ -63,6 +64,7 @@ class UpdateTooLarge(Rule):
     provisional = True
 
     ratio = Threshold(0.1, "a hundred times the usual; ten such steps replace the weights")
+    healthy = (Healthy("update_ratio", below=ratio, kernels_only=True),)
     steps = Threshold(20, "early training is rough")
     frames = Threshold(3, "a median of fewer says nothing")
     thrown = Threshold(

@@ -35,6 +35,7 @@ from tb_gradients.judging.optimizer_faults import (
     not_scaled_cause,
 )
 from tb_gradients.judging.pictures import Picture
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
@@ -97,6 +98,7 @@ class UpdateTooSmall(Rule):
     ratio = Threshold(
         1e-6, "a thousandth of the usual 1e-3: an epoch of 1000 steps moves a weight by 0.1 %"
     )
+    healthy = (Healthy("update_ratio", above=ratio, kernels_only=True),)
     updates = Threshold(40, "as many as the loss needs to be judged")
     updates_when_absurd = Threshold(
         20, "a step size that never moved anything needs no statistics; this rules out an accident"

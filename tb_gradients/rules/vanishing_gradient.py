@@ -16,6 +16,7 @@ from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
 from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
 from tb_gradients.judging.pictures import Picture
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, how_to_give, in_fit, layer, names
 
@@ -81,6 +82,7 @@ class VanishingGradient(Rule):
     provisional = True
 
     ratio = Threshold(1e-3, "five sigmoids at their best slope: 0.25 ** 5 = 1e-3")
+    healthy = (Healthy("gradient_rms", above=ratio, against="last_layers", kernels_only=True),)
     hopeless = Threshold(
         1e-5, "below that, rounding of float32 sums over many weights hides the gradient"
     )

@@ -34,6 +34,7 @@ from tb_gradients.judging.networks import (
 )
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import WIDER, underflow_cause
+from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import activation, layer, names
 
@@ -93,6 +94,7 @@ class ZeroGradient(Rule):
     share = Threshold(
         0.9, "some batches may reach a variable by chance; at one in ten it is still dead"
     )
+    healthy = (Healthy("zero_step_share", below=share),)
     steps = Threshold(
         10, "zero-initialised heads, residual scales and LoRA factors pass nothing on for one step"
     )

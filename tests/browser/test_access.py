@@ -26,6 +26,7 @@ def test_the_first_look_at_a_sick_run_is_accessible(tab: Any, dark: bool) -> Non
 def test_everything_open_at_once_is_accessible(tab: Any, dark: bool) -> None:
     tab.open(run="sick", compare="healthy", zoom="0-500", compareStep="100", dark=dark)
     tab.find(".flag-head", has_text=KERNEL).click()
+    tab.find(".all-numbers summary").click()
     expect(tab.find(".value-table tr", has_text="Update ratio")).to_be_visible()
     expect(tab.find(".progress")).to_be_hidden()
     tab.find(".options .popup-button").click()
@@ -86,7 +87,7 @@ def test_nothing_sticks_out_of_a_notebooks_screen(tab: Any, width: int, compare:
     tab.open(run="sick", compare=compare)
     tab.find(".flag-head", has_text=KERNEL).click()
     expect(tab.find(".inspector h2")).to_have_text(KERNEL)
-    expect(tab.find(".value-table tr", has_text="Update ratio")).to_be_visible()
+    expect(tab.find(".judged li", has_text="Update ratio")).to_be_visible()
     tab.find("button", has_text="Over steps").click()
     cut = tab.run(
         """[...document.querySelectorAll(

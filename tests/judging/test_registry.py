@@ -11,6 +11,8 @@ from tb_gradients import schema
 from tb_gradients.judging import all_rules, make_rules, rule_book
 from tb_gradients.judging.base import Rule
 from tb_gradients.judging.causes import CAUSES, cause
+from tb_gradients.rules.update_too_large import UpdateTooLarge
+from tb_gradients.rules.update_too_small import UpdateTooSmall
 
 FIRST_TEN = {
     "nonfinite_gradient",
@@ -67,6 +69,22 @@ def test_a_rule_follows_rules_and_causes_that_exist(rule: type[Rule]) -> None:
         other, colon, kind = entry.partition(":")
         assert other in {known.id for known in all_rules()} - {rule.id}
         assert not colon or kind in CAUSES
+
+
+def test_the_healthy_ranges_are_the_thresholds_of_the_rules() -> None:
+    found = {(one["statistic"], one["against"]): one for one in rule_book()["ranges"]}
+
+    ratio = found["update_ratio", ""]
+    assert (ratio["above"], ratio["below"]) == (
+        UpdateTooSmall.ratio.default,
+        UpdateTooLarge.ratio.default,
+    )
+    assert ratio["rules"] == ["update_too_large", "update_too_small"]
+    for statistic, _ in found:
+        assert statistic in {c.name for c in (*schema.STATISTICS, *schema.DERIVED)}
+    for one in found.values():
+        low, high = one["usual"] or (one["above"], one["below"])
+        assert low is None or high is None or one["above"] <= low < high <= one["below"]
 
 
 def test_a_page_without_a_section_is_refused() -> None:

@@ -16,6 +16,7 @@ import {
   type Column,
   type Evidence,
   type Flag,
+  type HealthyRange,
   type Origin,
   type RuleBook,
   type RuleCard,
@@ -276,11 +277,34 @@ function causeCard(json: unknown): CauseCard {
   return { id: text(f.id), title: text(f.title), summary: text(f.summary) };
 }
 
+const limit = (json: unknown): number | null =>
+  json === null || json === undefined ? null : number(json);
+
+/** A range against something that only a newer server knows is left out. */
+function healthyRange(json: unknown): HealthyRange[] {
+  const f = fields(json);
+  const against = (['', 'start', 'last_layers'] as const).find((one) => one === f.against);
+  const usual = list(f.usual, (one) => number(one));
+  const [low, high] = usual;
+  if (against === undefined) return [];
+  return [
+    {
+      statistic: text(f.statistic),
+      against,
+      above: limit(f.above),
+      below: limit(f.below),
+      usual: low !== undefined && high !== undefined ? [low, high] : null,
+      kernelsOnly: f.kernels_only === true,
+    },
+  ];
+}
+
 export function decodeRules(json: unknown): RuleBook {
   const f = fields(json);
   return {
     rules: new Map(list(f.rules, ruleCard).map((card) => [card.id, card])),
     causes: new Map(list(f.causes, causeCard).map((card) => [card.id, card])),
+    ranges: list(f.ranges, healthyRange).flat(),
   };
 }
 

@@ -194,7 +194,21 @@ export interface CauseCard {
   readonly summary: string;
 }
 
+/** Which values of a statistic the rules call healthy. */
+export interface HealthyRange {
+  readonly statistic: string;
+  /** The value itself, or its ratio to that at the start, or in the last layers. */
+  readonly against: '' | 'start' | 'last_layers';
+  /** A rule reports what is not above, or not below; null: there is no such limit. */
+  readonly above: number | null;
+  readonly below: number | null;
+  /** Within the limits, what most trainings have; null: not known. */
+  readonly usual: readonly [number, number] | null;
+  readonly kernelsOnly: boolean;
+}
+
 export interface RuleBook {
   readonly rules: ReadonlyMap<string, RuleCard>;
   readonly causes: ReadonlyMap<string, CauseCard>;
+  readonly ranges: readonly HealthyRange[];
 }

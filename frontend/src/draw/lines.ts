@@ -39,8 +39,8 @@ export interface Chart extends ValueAxis {
   readonly right?: ValueAxis | null;
   /** The threshold that a finding crossed, on the scale on the left; null: none. */
   readonly limit?: number | null;
-  /** A horizontal guide, for example the healthy update ratio. */
-  readonly guide: number | null;
+  /** Horizontal guides, for example what is usual. */
+  readonly guide: readonly number[];
 }
 
 const PADDING = 5;
@@ -80,7 +80,7 @@ export function drawChart(
   for (const { value, label } of chart.ticks) context.fillText(label, x - 6, y(value));
   const { right = null, limit = null } = chart;
   const yRight = right ? heightOf(right.domain, height) : y;
-  if (chart.guide !== null) drawGuide(context, chart.guide, x, width, y, palette);
+  for (const guide of chart.guide) drawGuide(context, guide, x, width, y, palette);
   const first = chart.lines[0];
   if (first) {
     for (const [from, to] of stretches(width, (i) => missing(chart.lines, i))) {

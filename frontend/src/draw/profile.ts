@@ -41,7 +41,7 @@ export function drawProfile(
   axis: DepthAxis,
   layers: readonly Layer[],
   domain: Domain,
-  guide: number | null,
+  guide: readonly number[],
   width: number,
   height: number,
   palette: Palette,
@@ -96,7 +96,7 @@ function drawValues(
   y: (value: number) => number,
   floor: number,
   width: number,
-  guide: number | null,
+  guide: readonly number[],
   palette: Palette,
 ): void {
   const share = domain.kind === 'linear' && domain.low === 0 && domain.high === 1;
@@ -116,12 +116,14 @@ function drawValues(
   context.lineTo(width, floor + 0.5);
   context.stroke();
   if (domain.kind === 'log') context.fillText('0', -8, y(0));
-  if (guide === null) return;
   context.strokeStyle = palette.healthy;
   context.setLineDash([2, 3]);
   context.beginPath();
-  context.moveTo(0, Math.round(y(guide)) + 0.5);
-  context.lineTo(width, Math.round(y(guide)) + 0.5);
+  for (const value of guide) {
+    const at = Math.round(y(value)) + 0.5;
+    context.moveTo(0, at);
+    context.lineTo(width, at);
+  }
   context.stroke();
   context.setLineDash([]);
 }

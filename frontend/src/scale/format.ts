@@ -1,5 +1,7 @@
 /** Numbers and names as text. Pure. */
 
+import { unitWords } from './units';
+
 /** A few significant digits; the names that are no numbers are spelled out. */
 export function formatNumber(value: number, digits = 3): string {
   if (Number.isNaN(value)) return 'NaN';
@@ -63,7 +65,7 @@ export function formatValue(value: number, unit: string, digits = 3): string {
   if (Number.isNaN(value)) return 'not measured';
   if (unit === 'share') return formatShare(value);
   const text = formatNumber(value, digits);
-  return unit === '' || unit === 'ratio' || unit === 'id' ? text : `${text} ${unit}`;
+  return unitWords(unit) === '' ? text : `${text} ${unitWords(unit)}`;
 }
 
 const plurals: Readonly<Record<string, string>> = { critical: 'critical', info: 'info' };

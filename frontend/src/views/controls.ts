@@ -5,6 +5,7 @@ import { fill, h, onChange, type Child } from '../dom';
 import { title } from '../scale/format';
 import { isPattern } from '../scale/pattern';
 import { worstOf } from '../scale/rows';
+import { unitWords } from '../scale/units';
 import type { Actions } from '../store/actions';
 import { columnOf, flaggedPaths, isMeasured, shownSides, shownStatistic } from '../store/selectors';
 import type { Encoding, MainView, MatrixData } from '../store/state';
@@ -96,10 +97,10 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
     (column: Column | null, folded: boolean, matrix: MatrixData | null) => {
       if (!column) return;
       const missing = matrix?.statistic === column.name && !isMeasured(matrix);
-      const unit = column.unit === '' ? '' : ` [${column.unit}]`;
+      const unit = unitWords(column.unit);
       fill(
         meaning,
-        h('strong', {}, `${title(column.name)}${unit}`),
+        h('strong', {}, `${title(column.name)}${unit === '' ? '.' : `, ${unit}.`}`),
         ` ${inWords(column.meaning)}`,
         folded && ` ${WORST[worstOf(column)]}`,
         missing &&

@@ -1,19 +1,23 @@
 /** One variable at one step: its facts, its flags, its distribution and every number. */
 
-import type { Column, Flag, RuleBook, Run, Variable } from '../api/types';
+import type { Flag, RuleBook, Run, Variable } from '../api/types';
 import { breakable, fill, h, onChange, type Child } from '../dom';
-import { formatCount, formatInterval, formatValue, title } from '../scale/format';
+import { formatCount, formatInterval, title } from '../scale/format';
 import type { Actions } from '../store/actions';
+import { pictureOf } from '../store/findingpicture';
 import {
   describeShape,
   ruleTitle,
+  selectedFlag,
   selectedVariable,
   shownFrame,
   shownStatistic,
 } from '../store/selectors';
 import type { ContextData, VariableData } from '../store/state';
 import { createBars } from './bars';
+import { foldsOf, restoreFolds } from './focus';
 import { icon } from './icons';
+import { numbers } from './numbers';
 import type { View } from './view';
 
 export function createInspector(parent: HTMLElement, actions: Actions): View {
@@ -67,14 +71,13 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
     fill(stepBar, run && stepControls(run, step, actions));
   });
   const drawValues = onChange(
-    (
-      data: VariableData | null,
-      context: ContextData | null,
-      step: number | null,
-      statistic: string | null,
-    ) => {
+    (...[data, variable, context, step, statistic, ...rest]: ValueInputs) => {
+      const [decisive, rules] = rest;
       const focused = document.activeElement?.getAttribute('data-column');
-      fill(values, data && valueTables(data, context, step, statistic, actions));
+      const folds = foldsOf(values);
+      const of = data && variable && { data, variable, context, step, statistic, decisive, rules };
+      fill(values, of && numbers(of, actions));
+      restoreFolds(values, folds);
       if (focused) values.querySelector<HTMLElement>(`[data-column="${focused}"]`)?.focus();
     },
   );
@@ -87,11 +90,15 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
       drawHead(variable);
       drawFlags(state.run, state.selectedVariable, state.selectedFlag, state.rules);
       drawStep(state.run, state.selectedStep);
+      const flag = selectedFlag(state);
       drawValues(
         data,
+        variable,
         state.context,
         state.selectedStep,
         state.run && shownStatistic(state.run, state.statistic),
+        flag && state.run && pictureOf(flag, state.run, state.rules).statistic,
+        state.rules,
       );
       bars.update(state);
     },
@@ -102,6 +109,15 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
   };
 }
 
+type ValueInputs = [
+  VariableData | null,
+  Variable | null,
+  ContextData | null,
+  step: number | null,
+  statistic: string | null,
+  decisive: string | null,
+  RuleBook | null,
+];
 type FlagInputs = [Run | null, string | null, string | null, RuleBook | null];
 
 function flagButton(
@@ -153,74 +169,6 @@ function stepControls(run: Run, step: number | null, actions: Actions): Child[] 
     go('Frame after', '›', frame + 1),
   ];
 }
-
-function valueTables(
-  data: VariableData,
-  context: ContextData | null,
-  step: number | null,
-  statistic: string | null,
-  actions: Actions,
-): Child[] {
-  const { run, series } = data;
-  const frame = shownFrame(run, step);
-  const row = (column: Column, value: number, name: Child): HTMLElement =>
-    h(
-      'tr',
-      { title: column.meaning },
-      h('th', { scope: 'row' }, name),
-      h('td', { 'data-missing': Number.isNaN(value) }, reading(column, value)),
-      h(
-        'td',
-        { class: 'unit' },
-        Number.isNaN(value) || never(column, value) ? '' : unitName(column),
-      ),
-    );
-  const statisticButton = ({ name, meaning }: Column): HTMLElement =>
-    h(
-      'button',
-      {
-        class: 'column-link',
-        type: 'button',
-        'data-column': name,
-        'aria-pressed': String(name === statistic),
-        'aria-description': `${meaning} Show it in the heat-map.`,
-        onclick: () => {
-          actions.selectStatistic(name);
-        },
-      },
-      title(name),
-    );
-  const own = run.statistics.map((column, i) =>
-    row(column, series[frame * run.statistics.length + i] ?? Number.NaN, statisticButton(column)),
-  );
-  const columns = context?.run.contextColumns ?? [];
-  const whole = columns.flatMap((column, i) => {
-    const value = context?.values[frame * columns.length + i] ?? Number.NaN;
-    return column.unit === 'id' || Number.isNaN(value)
-      ? []
-      : [row(column, value, title(column.name))];
-  });
-  return [
-    h('table', { class: 'value-table' }, h('caption', {}, 'This variable'), h('tbody', {}, own)),
-    whole.length > 0 &&
-      h(
-        'table',
-        { class: 'value-table' },
-        h('caption', {}, 'The whole run'),
-        h('tbody', {}, whole),
-      ),
-  ];
-}
-
-/** An age of -1: it has not happened. */
-const never = ({ name }: Column, value: number): boolean =>
-  name.endsWith('nonfinite_age') && value < 0;
-const reading = (column: Column, value: number): string =>
-  never(column, value) ? 'never' : formatValue(value, bare(column), 5);
-
-/** The unit stands in a column of its own; a share carries its own sign. */
-const bare = ({ unit }: Column): string => (unit === 'share' ? unit : '');
-const unitName = ({ unit }: Column): string => (/^(share|ratio|id)$/.test(unit) ? '' : unit);
 
 function factTable(variable: Variable): HTMLElement {
   const rows: [string, string][] = [

@@ -12,7 +12,7 @@ import { drawProfile, profileHeights, type Layer } from '../draw/profile';
 import { frameAtStep } from '../scale/axis';
 import { PALETTES } from '../scale/colour';
 import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
-import { formatCount, formatRelation, formatValue, title } from '../scale/format';
+import { formatCount, formatNumber, formatRelation, formatValue, title } from '../scale/format';
 import { markWords } from '../scale/nonfinite';
 import { nothingMatches } from '../scale/pattern';
 import {
@@ -25,6 +25,7 @@ import {
 } from '../scale/profile';
 import { buildRows, type Row } from '../scale/rows';
 import type { Actions } from '../store/actions';
+import { usualOf } from '../store/judgement';
 import {
   columnOf,
   columnsIn,
@@ -41,8 +42,6 @@ import { gridOf, type State } from '../store/state';
 import { CHART_INSET, FONT } from './layout';
 import type { View } from './view';
 
-/** Healthy values of statistics that have one. */
-const GUIDES: Readonly<Record<string, number>> = { update_ratio: 1e-3 };
 const RIGHT = 12;
 const NO_ROWS: readonly Variable[] = [];
 
@@ -159,7 +158,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     axis = createDepthAxis(rows, room);
     context.font = FONT;
     context.translate(CHART_INSET, 0);
-    const guide = GUIDES[layers[0]?.side.matrix?.statistic ?? ''] ?? null;
+    const guide = usualOf(state.rules, layers[0]?.side.matrix?.statistic ?? '') ?? [];
     drawProfile(context, axis, layers, domain, guide, room, height, palette);
     drawFlagged(context, height);
     drawChosen(context, height);
@@ -323,17 +322,19 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       );
       layers = layersOf(next);
       const fit = next.valueScale === 'linear' ? fitLinear : fitChartDomain;
-      const guide = GUIDES[matrix?.statistic ?? ''];
+      const guide = usualOf(next.rules, matrix?.statistic ?? '') ?? [];
       domain =
         column &&
         fit(
           column,
           ...layers.flatMap(({ profile }) => [profile.low, profile.high, profile.value]),
-          Float32Array.from(guide === undefined ? [] : [guide]),
+          Float32Array.from(guide),
         );
       drawKey(
         layers.map(({ name, step, shape }) => `${name} ${step} ${shape}`).join('\n'),
-        guide === undefined ? '' : `healthy is around ${guide}`,
+        guide.length === 0
+          ? ''
+          : `healthy: ${guide.map((value) => formatNumber(value)).join(' to ')}`,
         next.theme,
       );
       slope.textContent = describeSlope();

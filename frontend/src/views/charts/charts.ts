@@ -28,14 +28,13 @@ const PANELS: readonly PanelSpec[] = [
     columns: [{ name: 'gradient_rms', label: '' }],
     dense: 'rms',
     marks: GRADIENT_MARKS,
-    guide: null,
   },
   {
     title: 'Update ratio',
     of: 'variable',
     columns: [{ name: 'update_ratio', label: '' }],
     marks: [{ name: 'weight_nonfinite_count', least: 1, mark: NONFINITE }],
-    guide: { value: 1e-3, label: 'healthy is around 1e-3' },
+    guide: 'update_ratio',
   },
   {
     title: 'Zero and dead',
@@ -45,7 +44,6 @@ const PANELS: readonly PanelSpec[] = [
       { name: 'dead_unit_share', label: 'dead' },
     ],
     marks: [],
-    guide: null,
   },
   {
     title: 'NaN and Inf',
@@ -55,7 +53,6 @@ const PANELS: readonly PanelSpec[] = [
       { name: 'weight_nonfinite_count', label: 'weight' },
     ],
     marks: GRADIENT_MARKS,
-    guide: null,
   },
   {
     title: 'Loss',
@@ -63,7 +60,6 @@ const PANELS: readonly PanelSpec[] = [
     columns: [{ name: 'loss', label: '' }],
     dense: 'loss',
     marks: [{ name: 'loss_nonfinite_age', least: 0, mark: NONFINITE }],
-    guide: null,
   },
   {
     title: 'Learning rate',
@@ -71,7 +67,6 @@ const PANELS: readonly PanelSpec[] = [
     columns: [{ name: 'learning_rate', label: '' }],
     stepped: true,
     marks: [],
-    guide: null,
   },
   {
     title: 'Weights moved',
@@ -81,7 +76,6 @@ const PANELS: readonly PanelSpec[] = [
     dense: 'moved',
     quiet: 1,
     marks: [],
-    guide: null,
   },
 ];
 

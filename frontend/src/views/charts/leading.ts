@@ -223,7 +223,7 @@ function layOut(
   const left = scaleOf(false) ?? { domain: { kind: 'linear', low: 0, high: 1 }, ticks: [] };
   // What has the scale on the left is what the finding is about: it lies above the rest.
   const ordered = [...lines].sort((a, b) => Number(b.right) - Number(a.right));
-  return { ...left, lines: ordered, guide: null, right: scaleOf(true), limit };
+  return { ...left, lines: ordered, guide: [], right: scaleOf(true), limit };
 }
 
 function labelsOf(

@@ -9,10 +9,11 @@ import type { Pen } from '../../draw/pen';
 import { frameAtStep, frameAtX, frameAxis, type StepAxis } from '../../scale/axis';
 import { PALETTES, type Palette } from '../../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
-import { formatTick, formatValue, shortNames, splitName } from '../../scale/format';
+import { formatNumber, formatTick, formatValue, shortNames, splitName } from '../../scale/format';
 import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
+import { usualOf } from '../../store/judgement';
 import { seriesColumn, shownFrame, type Side } from '../../store/selectors';
 import { MOST_SIDES, type LaneData, type State } from '../../store/state';
 import { CHART_INSET, FONT } from '../layout';
@@ -33,7 +34,8 @@ export interface PanelSpec {
   /** Where every value is this one, there is nothing to show. */
   readonly quiet?: number;
   readonly marks: readonly Marking[];
-  readonly guide: { readonly value: number; readonly label: string } | null;
+  /** The statistic whose usual range, as the rules have it, is drawn. */
+  readonly guide?: string;
 }
 
 /** A column that marks a step as non-finite, and the least value that does. */
@@ -54,16 +56,12 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
   const value = h('dl', { class: 'panel-values' });
   const drawing = createDrawing('panel-canvas', draw);
   const unit = h('span', { class: 'panel-unit' });
+  const guideNote = h('span', { class: 'panel-guide' });
+  let guide: readonly number[] = [];
   const element = h(
     'div',
     { class: 'panel', 'data-of': spec.of, 'data-title': spec.title },
-    h(
-      'div',
-      { class: 'panel-label' },
-      h('h3', {}, spec.title, ' ', unit),
-      value,
-      spec.guide && h('span', { class: 'panel-guide' }, spec.guide.label),
-    ),
+    h('div', { class: 'panel-label' }, h('h3', {}, spec.title, ' ', unit), value, guideNote),
     drawing.element,
   );
   let state: State | null = null;
@@ -145,7 +143,7 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
       sides,
       palette,
       height,
-      spec.guide?.value ?? null,
+      guide,
       linear,
       spec.stepped ?? false,
       state.selectedStep,
@@ -163,6 +161,11 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
     update(next, shown) {
       state = next;
       sides = shown;
+      guide = (spec.guide === undefined ? null : usualOf(next.rules, spec.guide)) ?? [];
+      guideNote.textContent =
+        guide.length > 0
+          ? `healthy: ${guide.map((value) => formatNumber(value)).join(' to ')}`
+          : '';
       data = shown.map((side, which) => {
         const source = spec.of === 'variable' ? side.variable : side.context;
         const values = source && ('series' in source ? source.series : source.values);
@@ -245,7 +248,7 @@ function layOut(
   sides: readonly Side[],
   palette: Palette,
   height: number,
-  guide: number | null,
+  guide: readonly number[],
   linear: boolean,
   stepped: boolean,
   step: number | null,
@@ -275,8 +278,7 @@ function layOut(
     });
   });
   const seen = lines.flatMap(({ strip }) => [strip.low, strip.high]);
-  // Some room above, or the guide would lie on the frame.
-  const room = Float32Array.from(guide === null ? [] : [2 * guide]);
+  const room = Float32Array.from(guide);
   const domain = (linear ? fitLinear : fitChartDomain)(first.column, ...seen, room);
   const share = first.column.unit === 'share';
   const docked = seen.some((values) => values.some((value) => isZero(domain, value)));

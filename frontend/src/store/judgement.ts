@@ -1,0 +1,133 @@
+/** Whether a number is healthy, in words, by the ranges that the rules themselves use. Pure. */
+
+import type { HealthyRange, RuleBook, Run, Variable } from '../api/types';
+import { formatNumber, formatRelation, formatShare } from '../scale/format';
+import { seriesColumn } from './selectors';
+
+/** Within what is usual; outside of it; beyond the limit of a rule. */
+export type Standing = 'healthy' | 'unusual' | 'beyond';
+
+export interface Judgement {
+  readonly standing: Standing;
+  /** `normal`, `low`, `far too high`. */
+  readonly word: string;
+  /** `healthy: 1e-4 to 1e-2`. */
+  readonly range: string;
+}
+
+export function rangeOf(
+  rules: RuleBook | null,
+  statistic: string,
+  against: HealthyRange['against'] = '',
+): HealthyRange | null {
+  const ranges = rules?.ranges ?? [];
+  return ranges.find((one) => one.statistic === statistic && one.against === against) ?? null;
+}
+
+/** What most trainings have of a statistic, for a picture; null: the rules know no such thing. */
+export const usualOf = (
+  rules: RuleBook | null,
+  statistic: string,
+): readonly [number, number] | null => rangeOf(rules, statistic)?.usual ?? null;
+
+/** Of biases and scales some ranges say nothing. */
+export const appliesTo = (range: HealthyRange, { shape }: Variable): boolean =>
+  !range.kernelsOnly || shape.length >= 2;
+
+export function judge(range: HealthyRange, value: number, share: boolean): Judgement {
+  const { above, below, usual } = range;
+  const text = (limit: number): string =>
+    range.against !== ''
+      ? formatRelation(limit, 'ratio')
+      : share
+        ? formatShare(limit)
+        : formatNumber(limit);
+  return { ...standingOf(range, value), range: `healthy: ${inWords(above, below, usual, text)}` };
+}
+
+function standingOf(
+  { above, below, usual }: HealthyRange,
+  value: number,
+): Pick<Judgement, 'standing' | 'word'> {
+  if (above !== null && value < above) return { standing: 'beyond', word: 'far too low' };
+  // A limit of zero is one that nothing may reach but zero itself.
+  if (below !== null && (below > 0 ? value >= below : value > 0))
+    return { standing: 'beyond', word: below > 0 ? 'far too high' : 'not healthy' };
+  if (usual && value < usual[0]) return { standing: 'unusual', word: 'low' };
+  if (usual && value > usual[1]) return { standing: 'unusual', word: 'high' };
+  return { standing: 'healthy', word: 'normal' };
+}
+
+function inWords(
+  above: number | null,
+  below: number | null,
+  usual: readonly [number, number] | null,
+  text: (limit: number) => string,
+): string {
+  const [low, high] = usual ?? [above, below];
+  if (low !== null && high !== null) return `${text(low)} to ${text(high)}`;
+  if (high !== null) return high > 0 ? `below ${text(high)}` : 'none';
+  return low === null ? 'any' : `above ${text(low)}`;
+}
+
+/** The steps of a run's beginning that later ones are compared with. */
+const START = 0.1;
+
+/** Frames of the first tenth of the steps; at least one. */
+export function startFrames(steps: readonly number[]): number {
+  const [first, last] = [steps[0] ?? 0, steps.at(-1) ?? 0];
+  return Math.max(1, steps.findLastIndex((step) => step <= first + START * (last - first)) + 1);
+}
+
+/** The usual value of a series in the first tenth of a run; NaN: it was not measured then. */
+export function startOfSeries(values: Float32Array, steps: readonly number[]): number {
+  const known = values.slice(0, startFrames(steps)).filter((value) => value > 0);
+  return known.sort()[known.length >> 1] ?? Number.NaN;
+}
+
+export interface JudgedNumber {
+  readonly statistic: string;
+  readonly value: number;
+  /** Its factor since the start of the run; NaN: the value is judged itself. */
+  readonly change: number;
+  readonly judgement: Judgement | null;
+}
+
+/** In this order; what is not measured makes room for the next. */
+const FIRST = [
+  'gradient_rms',
+  'update_ratio',
+  'gradient_zero_share',
+  'dead_unit_share',
+  'gradient_nonfinite_count',
+  'none_step_share',
+  'zero_step_share',
+  'weight_rms',
+] as const;
+const MOST = 5;
+
+/** The numbers of a variable that decide, at one frame; `first`: that of the open finding. */
+export function judgedNumbers(
+  run: Run,
+  variable: Variable,
+  series: Float32Array,
+  frame: number,
+  rules: RuleBook | null,
+  first: string | null,
+): readonly JudgedNumber[] {
+  const names = [...new Set([...(first === null ? [] : [first]), ...FIRST])];
+  const numbers = names.flatMap((statistic): JudgedNumber[] => {
+    const values = seriesColumn(series, run.statistics, statistic);
+    const value = values?.[frame] ?? Number.NaN;
+    if (!values || Number.isNaN(value)) return [];
+    const own = rangeOf(rules, statistic);
+    const since = rangeOf(rules, statistic, 'start');
+    const change = since ? value / startOfSeries(values, run.steps) : Number.NaN;
+    const range = own ?? (Number.isNaN(change) ? null : since);
+    const share = run.statistics.find(({ name }) => name === statistic)?.unit === 'share';
+    const judged = range !== null && appliesTo(range, variable);
+    const judgement = judged ? judge(range, own ? value : change, share) : null;
+    return [{ statistic, value, change, judgement }];
+  });
+  return numbers.slice(0, MOST);
+}

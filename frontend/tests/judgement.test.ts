@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { answer } from '../dev/fixtures';
+import { decodeRules, decodeRun } from '../src/api/decode';
+import { judge, judgedNumbers, rangeOf, startFrames } from '../src/store/judgement';
+import { unitWords } from '../src/scale/units';
+
+const book = decodeRules({
+  ranges: [
+    {
+      statistic: 'update_ratio',
+      against: '',
+      above: 1e-6,
+      below: 0.1,
+      usual: [1e-4, 1e-2],
+      kernels_only: true,
+    },
+    { statistic: 'dead_unit_share', against: '', above: null, below: 0.5 },
+    { statistic: 'gradient_nonfinite_count', against: '', below: 0 },
+    { statistic: 'gradient_rms', against: 'start', below: 100 },
+    { statistic: 'gradient_rms', against: 'of a newer server', below: 7 },
+  ],
+});
+const of = (statistic: string) => {
+  const range = rangeOf(book, statistic);
+  if (!range) throw new Error(statistic);
+  return range;
+};
+
+describe('a number', () => {
+  it('is called what the ranges of the rules say', () => {
+    const words = [1e-7, 4e-5, 1e-3, 0.02, 0.1].map((value) =>
+      judge(of('update_ratio'), value, false),
+    );
+    expect(words.map(({ word }) => word)).toEqual([
+      'far too low',
+      'low',
+      'normal',
+      'high',
+      'far too high',
+    ]);
+    expect(words[1]?.range).toBe('healthy: 1e-4 to 0.01');
+    expect(judge(of('dead_unit_share'), 0.97, true)).toEqual({
+      standing: 'beyond',
+      word: 'far too high',
+      range: 'healthy: below 50\u00a0%',
+    });
+    expect(judge(of('gradient_nonfinite_count'), 0, false).word).toBe('normal');
+    expect(judge(of('gradient_nonfinite_count'), 1, false)).toMatchObject({
+      standing: 'beyond',
+      range: 'healthy: none',
+    });
+  });
+
+  it('of a variable stands among the five that decide, the finding’s own first', () => {
+    const run = decodeRun(JSON.parse(String(answer('run?run=healthy').body)));
+    const [kernel, bias] = run.variables;
+    if (!kernel || !bias) throw new Error('fixture');
+    const columns = run.statistics.length;
+    const series = new Float32Array(columns * run.steps.length).fill(NaN);
+    run.steps.forEach((_, frame) => {
+      const set = (name: string, value: number) =>
+        (series[frame * columns + run.statistics.findIndex((column) => column.name === name)] =
+          value);
+      set('gradient_rms', frame < 100 ? 1 : 200);
+      set('update_ratio', 1e-3);
+      set('gradient_zero_share', 0.5);
+    });
+    const last = run.steps.length - 1;
+    const found = judgedNumbers(run, kernel, series, last, book, 'gradient_zero_share');
+    expect(found.map(({ statistic }) => statistic)).toEqual([
+      'gradient_zero_share',
+      'gradient_rms',
+      'update_ratio',
+    ]);
+    expect(found[1]).toMatchObject({ change: 200, judgement: { standing: 'beyond' } });
+    expect(judgedNumbers(run, bias, series, last, book, 'update_ratio')[0]?.judgement).toBeNull();
+  });
+
+  it('is compared with the first tenth of its run', () => {
+    expect(startFrames([0, 1, 2, 50, 100, 1000])).toBe(5);
+    expect(startFrames([7])).toBe(1);
+  });
+
+  it('has its unit in words', () => {
+    expect(['loss/weight', '1/step', 'steps', 'share', 'ratio'].map(unitWords)).toEqual([
+      'loss per unit of weight',
+      'per step',
+      'steps',
+      '',
+      '',
+    ]);
+  });
+});
