@@ -258,7 +258,7 @@ def test_the_report_has_the_flags_that_were_judged_live(browser: Browser) -> Non
 
 def test_rules_is_the_rule_book(browser: Browser) -> None:
     book = browser.json("rules")
-    assert set(book) == {"rules", "causes"}
+    assert set(book) == {"rules", "causes", "ranges"}
 
 
 def test_answers_are_not_cached_and_not_sniffed(browser: Browser) -> None:

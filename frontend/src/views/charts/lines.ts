@@ -13,6 +13,7 @@ import { formatNumber, formatTick, formatValue, shortNames, splitName } from '..
 import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
+import { unitWords } from '../../scale/units';
 import { usualOf } from '../../store/judgement';
 import { seriesColumn, shownFrame, type Side } from '../../store/selectors';
 import { MOST_SIDES, type LaneData, type State } from '../../store/state';
@@ -61,7 +62,7 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
   const element = h(
     'div',
     { class: 'panel', 'data-of': spec.of, 'data-title': spec.title },
-    h('div', { class: 'panel-label' }, h('h3', {}, spec.title, ' ', unit), value, guideNote),
+    h('div', { class: 'panel-label' }, h('h3', {}, spec.title), value, unit, guideNote),
     drawing.element,
   );
   let state: State | null = null;
@@ -81,15 +82,15 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
       const known = parts.flatMap((part, which) => (part ? [{ ...part, which }] : []));
       const alone = sides.length < 2;
       const short = shortNames(sides.map(({ name }) => name));
-      // Beside the names of runs there is no room for units.
       const own = known[0]?.columns[0] ? unitOf(known[0].columns[0].column) : '';
-      unit.textContent = alone || own === 'share' || own === 'ratio' ? '' : own;
+      unit.textContent = unitWords(own);
       if (known.length === 0) {
         fill(value, h('dt', { class: 'visually-hidden' }, spec.title), h('dd', {}, 'not recorded'));
         return;
       }
       fill(
         value,
+        unit,
         known.flatMap(({ run, columns, marks, which }) =>
           columns.map(({ column, values, label }, i) => {
             const frame = shownFrame(run, step);
@@ -120,7 +121,7 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
                 {},
                 Number.isNaN(value) && (marks[frame] ?? 0) > 0
                   ? markWords(marks[frame] ?? 0)
-                  : formatValue(value, alone || column.unit === 'share' ? unitOf(column) : ''),
+                  : formatValue(value, column.unit === 'share' ? 'share' : ''),
               ),
             ];
           }),
