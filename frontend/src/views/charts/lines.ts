@@ -90,7 +90,6 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
       }
       fill(
         value,
-        unit,
         known.flatMap(({ run, columns, marks, which }) =>
           columns.map(({ column, values, label }, i) => {
             const frame = shownFrame(run, step);
