@@ -387,7 +387,7 @@ def _read_settings(path: str | None) -> dict[str, Any] | None:
 
 
 def _rules(arguments: argparse.Namespace) -> int:
-    from tb_gradients.judging import all_rules
+    from tb_gradients.judging import all_rules, rule_book
     from tb_gradients.judging.base import known_names
     from tb_gradients.judging.causes import CAUSES
 
@@ -403,11 +403,7 @@ def _rules(arguments: argparse.Namespace) -> int:
             print(f"{page.id:<{width}}  {page.severity.label:<8}  {page.title}")
         return HEALTHY
     if arguments.format == "json":
-        causes = [
-            {"id": kind.id, "title": kind.title, "summary": kind.summary}
-            for kind in CAUSES.values()
-        ]
-        book = {"rules": [page.to_json() for page in pages], "causes": causes}
+        book = rule_book([known[name] for name in arguments.rule or known])
         print(json.dumps(book, indent=2, allow_nan=False))
     elif arguments.rule:
         console = _console()

@@ -77,13 +77,14 @@ def titles() -> dict[str, str]:
     return {rule.id: rule.title for rule in all_rules()}
 
 
-def rule_book() -> dict[str, Any]:
-    """All rules and causes as JSON-ready data: the HTTP route ``rules`` and the manual."""
+def rule_book(rules: Iterable[type[Rule]] | None = None) -> dict[str, Any]:
+    """These rules, or all, and all causes as JSON-ready data: for HTTP and the command line."""
+    chosen = all_rules() if rules is None else tuple(rules)
     return {
-        "rules": [rule.page().to_json() for rule in all_rules()],
+        "rules": [rule.page().to_json() for rule in chosen],
         "causes": [
             {"id": kind.id, "title": kind.title, "summary": kind.summary}
             for kind in CAUSES.values()
         ],
-        "ranges": ranges(all_rules()),
+        "ranges": ranges(chosen),
     }
