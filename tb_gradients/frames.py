@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import zlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -126,6 +126,12 @@ class VariableTable:
     def elements(self) -> npt.NDArray[np.int64]:
         """int64 [variables]: the number of elements of each."""
         return np.array([variable.elements for variable in self.variables], np.int64)
+
+    @functools.cached_property
+    def root_elements(self) -> FloatArray:
+        """float32 [variables]: the root of the number of elements, of at least one."""
+        roots: FloatArray = np.sqrt(np.maximum(self.elements.astype(np.float32), 1))
+        return roots
 
     @functools.cached_property
     def weight_floor(self) -> FloatArray:
@@ -390,12 +396,9 @@ class Recording:
         """
         if name in self.table.statistics:
             return self.values[:, :, self.table.statistics.index(name)]
-        if name in _DERIVATIONS:
-            derived: FloatArray = _DERIVATIONS[name](self)
-            return derived
-        if name in schema.statistic_names():
-            return np.full(self.values.shape[:2], np.nan, np.float32)
-        raise KeyError(name)
+        if name not in _DERIVATIONS and name not in schema.statistic_names():
+            raise KeyError(name)
+        return derived_statistic(name, self.table, self.values)
 
     def context_value(self, name: str) -> FloatArray:
         """float32 [frames] of a context column; all NaN if the run did not write it.
@@ -434,39 +437,52 @@ def weight_floor(table: VariableTable) -> FloatArray:
     return floor
 
 
-def _per_root_elements(name: str) -> Any:
-    def derive(recording: Recording) -> Any:
-        elements = recording.table.elements.astype(np.float32)
-        return recording.statistic(name) / np.sqrt(np.maximum(elements, 1))
+Numbers = Callable[[str], Any]
+"""A stored statistic by name, [..., variables]."""
+
+
+def _per_root_elements(name: str) -> Callable[[Numbers, VariableTable], Any]:
+    def derive(of: Numbers, table: VariableTable) -> Any:
+        return of(name) / table.root_elements
 
     return derive
 
 
-def _max_abs(recording: Recording) -> Any:
-    return np.maximum(
-        np.abs(recording.statistic("gradient_min")), np.abs(recording.statistic("gradient_max"))
-    )
+def _max_abs(of: Numbers, table: VariableTable) -> Any:
+    return np.maximum(np.abs(of("gradient_min")), np.abs(of("gradient_max")))
 
 
-def _nonfinite_count(recording: Recording) -> FloatArray:
-    counts: FloatArray = recording.statistic("gradient_nan_count") + recording.statistic(
-        "gradient_inf_count"
-    )
-    return counts
+def _nonfinite_count(of: Numbers, table: VariableTable) -> Any:
+    return of("gradient_nan_count") + of("gradient_inf_count")
 
 
-def _update_ratio(recording: Recording) -> Any:
-    weights = np.fmax(recording.statistic("weight_norm"), recording.table.weight_floor)
-    return recording.statistic("update_norm") / weights
+def _update_ratio(of: Numbers, table: VariableTable) -> Any:
+    return of("update_norm") / np.fmax(of("weight_norm"), table.weight_floor)
 
 
-_DERIVATIONS: Mapping[str, Any] = {
+_DERIVATIONS: Mapping[str, Callable[[Numbers, VariableTable], Any]] = {
     "gradient_rms": _per_root_elements("gradient_norm"),
     "gradient_max_abs": _max_abs,
     "gradient_nonfinite_count": _nonfinite_count,
     "weight_rms": _per_root_elements("weight_norm"),
     "update_ratio": _update_ratio,
 }
+
+
+def derived_statistic(name: str, table: VariableTable, values: FloatArray) -> FloatArray:
+    """float32 [..., variables] of a statistic that is not stored; NaN if it is not known.
+
+    Args:
+        values: float32 [..., variables, statistics].
+    """
+    missing = np.full(values.shape[:-1], np.nan, np.float32)
+
+    def of(stored: str) -> Any:
+        known = stored in table.statistics
+        return values[..., table.statistics.index(stored)] if known else missing
+
+    derived: FloatArray = _DERIVATIONS[name](of, table) if name in _DERIVATIONS else missing
+    return derived
 
 
 def concatenate(parts: Sequence[Recording]) -> Recording:

@@ -226,6 +226,12 @@ class Rule(abc.ABC):
     began no later, and was there until then, this is what came of it, and may outlast it."""
     provisional: ClassVar[bool] = False
     """A suspicion that stands as long as the run does not learn; if it does, it was `info`."""
+    table_decides: ClassVar[bool] = True
+    """Whether ``nothing_to_judge`` follows from the variable table alone. Where it says something
+    then, the rule is not asked as long as the table holds."""
+    signs: ClassVar[tuple[str, ...]] = ()
+    """Counts, shares or ages, one of which shows its fault at the last frame wherever it finds one:
+    above zero, or an age that is not -1. Else it need not be asked; none: it always is."""
     every: ClassVar[int] = 1
     """Once the window is full it is asked at one frame in so many; what speaks of medians over
     the window does not change from frame to frame."""
@@ -288,6 +294,10 @@ class Rule(abc.ABC):
     def needed(self, window: Window) -> Needed:
         """How much it must have seen, in this run."""
 
+        return self._needed
+
+    @functools.cached_property
+    def _needed(self) -> Needed:
         def number(of: str) -> int:
             count: Count = vars(self.basis)[of]
             if isinstance(count, Threshold):

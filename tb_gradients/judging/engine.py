@@ -160,6 +160,17 @@ class _Track:
         self.window = window
         self.judged = False
         """Whether it has found nothing at a frame at which its silence means something."""
+        self.idle: bool | None = None
+        """Whether the variable table rules its fault out; ``None``: not known yet."""
+
+    def rests(self) -> bool:
+        """Whether it is known to find nothing at the newest row, so that it need not be asked."""
+        if self.cases:
+            return False
+        if self.idle is None:
+            applies = not (self.rule.table_decides and self.rule.nothing_to_judge(self.window))
+            self.idle = not applies
+        return self.idle or (self.judged and self.window.shows_none(self.rule.signs))
 
     def withdraw(self, found: Collection[int]) -> None:
         """Drop the provisional cases that were not found again, by index."""
@@ -193,6 +204,7 @@ class Engine:
         self._history = History(table, _needed(chosen, dense=False))
         self._rows = History(table, _needed(chosen, dense=True), self._progress, self._history)
         self._tracks = [_Track(rule, self._window(rule), len(table.variables)) for rule in chosen]
+        self._rhythms = {rule.every for rule in chosen}
         self._errors: dict[str, RuleError] = {}
         self._opened = 0
 
@@ -397,6 +409,7 @@ class Engine:
         row = {path: i for i, path in enumerate(table.paths)}
         for track in self._tracks:
             track.judged = track.judged and not fresh
+            track.idle = None
             track.owner = np.full(len(table.variables), NOBODY, np.int64)
             for index, case in enumerate(track.cases):
                 rows = [row[path] for path in case.paths if path in row]
@@ -431,8 +444,9 @@ class Engine:
                 before = self._progress.learning.kind
                 self._rows.push(row)
                 everyone = row.step == frame.step or self._progress.learning.kind != before
+                due = {every for every in self._rhythms if self._rows.due(every)}
                 for track in self._tracks:
-                    if everyone or track.rule.dense:
+                    if track.rule.every in due and (everyone or track.rule.dense):
                         news += self._ask(track)
         self._relent()
         self._shown.add(self._table, frame)
@@ -447,11 +461,11 @@ class Engine:
         )
 
     def _ask(self, track: _Track) -> list[_Case]:
-        """One rule on the newest row, if it is due; the cases that it opened or made worse."""
-        if not self._rows.due(track.rule.every) or track.rule.id in self._errors:
+        """One rule on the newest row; the cases that it opened or made worse."""
+        if track.rule.id in self._errors:
             return []
         try:
-            return self._apply(track)
+            return [] if track.rests() else self._apply(track)
         except Exception as error:
             self._fails(track.rule, error)
             return []
@@ -461,7 +475,7 @@ class Engine:
         suspected = [
             case
             for track in self._tracks
-            if track.rule.provisional and self._rows.due(track.rule.every)
+            if track.rule.provisional and track.cases and self._rows.due(track.rule.every)
             for case in track.cases
             if case.severity > Severity.INFO and case.last_step < self._history.last_step
         ]

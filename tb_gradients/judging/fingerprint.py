@@ -11,12 +11,12 @@ import functools
 import hashlib
 import importlib.resources
 import inspect
+import struct
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.judging.base import Rule
@@ -24,6 +24,7 @@ from tb_gradients.judging.base import Rule
 PARTS = ("flags.py", "frames.py", "inert.py", "lane.py", "schema.py", "judging", "rules")
 """Files and folders of the package that decide what is found, and in which words."""
 
+_FRAME = struct.Struct("<2q")
 NO_LANE = -1
 """Blocks of a frame that came without a lane, which is not a lane without new blocks."""
 
@@ -39,7 +40,7 @@ class Shown:
     def add(self, table: VariableTable, frame: Frame) -> None:
         """The next frame."""
         blocks = NO_LANE if frame.lane is None else len(frame.lane)
-        self._add(table, np.array([[frame.step, blocks]], "<i8"))
+        self._add(table, _FRAME.pack(frame.step, blocks))
 
     def add_recording(self, recording: Recording) -> None:
         """The frames of a recording, each with the lane that belongs to it."""
@@ -48,15 +49,16 @@ class Shown:
         blocks = np.full(len(recording), NO_LANE, np.int64)
         if recording.lane is not None:
             blocks = np.diff(recording.lane_ends, prepend=0)
-        self._add(recording.table, np.stack([recording.steps, blocks], axis=1).astype("<i8"))
+        frames = np.stack([recording.steps, blocks], axis=1).astype("<i8")
+        self._add(recording.table, frames.tobytes())
 
-    def _add(self, table: VariableTable, frames: npt.NDArray[np.int64]) -> None:
+    def _add(self, table: VariableTable, frames: bytes) -> None:
         if table is not self._table:
             self._table, described = table, table.to_bytes()
             if described != self._described:
                 self._described = described
                 self.checksum = zlib.crc32(described, self.checksum)
-        self.checksum = zlib.crc32(frames.tobytes(), self.checksum)
+        self.checksum = zlib.crc32(frames, self.checksum)
 
     def fingerprint(self, rules: Sequence[Rule]) -> str:
         """Of the verdict of these rules on what was shown."""

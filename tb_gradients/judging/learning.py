@@ -11,6 +11,7 @@ Gradient symptoms alone accuse healthy runs; predecessors that believed them fla
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -241,6 +242,8 @@ class LossTrace:
         """How many, and their sum: of the targets' mean, deviation and majority share."""
         self._mean_squares = 0.0
         self._cell = _Cell()
+        self._table: VariableTable | None = None
+        self._units = 0
         self._origin = 0
         self.dense = False
         """Whether the losses are those of the dense lane."""
@@ -348,14 +351,14 @@ class LossTrace:
         seen = np.cumsum(self._columns[1, :count])
         total = int(seen[-1])
         share = seen / total
-        head = np.array([point.loss for point in self._head])
+        head = _Sample(np.array([point.loss for point in self._head]))
         late = share > 1 - TAIL_SHARE
-        tail = loss[late]
-        start, now = _median(head), _median(tail)
+        tail = _Sample(loss[late])
+        start, now = head.median, tail.median
         times = _weight_of(table)
         guess, majority = times * self._guess(table), self._majority(table)
-        if head[0] < start and start > WORSE * guess:  # the first steps have made it worse
-            start = max(float(head[0]), guess)
+        if head.losses[0] < start and start > WORSE * guess:  # the first steps have made it worse
+            start = max(float(head.losses[0]), guess)
         if WEIGHTED in table.run.facts and majority >= 1 - RARE_CLASS:
             return Learning("unseen")  # a batch's loss depends on how many of the rare class it has
         rare, band = None, GUESS_BAND
@@ -371,20 +374,20 @@ class LossTrace:
             if (known & met).sum() >= FEW_BATCHES:
                 now, guess = (float(values[known].mean()) for values in rare)
                 loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
-                tail = loss[late]
+                tail = _Sample(loss[late])
             else:  # sparse frames: their windows hold more of the rare class than their own steps
-                now = float(np.average(tail, weights=self._columns[1, :count][late]))
+                now = float(np.average(tail.losses, weights=self._columns[1, :count][late]))
                 band = 1.0  # neither number is sure: in doubt it does better than guessing
         if total < MINIMUM_STEPS or len(loss) < 4:
             return Learning("early", total, start, now, guess, majority)
-        middle = loss[(share > MIDDLE[0]) & (share <= MIDDLE[1])]
-        still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         recent = share > MIDDLE[1]
+        middle = _Sample(loss[(share > MIDDLE[0]) & ~recent])
+        still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
         trend, dropped = _trend(_comparable(loss[recent], self._columns[1, :count][recent]))
         still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
         # Of few points each is the mean of many steps, and a drop is not judged by their noise.
-        before = loss[(share > MIDDLE[1]) & ~late]
-        drops = not len(before) or _dropped(_median(before), _median(tail))
+        before = loss[recent & ~late]
+        drops = not len(before) or _dropped(_median(before), tail.median)
         if rare is not None:  # of few positives even half a run is noise: is it falling *still*?
             still_falls = still_falls and drops
         floor = self._soft_share() * guess if kind == "binary" and rare is None else 0.0
@@ -502,6 +505,13 @@ class LossTrace:
             return max(mean, 1 - mean)
         return majority
 
+    def _classes(self, table: VariableTable) -> int:
+        """Units of the last kernel that has several; 0 without one. Asked of each table once."""
+        if table is not self._table:
+            heads = [v.units for v in table.variables if v.role == "kernel" and v.units > 1]
+            self._table, self._units = table, heads[-1] if heads else 0
+        return self._units
+
     def _guess(self, table: VariableTable) -> float:
         """The loss of the best constant prediction, where the loss and the targets tell it."""
         try:
@@ -520,8 +530,7 @@ class LossTrace:
         if kind == "binary" and 0 < mean < 1:
             return -mean * math.log(mean) - (1 - mean) * math.log(1 - mean)
         if kind == "categorical":
-            heads = [v.units for v in table.variables if v.role == "kernel" and v.units > 1]
-            classes = heads[-1] if heads else 0
+            classes = self._classes(table)
             if classes > 1 and CLEAR_MAJORITY <= majority < 1:
                 # The others share the rest evenly at best: an upper bound of the entropy.
                 rest = 1 - majority
@@ -546,7 +555,12 @@ def _weight_of(table: VariableTable) -> float:
 
 def named_loss(table: VariableTable) -> str:
     """Which of the losses whose form is known: "squared", "binary", ...; "" for another one."""
-    name = table.run.loss.lower().replace("_", "").replace(" ", "")
+    return _kind_of(table.run.loss)
+
+
+@functools.lru_cache(maxsize=64)
+def _kind_of(loss: str) -> str:
+    name = loss.lower().replace("_", "").replace(" ", "")
     for kind, beginnings in (
         ("squared", ("meansquarederror", "mse")),
         ("absolute", ("meanabsoluteerror", "mae")),
@@ -599,12 +613,29 @@ def _trend(loss: npt.NDArray[np.float64]) -> tuple[float, bool]:
     return rank_correlation(loss) * math.sqrt(count - 1), old - new > SMALL_DROP / 2 * abs(old)
 
 
-def _fell(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], share: float) -> bool:
+class _Sample:
+    """Some losses, with their median and their deviation from it, each computed once."""
+
+    def __init__(self, losses: FloatArray) -> None:
+        self.losses = losses
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    @functools.cached_property
+    def median(self) -> float:
+        return _median(self.losses)
+
+    @functools.cached_property
+    def deviation(self) -> float:
+        return 1.4826 * _median(np.abs(self.losses - self.median))  # of a normal distribution
+
+
+def _fell(before: _Sample, after: _Sample, share: float) -> bool:
     """Whether the median fell by that share, and by more than its noise."""
-    old, new = _median(before), _median(after)
-    deviation = 1.4826 * _median(np.abs(after - new))  # of a normal distribution
-    noise = 1.2533 * deviation * math.sqrt(1 / len(before) + 1 / len(after))
-    if new < 0 and after.max() < before.min():  # falling ever faster is no noise
+    old, new = before.median, after.median
+    noise = 1.2533 * after.deviation * math.sqrt(1 / len(before) + 1 / len(after))
+    if new < 0 and after.losses.max() < before.losses.min():  # falling ever faster is no noise
         noise = 0.0
     return bool(old - new > max(share * abs(old), NOISE_MULTIPLE * noise))
 
@@ -624,7 +655,8 @@ def _dropped(old: float, new: float) -> bool:
 
 def _median(values: npt.NDArray[np.float64]) -> float:
     """The median of finite numbers. (NumPy's own takes ten times as long for a few dozen.)"""
-    ordered = np.sort(values)
+    ordered = values.copy()
+    ordered.sort()
     middle = len(ordered) // 2
     if len(ordered) % 2:
         return float(ordered[middle])

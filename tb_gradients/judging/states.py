@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tb_gradients.flags import RuleState, Severity
-from tb_gradients.judging.base import Rule
+from tb_gradients.judging.base import Needed, Rule
 from tb_gradients.judging.window import Window
 from tb_gradients.judging.words import plural
 
@@ -35,9 +35,9 @@ class Lack:
         return f"needs {self.needed} {self.what}; {self.seen} {were} seen"
 
 
-def lack_of(rule: Rule, window: Window) -> Lack | None:
+def lack_of(needed: Needed, window: Window) -> Lack | None:
     """What a rule still waits for; ``None`` if the run is long enough for it."""
-    needed, seen, learning = rule.needed(window), window.seen, window.learning
+    seen, learning = window.seen, window.learning
     if seen.steps < needed.steps:
         return Lack(needed.steps, seen.steps, "steps")
     if seen.updates < needed.updates:
@@ -54,13 +54,15 @@ def has_basis(rule: Rule, window: Window) -> bool:
     if rule.nothing_to_judge(window):
         return False  # nor could it have
     needed = rule.needed(window)
-    if window.seen.frames < needed.frames or lack_of(rule, window) is not None:
+    if window.seen.frames < needed.frames or lack_of(needed, window) is not None:
+        return False
+    if rule.not_seen(window):
         return False
     if needed.updates:
         counted = window.updates()
         if window.last_frames(needed.updates, needed.frames, counted) is None:
             return False
-    return not rule.not_seen(window)
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +89,11 @@ def standing(rule: Rule, window: Window, judged: bool) -> Standing:
     missing = rule.not_seen(window)
     if missing:
         return Standing(RuleState(rule.id, "not_seen", missing))
-    lack = lack_of(rule, window)
+    needed, seen = rule.needed(window), window.seen
+    lack = lack_of(needed, window)
     if lack is not None:
         loud = rule.severity >= Severity.WARNING
         return Standing(RuleState(rule.id, "not_yet", str(lack)), lack, loud)
-    needed, seen = rule.needed(window), window.seen
     told = rule.unjudged
     if seen.frames < needed.frames:
         told = f"needs {needed.frames} frames; {seen.frames} were written: use a smaller `every`"

@@ -11,19 +11,20 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
-from tb_gradients.frames import FloatArray, Frame, Recording, VariableTable
+from tb_gradients.frames import FloatArray, Frame, VariableTable, derived_statistic
 from tb_gradients.judging import between
 from tb_gradients.judging.learning import Learning, Targets
 from tb_gradients.judging.paths import Paths
 from tb_gradients.judging.progress import Progress
 
 T = TypeVar("T")
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
@@ -191,6 +192,8 @@ class History:
         self._context_starts = np.full(len(_CONTEXT), np.nan, np.float32)
         self._context_seen = np.zeros(len(_CONTEXT), bool)
         self._begun = 0
+        self.restarts = 0
+        """How often the window began anew."""
         self.first_step: int | None = None
         self.table = table
         self._pushed = 0
@@ -239,6 +242,10 @@ class History:
         self._spans = np.ones(2 * CAPACITY, np.int64)
         self._stop = 0
         self.seen = Seen()
+        self._none = np.array([-0.5 if name.endswith("_age") else 0 for name in names], np.float32)
+        self._showing: BoolArray | None = None
+        self._known: set[str] = set()
+        self.restarts += 1
         self._look()
 
     def push(self, frame: Frame) -> None:
@@ -257,6 +264,7 @@ class History:
         if self._stop and frame.step <= self.steps[self._stop - 1]:
             self._stop = 0  # a run that was resumed from an earlier step begins a new window
             self.seen = Seen()
+            self.restarts += 1
         if self._stop == 2 * CAPACITY:
             self._wrap()
         at = self._stop
@@ -270,9 +278,10 @@ class History:
         self._spans[at] = span
         now = self._blocks[:, at]
         now[:] = self._columns(frame)
-        higher = (now > self._peaks) | (np.isnan(self._peaks) & ~np.isnan(now))
-        self._peak_steps[higher] = frame.step
-        np.fmax(self._peaks, now, out=self._peaks)
+        self._showing = None
+        peaks = np.fmax(self._peaks, now)
+        np.copyto(self._peak_steps, frame.step, where=peaks != self._peaks)  # and where it is NaN
+        self._peaks = peaks
         if self._begun < START_STEPS:
             np.fmin(self._starts, now, out=self._starts)
             np.fmin(self._context_starts, context, out=self._context_starts)
@@ -299,6 +308,19 @@ class History:
         self._reach: tuple[IntArray, IntArray] | None = None
 
     @property
+    def pushed(self) -> int:
+        """How many frames there were, however long ago."""
+        return self._pushed
+
+    def shows(self, name: str) -> bool:
+        """Whether a count or a share of the newest frame is above zero for some variable, or an age
+        is not -1."""
+        if self._showing is None:
+            now = self._blocks[:, self._stop - 1]
+            self._showing = np.asarray((now > self._none[:, np.newaxis]).any(axis=1))
+        return bool(self._showing[self._index[name]])
+
+    @property
     def reach(self) -> tuple[IntArray, IntArray]:
         """How many steps, and how many frames, the last 1, 2, ... frames stand for."""
         if self._reach is None:
@@ -312,14 +334,8 @@ class History:
         chosen = np.empty((len(self._index), columns.shape[1]), np.float32)
         chosen[: len(self._stored)] = columns[self._stored]
         if self._derived:
-            one = Recording(
-                self.table,
-                np.array([frame.step]),
-                frame.values[np.newaxis],
-                frame.context[np.newaxis],
-            )
             for row, name in enumerate(self._derived, len(self._stored)):
-                chosen[row] = one.statistic(name)[0]
+                chosen[row] = derived_statistic(name, self.table, frame.values)
         counts = columns[self._nonfinite_columns]
         if (counts > 0).any():
             nonfinite = (counts > 0).any(axis=0)
@@ -376,8 +392,13 @@ class History:
 
     def was_seen(self, name: str) -> bool:
         """Whether a column was ever measured: a context column, or a statistic of a judged row."""
+        if name in self._known:
+            return True
         if name in self._index:
-            return not bool(np.isnan(self.peak(name)[self.rows.judged]).all())
+            if np.isnan(self.peak(name)[self.rows.judged]).all():
+                return False
+            self._known.add(name)  # a largest value stays
+            return True
         return name in _CONTEXT and bool(self._context_seen[_CONTEXT[name]])
 
     def due(self, every: int) -> bool:
@@ -415,6 +436,7 @@ class Window:
         self._frames = history if frames is None else frames
         self._allowed = frozenset(columns)
         self._progress = progress
+        self._of_frames: dict[object, tuple[int, int, Any]] = {}
 
     @property
     def table(self) -> VariableTable:
@@ -477,6 +499,26 @@ class Window:
         at = np.searchsorted(steps, self.steps, side="right") - 1
         aligned: FloatArray = values[np.maximum(at, 0)]
         return aligned
+
+    def of_each_frame(self, describe: Callable[[Window, slice], Array]) -> Array:
+        """[frames, ...]: what a function says of each frame by itself, asked once for each.
+
+        Args:
+            describe: a function of the window and of some of its frames, whose numbers follow from
+                their own columns and from the table alone.
+        """
+        restarts, pushed, count = self._history.restarts, self._history.pushed, len(self)
+        before, then, known = self._of_frames.get(describe, (-1, 0, None))
+        fresh = min(pushed - then, count) if before == restarts else count
+        if fresh or known is None:
+            new = describe(self, slice(count - fresh, count))
+            known = new if fresh == count else np.concatenate([known[fresh - count :], new])
+            self._of_frames[describe] = restarts, pushed, known
+        return cast(Array, known)
+
+    def shows_none(self, signs: tuple[str, ...]) -> bool:
+        """Whether there are signs, and the newest frame shows none of them (``Rule.signs``)."""
+        return bool(signs) and not any(self._of(name).shows(name) for name in signs)
 
     @property
     def measured(self) -> bool:
@@ -584,8 +626,8 @@ class Window:
         is no fault: only a window of applied steps, or a weight that moved, proves one.
         """
         applied = self.context("applied_steps")
-        moved = (self.statistic("update_norm") > 0).any(axis=1)
-        result: BoolArray = moved | (applied >= self.spans)
+        moved = self.of_each_frame(_moved)
+        result: BoolArray = np.asarray(moved | (applied >= self.spans))
         return result
 
     def updates(self) -> npt.NDArray[np.float32]:
@@ -593,3 +635,8 @@ class Window:
         step is none of them, as nothing is known then of how a weight moves."""
         applied = np.nan_to_num(self.context("applied_steps"), nan=1.0)
         return np.where(self.own_step_applied(), applied, 0).astype(np.float32)
+
+
+def _moved(window: Window, frames: slice) -> BoolArray:
+    """bool [frames]: whether the frame's own step has changed a weight."""
+    return np.asarray((window.statistic("update_norm")[frames] > 0).any(axis=1))

@@ -69,6 +69,7 @@ class DeadUnits(Rule):
     id = "dead_units"
     title = "Dead units"
     severity = Severity.CRITICAL
+    signs = ("dead_unit_share",)
     needs = (
         "dead_unit_share",
         "dead_unit_age",

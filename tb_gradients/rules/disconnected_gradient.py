@@ -41,6 +41,7 @@ class DisconnectedGradient(Rule):
     title = "The gradient is None"
     severity = Severity.CRITICAL
     dense = True
+    signs = ("none_step_share",)
     needs = ("none_step_share",)
     picture = Picture(statistic="none_step_share", chart=())
     healthy = (Healthy("none_step_share", below=1.0),)

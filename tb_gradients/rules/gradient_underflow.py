@@ -36,6 +36,7 @@ class GradientUnderflow(Rule):
     id = "gradient_underflow"
     title = "The gradient underflows"
     severity = Severity.WARNING
+    signs = ("gradient_subnormal_share",)
     needs = ("gradient_subnormal_share", "gradient_norm", "loss_scale")
     every = 4
     follows = ("loss_scale_collapse", "vanishing_gradient")

@@ -46,6 +46,7 @@ class NonfiniteGradient(Rule):
     id = "nonfinite_gradient"
     title = "NaN or Inf in the gradient"
     severity = Severity.CRITICAL
+    signs = ("nonfinite_age", "gradient_nan_count", "gradient_inf_count")
     needs = (
         *NONFINITE_NEEDS,
         "nonfinite_age",

@@ -41,6 +41,7 @@ class NonfiniteWeight(Rule):
     id = "nonfinite_weight"
     title = "NaN or Inf in a weight"
     severity = Severity.CRITICAL
+    signs = ("weight_nonfinite_count",)
     needs = (*NONFINITE_NEEDS, "weight_nonfinite_count", "nonfinite_age")
     picture = Picture(statistic="weight_rms", chart=("weight_norm", "update_norm"))
     healthy = (Healthy("weight_nonfinite_count", below=0.0),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import Variable
+from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS
@@ -14,7 +14,7 @@ from tb_gradients.judging.learning import LOW_SHARE, MINIMUM_STEPS
 from tb_gradients.judging.networks import RELU, SATURATING
 from tb_gradients.judging.outputs import constant_output
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, layer, layers_of, names
 
 HE = 2.0**0.5
@@ -22,6 +22,22 @@ HE = 2.0**0.5
 
 PLAIN = frozenset({"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", ""})
 """Layers whose kernel multiplies the whole signal once, so that it has a known gain."""
+
+
+def plain_kernels(table: VariableTable, rows: Rows) -> BoolArray:
+    """Kernels whose scale at the start is known, and decides how large a signal becomes."""
+    plain = np.array(
+        [
+            v.layer_class in PLAIN and not v.facts.get("followed_by", "").endswith("Normalization")
+            for v in table.variables
+        ],
+        bool,
+    )
+    kernels = rows.judged & rows.kernel
+    if kernels.sum() == 1 and not table.variables[int(np.argmax(kernels))].layer_class:
+        kernels[:] = False  # a single tensor of no layer, such as an image that is optimised
+    result: BoolArray = plain & kernels & (rows.initial_rms > 0)
+    return result
 
 
 class PoorInitialization(Rule):
@@ -129,19 +145,7 @@ class PoorInitialization(Rule):
 
     @staticmethod
     def _judged(window: Window) -> BoolArray:
-        plain = np.array(
-            [
-                v.layer_class in PLAIN
-                and not v.facts.get("followed_by", "").endswith("Normalization")
-                for v in window.table.variables
-            ],
-            bool,
-        )
-        kernels = window.rows.judged & window.rows.kernel
-        if kernels.sum() == 1 and not window.table.variables[int(np.argmax(kernels))].layer_class:
-            kernels[:] = False  # a single tensor of no layer, such as an image that is optimised
-        result: BoolArray = plain & kernels & (window.rows.initial_rms > 0)
-        return result
+        return window.rows.once(plain_kernels)
 
     def _flattened(self, window: Window, off: BoolArray) -> BoolArray:
         """Kernels so large that their activation is on its flat part from the first step on."""

@@ -23,6 +23,12 @@ def normalised(table: VariableTable, _: Rows) -> BoolArray:
     )
 
 
+def penalised(table: VariableTable, rows: Rows) -> bool:
+    """Whether a penalty or weight decay pulls at any weight."""
+    penalties = any(strength(v, kind) > 0 for v in table.variables for kind in ("l1", "l2"))
+    return penalties or settings_of(table).get("weight_decay", 0.0) > 0
+
+
 class RegularizerDominates(Rule):
     """The weights shrink towards zero because the penalty outweighs the data.
 
@@ -72,9 +78,7 @@ class RegularizerDominates(Rule):
     basis = Basis(sees=("weight_norm",), steps=steps)
 
     def nothing_to_judge(self, window: Window) -> str:
-        variables = window.table.variables
-        penalties = any(strength(v, kind) > 0 for v in variables for kind in ("l1", "l2"))
-        if penalties or settings_of(window.table).get("weight_decay", 0.0) > 0:
+        if window.rows.once(penalised):
             return ""
         return "there is no penalty on the weights, and no weight decay"
 

@@ -36,6 +36,7 @@ class UpdateLost(Rule):
     id = "update_lost"
     title = "Rounding removes the update"
     severity = Severity.CRITICAL
+    signs = ("lost_share",)
     needs = (
         "lost_share",
         "update_norm",

@@ -135,7 +135,8 @@ class UpdateTooSmall(Rule):
             return HEALTHY
         applied = np.nan_to_num(window.context("applied_steps"), nan=1.0)
         updates = np.where(rate == 0, window.spans, np.where(own, applied, 0))
-        known = own[:, np.newaxis] & ~np.isnan(ratio) & (gradient > 0)
+        known = own[:, np.newaxis] & window.of_each_frame(_measured)
+        slower = known & (ratio < self.ratio)
 
         sick = np.zeros_like(small)
         severity = np.full(small.shape, int(Severity.INFO))
@@ -147,7 +148,7 @@ class UpdateTooSmall(Rule):
         if reach is not None and (little or not learning.learning):
             # Slow kernels among others that move have another problem: a vanishing gradient,
             # or a weight that is not updated.
-            slow = small & _mostly((ratio < self.ratio) & known, known, reach)
+            slow = small & _mostly(slower, known, reach)
             slow &= (ratio[-1] > 0) | tiny
             sick |= self._of_whole_optimizers(window, slow, judged)
             if learning.stuck or little:
@@ -159,18 +160,19 @@ class UpdateTooSmall(Rule):
         if reach is not None:
             largest = window.largest("update_ratio")
             never = small & tiny & (largest < self.ratio)
-            never &= _mostly((ratio < self.ratio) & known, known, reach)
+            never &= _mostly(slower, known, reach)
             if learning.state in ("unseen", "early"):
                 whole = self._of_whole_optimizers(window, never, judged)
                 sick |= whole
                 severity[whole] = int(Severity.WARNING)
             absurd = never & (largest < rows.rounding)
-            absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
+            if absurd.any():
+                absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
             sick |= absurd
             severity[absurd] = int(Severity.CRITICAL)
 
         def since() -> IntArray:
-            return window.onset((ratio < self.ratio) & known, known, per_step=True)
+            return window.onset(slower, known, per_step=True)
 
         if window.learning.stuck and sick.any() and sick[judged].all():
             severity[:] = int(Severity.CRITICAL)
@@ -342,6 +344,13 @@ class UpdateTooSmall(Rule):
 
 def _adaptive(table: VariableTable, _: Rows) -> BoolArray:
     return np.array([optimizer_of(v, table) in ADAPTIVE for v in table.variables], bool)
+
+
+def _measured(window: Window, frames: slice) -> BoolArray:
+    """bool [frames, variables]: whether the ratio is known, and there was a gradient."""
+    ratio, gradient = window.statistic("update_ratio"), window.statistic("gradient_norm")
+    measured: BoolArray = ~np.isnan(ratio[frames]) & (gradient[frames] > 0)
+    return measured
 
 
 def _mostly(small: BoolArray, known: BoolArray, reach: slice) -> BoolArray:

@@ -138,7 +138,7 @@ class VanishingGradient(Rule):
             return HEALTHY
         if window.learning.state == "early":
             return None
-        profile = _lower_median(self._profiles(window, reach, rows))
+        profile = _lower_median(self._each_profile(window)[reach])
         faded = self._faded(profile)
         if not faded.any() or self._correlation(profile) < self.fading:
             return HEALTHY
@@ -159,8 +159,9 @@ class VanishingGradient(Rule):
 
         def since() -> IntArray:
             onset = np.full(len(sick), window.step)
-            profiles = self._profiles(window, slice(0, len(window)), rows)
-            smooth = _median_of_three(profiles)  # one batch beyond the limit does not interrupt it
+            smooth = _median_of_three(
+                self._each_profile(window)
+            )  # one batch beyond the limit does not interrupt it
             onset[rows] = window.onset(smooth < self.ratio, np.isfinite(smooth), per_step=True)
             return onset
 
@@ -193,8 +194,12 @@ class VanishingGradient(Rule):
         norm = float(window.statistic("weight_norm")[-1][row])
         return slope * norm / float(np.sqrt(max(variable.units, 1)))
 
+    @classmethod
+    def _each_profile(cls, window: Window) -> FloatArray:
+        return window.of_each_frame(cls._profiles)
+
     @staticmethod
-    def _profiles(window: Window, frames: slice, rows: IntArray) -> FloatArray:
+    def _profiles(window: Window, frames: slice) -> FloatArray:
         """[frames, kernels]: the gradient at each layer, relative to that at the last layers.
 
         The smaller of two measures. The gradient of a kernel is the product of the error that
@@ -202,6 +207,7 @@ class VanishingGradient(Rule):
         have the same small gradient. The gradient of the bias is the error alone. NaN: not
         measured.
         """
+        rows = window.rows.once(on_the_way)
         gradient = window.statistic("gradient_norm")[frames]
         weight = window.at_rows("weight_norm")[frames]
         start = window.rows.initial_rms[rows] * np.sqrt(window.rows.elements[rows])
@@ -241,7 +247,7 @@ class VanishingGradient(Rule):
             return self._explain_recurrence(window, int(recurrent[0]), since)
         kernels = window.rows.once(on_the_way)
         reach = window.last_frames(self.steps, self.frames) or slice(0, len(window))
-        profile = _lower_median(self._profiles(window, reach, kernels))[np.isin(kernels, rows)]
+        profile = _lower_median(self._each_profile(window)[reach])[np.isin(kernels, rows)]
         known = profile[~np.isnan(profile)]
         ratio = float(known.min()) if known.size else 0.0
         last = window.table.paths[int(kernels[-1])]

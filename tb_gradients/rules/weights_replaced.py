@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.frames import FloatArray
+from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.optimizer_faults import replaced_cause, replaced_fix
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import names
+
+
+def free_kernels(table: VariableTable, rows: Rows) -> BoolArray:
+    """Kernels whose values no constraint sets."""
+    free = np.array([not variable.constraint for variable in table.variables], bool)
+    judged: BoolArray = rows.judged & rows.kernel & free
+    return judged
 
 
 class WeightsReplaced(Rule):
@@ -51,9 +58,7 @@ class WeightsReplaced(Rule):
 
     @staticmethod
     def _judged(window: Window) -> BoolArray:
-        free = np.array([not v.constraint for v in window.table.variables], bool)
-        judged: BoolArray = window.rows.judged & window.rows.kernel & free
-        return judged
+        return window.rows.once(free_kernels)
 
     def detect(self, window: Window) -> Detection:
         first = window.seen.frames == 1 and 0 < window.seen.updates <= self.updates

@@ -64,6 +64,7 @@ class ZeroGradient(Rule):
     title = "The gradient is exactly zero"
     severity = Severity.CRITICAL
     dense = True
+    signs = ("zero_step_share",)
     needs = (
         "zero_step_share",
         "none_step_share",
