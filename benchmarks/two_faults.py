@@ -6,8 +6,9 @@ two branches, a branch and an optimizer, a branch and the data. Each program is 
 are found by a finding of their own, loud, with an acceptable rule and first cause, at the right
 variables. The repaired program of every base has to stay silent.
 
-    python benchmarks/two_faults.py                      # trains all, about five minutes
-    python benchmarks/two_faults.py --programs "conv*"   # some
+    python benchmarks/two_faults.py --recordings DIR                # train what is missing, judge
+    python benchmarks/two_faults.py --recordings DIR --judge-only   # judge again, in seconds
+    python benchmarks/two_faults.py --recordings DIR --programs "conv*"
 
 As with the zoo, a program's half follows from its name. What goes wrong on the half "held back" is
 not listed unless asked for with ``--reveal``.
@@ -20,9 +21,11 @@ import dataclasses
 import fnmatch
 import itertools
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,6 +44,8 @@ layers = keras.layers
 HALVES: tuple[Half, ...] = ("tuning", "held back")
 STEPS = 160
 BATCH = 32
+FINISHED = "finished"
+"""File in the folder of a training that came to its end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,6 +366,8 @@ def _same(live: Sequence[Flag], afterwards: Sequence[Flag]) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", nargs="*", default=["*"], help="patterns of names")
+    parser.add_argument("--recordings", help="folder of recorded trainings (default: temporary)")
+    parser.add_argument("--judge-only", action="store_true", help="train nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reveal", action="store_true", help="details of the held-back half too")
     options = parser.parse_args(arguments)
@@ -370,22 +377,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for program in programs()
         if any(fnmatch.fnmatch(program.name, pattern) for pattern in options.programs)
     ]
+    folder = options.recordings or tempfile.mkdtemp(prefix="two_faults_")
     right: dict[tuple[bool, Half], list[bool]] = {}
-    different = 0
-    with tempfile.TemporaryDirectory(prefix="two_faults_") as folder:
-        for program in chosen:
-            place = os.path.join(folder, program.name)
+    different = trained = 0
+    for program in chosen:
+        place = os.path.join(folder, program.name, str(options.seed))
+        live = None
+        if not options.judge_only and not os.path.exists(os.path.join(place, FINISHED)):
+            shutil.rmtree(place, ignore_errors=True)
             live = train(program, options.seed, place)
-            [run] = tbg.load(place).runs
+            Path(place, FINISHED).touch()
+        if not os.path.exists(os.path.join(place, FINISHED)):
+            continue
+        [run] = tbg.load(place).runs
+        if live is not None:
+            trained += 1
             different += not _same(live, run.flags)
-            correct = is_right(program, run.flags)
-            right.setdefault((bool(program.expected), program.half), []).append(correct)
-            if not correct and (options.reveal or program.half == HALVES[0]):
-                print(f"{program.name}: {_told(run.flags) or 'silent'}", flush=True)
+        correct = is_right(program, run.flags)
+        right.setdefault((bool(program.expected), program.half), []).append(correct)
+        if not correct and (options.reveal or program.half == HALVES[0]):
+            print(f"{program.name}: {_told(run.flags) or 'silent'}", flush=True)
     for (sick, half), outcomes in sorted(right.items()):
         kind = "both faults found" if sick else "healthy and silent"
         print(f"{half}: {kind} in {sum(outcomes)} of {len(outcomes)} programs")
-    print(f"live and afterwards differ in {different} of {len(chosen)} programs")
+    if trained:
+        print(f"live and afterwards differ in {different} of {trained} programs")
     return 0
 
 

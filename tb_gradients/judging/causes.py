@@ -27,6 +27,9 @@ class CauseKind:
     built_in: bool = False
     """Whether it lies in how the program is written alone: no data and no learning rate bring it
     about."""
+    local_at_first: bool = False
+    """Whether it is local until the first step, and reaches every variable by the steps that come
+    of it."""
 
 
 CAUSES: dict[str, CauseKind] = {
@@ -99,6 +102,7 @@ CAUSES: dict[str, CauseKind] = {
             "initialization_scale",
             "The weights start at the wrong scale",
             "Too small (too large) weights shrink (grow) signal and gradient with every layer.",
+            local_at_first=True,
         ),
         CauseKind(
             "learning_rate_too_small",
@@ -251,9 +255,15 @@ def cause(kind: str, confidence: float, summary: str) -> Cause:
     return Cause(CAUSES[kind].id, round(min(max(confidence, 0.0), 1.0), 2), summary)
 
 
-def is_local(kind: str) -> bool:
-    """Whether the cause explains only what is connected to it; "" (no cause is known) does not."""
-    return kind in CAUSES and CAUSES[kind].local
+def is_local(kind: str, *, at_first: bool = False) -> bool:
+    """Whether the cause explains only what is connected to it; "" (no cause is known) does not.
+
+    Args:
+        at_first: before any variable has moved.
+    """
+    if kind not in CAUSES:
+        return False
+    return CAUSES[kind].local or (at_first and CAUSES[kind].local_at_first)
 
 
 def is_built_in(kind: str) -> bool:

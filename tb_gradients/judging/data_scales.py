@@ -8,6 +8,7 @@ Does not know which rule asks.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -29,6 +30,16 @@ DATA_OUT_OF_RANGE = (
 """What rules on the size of gradients and steps follow if the data are the reason; the last
 entry is for targets that the output cannot reach."""
 
+OF_ALL_SAMPLES = (
+    "constant_inputs",
+    "constant_targets",
+    "loss_output_mismatch",
+    "nonfinite_inputs",
+    "nonfinite_targets",
+    "unscaled_inputs",
+)
+"""What may be wrong with the data but single extreme samples."""
+
 INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
 
 FAR_OUT = 100.0
@@ -37,6 +48,13 @@ FAR_OUT = 100.0
 UNEVEN_INPUTS = 1e3
 """If scales of features differ by more, the small ones are lost in sums with the large ones.
 Standardised features differ by 3 within a batch, counts and ratios by a few hundred."""
+
+
+def before_any_update(follows: Iterable[str]) -> tuple[str, ...]:
+    """The rules that explain units without a gradient, where they had none at the first step: then
+    no sample gave them one, and a few extreme ones are not the reason."""
+    other = [rule for rule in follows if rule != "bad_data"]
+    return (*other, *(f"bad_data:{kind}" for kind in OF_ALL_SAMPLES))
 
 
 def scales_itself(table: VariableTable) -> bool:

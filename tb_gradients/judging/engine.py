@@ -20,8 +20,9 @@ How a flag lives:
   came of it is.
 * Two diseases are two flags: a local cause, such as a dead unit, explains only variables that a
   path of the model connects to it; data and learning rate explain every variable, but not what is
-  built in, such as weights that start equal. Variables that no path connects are one flag only
-  where they have the same cause.
+  built in, such as weights that start equal. The scale of weights explains every variable too,
+  but of what was so before the first update only what is connected. Variables that no path
+  connects are one flag only where they have the same cause.
 """
 
 from __future__ import annotations
@@ -380,8 +381,10 @@ class Engine:
 
     def _explains(self, reason: _Case, case: _Case) -> bool:
         """Whether one can be why the other is there."""
-        if not is_local(likeliest(reason.finding.causes)):
-            return not is_built_in(likeliest(case.finding.causes))
+        own = likeliest(case.finding.causes)
+        at_first = is_local(own) and case.first_step <= (self._history.first_step or 0)
+        if not is_local(likeliest(reason.finding.causes), at_first=at_first):
+            return not is_built_in(own)
         paths = self._history.paths
         if not reason.paths or not case.paths or not paths.known:
             return True

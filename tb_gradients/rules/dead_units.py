@@ -8,12 +8,13 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import VariableTable
+from tb_gradients.frames import Variable, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
     SCALE_INPUTS,
+    before_any_update,
     large_inputs_cause,
     tiny_inputs_cause,
 )
@@ -225,12 +226,19 @@ class DeadUnits(Rule):
             ),
             causes=causes,
             fixes=self._fixes(window, worst, causes, from_start),
-            # A tanh does not die: its input is so large that its slope rounds to zero.
-            follows=(*self.follows, "saturated_units")
-            if activation(variable) in SATURATING
-            else self.follows,
+            follows=self._follows(variable, from_start and value >= 1),
             comes_of=self._comes_of(window, causes, since),
         )
+
+    def _follows(self, variable: Variable, never_lived: bool) -> tuple[str, ...]:
+        """The rules that would explain it.
+
+        Args:
+            never_lived: no unit had a gradient, not even at the first step, before any update.
+        """
+        rules = before_any_update(self.follows) if never_lived else self.follows
+        # A tanh does not die: its input is so large that its slope rounds to zero.
+        return (*rules, "saturated_units") if activation(variable) in SATURATING else rules
 
     def _comes_of(self, window: Window, causes: tuple[Cause, ...], since: int) -> tuple[str, ...]:
         """The rules it may come of: none, if dead from the start or for another reason."""

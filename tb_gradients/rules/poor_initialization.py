@@ -109,7 +109,8 @@ class PoorInitialization(Rule):
             return HEALTHY
         if off.sum() < self.share * judged.sum():
             part = self._flat_part(window, off)
-            if not part.any() or learning.converged:
+            # What starts at a low loss was trained before, and its weights are as they should be.
+            if not part.any() or not learning.start > LOW_SHARE * learning.guess:
                 return HEALTHY
             return Detection.of(part, window.first_step, Severity.WARNING, together=True)
         high = learning.start > self.first_loss * learning.guess and learning.guessing

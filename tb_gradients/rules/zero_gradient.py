@@ -11,7 +11,12 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
-from tb_gradients.judging.data_scales import INPUT_NEEDS, SCALE_INPUTS, large_inputs_cause
+from tb_gradients.judging.data_scales import (
+    INPUT_NEEDS,
+    SCALE_INPUTS,
+    before_any_update,
+    large_inputs_cause,
+)
 from tb_gradients.judging.initial_values import (
     initialization_cause,
     initializer_for,
@@ -182,11 +187,16 @@ class ZeroGradient(Rule):
             ),
             causes=causes,
             fixes=tuple(self._fix(window, rows, c) for c in likeliest_first(causes)),
-            # Zeros that no step ever changes are the fault of the steps, not of the start.
-            follows=(*self.follows, "update_lost", "frozen_weight")
-            if likeliest(causes) == "zero_initialization"
-            else None,
+            follows=self._follows(window, likeliest(causes), since),
         )
+
+    def _follows(self, window: Window, kind: str, since: int) -> tuple[str, ...]:
+        """The rules that would explain it, given its likeliest cause."""
+        rules: tuple[str, ...] = self.follows
+        if since <= window.first_step:
+            rules = before_any_update(rules)
+        # Zeros that no step ever changes are the fault of the steps, not of the start.
+        return (*rules, "update_lost", "frozen_weight") if kind == "zero_initialization" else rules
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:
         table = window.table

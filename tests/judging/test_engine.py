@@ -300,7 +300,9 @@ def with_branches(table: VariableTable) -> VariableTable:
     return dataclasses.replace(table, variables=variables, nodes=((), (1,), (1,), (2, 3), (4,)))
 
 
-def told_of(kind: str, other: str, heavy_row: int) -> list[tuple[str, tuple[str, ...], int]]:
+def told_of(
+    kind: str, other: str, heavy_row: int, since: int = 10
+) -> list[tuple[str, tuple[str, ...], int]]:
     """Rule, variables and follow-ups of each flag: one branch is loud, something else is heavy."""
 
     class Because(Loud):
@@ -316,9 +318,9 @@ def told_of(kind: str, other: str, heavy_row: int) -> list[tuple[str, tuple[str,
             return Finding("It is heavy.", causes=(cause(other, 0.9, "seen."),))
 
     table = with_branches(TABLE)
-    frames = loud(make_frames(table, range(40)), range(10, 40), [2])
+    frames = loud(make_frames(table, range(40)), range(since, 40), [2])
     frames = [
-        with_value(f, table, "weight_norm", 99.0, [heavy_row]) if f.step >= 10 else f
+        with_value(f, table, "weight_norm", 99.0, [heavy_row]) if f.step >= since else f
         for f in frames
     ]
     flags = run(frames, [Heavy(), Because()], table).flags
@@ -343,6 +345,18 @@ def test_a_learning_rate_explains_every_branch() -> None:
     told = told_of("learning_rate_too_large", "dying_relu", heavy_row=4)
 
     assert told == [("loud", ("dense_1/kernel",), 1)]
+
+
+@pytest.mark.parametrize(
+    ("since", "row", "flags"),
+    [
+        pytest.param(0, 4, 2, id="not a parallel branch that was dead before the first update"),
+        pytest.param(0, 6, 1, id="what was dead from the start behind it"),
+        pytest.param(10, 4, 1, id="a parallel branch that died later"),
+    ],
+)
+def test_weights_of_a_wrong_scale_explain(since: int, row: int, flags: int) -> None:
+    assert len(told_of("initialization_scale", "dying_relu", row, since)) == flags
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,16 @@ def test_what_made_the_values_large_goes_on_leading_before_the_operation_that_ov
     assert flag.causes[1].confidence <= flag.causes[0].confidence
 
 
+def test_weights_of_zero_lead_before_the_relu_to_which_they_give_zero() -> None:
+    zeros = Cause("zero_initialization", 0.95, "left/kernel starts at zero everywhere.")
+    flag = dataclasses.replace(NAN, rule="zero_gradient", causes=(zeros,))
+
+    relu = explained(flag, Origin("Relu", "left", "backward", "model.py", 42, summary="0."))
+
+    assert relu.causes == (zeros,)
+    assert relu.origin is not None
+
+
 @pytest.mark.parametrize(
     "change",
     [{"rule": "disconnected_gradient"}, {"first_step": 30}, {"variables": ("other/kernel",)}],

@@ -815,6 +815,14 @@ def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_a
     assert "exploding_gradient" in flags
 
 
+def test_single_samples_explain_no_layer_that_was_dead_before_the_first_update() -> None:
+    run = of_layers(["relu", "relu", "relu", "linear"], [0]).stuck()
+    flags = run.say(inputs_outlier=300, inputs_max_abs=1000, inputs_mean=0.0, inputs_std=56).flags()
+
+    assert flags["bad_data"].causes[0].id == "input_outliers"
+    assert flags["dead_units"].causes[0].id == "dying_relu"
+
+
 def causes_of(run: Run, rule: str) -> list[str]:
     """What a rule gives as its causes, if it speaks at all."""
     flag = run.flags().get(rule)

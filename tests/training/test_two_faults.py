@@ -75,6 +75,21 @@ def test_a_flat_branch_is_a_finding_beside_a_run_that_learns(tmp_path: Path) -> 
     assert flags["flat"].causes[0].id == "initialization_scale"
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_flat_branch_stays_one_beside_others_that_are_dead_or_cut_off(tmp_path: Path) -> None:
+    dead = {"bias_initializer": lambda: keras.initializers.Constant(-30.0)}
+    flat = {"kernel_initializer": lambda: keras.initializers.RandomNormal(stddev=30.0)}
+    options = {"dead": dead, "flat": {**flat, "activation": "tanh"}, "cut": {"end": tf.round}}
+
+    flags = after_fit(branches(**options), tmp_path)
+
+    assert {name: flag.causes[0].id for name, flag in flags.items()} == {
+        "dead": "dying_relu",
+        "flat": "initialization_scale",
+        "cut": "non_differentiable_operation",
+    }
+
+
 def test_tanh_at_the_usual_scale_is_none(tmp_path: Path) -> None:
     assert after_fit(branches(even={"activation": "tanh"}), tmp_path) == {}
 
