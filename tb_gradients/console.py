@@ -161,6 +161,8 @@ class Console:
             # Not wrapped: who clicks or copies a place wants it in one piece.
             yield f"    {self._paint('where     ', 'dim')}{flag.origin}"
             yield from self._wrapped(flag.origin.summary, " " * 14)
+            if flag.origin.path:
+                yield from self._labelled("path", flag.origin.path_text())
         if any(path not in flag.summary for path in flag.variables):
             yield from self._labelled("variables", ", ".join(_shortened(flag.variables)))
         for item in flag.evidence:

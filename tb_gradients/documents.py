@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from tb_gradients import __version__
-from tb_gradients.flags import VERDICTS, Evidence, Flag, RuleState, Severity
+from tb_gradients.flags import VERDICTS, Evidence, Flag, PathRow, RuleState, Severity
 from tb_gradients.inert import inert, inert_lines
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _flag(flag: Flag) -> Iterator[str]:
     if flag.origin is not None:
         yield f"<p>Where: <code>{_escaped(str(flag.origin))}</code></p>"
         yield f"<p>{_text(flag.origin.summary)}</p>"
+        yield from _path(flag.origin.path)
     if flag.evidence:
         rows = "".join(_evidence(item) for item in flag.evidence)
         head = "<tr><th>Evidence</th><th>Value</th><th>Threshold</th></tr>"
@@ -150,6 +151,29 @@ def _flag(flag: Flag) -> Iterator[str]:
             listed = "".join(f"<li>{_text(item)}</li>" for item in items)
             yield f"<p>{title}:</p><ul>{listed}</ul>"
     yield "</article>"
+
+
+def _path(path: Sequence[PathRow]) -> Iterator[str]:
+    """The way of the gradient from the loss, with a bar for the logarithm of its size."""
+    if not path:
+        return
+    known = [row.log10_size for row in path if not math.isinf(row.log10_size)]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    yield "<details open><summary>Size of the gradient on its way from the loss</summary>"
+    head = "<tr><th>Layer</th><th>Operation</th><th>Line</th><th>Size</th><th></th></tr>"
+    yield f"<table><thead>{head}</thead><tbody>"
+    for row in path:
+        zero = math.isinf(row.log10_size)
+        share = 0.0 if zero or high == low else (row.log10_size - low) / (high - low)
+        size = "exactly 0" if zero else f"10<sup>{row.log10_size:.1f}</sup>"
+        place = f"{row.file}:{row.line}" if row.file else ""
+        bar = f'<meter min="0" max="1" value="{share:.3f}"></meter>'
+        yield (
+            f"<tr><td>{_escaped(row.layer)}</td><td>{_escaped(row.operation)}</td>"
+            f"<td><code>{_escaped(place)}</code></td>"
+            f'<td class="number">{size}</td><td>{bar}</td></tr>'
+        )
+    yield "</tbody></table></details>"
 
 
 def _evidence(item: Evidence) -> str:
@@ -257,6 +281,7 @@ def _plain(flag: Flag) -> str:
         lines.append(f"variables: {', '.join(flag.variables)}")
     if flag.origin is not None:
         lines += [f"where: {flag.origin}", f"       {flag.origin.summary}"]
+        lines += [f"path: {flag.origin.path_text()}"] if flag.origin.path else []
     for item in flag.evidence:
         limit = "" if item.threshold is None else f" (threshold {item.threshold:.4g})"
         lines.append(f"evidence: {item.name} {item.value:.4g}{limit}")

@@ -73,6 +73,52 @@ graph of the step alone says it."""
 
 
 @dataclasses.dataclass(frozen=True)
+class PathRow:
+    """One place on the way of a gradient from the loss to a variable.
+
+    Attributes:
+        layer: name of the layer; "": none.
+        operation: type of the operation that changes the size of the gradient most at this place.
+        file, line: as those of ``Origin``.
+        log10_size: decimal logarithm of the gradient's root mean square behind this place (that of
+            the loss itself is 0); -inf: it is exactly zero.
+    """
+
+    layer: str
+    operation: str
+    file: str = ""
+    line: int = 0
+    log10_size: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in ("layer", "operation", "file"):
+            object.__setattr__(self, field, inert(getattr(self, field)))
+
+    @property
+    def name(self) -> str:
+        """The layer; else the line, or else the operation."""
+        return self.layer or (f"line {self.line}" if self.file else self.operation)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields; the logarithm of exactly zero is "-Infinity"."""
+        return {**dataclasses.asdict(self), "log10_size": json_number(self.log10_size)}
+
+    def to_proto(self) -> pb.PathRow:
+        fields = dataclasses.asdict(self)
+        if math.isinf(self.log10_size):
+            del fields["log10_size"]
+        return pb.PathRow(**fields)
+
+    @classmethod
+    def from_proto(cls, message: pb.PathRow) -> PathRow:
+        """The inverse of ``to_proto``; ``ValueError`` for a number that cannot be."""
+        size = message.log10_size if message.HasField("log10_size") else -math.inf
+        if math.isnan(size) or size == math.inf:
+            raise ValueError("a size on a path that is none")
+        return cls(message.layer, message.operation, message.file, message.line, size)
+
+
+@dataclasses.dataclass(frozen=True)
 class Origin:
     """The operation that a finding comes from, and the line of the user's program that made it.
 
@@ -90,6 +136,8 @@ class Origin:
             the same batch; otherwise the weights were those of a step shortly before.
         only_xla: whether it happens only where XLA compiles the step (``jit_compile=True``).
         summary: one sentence.
+        path: how the gradient fades, or grows, on its way from the loss to the first variable of
+            the flag; empty where that was not measured.
     """
 
     operation: str
@@ -104,6 +152,7 @@ class Origin:
     exact: bool = True
     only_xla: bool = False
     summary: str = ""
+    path: tuple[PathRow, ...] = ()
 
     def __post_init__(self) -> None:
         """A source file may hold anything: what is shown of it can do no harm."""
@@ -118,6 +167,8 @@ class Origin:
         The line of code is cut at 100 characters; nothing in it can harm a terminal.
         """
         if not self.file:
+            if self.path and not self.operation:
+                return "on the whole way from the loss"
             return inert(f'in layer "{self.layer}"' if self.layer else "in no line of the program")
         code = self.code if len(self.code) <= 100 else f"{self.code[:99]}…"
         return inert(f"{self.file}:{self.line}  {code}".rstrip())
@@ -125,10 +176,22 @@ class Origin:
     def to_json(self) -> dict[str, Any]:
         """All fields; a share that was not measured is null."""
         data = {**dataclasses.asdict(self), "share": json_number(self.share)}
+        data |= {"path": [row.to_json() for row in self.path]}
         return {**data, "inputs": list(self.inputs), "outputs": list(self.outputs)}
 
     def to_proto(self) -> pb.Origin:
-        return pb.Origin(**dataclasses.asdict(self))
+        fields = dataclasses.asdict(self)
+        return pb.Origin(**{**fields, "path": [row.to_proto() for row in self.path]})
+
+    def path_text(self) -> str:
+        """The path in one line, ``loss 1 → head 0.02 → dense 3e-08``; "" without one."""
+        if not self.path:
+            return ""
+        shown = [f"{row.name} {_power(row.log10_size)}" for row in _one_per_layer(self.path)]
+        if len(shown) > PATH_SHOWN:
+            half = PATH_SHOWN // 2
+            shown = [*shown[:half], "…", *shown[-half:]]
+        return inert(" → ".join(["loss 1", *shown]))
 
     @classmethod
     def from_proto(cls, message: pb.Origin) -> Origin:
@@ -151,7 +214,32 @@ class Origin:
             exact=message.exact,
             only_xla=message.only_xla,
             summary=message.summary,
+            path=tuple(map(PathRow.from_proto, message.path)),
         )
+
+
+PATH_SHOWN = 8
+"""Places of a path that stand in one line of text."""
+
+
+def _one_per_layer(path: Iterable[PathRow]) -> list[PathRow]:
+    """The last row of each layer, of those that follow one another."""
+    rows: list[PathRow] = []
+    for row in path:
+        if rows and rows[-1].name == row.name:
+            rows[-1] = row
+        else:
+            rows.append(row)
+    return rows
+
+
+def _power(log10_size: float) -> str:
+    """A size from its logarithm; the number itself may be too small for a float."""
+    if math.isinf(log10_size):
+        return "0"
+    if -300 < log10_size < 300:
+        return f"{10**log10_size:.2g}"
+    return f"1e{log10_size:.0f}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,9 +34,11 @@ describe('decoding the server’s answers', () => {
   });
 
   it('reads where a finding comes from, and bears its absence', () => {
-    const origin = { operation: 'RealDiv', file: 'model.py', line: 42, only_xla: true };
+    const path = [{ layer: 'dense', log10_size: -2 }, { log10_size: '-Infinity' }];
+    const origin = { operation: 'RealDiv', file: 'model.py', line: 42, only_xla: true, path };
     const [known, unknown] = decodeRun({ flags: [{ origin }, {}] }).flags;
     expect(known?.origin).toMatchObject({ file: 'model.py', line: 42, code: '', onlyXla: true });
+    expect(known?.origin?.path.map(({ logSize }) => logSize)).toEqual([-2, -Infinity]);
     expect(unknown?.origin).toBeNull();
   });
 

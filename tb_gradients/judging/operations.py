@@ -15,6 +15,10 @@ import dataclasses
 NONE, NONFINITE, ZERO = "none", "nonfinite", "zero"
 """How a gradient is lost: there is none; it is NaN or infinite; it is exactly zero."""
 
+FADES, GROWS, UNITS = "fades", "grows", "units"
+"""How its size goes wrong on the way from the loss: it falls, it rises, or it is next to nothing in
+a part of the units."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Remedy:
@@ -23,7 +27,7 @@ class Remedy:
     Attributes:
         wrong: what happens in it, as the end of a sentence that begins with its name.
         fix: what to write instead; code in backticks.
-        cause: id of the cause that it is.
+        cause: id of the cause that it is; "": none by itself.
         singular: it is undefined, or has no finite slope, at the values that were there. Otherwise
             the values were too large for it, and what made them large may be elsewhere.
     """
@@ -235,6 +239,17 @@ _BREAKS = {
     "CheckNumerics": _LARGE,
 }
 
+_FLAT = Remedy(
+    "is flat at the values that were there",
+    "Normalise or scale what goes into it; in hidden layers use `relu` or `gelu`.",
+    "saturating_activation",
+)
+_BOUND = Remedy(
+    "passes no gradient where its bound is what it gives",
+    "Widen the bounds, or bound smoothly: `tf.tanh(x)`.",
+    "saturating_activation",
+)
+
 _ZEROS = {
     "Relu": Remedy(
         "is zero for every negative input, and so is its slope",
@@ -246,22 +261,8 @@ _ZEROS = {
         "Use `leaky_relu` or `gelu`, He initialisation, or a lower learning rate.",
         "dying_relu",
     ),
-    **dict.fromkeys(
-        ("Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf"),
-        Remedy(
-            "is flat at the values that were there",
-            "Normalise or scale what goes into it; in hidden layers use `relu` or `gelu`.",
-            "saturating_activation",
-        ),
-    ),
-    **dict.fromkeys(
-        ("ClipByValue", "Minimum", "Maximum"),
-        Remedy(
-            "passes no gradient where its bound is what it gives",
-            "Widen the bounds, or bound smoothly: `tf.tanh(x)`.",
-            "saturating_activation",
-        ),
-    ),
+    **dict.fromkeys(("Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf"), _FLAT),
+    **dict.fromkeys(("ClipByValue", "Minimum", "Maximum"), _BOUND),
     "Sign": Remedy(
         "has the slope zero everywhere",
         "Use `tf.tanh(steepness * x)`, or let the gradient pass: "
@@ -285,10 +286,86 @@ _ZEROS = {
     ),
 }
 
+
+def _resized(wrong: str, fix: str, *, own: bool = True) -> Remedy:
+    """A change of size, which is none of the causes.
+
+    Args:
+        own: the operation itself makes it; otherwise the weights do, and why is to be found.
+    """
+    return Remedy(wrong, fix, "", singular=own)
+
+
+_PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum", "Conv1D", "Conv2D", "Conv3D", "BiasAdd")
+
+_FADES = {
+    **dict.fromkeys(("Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf", "Softsign"), _FLAT),
+    **dict.fromkeys(("ClipByValue", "Minimum", "Maximum"), _BOUND),
+    **dict.fromkeys(
+        ("Mul", "RealDiv", "Div", "DivNoNan"),
+        _resized(
+            "multiplies the gradient by a small factor",
+            "Remove the factor, or make up for it in the initial scale of the layer behind it.",
+        ),
+    ),
+    **dict.fromkeys(
+        _PRODUCTS,
+        _resized(
+            "multiplies the gradient by small weights",
+            "Start with weights that keep the size of the gradient: `glorot_uniform`, or "
+            "`he_normal` before a ReLU.",
+            own=False,
+        ),
+    ),
+    **dict.fromkeys(
+        ("Pow", "Square", "Exp", "Log", "Log1p", "Reciprocal", "Sqrt"),
+        _resized(
+            "has a slope near 0 at the values that were there",
+            "Scale what goes into it to a range in which it is steep, or normalise before it.",
+        ),
+    ),
+}
+
+_GROWS = {
+    **dict.fromkeys(
+        ("Mul", "RealDiv", "Div", "DivNoNan", "Reciprocal"),
+        _resized(
+            "multiplies the gradient by a large factor",
+            "Remove the factor; a divisor near 0 needs a lower bound: `x / tf.maximum(y, 1e-3)`.",
+        ),
+    ),
+    **dict.fromkeys(
+        _PRODUCTS,
+        _resized(
+            "multiplies the gradient by large weights",
+            "Start with smaller weights: `glorot_uniform`; or normalise between the layers.",
+            own=False,
+        ),
+    ),
+    **dict.fromkeys(
+        ("Sqrt", "Rsqrt", "Log", "Pow", "Acos", "Asin", "Atanh"),
+        _resized(
+            "has a slope that is very steep at the values that were there",
+            "Keep the argument away from the point where the slope is infinite: "
+            "`tf.sqrt(x + 1e-3)`.",
+        ),
+    ),
+    **dict.fromkeys(
+        ("Exp", "Expm1", "Sinh", "Cosh", "Square", "Cumprod", "Prod"),
+        _resized(
+            "grows the faster, the larger its argument",
+            "Bound its argument: `tf.exp(tf.minimum(x, 5.0))`.",
+        ),
+    ),
+}
+
 _TABLES = {
     NONE: ({**_CUTS, **_UNUSED}, _ANY_CUT),
     NONFINITE: (_BREAKS, _LARGE),
     ZERO: (_ZEROS, None),
+    FADES: (_FADES, None),
+    GROWS: (_GROWS, None),
+    UNITS: ({**_FADES, **_ZEROS}, None),
 }
 
 
@@ -297,7 +374,7 @@ def remedy(operation: str, lost: str) -> Remedy | None:
 
     Args:
         operation: type of the operation of the forward pass; "": a variable that nothing reads.
-        lost: ``NONE``, ``NONFINITE`` or ``ZERO``.
+        lost: ``NONE``, ``NONFINITE``, ``ZERO``, ``FADES``, ``GROWS`` or ``UNITS``.
     """
     table, other = _TABLES[lost]
     return table.get(operation, other)

@@ -15,7 +15,16 @@ from collections.abc import Iterable
 
 from tb_gradients.flags import Cause, Flag, Origin
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.operations import NONE, NONFINITE, ZERO, Remedy, remedy
+from tb_gradients.judging.operations import (
+    FADES,
+    GROWS,
+    NONE,
+    NONFINITE,
+    UNITS,
+    ZERO,
+    Remedy,
+    remedy,
+)
 
 ASKS = {
     "disconnected_gradient": NONE,
@@ -23,8 +32,15 @@ ASKS = {
     "nonfinite_loss": NONFINITE,
     "nonfinite_weight": NONFINITE,
     "zero_gradient": ZERO,
+    "vanishing_gradient": FADES,
+    "exploding_gradient": GROWS,
+    "dead_units": UNITS,
+    "saturated_units": UNITS,
 }
 """The rules whose flags have an origin, and how the gradient is lost there."""
+
+BY_SIZE = (FADES, GROWS, UNITS)
+"""Ways of which the origin says where, and the rule why."""
 
 CERTAIN, LIKELY = 0.97, 0.85
 """Confidence in a cause that the graph, or an exact repetition, shows; and in another's."""
@@ -55,6 +71,8 @@ def _is_of(flag: Flag, other: Flag) -> bool:
     lost = ASKS.get(flag.rule)
     if lost is None or lost != ASKS.get(other.rule) or flag.origin is not None:
         return False
+    if lost == UNITS and flag.rule != other.rule:
+        return False
     if lost == NONFINITE and flag.first_step != other.first_step:
         return False
     if not flag.variables or not other.variables:
@@ -70,6 +88,8 @@ what comes to the operation is zero."""
 def explain(flag: Flag, origin: Origin) -> Flag:
     """The flag with an origin, and with the cause and the fix that follow from it in front."""
     advice = _advice(flag, origin)
+    if ASKS[flag.rule] in BY_SIZE:
+        return dataclasses.replace(flag, origin=origin, fixes=_fixes_by_size(flag.fixes, advice))
     if advice is None or (flag.causes[:1] and flag.causes[0].id in _EXACT):
         return dataclasses.replace(flag, origin=origin)
     known = next((c for c in flag.causes if c.id == advice.cause), None)
@@ -89,6 +109,16 @@ def explain(flag: Flag, origin: Origin) -> Flag:
         causes = [*others[:1], _below(found, others[0].confidence), *others[1:]]
         fixes = [*flag.fixes[:1], advice.fix, *flag.fixes[1:]]
     return dataclasses.replace(flag, origin=origin, causes=tuple(causes), fixes=tuple(fixes))
+
+
+def _fixes_by_size(fixes: tuple[str, ...], advice: Remedy | None) -> tuple[str, ...]:
+    """A factor of the program's own is to be removed. Why an activation is flat, or weights are
+    small, the rule knows better."""
+    if advice is None:
+        return fixes
+    if advice.singular and not advice.cause:
+        return (advice.fix, *fixes)
+    return fixes or (advice.fix,)
 
 
 def _fixes_of_others(flag: Flag, others: list[Cause]) -> list[str]:

@@ -166,7 +166,7 @@ class Cause(_message.Message):
     def __init__(self, id: _Optional[str] = ..., confidence: _Optional[float] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class Origin(_message.Message):
-    __slots__ = ("operation", "layer", "phase", "file", "line", "code", "inputs", "outputs", "share", "exact", "only_xla", "summary")
+    __slots__ = ("operation", "layer", "phase", "file", "line", "code", "inputs", "outputs", "share", "exact", "only_xla", "summary", "path")
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class Origin(_message.Message):
     EXACT_FIELD_NUMBER: _ClassVar[int]
     ONLY_XLA_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     operation: str
     layer: str
     phase: str
@@ -191,7 +192,22 @@ class Origin(_message.Message):
     exact: bool
     only_xla: bool
     summary: str
-    def __init__(self, operation: _Optional[str] = ..., layer: _Optional[str] = ..., phase: _Optional[str] = ..., file: _Optional[str] = ..., line: _Optional[int] = ..., code: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., exact: bool = ..., only_xla: bool = ..., summary: _Optional[str] = ...) -> None: ...
+    path: _containers.RepeatedCompositeFieldContainer[PathRow]
+    def __init__(self, operation: _Optional[str] = ..., layer: _Optional[str] = ..., phase: _Optional[str] = ..., file: _Optional[str] = ..., line: _Optional[int] = ..., code: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., exact: bool = ..., only_xla: bool = ..., summary: _Optional[str] = ..., path: _Optional[_Iterable[_Union[PathRow, _Mapping]]] = ...) -> None: ...
+
+class PathRow(_message.Message):
+    __slots__ = ("layer", "operation", "file", "line", "log10_size")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    LOG10_SIZE_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    operation: str
+    file: str
+    line: int
+    log10_size: float
+    def __init__(self, layer: _Optional[str] = ..., operation: _Optional[str] = ..., file: _Optional[str] = ..., line: _Optional[int] = ..., log10_size: _Optional[float] = ...) -> None: ...
 
 class Flag(_message.Message):
     __slots__ = ("rule", "severity", "variables", "first_step", "last_step", "open", "summary", "evidence", "causes", "fixes", "follow_ups", "provisional", "origin")

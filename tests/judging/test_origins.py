@@ -6,10 +6,19 @@ import dataclasses
 
 import pytest
 
-from tb_gradients.flags import Cause, Flag, Origin, Severity
+from tb_gradients.flags import Cause, Flag, Origin, PathRow, Severity
 from tb_gradients.judging.causes import CAUSES
-from tb_gradients.judging.operations import NONE, NONFINITE, ZERO, known, remedy
-from tb_gradients.judging.origins import with_origins
+from tb_gradients.judging.operations import (
+    FADES,
+    GROWS,
+    NONE,
+    NONFINITE,
+    UNITS,
+    ZERO,
+    known,
+    remedy,
+)
+from tb_gradients.judging.origins import BY_SIZE, with_origins
 
 NAN = Flag(
     "nonfinite_gradient",
@@ -74,13 +83,42 @@ def test_a_flag_that_has_grown_since_keeps_its_origin() -> None:
     assert flag.origin == DIVISION
 
 
-@pytest.mark.parametrize("lost", [NONE, NONFINITE, ZERO])
+FADING = Flag(
+    "vanishing_gradient",
+    Severity.CRITICAL,
+    ("a/kernel",),
+    0,
+    40,
+    True,
+    "It fades.",
+    causes=(Cause("saturating_activation", 0.9, "sigmoid"),),
+    fixes=("Use relu.",),
+)
+
+
+def test_a_factor_that_shrinks_the_gradient_is_to_be_removed_first() -> None:
+    flag = explained(FADING, Origin("Mul", "body", "backward", "model.py", 7, summary="0.001."))
+    assert flag.causes == FADING.causes
+    assert "Remove the factor" in flag.fixes[0] and flag.fixes[1:] == FADING.fixes
+
+
+@pytest.mark.parametrize("operation", ["Sigmoid", "MatMul", ""])
+def test_why_an_activation_is_flat_or_weights_are_small_the_rule_knows_better(
+    operation: str,
+) -> None:
+    origin = Origin(operation, "body", "backward", path=(PathRow("body", "Sigmoid", "", 0, -3.0),))
+    flag = explained(FADING, origin)
+    assert (flag.causes, flag.fixes) == (FADING.causes, FADING.fixes)
+    assert flag.origin == origin
+
+
+@pytest.mark.parametrize("lost", [NONE, NONFINITE, ZERO, FADES, GROWS, UNITS])
 def test_every_operation_has_a_registered_cause_and_code_to_write_instead(lost: str) -> None:
     assert known(lost)
     for operation in known(lost):
         found = remedy(operation, lost)
         assert found is not None
-        assert found.cause in CAUSES
+        assert found.cause in CAUSES or (not found.cause and lost in BY_SIZE)
         assert found.wrong and not found.wrong.endswith(".")
         assert found.fix.endswith(".") and found.fix.count("`") % 2 == 0
 

@@ -18,6 +18,7 @@ import {
   type Flag,
   type HealthyRange,
   type Origin,
+  type PathRow,
   type RuleBook,
   type RuleCard,
   type RuleError,
@@ -170,6 +171,18 @@ function origin(json: unknown): Origin | null {
     exact: f.exact !== false,
     onlyXla: f.only_xla === true,
     summary: text(f.summary),
+    path: list(f.path, pathRow),
+  };
+}
+
+function pathRow(json: unknown): PathRow {
+  const f = fields(json);
+  return {
+    layer: text(f.layer),
+    operation: text(f.operation),
+    file: text(f.file),
+    line: number(f.line, 0),
+    logSize: number(f.log10_size, -Infinity),
   };
 }
 

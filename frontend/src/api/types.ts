@@ -90,6 +90,18 @@ export interface Origin {
   readonly exact: boolean;
   readonly onlyXla: boolean;
   readonly summary: string;
+  /** From the loss on; empty where sizes were not measured. */
+  readonly path: readonly PathRow[];
+}
+
+/** One place on the way of a gradient from the loss to a variable. */
+export interface PathRow {
+  readonly layer: string;
+  readonly operation: string;
+  readonly file: string;
+  readonly line: number;
+  /** Decimal logarithm of the gradient's root mean square behind it; -Infinity: exactly zero. */
+  readonly logSize: number;
 }
 
 export interface Flag {

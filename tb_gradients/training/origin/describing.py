@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from tb_gradients.flags import Origin
+from tb_gradients.flags import Origin, PathRow
 from tb_gradients.judging.operations import NONE, NONFINITE, ZERO, remedy
 from tb_gradients.judging.words import plural
 from tb_gradients.training.origin.cuts import DROPPED, NEVER_READ, Cut
+from tb_gradients.training.origin.fading import Switched
 from tb_gradients.training.origin.lines import Place, place_of
 from tb_gradients.training.origin.ranges import described, is_real
 from tb_gradients.training.origin.repeating import GIVEN, Broken
 from tb_gradients.training.origin.traced import TracedStep
+from tb_gradients.training.origin.way import Passage, PlaceOf, Way
 
 
 def origin_of_cut(step: TracedStep, path: str, cut: Cut) -> Origin:
@@ -95,6 +97,71 @@ def origin_of_zero(step: TracedStep, ended: Broken, *, exact: bool = False) -> O
         summary=f"{operation.type}{where}, backward: a gradient comes to it, and exactly 0 "
         f"goes on. It {advice.wrong}.",
     )
+
+
+def origin_of_way(
+    step: TracedStep, way: Way, lost: str, at: Passage | None, switched: Switched | None = None
+) -> Origin:
+    """Of a gradient that fades or grows; without an operation if no place dominates.
+
+    Args:
+        lost: ``FADES``, ``GROWS`` or ``UNITS``.
+        at: the operation at the place that dominates.
+        switched: what it does to the units of the variable.
+    """
+    rows = way.rows(place_in(step))
+    if at is None:
+        return Origin("", phase="backward", exact=False, summary=_in_words(way, rows), path=rows)
+    origin, where = _located(step, at.operation, at.within)
+    advice = remedy(at.operation.type, lost)
+    wrong = f" It {advice.wrong}." if advice is not None else ""
+    if switched is not None:
+        lots = f"{round(switched.share * switched.units)} of {plural(switched.units, 'unit')}"
+        what = f"{lots} get next to no gradient from it in the batch that was repeated."
+        share = switched.share
+    else:
+        what = f"of a gradient of {at.before:.2g} it leaves {at.behind:.2g}."
+        share = None
+    return dataclasses.replace(
+        origin,
+        phase="backward",
+        inputs=tuple(_kind_of(tensor) for tensor in at.operation.inputs)[:8],
+        outputs=tuple(_kind_of(tensor) for tensor in at.operation.outputs)[:8],
+        share=share,
+        exact=False,
+        summary=f"{at.operation.type}{where}, backward: {what}{wrong}",
+        path=rows,
+    )
+
+
+def _in_words(way: Way, rows: Sequence[PathRow]) -> str:
+    """How the size changes where no place dominates: by how much per layer."""
+    hidden = way.hidden or way.passages
+    first, last = hidden[0].before, hidden[-1].behind
+    verb = "grows" if last > first else "fades"
+    layers = len({row.layer for row in rows if row.layer})
+    sentence = f"On its way from the loss to {way.path} the gradient {verb}"
+    if layers < 3 or not first or not last:
+        return f"{sentence} from {first:.2g} to {last:.2g}; no single place dominates."
+    factor = (last / first) ** (1 / layers)
+    return (
+        f"{sentence} by a factor of {factor:.2g} per layer over {layers} layers, from {first:.2g} "
+        f"to {last:.2g}; no single place dominates."
+    )
+
+
+def place_in(step: TracedStep) -> PlaceOf:
+    """Of the operations of a step: layer, file, line. (A path asks for the same ones often.)"""
+    known: dict[Any, tuple[str, str, int]] = {}
+
+    def place(operation: Any, within: Sequence[Any]) -> tuple[str, str, int]:
+        key = operation, tuple(within)
+        if key not in known:
+            found, layer = _place(step, operation, within)
+            known[key] = layer, found.file, found.line
+        return known[key]
+
+    return place
 
 
 def _located(step: TracedStep, operation: Any, within: Sequence[Any]) -> tuple[Origin, str]:

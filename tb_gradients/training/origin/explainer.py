@@ -20,16 +20,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.flags import Flag, Origin
+from tb_gradients.flags import Flag, Origin, Severity
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.operations import NONE, NONFINITE
-from tb_gradients.judging.origins import ASKS
+from tb_gradients.judging.operations import FADES, GROWS, NONE, NONFINITE, UNITS, ZERO
+from tb_gradients.judging.origins import ASKS, BY_SIZE
 from tb_gradients.training.origin.cuts import Cuts
 from tb_gradients.training.origin.describing import (
     origin_of_break,
     origin_of_cut,
+    origin_of_way,
     origin_of_zero,
+    place_in,
 )
+from tb_gradients.training.origin.fading import switched_units, way_to
 from tb_gradients.training.origin.keeping import Keeper
 from tb_gradients.training.origin.repeating import Kept, repeat, where_it_ends
 from tb_gradients.training.origin.traced import TracedStep, layers_of, trace
@@ -156,6 +159,8 @@ class Explainer:
                     continue
                 if (flag.provisional and not provisional) or len(self._asked) >= ANSWERS:
                     continue
+                if ASKS[flag.rule] in BY_SIZE and flag.severity < Severity.WARNING:
+                    continue
                 self._asked.add(key)
                 self._waiting.append(flag)
             if self._waiting and self._thread is None:
@@ -197,33 +202,61 @@ class Explainer:
                 self.give(flag, origin)
 
     def _origin(self, flag: Flag) -> Origin | None:
-        if ASKS[flag.rule] == NONE:
+        lost = ASKS[flag.rule]
+        if lost == NONE:
             return self._of_none(flag)
-        if ASKS[flag.rule] == NONFINITE:
+        if lost == NONFINITE:
             return self._of_nonfinite(flag)
-        return self._of_zero(flag)
+        kept = self._any_step(flag)
+        loss = None if kept is None else Cuts(kept.step).loss
+        if kept is None or loss is None:
+            return None
+        wanted = [path for path in flag.variables if path in kept.step.paths]
+        present = dataclasses.replace(kept, weights={})
+        if lost == ZERO:
+            return self._of_zero(kept, loss, wanted) or self._of_size(kept, loss, wanted, FADES)
+        # With the weights of now; if they are not finite any more, with those of the last frame.
+        return self._of_size(present, loss, wanted, lost) or self._of_size(kept, loss, wanted, lost)
 
-    def _of_zero(self, flag: Flag) -> Origin | None:
-        """Of gradients that are exactly zero: some step is repeated, with the present weights."""
+    def _any_step(self, flag: Flag) -> Kept | None:
+        """Some step, with the weights of the last frame; None: no batch can be kept."""
         self._keeper.want()
         until = time.monotonic() + BATCH_SECONDS
-        while (kept := self._keeper.any_batch()) is None:
+        while (found := self._keeper.any_batch()) is None:
             if self._ending or time.monotonic() > until:
                 return None
             time.sleep(0.05)
-        step, batch = kept
-        wanted = [path for path in flag.variables if path in step.paths]
-        loss = Cuts(step).loss
-        if loss is None or not wanted:
-            return None
         weights, _ = self._keeper.weights(flag.first_step)
-        repeated = Kept(step, batch, weights, False)
+        return Kept(*found, weights, False)
+
+    def _of_zero(self, kept: Kept, loss: Any, wanted: Sequence[str]) -> Origin | None:
+        """Of gradients that are exactly zero."""
         # From the loss on: a layer behind the operation may be one that is fed with zeros.
         for path in [*reversed(wanted[-VARIABLES:]), *wanted[:1]]:
-            found = where_it_ends(repeated, loss, path, self._limit)
-            origin = None if found is None else origin_of_zero(step, found)
+            found = where_it_ends(kept, loss, path, self._limit)
+            origin = None if found is None else origin_of_zero(kept.step, found)
             if origin is not None:
-                return origin
+                way = way_to(kept, loss, path, self._limit)
+                rows = () if way is None else way.rows(place_in(kept.step))
+                return dataclasses.replace(origin, path=rows)
+        return None
+
+    def _of_size(self, kept: Kept, loss: Any, wanted: Sequence[str], lost: str) -> Origin | None:
+        """Of gradients that fade or grow on their way from the loss, or of units without one."""
+        for path in wanted[:VARIABLES]:  # those that are farthest from the loss
+            way = way_to(kept, loss, path, self._limit)
+            if way is None:
+                continue
+            if lost == UNITS:
+                switched = switched_units(kept, loss, way, self._limit)
+                if switched is not None:
+                    return origin_of_way(kept.step, way, lost, switched.passage, switched)
+                continue
+            place = place_in(kept.step)
+            at = way.dominant(place, grows=lost == GROWS)
+            if at is not None or way.changes(grows=lost == GROWS):
+                return origin_of_way(kept.step, way, lost, at)
+            return None
         return None
 
     def _of_nonfinite(self, flag: Flag) -> Origin | None:

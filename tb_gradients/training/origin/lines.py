@@ -37,6 +37,7 @@ DRIVERS = (
 
 _WRAPPERS = frozenset(
     {"op_dispatch_handler", "error_handler", "wrapper", "wrapped", "binary_op_wrapper", "create_op"}
+    | {"call"}
 )
 
 

@@ -92,7 +92,7 @@ def repeat(kept: Kept, loss: Tensor, limit: int) -> Broken | None:
     Raises:
         CannotRepeatError: an operation cannot be repeated, or it would take too much memory.
     """
-    repeated = _Repetition(kept, loss, limit)
+    repeated = Repetition(kept, loss, limit)
     return repeated.broken(xla=False) or (repeated.broken(xla=True) if kept.step.xla else None)
 
 
@@ -107,7 +107,7 @@ def where_it_ends(kept: Kept, loss: Tensor, path: str, limit: int) -> Broken | N
     Raises:
         CannotRepeatError: as ``repeat``.
     """
-    return _Repetition(kept, loss, limit, path).ending()
+    return Repetition(kept, loss, limit, path).ending()
 
 
 def sizes(kept: Kept, loss: Tensor, limit: int, *, xla: bool = False) -> Mapping[str, float]:
@@ -116,10 +116,19 @@ def sizes(kept: Kept, loss: Tensor, limit: int, *, xla: bool = False) -> Mapping
     Raises:
         CannotRepeatError: as ``repeat``.
     """
-    return _Repetition(kept, loss, limit).sizes(xla)
+    return Repetition(kept, loss, limit).sizes(xla)
 
 
-class _Repetition:
+class Repetition:
+    """One step, to be run as often as needed, with the same stand-ins.
+
+    Args:
+        kept: what it is repeated from.
+        loss: of the step.
+        limit: bytes that batch and weights may take.
+        path: only the gradient of this variable is made; "": that of all.
+    """
+
     def __init__(self, kept: Kept, loss: Tensor, limit: int, path: str = "") -> None:
         self._kept, self._loss, self._path = kept, loss, path
         self._stand_ins: dict[int, Any] = {}
@@ -131,13 +140,13 @@ class _Repetition:
         made: list[_Made] = []
 
         def measure(*batch: Tensor) -> Tensor:
-            made[:] = [_Made(self._copied(batch))]
+            made[:] = [_Made(self.copied(batch))]
             tensors = made[0].tensors
             if xla and len(tensors) > MAX_XLA_TENSORS:
                 raise CannotRepeatError(f"XLA would take too long for {len(tensors)} tensors")
             return tf.stack([_summary(tensor, xla) for tensor in tensors])
 
-        numbers = self._run(measure, xla)
+        numbers = self.run(measure, xla)
         if not made or not made[0].tensors:
             return None
         health = made[0].health(numbers)
@@ -154,12 +163,12 @@ class _Repetition:
         def measure(*batch: Tensor) -> Tensor:
             sizes[:] = [
                 (copied, _readable(copied.arriving), _readable(copied.leaving))
-                for copied in self._copied(batch).operations
+                for copied in self.copied(batch).operations
             ]
             largest = [(_largest(before), _largest(after)) for _, before, after in sizes]
             return tf.stack([tf.stack(pair) for pair in largest])
 
-        numbers = self._run(measure, xla=False)
+        numbers = self.run(measure, xla=False)
         found = [
             copied
             for (copied, _, after), (before, left) in zip(sizes, numbers, strict=True)
@@ -176,19 +185,28 @@ class _Repetition:
 
         def measure(*batch: Tensor) -> list[Tensor]:
             found.clear()
-            for copied in self._copied(batch).operations:
+            for copied in self.copied(batch).operations:
                 for tensor, gradient in zip(copied.copy.inputs, copied.leaving, strict=False):
-                    path = self._paths.get(outermost(tensor), "")
+                    path = self.path_of(tensor)
                     if path and gradient is not None:
-                        found.setdefault(path, []).append(_values_of(gradient))
+                        found.setdefault(path, []).append(gradient_values(gradient))
             return [_finite_size(tensors) for tensors in found.values()]
 
-        numbers = self._run(measure, xla)
+        numbers = self.run(measure, xla)
         order = [path for path in self._kept.step.paths if path in found]
         known = dict(zip(found, numbers, strict=True))
         return {path: float(known[path]) for path in order}
 
-    def _copied(self, batch: Sequence[Tensor]) -> Copy:
+    def path_of(self, tensor: Tensor) -> str:
+        """Path of the variable that a resource of the copy stands for; "": of none."""
+        return self._paths.get(outermost(tensor), "") if tensor.dtype == tf.resource else ""
+
+    def copied(self, batch: Sequence[Tensor]) -> Copy:
+        """The forward pass and its gradients, in the function being traced.
+
+        Args:
+            batch: what ``run`` calls the function with.
+        """
         roots: set[Any] = set()
         step = self._kept.step
 
@@ -237,7 +255,8 @@ class _Repetition:
                 self._stand_ins[id(handle)].handle._handle_data = handle._handle_data
         return self._stand_ins[id(handle)]
 
-    def _run(self, function: Callable[..., Any], xla: bool) -> Any:
+    def run(self, function: Callable[..., Any], xla: bool) -> Any:
+        """Trace a function of the batch, run it; gives its result as arrays."""
         batch = [tf.convert_to_tensor(array) for array in self._kept.batch]
         specs = [
             tf.TensorSpec(source.shape, source.dtype) if not xla else tf.TensorSpec.from_tensor(t)
@@ -255,7 +274,7 @@ class _Repetition:
         """The values at an operation, inputs and outputs."""
 
         def fetch(*batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-            copy = self._copied(batch)
+            copy = self.copied(batch)
             (one,) = (
                 c for c in copy.operations if c.source is found.source and c.within == found.within
             )
@@ -263,7 +282,7 @@ class _Repetition:
                 return _readable(one.copy.inputs), _readable(one.copy.outputs)
             return _readable([*one.copy.inputs, *one.arriving]), _readable(one.leaving)
 
-        inputs, outputs = self._run(fetch, xla)
+        inputs, outputs = self.run(fetch, xla)
         return tuple(inputs), tuple(outputs)
 
 
@@ -277,7 +296,7 @@ class _Made:
         for copied in copy.operations:
             ends = (*copied.copy.inputs, *copied.copy.outputs)
             for tensor in (*ends, *copied.arriving, *copied.leaving):
-                tensor = _values_of(tensor)
+                tensor = gradient_values(tensor)
                 if tensor is None or not tensor.dtype.is_floating:
                     continue
                 if tensor.ref() not in self.places:
@@ -314,7 +333,7 @@ class _Health:
         return self.nan(tensor) or self.infinite(tensor)
 
     def _row(self, tensor: Any) -> Any:
-        tensor = _values_of(tensor)
+        tensor = gradient_values(tensor)
         place = None if tensor is None else self._made.places.get(tensor.ref())
         return None if place is None else self._numbers[place]
 
@@ -372,7 +391,8 @@ class _Health:
         return False
 
 
-def _values_of(gradient: Any) -> Any:
+def gradient_values(gradient: Any) -> Any:
+    """The tensor that holds a gradient's numbers."""
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
@@ -393,7 +413,7 @@ def _finite_size(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _readable(tensors: Sequence[Any]) -> list[Tensor]:
-    values = [_values_of(tensor) for tensor in tensors if tensor is not None]
+    values = [gradient_values(tensor) for tensor in tensors if tensor is not None]
     return [t for t in values if t.dtype not in (tf.resource, tf.variant)]
 
 

@@ -6,6 +6,7 @@ import { formatCount, formatEvidence, formatShare, plural, title } from '../../s
 import type { Actions } from '../../store/actions';
 import { ruleTitle, statisticNamed } from '../../store/selectors';
 import { advice, copyButton, prose } from '../code';
+import { pathOf } from './path';
 
 /** A flag of more variables than this names the first ones and counts the rest. */
 const NAMED_VARIABLES = 8;
@@ -24,6 +25,7 @@ export function originOf(origin: Origin | null): Child {
       h('p', {}, prose(origin.summary)),
       tensors('In', origin.inputs),
       tensors('Out', origin.outputs),
+      pathOf(origin.path),
     ),
   );
 }
