@@ -28,6 +28,7 @@ import { createOptions } from './views/options';
 import { createProfile } from './views/profile';
 import { createRuleCard } from './views/rulecard';
 import { createRuns } from './views/runs';
+import { createRunTable } from './views/runtable';
 import { createTimebar } from './views/timebar';
 import { STYLE } from './style';
 
@@ -106,6 +107,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     createCharts(middle, actions),
     createInspector(right, actions),
     createRuleCard(body, actions),
+    createRunTable(body, actions),
     createNews(page, actions),
     empty,
   ];

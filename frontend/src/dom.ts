@@ -36,9 +36,9 @@ function append(element: Element, children: readonly Child[]): void {
   }
 }
 
-/** Long paths may break after a slash. */
+/** Long names may break after a slash, an underscore or a dot, and nowhere else. */
 export function breakable(path: string): Child[] {
-  return path.split('/').flatMap((part, i) => (i === 0 ? [part] : ['/', h('wbr'), part]));
+  return path.split(/(?<=[/_.])/).flatMap((part, i) => (i === 0 ? [part] : [h('wbr'), part]));
 }
 
 /** Replace what an element holds. */

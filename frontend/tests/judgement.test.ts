@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { answer } from '../dev/fixtures';
 import { decodeRules, decodeRun } from '../src/api/decode';
-import { judge, judgedNumbers, rangeOf, startFrames } from '../src/store/judgement';
+import type { Flag, Run } from '../src/api/types';
+import { healthyStart, judge, judgedNumbers, rangeOf, startFrames } from '../src/store/judgement';
 import { unitWords } from '../src/scale/units';
 
 const book = decodeRules({
@@ -79,6 +80,11 @@ describe('a number', () => {
   it('is compared with the first tenth of its run', () => {
     expect(startFrames([0, 1, 2, 50, 100, 1000])).toBe(5);
     expect(startFrames([7])).toBe(1);
+    const steps = Array.from({ length: 100 }, (_, i) => i);
+    const flagged = (firstStep: number) =>
+      healthyStart({ steps, flags: [{ firstStep }, { firstStep: 90 }] } as unknown as Run);
+    expect([flagged(60), flagged(0), flagged(2)]).toEqual([60, 10, 10]);
+    expect(healthyStart({ steps, flags: [] as Flag[] } as unknown as Run)).toBe(10);
   });
 
   it('has its unit in words', () => {

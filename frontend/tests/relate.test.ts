@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { isZero, position, ticks } from '../src/scale/domain';
 import { formatRelation } from '../src/scale/format';
 import { seriesGrid, type Grid } from '../src/scale/reduce';
-import { fitRelation, medians, relateGrid, relateStrips, relationOf } from '../src/scale/relate';
+import {
+  fitRelation,
+  medians,
+  relateGrid,
+  relateStrips,
+  relationOf,
+  starts,
+} from '../src/scale/relate';
 
 const floats = (...values: number[]) => Float32Array.from(values);
 const column = (unit: string) =>
@@ -20,6 +27,20 @@ describe('a change', () => {
     const related = relateGrid(grid, medians(grid), 'ratio');
     expect([...related.high].map((value) => Math.round(value))).toEqual([1, 1, 1, 1, 8, 8]);
     expect(related.low).toBe(related.high);
+  });
+
+  it('over time is told from the start of the run, or from what was measured first', () => {
+    const high = floats(1, NaN, 3, NaN, 2, NaN, 50, 7, 60, 8);
+    const grid: Grid = {
+      rows: 2,
+      edges: Int32Array.of(0, 1, 2, 3, 4, 5),
+      high,
+      low: high,
+      marks: null,
+    };
+    expect([...starts(grid, 3)]).toEqual([2, 7]);
+    expect([...starts(grid, 0)]).toEqual([1, 7]);
+    expect([...starts(grid, 99)]).toEqual([3, 8]);
   });
 
   it('ignores what was not measured', () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Column } from '../src/api/types';
 import {
   createStepAxis,
+  epochsX,
   frameAtStep,
   frameAtX,
   frameAxis,
@@ -18,7 +19,6 @@ import {
   formatValue,
   title,
   sentence,
-  shortNames,
   splitName,
 } from '../src/scale/format';
 import { flagX } from '../src/draw/steps';
@@ -117,25 +117,28 @@ describe('the step axis', () => {
     expect(frameAtStep(axis.steps, 19)).toBe(1);
     expect(frameAtStep(axis.steps, -5)).toBe(0);
     expect(frameAtX(axis, 299)).toBe(2);
-    expect(stepX(axis, 15)).toBe(150);
+    // The last cell ends at the last step: 21 steps share the width.
+    expect(stepX(axis, 15)).toBeCloseTo((15 / 21) * 300, -1);
+    expect(axis.end[2]).toBe(300);
+    expect(axis.start[2]).toBeGreaterThan(280);
   });
 
   it('is shared by two runs, step by step', () => {
     const steps = jointSteps([0, 10, 20], [0, 15, 30]);
     expect(steps).toEqual([0, 10, 15, 20, 30]);
-    const shared = createStepAxis(steps, 400, 'steps');
+    const shared = createStepAxis(steps, 400, 'steps', 40);
     const first = frameAxis(shared, [0, 10, 20]);
     const second = frameAxis(shared, [0, 15, 30]);
     expect([...first.start]).toEqual([0, 100, 200]);
-    expect([...first.end]).toEqual([100, 200, 300]);
+    expect([...first.end]).toEqual([100, 200, 210]);
     expect([...second.start]).toEqual([0, 150, 300]);
-    expect([...second.end]).toEqual([150, 300, 400]);
+    expect([...second.end]).toEqual([150, 300, 310]);
     expect(frameAxis(shared, shared.steps)).toBe(shared);
   });
 
   it('gives frames beyond a zoom no pixel', () => {
     const steps = [0, 10, 20, 30, 40, 50];
-    const zoomed = createStepAxis(steps.slice(2, 4), 200, 'steps');
+    const zoomed = createStepAxis(steps.slice(2, 4), 200, 'steps', 40);
     const axis = frameAxis(zoomed, steps);
     expect([...axis.start]).toEqual([0, 0, 0, 100, 200, 200]);
     expect([...axis.end]).toEqual([0, 0, 100, 200, 200, 200]);
@@ -143,6 +146,14 @@ describe('the step axis', () => {
     expect(frameAtX(axis, 199)).toBe(3);
     const strip = reduceRow(seriesGrid(Float32Array.of(9, 9, 1, 2, 9, 9)), [0], axis, 'both');
     expect([strip.high[0], strip.high[99], strip.high[100], strip.high[199]]).toEqual([1, 1, 2, 2]);
+  });
+
+  it('marks epochs, fewer where they are many', () => {
+    const axis = createStepAxis([0, 100, 200, 300], 301, 'steps');
+    expect(epochsX(axis, 100).map(Math.round)).toEqual([99, 198, 298]);
+    expect(epochsX(axis, 2).length).toBeLessThan(40);
+    expect(epochsX(axis, 0)).toEqual([]);
+    expect(epochsX(axis, 1000)).toEqual([]);
   });
 
   it('gives an early start room on a logarithmic scale', () => {
@@ -396,19 +407,9 @@ describe('colours', () => {
 });
 
 describe('names and sentences', () => {
-  it('of several runs are told apart by what differs', () => {
-    expect(shortNames(['deep_sigmoid', 'deep_sigmoid_repaired'])).toEqual([
-      'sigmoid',
-      'sigmoid_repaired',
-    ]);
-    expect(shortNames(['lr/1e-3', 'lr/1e-4'])).toEqual(['1e-3', '1e-4']);
-    expect(shortNames(['a', 'b'])).toEqual(['a', 'b']);
-    expect(shortNames(['alone/run'])).toEqual(['alone/run']);
-  });
-
   it('are cut off in the middle: what differs at the end is kept', () => {
     const names = ['resnet-adam-warmup-seed-1', 'resnet-adam-warmup-seed-2'];
-    expect(shortNames(names).map((name) => splitName(name))).toEqual([
+    expect(names.map((name) => splitName(name))).toEqual([
       ['resnet-adam-warmup', '-seed-1'],
       ['resnet-adam-warmup', '-seed-2'],
     ]);

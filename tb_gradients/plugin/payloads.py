@@ -50,7 +50,32 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "counts": _counts(flags or ()),
         "mark": summary.mark,
         "newest": json_number(summary.newest),
+        "loss": json_number(summary.loss),
+        "settings": dict(summary.settings),
+        "leading": _leading(flags or ()),
+        "flagged": _flagged(flags or ()),
     }
+
+
+def _leading(flags: Sequence[Flag]) -> dict[str, Any] | None:
+    """The finding that a run is known by: the worst, and of these one that goes on."""
+    if not flags:
+        return None
+    worst = max(flags, key=lambda flag: (flag.severity, flag.open))
+    return {
+        "rule": worst.rule,
+        "severity": worst.severity.label,
+        "first_step": worst.first_step,
+        "open": worst.open,
+    }
+
+
+def _flagged(flags: Iterable[Flag]) -> dict[str, str]:
+    """The severity of each rule that found something, the worst of its flags."""
+    worst: dict[str, Severity] = {}
+    for flag in flags:
+        worst[flag.rule] = max(flag.severity, worst.get(flag.rule, flag.severity))
+    return {rule: severity.label for rule, severity in worst.items()}
 
 
 def _state(summary: RunSummary) -> str:

@@ -14,7 +14,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from tb_gradients import schema
@@ -109,6 +109,8 @@ class RunSummary:
         undecided: why too little was seen to call it healthy; "" if it was enough.
         mark: changes when the run does.
         newest: wall time of the newest frame, in seconds since the epoch; NaN: there is none.
+        loss: the last one; NaN: none was measured.
+        settings: what the program set, by name.
     """
 
     run: str
@@ -119,6 +121,8 @@ class RunSummary:
     undecided: str = ""
     mark: str = ""
     newest: float = math.nan
+    loss: float = math.nan
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _NO_OUTLINE = Outline((), 0, None)
@@ -259,6 +263,8 @@ class RunStore:
                     undecided,
                     _digest(stamps[run]),
                     _newest(stamps[run]),
+                    outline.loss,
+                    outline.settings,
                 )
             )
         return summaries

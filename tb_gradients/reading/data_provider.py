@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from tensorboard.data import provider as tb_provider
 from tb_gradients import schema
 from tb_gradients.frames import FormatError
 from tb_gradients.proto import gradient_health_pb2 as pb
+from tb_gradients.reading.settings import last_loss, settings_of
 from tb_gradients.reading.source import (
     HistogramFrame,
     Message,
@@ -57,11 +59,15 @@ class Outline:
 
     Attributes:
         verdict: that of the writer, if it covers the whole run; else ``None``.
+        loss: the last one; NaN: none was measured.
+        settings: what the program set, by name.
     """
 
     steps: tuple[int, ...]
     variables: int
     verdict: StoredVerdict | None
+    loss: float = math.nan
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class DataProviderSource:
@@ -214,10 +220,13 @@ class DataProviderSource:
             points = latest_timeline(_usable(points, _point, []))
             steps = tuple(point.step for point in points)
             tags = last.get(run, {})
+            table = _last_table(tags.get(schema.TAG_TABLE, ()))
             outlines[run] = Outline(
                 steps,
-                _count_variables(tags.get(schema.TAG_TABLE, ())),
+                len(table.variables),
                 _covering_verdict(tags.get(schema.TAG_FLAGS, ()), steps),
+                last_loss(table.context, [point.value for point in points]),
+                settings_of(table),
             )
         return outlines
 
@@ -319,10 +328,11 @@ def _largest_frame(tables: Iterable[Message]) -> int:
     return max(sizes)
 
 
-def _count_variables(points: Sequence[Any]) -> int:
+def _last_table(points: Sequence[Any]) -> pb.VariableTable:
+    """An empty one where there is none that can be read."""
     tables = _messages(points[-1:], [])
     message = _parsed_table(tables[0].data) if tables else None
-    return len(message.variables) if message is not None else 0
+    return pb.VariableTable() if message is None else message
 
 
 def _parsed_table(data: bytes) -> pb.VariableTable | None:

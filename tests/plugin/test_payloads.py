@@ -97,7 +97,7 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
     flags = (made.make_flag(severity=Severity.WARNING), made.make_flag(severity=Severity.INFO))
     answer = payloads.runs(
         [
-            RunSummary("a", (3, 4), 2, flags),
+            RunSummary("a", (3, 4), 2, flags, loss=0.5, settings={"optimizer": "Adam"}),
             RunSummary("b", (), 2, ()),
             RunSummary("c", (0,), 2, None),
             RunSummary("d", (0,), 0, None, "It cannot be read."),
@@ -110,21 +110,30 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
                 "run": "a", "first_step": 3, "last_step": 4, "frames": 2, "variables": 2,
                 "state": "judged", "error": None, "verdict": "warning",
                 "counts": {"critical": 0, "warning": 1, "info": 1}, "mark": "", "newest": "NaN",
+                "loss": 0.5, "settings": {"optimizer": "Adam"},
+                "flagged": {flags[0].rule: "warning"},
+                "leading": {
+                    "rule": flags[0].rule, "severity": "warning",
+                    "first_step": flags[0].first_step, "open": True,
+                },
             },
             {
                 "run": "b", "first_step": None, "last_step": None, "frames": 0, "variables": 2,
                 "state": "empty", "error": None, "verdict": None,
                 "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
+                "loss": "NaN", "settings": {}, "leading": None, "flagged": {},
             },
             {
                 "run": "c", "first_step": 0, "last_step": 0, "frames": 1, "variables": 2,
                 "state": "judging", "error": None, "verdict": None,
                 "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
+                "loss": "NaN", "settings": {}, "leading": None, "flagged": {},
             },
             {
                 "run": "d", "first_step": 0, "last_step": 0, "frames": 1, "variables": 0,
                 "state": "unreadable", "error": "It cannot be read.", "verdict": None,
                 "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
+                "loss": "NaN", "settings": {}, "leading": None, "flagged": {},
             },
         ],
     }  # fmt: skip

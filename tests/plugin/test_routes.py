@@ -29,6 +29,7 @@ from tb_gradients.plugin.plugin import GradientHealthPlugin
 from tb_gradients.plugin.store import LoadedRun
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.report import load
+from tb_gradients.reading.settings import settings_of
 from tb_gradients.reading.source import StoredVerdict
 
 PREFIX = f"/data/plugin/{schema.PLUGIN_NAME}"
@@ -117,7 +118,17 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
         "verdict": "critical",
         "counts": {"critical": 1, "warning": 0, "info": 0},
         "newest": FRAMES[-1].wall_time,
+        "loss": FRAMES[-1].context[TABLE.context.index("loss")],
+        "settings": settings_of(pb.VariableTable.FromString(TABLE.to_bytes())),
+        "leading": {
+            "rule": FLAG.rule,
+            "severity": "critical",
+            "first_step": FLAG.first_step,
+            "open": True,
+        },
+        "flagged": {FLAG.rule: "critical"},
     }
+    assert answer["runs"][0]["settings"]["layers"] == "3"
 
 
 def test_run_describes_the_layout_of_all_other_answers(browser: Browser) -> None:

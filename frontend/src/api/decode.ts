@@ -94,6 +94,23 @@ function runSummary(json: unknown): RunSummary {
     },
     mark: text(f.mark),
     newest: number(f.newest),
+    loss: number(f.loss),
+    settings: facts(f.settings),
+    leading: leading(f.leading),
+    flagged: Object.fromEntries(
+      Object.entries(fields(f.flagged)).map(([rule, one]) => [rule, severity(one)]),
+    ),
+  };
+}
+
+function leading(json: unknown): RunSummary['leading'] {
+  const f = fields(json);
+  if (text(f.rule) === '') return null;
+  return {
+    rule: text(f.rule),
+    severity: severity(f.severity),
+    firstStep: number(f.first_step, 0),
+    open: f.open !== false,
   };
 }
 

@@ -28,6 +28,19 @@ export interface RunSummary {
   readonly mark: string;
   /** Wall time of the newest frame, in seconds since the epoch; NaN: there is none. */
   readonly newest: number;
+  /** The last loss; NaN: none was measured. */
+  readonly loss: number;
+  /** What the program set, as texts, the most telling first. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** The worst finding; null: there is none. */
+  readonly leading: {
+    readonly rule: string;
+    readonly severity: Severity;
+    readonly firstStep: number;
+    readonly open: boolean;
+  } | null;
+  /** The worst severity of each rule that found something. */
+  readonly flagged: Readonly<Record<string, Severity>>;
 }
 
 /** One column of numbers: a statistic per variable, or a value per step. */

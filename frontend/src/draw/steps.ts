@@ -2,13 +2,21 @@
 
 import type { Flag } from '../api/types';
 import type { StepAxis } from '../scale/axis';
-import { stepX } from '../scale/axis';
+import { epochsX, stepX } from '../scale/axis';
 import type { Palette } from '../scale/colour';
 import { formatCount } from '../scale/format';
 import type { Pen } from './pen';
 
-/** Tick labels at the top, ticks down to `height`. */
-export function drawStepAxis(context: Pen, axis: StepAxis, height: number, palette: Palette): void {
+/** Tick labels at the top, ticks down to `height`; epochs are short marks at the bottom. */
+export function drawStepAxis(
+  context: Pen,
+  axis: StepAxis,
+  height: number,
+  palette: Palette,
+  stepsPerEpoch = 0,
+): void {
+  context.fillStyle = palette.accent;
+  for (const x of epochsX(axis, stepsPerEpoch)) context.fillRect(Math.round(x), height - 7, 1, 4);
   context.textBaseline = 'middle';
   context.textAlign = 'center';
   context.fillStyle = palette.quiet;

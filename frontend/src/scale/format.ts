@@ -103,17 +103,6 @@ export function sentence(text: string): string {
   return /^[a-z]+(?=[\s,;:'’-])/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }
 
-/** Names without what all of them begin with: where there is little room, what differs is shown. */
-export function shortNames(names: readonly string[]): string[] {
-  const [first = '', ...others] = names;
-  let common = others.length > 0 ? first : '';
-  for (const name of others) {
-    while (!name.startsWith(common)) common = common.slice(0, -1);
-  }
-  const cut = common.search(/[^/_]*$/);
-  return names.map((name) => name.slice(cut));
-}
-
 /**
  * A name in two parts, of which the first may be cut off where there is little room: runs of one
  * series often differ in their last characters only. `kept` of these; a short name stays whole.

@@ -16,6 +16,7 @@ import {
   relateGrid,
   relateStrips,
   relationOf,
+  starts,
   type Relation,
 } from './relate';
 import { worstOf, type Row } from './rows';
@@ -25,6 +26,8 @@ export interface Source {
   readonly grid: Grid;
   /** Position of each joint variable in the grid; -1: this run does not have it. */
   readonly columns: Int32Array;
+  /** So many frames are the beginning that a change is told from. */
+  readonly start: number;
 }
 
 export type MapEncoding = 'absolute' | 'relative' | 'difference';
@@ -52,8 +55,8 @@ export function scaleMap(
     const related = sources.map(
       (source) =>
         source && {
-          grid: relateGrid(source.grid, medians(source.grid), relation),
-          columns: source.columns,
+          ...source,
+          grid: relateGrid(source.grid, starts(source.grid, source.start), relation),
         },
     );
     const domain = fitRelation(relation, parts(known(related)));

@@ -1,5 +1,5 @@
 /**
- * Values as a change: against a variable's own median, or against another run. Pure.
+ * Values as a change: against a variable's own start, or against another run. Pure.
  *
  * Sizes (norms, ratios, counts) are related by division: 1 is "the same", and zero stays zero.
  * Shares are related by subtraction, in points: from 1 % to 2 % is not "twice as sick".
@@ -44,6 +44,24 @@ function middle({ low, high }: Grid, at: number): number {
   const a = Math.abs(low[at] ?? Number.NaN);
   const b = Math.abs(high[at] ?? Number.NaN);
   return a > 0 && b > 0 ? Math.sqrt(a) * Math.sqrt(b) : (a + b) / 2;
+}
+
+/**
+ * What every variable had at first: its median over the columns that end by frame `until`. Of what was
+ * measured only later, the first value; NaN where it never was.
+ */
+export function starts(grid: Grid, until: number): Float32Array {
+  const columns = grid.edges.length - 1;
+  const later = grid.edges.findIndex((edge, i) => i > 0 && edge > until);
+  const count = later < 0 ? columns : Math.max(1, later - 1);
+  const edges = grid.edges.subarray(0, count + 1);
+  const found = medians({ ...grid, edges });
+  for (let row = 0; row < grid.rows; row++) {
+    for (let column = count; Number.isNaN(found[row] ?? 0) && column < columns; column++) {
+      found[row] = middle(grid, column * grid.rows + row);
+    }
+  }
+  return found;
 }
 
 /** Every value against its variable's reference. */

@@ -31,6 +31,7 @@ export interface Actions {
   readonly swapRuns: (run: string) => void;
   readonly setRunFilter: (text: string) => void;
   readonly setRunOrder: (order: RunOrder) => void;
+  readonly showRunTable: (open: boolean) => void;
 
   /** Select a flag and show where it is; the same flag again puts it away. */
   readonly toggleFlag: (id: string) => void;
@@ -114,6 +115,9 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     },
     setRunOrder(runOrder) {
       set({ runOrder });
+    },
+    showRunTable(runTable) {
+      set({ runTable });
     },
 
     toggleFlag(id) {

@@ -79,6 +79,16 @@ export function startFrames(steps: readonly number[]): number {
   return Math.max(1, steps.findLastIndex((step) => step <= first + START * (last - first)) + 1);
 }
 
+/** Fewer frames before a finding tell nothing. */
+const FEWEST_FRAMES = 3;
+
+/** The frames that a change is told from: those before the first finding, or the first tenth. */
+export function healthyStart({ steps, flags }: Run): number {
+  const first = Math.min(...flags.map(({ firstStep }) => firstStep));
+  const before = steps.findIndex((step) => step >= first);
+  return before >= FEWEST_FRAMES ? before : startFrames(steps);
+}
+
 /** The usual value of a series in the first tenth of a run; NaN: it was not measured then. */
 export function startOfSeries(values: Float32Array, steps: readonly number[]): number {
   const known = values.slice(0, startFrames(steps)).filter((value) => value > 0);

@@ -80,6 +80,12 @@ export function sortRuns(entries: readonly RunEntry[], order: RunOrder): readonl
   if (order === 'verdict') {
     sorted.sort((a, b) => rank(b) - rank(a) || worstCount(b) - worstCount(a));
   }
+  if (order === 'loss') {
+    // What has none, or NaN, comes last.
+    const lossOf = ({ summary: { loss } }: RunEntry): number =>
+      Number.isFinite(loss) ? loss : Infinity;
+    sorted.sort((a, b) => lossOf(a) - lossOf(b) || 0);
+  }
   if (order === 'name') sorted.sort((a, b) => compareNames(a.summary.run, b.summary.run));
   return sorted;
 }
@@ -441,6 +447,12 @@ export function rowMatcher(
   const matches = matcher(filter);
   const flagged = onlyFlagged ? flaggedPaths(...runs) : new Set<string>();
   return flagged.size > 0 ? (path) => flagged.has(path) && matches(path) : matches;
+}
+
+/** Steps of an epoch; 0: not known. */
+export function stepsPerEpoch({ context }: Run): number {
+  const steps = Number(context.steps_per_epoch);
+  return steps > 1 ? steps : 0;
 }
 
 /** The step everything is read off at: the chosen one, else the last. */

@@ -91,7 +91,7 @@ export type HistogramForm = 'map' | 'ridges';
 /** First and last step shown, both included. */
 export type StepRange = readonly [from: number, to: number];
 
-export const RUN_ORDERS = ['tensorboard', 'verdict', 'name'] as const;
+export const RUN_ORDERS = ['verdict', 'tensorboard', 'name', 'loss'] as const;
 export type RunOrder = (typeof RUN_ORDERS)[number];
 
 /** Which flags are listed: all conditions must hold. */
@@ -165,6 +165,8 @@ export interface State extends RunData {
   /** Regular expression on the names of runs; empty: all. */
   readonly runFilter: string;
   readonly runOrder: RunOrder;
+  /** The table of all runs is open. */
+  readonly runTable: boolean;
   /** Rule whose card is open. */
   readonly openRule: string | null;
 }
@@ -211,7 +213,8 @@ export function initialState(theme: Theme): State {
     collapsed: new Set(),
     remembered: null,
     runFilter: '',
-    runOrder: 'tensorboard',
+    runOrder: 'verdict',
+    runTable: false,
     openRule: null,
   };
 }

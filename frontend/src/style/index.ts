@@ -23,6 +23,7 @@ import profile from './profile.css';
 import rulecard from './rulecard.css';
 import runnotes from './runnotes.css';
 import runs from './runs.css';
+import runtable from './runtable.css';
 
 export const STYLE = [
   base,
@@ -41,6 +42,7 @@ export const STYLE = [
   charts,
   inspector,
   rulecard,
+  runtable,
   empty,
   adapt,
 ].join('\n');

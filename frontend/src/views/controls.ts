@@ -46,11 +46,11 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
   const encoding = choice<Encoding>(
     'Colours',
     [
-      ['absolute', 'Value', 'Colour is the value itself: which variable is sick?'],
+      ['absolute', 'Value', 'Colour is the value itself: which variable is faulty?'],
       [
         'relative',
         'Change',
-        'Colour is the change against the variable’s own median: since when is it sick?',
+        'Colour is the change against the variable’s own beginning, before the first finding: since when is it faulty?',
       ],
       [
         'difference',

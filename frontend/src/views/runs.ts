@@ -1,15 +1,16 @@
 /** Every run in one line: its verdict, and the way to open it or to put it beside another. */
 
-import { SEVERITIES, type RunState, type RunSummary } from '../api/types';
-import { fill, h, onChange, type Child } from '../dom';
+import { SEVERITIES, type RuleBook, type RunState, type RunSummary } from '../api/types';
+import { breakable, fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
 import { runColour } from '../scale/colour';
-import { formatCount, plural, shortNames, splitName } from '../scale/format';
+import { formatCount, formatNumber, plural, splitName } from '../scale/format';
 import { isPattern, matcher, nothingMatches } from '../scale/pattern';
 import type { Actions } from '../store/actions';
-import { orderRuns, sortRuns, type RunEntry } from '../store/selectors';
+import { orderRuns, ruleTitle, sortRuns, type RunEntry } from '../store/selectors';
 import { MOST_SIDES, RUN_ORDERS, type RunOrder } from '../store/state';
 import { icon } from './icons';
+import { createRoving } from './roving';
 import type { View } from './view';
 
 /** More runs than this can be filtered and sorted. */
@@ -23,9 +24,10 @@ const WITHOUT_VERDICT: Readonly<Record<RunState, string>> = {
 };
 
 const ORDER_NAMES: Readonly<Record<RunOrder, string>> = {
-  tensorboard: 'Oldest first',
   verdict: 'Worst first',
+  tensorboard: 'Oldest first',
   name: 'By name',
+  loss: 'By last loss',
 };
 
 export function createRuns(parent: HTMLElement, actions: Actions): View {
@@ -35,7 +37,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
     {
       'aria-label': 'Order of the runs',
       onchange: () => {
-        actions.setRunOrder(RUN_ORDERS.find((name) => name === order.value) ?? 'tensorboard');
+        actions.setRunOrder(RUN_ORDERS.find((name) => name === order.value) ?? 'verdict');
       },
     },
     RUN_ORDERS.map((name) => h('option', { value: name }, ORDER_NAMES[name])),
@@ -49,22 +51,29 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
     },
   });
   const tools = h('div', { class: 'list-tools' }, filter, order);
+  const table = h(
+    'button',
+    {
+      type: 'button',
+      title: 'All runs side by side: findings, loss, settings, rules',
+      onclick: () => {
+        actions.showRunTable(true);
+      },
+    },
+    'Table',
+  );
   const list = h('ul', { class: 'run-list' });
   const nothing = h('p', { class: 'nothing' });
   const element = h(
     'section',
     { class: 'runs', 'aria-labelledby': 'runs' },
-    h('h2', { id: 'runs' }, 'Runs ', count),
+    h('div', { class: 'list-head' }, h('h2', { id: 'runs' }, 'Runs ', count), table),
     tools,
     list,
     nothing,
   );
   parent.append(element);
-  list.addEventListener('keydown', (event) => {
-    if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return;
-    event.preventDefault();
-    moveFocus(list, event.key === 'ArrowDown' ? 1 : -1);
-  });
+  const roving = createRoving(list, 'button');
 
   const draw = onChange(
     (
@@ -74,6 +83,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
       compared: readonly string[],
       wanted: string,
       sorting: RunOrder,
+      rules: RuleBook | null,
       theme: Theme,
     ) => {
       const entries = orderRuns(runs ?? [], hostRuns);
@@ -90,16 +100,13 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
       const focused = list.contains(document.activeElement)
         ? document.activeElement?.getAttribute('data-focus')
         : null;
-      const short = shortNames(shown.map(({ summary }) => summary.run));
       fill(
         list,
-        shown.map((entry, i) => {
-          const shared = entry.summary.run.length - (short[i]?.length ?? 0);
-          return runRow(entry, shared, selected, compared, theme, actions);
-        }),
+        shown.map((entry) => runRow(entry, selected, compared, rules, theme, actions)),
       );
       if (focused)
         list.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+      roving.update();
       nothing.hidden = shown.length > 0;
       nothing.textContent = nothingMatches('run', wanted);
     },
@@ -119,6 +126,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
         state.compareRuns,
         state.runFilter,
         state.runOrder,
+        state.rules,
         state.theme,
       );
       reveal(state.selectedRun, state.runs !== null);
@@ -134,13 +142,13 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
 
 function runRow(
   entry: RunEntry,
-  shared: number,
   selected: string | null,
   compared: readonly string[],
+  rules: RuleBook | null,
   theme: Theme,
   actions: Actions,
 ): HTMLElement {
-  const { run, lastStep, frames, state, error } = entry.summary;
+  const { run, lastStep, frames, state, error, leading, loss } = entry.summary;
   const told =
     state === 'unreadable'
       ? `cannot be read. ${error}`
@@ -162,8 +170,20 @@ function runRow(
           actions.selectRun(run);
         },
       },
-      runLabel(run, entry.position, theme, nameParts(runName(run), shared)),
+      runLabel(run, entry.position, theme, breakable(runName(run))),
       verdictBadge(entry.summary),
+      (leading !== null || !Number.isNaN(loss)) &&
+        h(
+          'span',
+          { class: 'run-gist' },
+          [
+            leading &&
+              `${ruleTitle(rules, leading.rule)}, since step ${formatCount(leading.firstStep)}`,
+            !Number.isNaN(loss) && `loss ${formatNumber(loss)}`,
+          ]
+            .filter(Boolean)
+            .join(' · '),
+        ),
     ),
     h(
       'button',
@@ -205,17 +225,10 @@ export function runLabel(
   );
 }
 
-/**
- * A name that is cut off in its middle where there is little room, and before that its first
- * `shared` characters, with which all names beside it begin.
- */
-export function nameParts(name: string, shared = 0): Child[] {
-  const [start, end] = splitName(name.slice(shared));
-  return [
-    shared > 0 && h('span', { class: 'name-start name-shared' }, name.slice(0, shared)),
-    h('span', { class: 'name-start' }, start),
-    h('span', {}, end),
-  ];
+/** A name that is cut off in its middle where there is little room: runs differ at both ends. */
+export function nameParts(name: string): Child[] {
+  const [start, end] = splitName(name);
+  return [h('span', { class: 'name-start' }, start), h('span', {}, end)];
 }
 
 /** Counts by severity, and the one word that a run without a warning has. */
@@ -240,11 +253,4 @@ export function verdictBadge({ state, verdict, counts }: RunSummary): HTMLElemen
     worded && [verdict && icon(verdict), word],
     tallies,
   );
-}
-
-function moveFocus(list: HTMLElement, by: number): void {
-  const buttons = [...list.querySelectorAll<HTMLElement>('.run-row')];
-  const here = document.activeElement?.closest('li');
-  const at = buttons.findIndex((button) => button.parentElement === here);
-  buttons[(at + by + buttons.length) % buttons.length]?.focus();
 }

@@ -2,9 +2,9 @@
 
 import type { Run } from '../api/types';
 import { fill, h, onChange } from '../dom';
-import { formatCount, plural } from '../scale/format';
+import { formatCount, formatNumber, plural } from '../scale/format';
 import type { Actions } from '../store/actions';
-import { shownFrame, shownFrames } from '../store/selectors';
+import { shownFrame, shownFrames, stepsPerEpoch } from '../store/selectors';
 import type { StepRange } from '../store/state';
 import { icon } from './icons';
 import type { View } from './view';
@@ -55,6 +55,7 @@ export function createTimebar(parent: HTMLElement, actions: Actions): View {
       };
       const [from, to] = [run.steps[0] ?? 0, run.steps.at(-1) ?? 0];
       const count = shown.to - shown.from;
+      const epoch = stepsPerEpoch(run);
       frames.textContent = [
         run.glance
           ? `first look at ${plural(run.steps.length, 'frame')}, reading the rest …`
@@ -62,6 +63,9 @@ export function createTimebar(parent: HTMLElement, actions: Actions): View {
             ? `${formatCount(count)} of ${plural(run.steps.length, 'frame')} shown`
             : plural(run.steps.length, 'frame'),
         `${plural(to - from + 1, 'step')} trained`,
+        ...(epoch > 0
+          ? [`${formatNumber((to + 1) / epoch, 2)} epochs of ${formatCount(epoch)}`]
+          : []),
       ].join(' · ');
       zoom.hidden = range === null;
       if (range) {

@@ -32,23 +32,25 @@ export function createAxes(): Axes {
   const shown = remember((range: StepRange | null, ...runs: readonly (readonly number[])[]) => {
     const steps = jointSteps(...runs);
     const { from, to } = shownFrames(steps, range);
-    return from === 0 && to === steps.length ? steps : steps.slice(from, to);
+    const whole = from === 0 && to === steps.length;
+    return { steps: whole ? steps : steps.slice(from, to), after: steps[to] ?? null };
   });
   const place = remember(
     (
       steps: readonly number[],
       width: number,
       spacing: Spacing,
+      after: number | null,
       ...runs: readonly (readonly number[])[]
     ) => {
-      const axis = createStepAxis(steps, width, spacing);
+      const axis = createStepAxis(steps, width, spacing, after);
       return runs.map((own) => frameAxis(axis, own));
     },
   );
   return (state, sides, width) => {
     const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
-    const steps = shown(state.stepRange, ...runs);
-    return place(steps, Math.max(0, Math.floor(width)), state.spacing, ...runs);
+    const { steps, after } = shown(state.stepRange, ...runs);
+    return place(steps, Math.max(0, Math.floor(width)), state.spacing, after, ...runs);
   };
 }
 

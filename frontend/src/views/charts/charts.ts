@@ -5,7 +5,6 @@
 
 import type { Run } from '../../api/types';
 import { h } from '../../dom';
-import { INF, NAN, NONFINITE } from '../../scale/nonfinite';
 import type { Actions } from '../../store/actions';
 import { failureOf, shownSides } from '../../store/selectors';
 import type { State } from '../../store/state';
@@ -13,13 +12,8 @@ import type { View } from '../view';
 import { createAxes } from './axes';
 import { createHistogramPanel } from './histograms';
 import { createLeading } from './leading';
-import { createPanel, type Marking, type PanelSpec } from './lines';
-
-const GRADIENT_MARKS: readonly Marking[] = [
-  { name: 'gradient_nan_count', least: 1, mark: NONFINITE | NAN },
-  { name: 'gradient_inf_count', least: 1, mark: NONFINITE | INF },
-  { name: 'nonfinite_age', least: 0, mark: NONFINITE },
-];
+import { createPanel, type PanelSpec } from './lines';
+import { GRADIENT_MARKS, LOSS_MARKS, WEIGHT_MARKS } from './marks';
 
 const PANELS: readonly PanelSpec[] = [
   {
@@ -33,7 +27,7 @@ const PANELS: readonly PanelSpec[] = [
     title: 'Update ratio',
     of: 'variable',
     columns: [{ name: 'update_ratio', label: '' }],
-    marks: [{ name: 'weight_nonfinite_count', least: 1, mark: NONFINITE }],
+    marks: WEIGHT_MARKS,
     guide: 'update_ratio',
   },
   {
@@ -59,7 +53,7 @@ const PANELS: readonly PanelSpec[] = [
     of: 'run',
     columns: [{ name: 'loss', label: '' }],
     dense: 'loss',
-    marks: [{ name: 'loss_nonfinite_age', least: 0, mark: NONFINITE }],
+    marks: LOSS_MARKS,
   },
   {
     title: 'Learning rate',

@@ -19,6 +19,7 @@ import {
   type Domain,
 } from '../../scale/domain';
 import { formatTick, formatValue, title } from '../../scale/format';
+import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid, type Grid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
 import { pictureOf, type FindingPicture } from '../../store/findingpicture';
@@ -27,6 +28,7 @@ import type { State } from '../../store/state';
 import { CHART_INSET, FONT } from '../layout';
 import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
 import { denseLine, type DenseColumn } from './dense';
+import { GRADIENT_MARKS, LOSS_MARKS, readMarks } from './marks';
 
 /** What the dense lane knows of every step. */
 const DENSE: Readonly<Record<string, DenseColumn>> = { gradient_norm: 'norm', loss: 'loss' };
@@ -40,6 +42,8 @@ interface Curve {
   readonly side: Side;
   readonly values: Float32Array;
   readonly grid: Grid;
+  /** What was not finite, by frame. */
+  readonly marks: Uint8Array;
   /** Null: those of the frames. */
   readonly steps: readonly number[] | null;
 }
@@ -51,7 +55,7 @@ export function createLeading(actions: Actions, axes: Axes): Panel {
   const element = h(
     'div',
     { class: 'panel panel-leading', 'data-of': 'finding' },
-    h('div', { class: 'panel-label' }, h('h3', {}, 'What the finding rests on'), value, note),
+    h('div', { class: 'panel-label' }, h('h3', {}, 'The finding'), value, note),
     drawing.element,
   );
   let state: State | null = null;
@@ -81,10 +85,12 @@ export function createLeading(actions: Actions, axes: Axes): Panel {
     fill(
       value,
       curves.map((curve) => {
-        const { side, column, values } = curve;
-        const at = side.run ? (values[shownFrame(side.run, step)] ?? Number.NaN) : Number.NaN;
+        const { side, column } = curve;
+        const at = side.run ? shownFrame(side.run, step) : 0;
         const dashed = isDashed(curve, sides);
-        return [
+        return h(
+          'div',
+          {},
           h(
             'dt',
             {
@@ -99,8 +105,8 @@ export function createLeading(actions: Actions, axes: Axes): Panel {
               sides.length > 1 ? `${side.name}, ${title(column.name)}` : title(column.name),
             ),
           ),
-          h('dd', {}, formatValue(at, column.unit === 'share' ? 'share' : '')),
-        ];
+          h('dd', {}, valueText(curve, at)),
+        );
       }),
     );
     const [first] = picture?.chart ?? [];
@@ -159,8 +165,21 @@ function readCurve(
   const kind = DENSE[column.name];
   const dense = kind === undefined ? null : denseLine(lane, kind);
   if (!dense && values.every((one) => Number.isNaN(one))) return null;
-  const grid = dense?.grid ?? seriesGrid(values);
-  return { column, which, values, grid, steps: dense?.steps ?? null };
+  const marks = marksOf(column, variable, context);
+  const grid = dense?.grid ?? seriesGrid(values, marks);
+  return { column, which, values, grid, marks, steps: dense?.steps ?? null };
+}
+
+function marksOf(
+  { name }: Column,
+  variable: Side['variable'],
+  context: Side['context'],
+): Uint8Array {
+  const [source, markings] = name === 'loss' ? [context, LOSS_MARKS] : [variable, GRADIENT_MARKS];
+  if (!source) return new Uint8Array(0);
+  const values = 'series' in source ? source.series : source.values;
+  const columns = 'series' in source ? source.run.statistics : source.run.contextColumns;
+  return readMarks(source.run, values, columns, markings);
 }
 
 /** Alone, columns differ by colour; of several runs each has its own, and columns their dash. */
@@ -238,4 +257,13 @@ function labelsOf(
     .map((value) => ({ value, label: formatTick(domain.kind, value, share) }));
   if (docked) labels.push({ value: 0, label: '0' });
   return labels;
+}
+
+/** What is not finite is not "not measured". */
+function valueText({ column, values, marks }: Curve, frame: number): string {
+  const value = values[frame] ?? Number.NaN;
+  const mark = marks[frame] ?? 0;
+  return Number.isNaN(value) && mark > 0
+    ? markWords(mark)
+    : formatValue(value, column.unit === 'share' ? 'share' : '');
 }

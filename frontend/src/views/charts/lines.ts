@@ -9,7 +9,7 @@ import type { Pen } from '../../draw/pen';
 import { frameAtStep, frameAtX, frameAxis, type StepAxis } from '../../scale/axis';
 import { PALETTES, type Palette } from '../../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
-import { formatNumber, formatTick, formatValue, shortNames, splitName } from '../../scale/format';
+import { formatNumber, formatTick, formatValue, splitName } from '../../scale/format';
 import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
@@ -20,6 +20,7 @@ import { MOST_SIDES, type LaneData, type State } from '../../store/state';
 import { CHART_INSET, FONT } from '../layout';
 import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
 import { denseLine, type DenseColumn, type DenseLine } from './dense';
+import { readMarks, type Marking } from './marks';
 
 export interface PanelSpec {
   readonly title: string;
@@ -37,13 +38,6 @@ export interface PanelSpec {
   readonly marks: readonly Marking[];
   /** The statistic whose usual range, as the rules have it, is drawn. */
   readonly guide?: string;
-}
-
-/** A column that marks a step as non-finite, and the least value that does. */
-export interface Marking {
-  readonly name: string;
-  readonly least: number;
-  readonly mark: number;
 }
 
 interface PanelData {
@@ -81,7 +75,6 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
     (step: number | null, theme: State['theme'], ...parts: readonly (PanelData | null)[]) => {
       const known = parts.flatMap((part, which) => (part ? [{ ...part, which }] : []));
       const alone = sides.length < 2;
-      const short = shortNames(sides.map(({ name }) => name));
       const own = known[0]?.columns[0] ? unitOf(known[0].columns[0].column) : '';
       unit.textContent = unitWords(own);
       if (known.length === 0) {
@@ -94,10 +87,10 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
           columns.map(({ column, values, label }, i) => {
             const frame = shownFrame(run, step);
             const value = values[frame] ?? Number.NaN;
-            const name = alone ? label : `${short[which] ?? ''} ${label}`.trim();
+            const name = alone ? label : `${run.run} ${label}`.trim();
             const [start, end] = alone
               ? [name, '']
-              : splitName(short[which] ?? '', Math.max(3, 7 - label.length));
+              : splitName(run.run, Math.max(3, 7 - label.length));
             const colour = lineColour(which, i, sides, PALETTES[theme]);
             return [
               name === ''
@@ -206,12 +199,7 @@ function readPanel(
     return [{ column: share, values: shares, label }];
   });
   if (columns.length === 0) return null;
-  const marks = new Uint8Array(run.steps.length);
-  for (const { name, least, mark } of spec.marks) {
-    seriesColumn(values, all, name)?.forEach((value, i) => {
-      if (value >= least) marks[i] = (marks[i] ?? 0) | mark;
-    });
-  }
+  const marks = readMarks(run, values, all, spec.marks);
   const measured = columns.some(({ values }) => values.some((value) => !Number.isNaN(value)));
   const dense = spec.dense === undefined ? null : denseLine(lane, spec.dense);
   if (!measured && !dense && !marks.some((mark) => mark > 0)) return null;

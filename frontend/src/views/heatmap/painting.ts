@@ -11,7 +11,7 @@ import { PALETTES, ramp } from '../../scale/colour';
 import { hasRow, stripOf } from '../../scale/map';
 import type { Strip } from '../../scale/reduce';
 import type { Row } from '../../scale/rows';
-import { selectedFlag, shownFrame } from '../../store/selectors';
+import { selectedFlag, shownFrame, stepsPerEpoch } from '../../store/selectors';
 import { MOST_SIDES } from '../../store/state';
 import { AXIS, FONT, ROW } from '../layout';
 import { flagsOfRow, indexOfSide, isDifference, NO_STEPS, sideOf, type Shown } from './shown';
@@ -60,10 +60,11 @@ export function createPainting(shown: Shown, top: () => number): Painting {
         shared: readonly number[],
         width: number,
         spacing: Spacing,
+        after: number | null,
         ...runs: readonly (readonly number[])[]
       ): readonly StepAxis[] => {
         forget();
-        const axis = createStepAxis(shared, width, spacing);
+        const axis = createStepAxis(shared, width, spacing, after);
         return runs.map((own) => frameAxis(axis, own));
       },
     ),
@@ -75,7 +76,7 @@ export function createPainting(shown: Shown, top: () => number): Painting {
     const { state, scale, rows } = shown;
     if (!state || !scale || !pane) return null;
     const runs = shown.sides.map(({ run }) => run?.steps ?? NO_STEPS);
-    const axes = axesOf[which]?.(shown.steps, width, state.spacing, ...runs) ?? [];
+    const axes = axesOf[which]?.(shown.steps, width, state.spacing, shown.after, ...runs) ?? [];
     pane.axis = axes[indexOfSide(shown, which)] ?? NO_AXIS;
     const palette = PALETTES[state.theme];
     const { from, to } = visibleRows(shown, top(), height);
@@ -192,7 +193,7 @@ export function createPainting(shown: Shown, top: () => number): Painting {
     const palette = PALETTES[state.theme];
     context.fillStyle = palette.surface;
     context.fillRect(0, 0, width, AXIS - 1);
-    drawStepAxis(context, axis, AXIS, palette);
+    drawStepAxis(context, axis, AXIS, palette, stepsPerEpoch(run));
     for (const flag of run.flags) {
       const x = stepX(axis, flag.firstStep);
       if (flag.variables.length > 0 || x < 0 || x >= axis.width) continue;

@@ -5,6 +5,7 @@ import { onChange, remember } from '../../dom';
 import { jointSteps } from '../../scale/axis';
 import { scaleMap, type MapScale, type Source } from '../../scale/map';
 import { buildRows, sharedPrefix, type Row } from '../../scale/rows';
+import { healthyStart } from '../../store/judgement';
 import {
   columnOf,
   columnsIn,
@@ -30,6 +31,8 @@ export interface Shown {
   indexOf: ReadonlyMap<string, number>;
   /** Steps of all runs within the zoom. */
   steps: readonly number[];
+  /** The first step after them; null: there is none. */
+  after: number | null;
   /** Of each run, by the path of a variable. */
   flagsOf: readonly ReadonlyMap<string, readonly Flag[]>[];
   /** The key of the row that the keyboard is on. */
@@ -54,6 +57,7 @@ export function createShown(forget: () => void): {
     prefix: '',
     indexOf: new Map(),
     steps: [],
+    after: null,
     flagsOf: [],
     active: null,
   };
@@ -83,7 +87,12 @@ export function createShown(forget: () => void): {
       const [first] = matrices;
       const column = first ? columnOf(first.run, first.statistic) : null;
       shown.plain = matrices.map(
-        (matrix) => matrix && { grid: gridOf(matrix), columns: columnsIn(matrix.run, joint) },
+        (matrix) =>
+          matrix && {
+            grid: gridOf(matrix),
+            columns: columnsIn(matrix.run, joint),
+            start: healthyStart(matrix.run),
+          },
       );
       shown.scale = column && scaleMap(column, shown.plain, encoding, linear);
     },
@@ -93,6 +102,7 @@ export function createShown(forget: () => void): {
       const all = jointSteps(...runs);
       const { from, to } = shownFrames(all, range);
       shown.steps = from === 0 && to === all.length ? all : all.slice(from, to);
+      shown.after = all[to] ?? null;
     },
   );
   const prepareFlags = onChange((...all: readonly (readonly Flag[] | undefined)[]) => {

@@ -118,7 +118,7 @@ function describeChange(
   if (!relation || !drawn || !steps) return '';
   const text = (value: number): string => formatRelation(value, relation);
   if (scale?.encoding === 'relative') {
-    return `${rangeText(readRow(drawn, row, frameAtStep(steps, step)), text)} against its median`;
+    return `${rangeText(readRow(drawn, row, frameAtStep(steps, step)), text)} against its start`;
   }
   const [first, before] = [sides[0]?.run, plain[0]];
   if (which === 0 || row.kind === 'module' || !first || !before) return '';

@@ -1,0 +1,51 @@
+"""What the list of runs says of a run's settings, so that runs can be told apart.
+
+In:  the variable table as it is stored, the last context vectors.
+Out: short texts by name, in the order in which they matter; the last loss.
+Does not know about rules or HTTP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tb_gradients.frames import FloatArray
+from tb_gradients.proto import gradient_health_pb2 as pb
+
+_MOST_SETTINGS = 40
+
+
+def settings_of(table: pb.VariableTable) -> dict[str, str]:
+    """Optimizer, learning rate, depth, size and all else that a program sets."""
+    run = table.run
+    config = dict(run.optimizer_config)
+    shapes = [tuple(variable.shape) for variable in table.variables]
+    settings = {
+        "optimizer": run.optimizer,
+        "learning_rate": config.pop("learning_rate", ""),
+        "layers": str(sum(len(shape) >= 2 for shape in shapes)),
+        "parameters": str(sum(math.prod(shape) for shape in shapes)),
+        "loss": run.loss,
+        "precision": run.precision,
+        "steps_per_epoch": str(run.steps_per_epoch or ""),
+        "accumulation_steps": str(run.accumulation_steps or ""),
+        "replicas": str(run.replicas) if run.replicas > 1 else "",
+        **{name: value for name, value in sorted(config.items()) if name != "name"},
+    }
+    known = {name: value for name, value in settings.items() if value not in ("", "None")}
+    return dict(list(known.items())[:_MOST_SETTINGS])
+
+
+def last_loss(columns: Sequence[str], contexts: Sequence[FloatArray | object]) -> float:
+    """The last loss that was measured, of context vectors in step order; NaN: none was."""
+    if "loss" not in columns:
+        return math.nan
+    column = list(columns).index("loss")
+    for values in reversed(contexts):
+        # What still lies in a file is not read for this.
+        if isinstance(values, np.ndarray) and column < values.size and not np.isnan(values[column]):
+            return float(values[column])
+    return math.nan
