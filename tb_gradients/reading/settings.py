@@ -40,12 +40,21 @@ def settings_of(table: pb.VariableTable) -> dict[str, str]:
 
 
 def last_loss(columns: Sequence[str], contexts: Sequence[FloatArray | object]) -> float:
-    """The last loss that was measured, of context vectors in step order; NaN: none was."""
-    if "loss" not in columns:
+    """The last loss that was measured, of context vectors in step order.
+
+    Infinity: it was NaN or Inf; NaN: none was measured.
+    """
+    names = list(columns)
+    if "loss" not in names:
         return math.nan
-    column = list(columns).index("loss")
+    column = names.index("loss")
+    age = names.index("loss_nonfinite_age") if "loss_nonfinite_age" in names else None
     for values in reversed(contexts):
         # What still lies in a file is not read for this.
-        if isinstance(values, np.ndarray) and column < values.size and not np.isnan(values[column]):
+        if not isinstance(values, np.ndarray) or values.size < len(names):
+            continue
+        if age is not None and values[age] >= 0:
+            return math.inf
+        if not np.isnan(values[column]):
             return float(values[column])
     return math.nan

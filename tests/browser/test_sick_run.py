@@ -198,6 +198,16 @@ def test_the_run_is_chosen_by_keyboard_alone(tab: Any) -> None:
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("Enter")
     expect(tab.find(".verdict")).to_contain_text("Healthy")
+    # All runs as a table: the same choice, with what tells them apart.
+    tab.find("button", has_text="Table").press("Enter")
+    rows = tab.find(".run-table tbody tr")
+    expect(rows.first).to_contain_text("NaN or Inf in the gradient2,600NaN or Inf")
+    expect(rows.first.locator(".rule-cell[data-severity='critical']")).to_have_count(2)
+    tab.page.keyboard.press("Tab")
+    tab.page.keyboard.press("Tab")
+    tab.page.keyboard.press("ArrowUp")
+    tab.page.keyboard.press("Enter")
+    expect(tab.find(".verdict")).to_contain_text("2 critical")
 
 
 def test_rows_and_steps_are_walked_by_keyboard(tab: Any) -> None:

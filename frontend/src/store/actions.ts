@@ -215,6 +215,7 @@ function showFlag(state: State, run: Run, flag: Flag): Partial<State> {
     view,
     ...(statistic !== null ? { statistic } : {}),
     seeking: true,
+    unpictured: state.rules === null ? flag.id : null,
   };
   return { ...change, ...soughtStep({ ...state, ...change }) };
 }

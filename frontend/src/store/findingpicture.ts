@@ -72,3 +72,11 @@ export function soughtStep(state: State): Partial<State> {
   if (matrix.statistic !== shownStatistic(run, state.statistic)) return {};
   return { seeking: false, selectedStep: measuredStep(matrix, path, flag.firstStep) };
 }
+
+/** The picture of a finding that was opened before its rule was known, now that it is. */
+export function latePicture(state: State, rules: RuleBook): Partial<State> {
+  const flag = selectedFlag(state);
+  if (!flag || !state.run || state.unpictured !== flag.id) return { unpictured: null };
+  const { view, statistic } = pictureOf(flag, state.run, rules);
+  return { unpictured: null, view, ...(statistic === null ? {} : { statistic, seeking: true }) };
+}

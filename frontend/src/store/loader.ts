@@ -10,7 +10,7 @@
 import { StaleRunError, type Client, type Cut } from '../api/client';
 import { columnEdges } from '../api/picture';
 import type { Run, RunVerdict } from '../api/types';
-import { soughtStep } from './findingpicture';
+import { latePicture, soughtStep } from './findingpicture';
 import {
   columnOf,
   isSameTrouble,
@@ -167,7 +167,7 @@ export function createLoader(
     if (state.run === null || busy('matrix')) return;
     load('rules', [], async () => {
       const rules = await client.rules();
-      return () => ({ rules });
+      return (now) => ({ rules, ...latePicture(now, rules) });
     });
   }
 

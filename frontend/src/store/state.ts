@@ -144,6 +144,8 @@ export interface State extends RunData {
   readonly selectedStep: number | null;
   /** The step is that of a finding, and moves on to where its statistic was measured. */
   readonly seeking: boolean;
+  /** A finding that was opened before the rules were read, which name its picture. */
+  readonly unpictured: string | null;
   /** A second step, for the layer profile and the histograms; null: none. */
   readonly compareStep: number | null;
   /** Zoom; null: all steps, also while the run grows. */
@@ -210,6 +212,7 @@ export function initialState(theme: Theme): State {
     selectedFlag: null,
     selectedVariable: null,
     seeking: false,
+    unpictured: null,
     collapsed: new Set(),
     remembered: null,
     runFilter: '',

@@ -152,7 +152,14 @@ function runRow(
   const told =
     state === 'unreadable'
       ? `cannot be read. ${error}`
-      : `${plural(frames, 'frame')}, last step ${formatCount(lastStep)}`;
+      : [
+          `${plural(frames, 'frame')}, last step ${formatCount(lastStep)}`,
+          lossText(loss) && `last loss ${lossText(loss)}`,
+          leading &&
+            `${ruleTitle(rules, leading.rule)} since step ${formatCount(leading.firstStep)}`,
+        ]
+          .filter(Boolean)
+          .join(', ');
   const beside = compared.includes(run);
   const full = !beside && compared.length >= MOST_SIDES - 1;
   return h(
@@ -172,17 +179,11 @@ function runRow(
       },
       runLabel(run, entry.position, theme, breakable(runName(run))),
       verdictBadge(entry.summary),
-      (leading !== null || !Number.isNaN(loss)) &&
+      leading !== null &&
         h(
           'span',
           { class: 'run-gist' },
-          [
-            leading &&
-              `${ruleTitle(rules, leading.rule)}, since step ${formatCount(leading.firstStep)}`,
-            !Number.isNaN(loss) && `loss ${formatNumber(loss)}`,
-          ]
-            .filter(Boolean)
-            .join(' · '),
+          `${ruleTitle(rules, leading.rule)} · step ${formatCount(leading.firstStep)}`,
         ),
     ),
     h(
@@ -207,6 +208,12 @@ function runRow(
       icon('compare'),
     ),
   );
+}
+
+/** Empty where none was measured. */
+export function lossText(loss: number): string {
+  if (Number.isNaN(loss)) return '';
+  return Number.isFinite(loss) ? formatNumber(loss) : 'NaN or Inf';
 }
 
 export const runName = (run: string): string => (run === '.' ? '. (log folder itself)' : run);

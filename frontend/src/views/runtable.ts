@@ -3,7 +3,7 @@
 import type { RuleBook, RunSummary } from '../api/types';
 import { breakable, fill, h, onChange, type Child } from '../dom';
 import type { Theme } from '../host';
-import { formatCount, formatNumber, title } from '../scale/format';
+import { formatCount, formatFact, title } from '../scale/format';
 import { matcher } from '../scale/pattern';
 import type { Actions } from '../store/actions';
 import { differingSettings, flaggedRules } from '../store/runtable';
@@ -11,7 +11,7 @@ import { orderRuns, ruleTitle, sortRuns, type RunEntry } from '../store/selector
 import type { RunOrder } from '../store/state';
 import { icon } from './icons';
 import { createRoving } from './roving';
-import { runLabel, runName, verdictBadge } from './runs';
+import { lossText, runLabel, runName, verdictBadge } from './runs';
 import type { View } from './view';
 
 /** So many rows are made at once: a table of 300 must not hold up the page. */
@@ -181,8 +181,8 @@ function row(
     h('td', {}, verdictBadge(summary)),
     h('td', {}, leading && ruleTitle(rules, leading.rule)),
     h('td', { class: 'number' }, leading && formatCount(leading.firstStep)),
-    h('td', { class: 'number' }, Number.isNaN(loss) ? '' : formatNumber(loss)),
-    settings.map((name) => h('td', {}, summary.settings[name] ?? '–')),
+    h('td', { class: 'number' }, lossText(loss)),
+    settings.map((name) => h('td', {}, settingText(summary.settings[name]))),
     h('td', { class: 'date' }, dateText(newest)),
     found.map((rule) => ruleCell(flagged[rule], ruleTitle(rules, rule))),
   );
@@ -201,6 +201,12 @@ function ruleCell(severity: RunSummary['flagged'][string] | undefined, name: str
       ? [icon(severity), h('span', { class: 'visually-hidden' }, severity)]
       : h('span', { class: 'nothing', 'aria-hidden': 'true' }, '·'),
   );
+}
+
+/** Numbers as people write them; everything else as it is. */
+function settingText(text: string | undefined): string {
+  if (text === undefined) return '–';
+  return /^\d{4,}$/.test(text) ? formatCount(Number(text)) : formatFact(text);
 }
 
 function dateText(newest: number): string {

@@ -88,9 +88,7 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
             const frame = shownFrame(run, step);
             const value = values[frame] ?? Number.NaN;
             const name = alone ? label : `${run.run} ${label}`.trim();
-            const [start, end] = alone
-              ? [name, '']
-              : splitName(run.run, Math.max(3, 7 - label.length));
+            const [start, end] = alone ? [name, ''] : splitName(run.run, 4);
             const colour = lineColour(which, i, sides, PALETTES[theme]);
             return [
               name === ''
