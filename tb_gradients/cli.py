@@ -319,7 +319,7 @@ def _fails(run: RunReport, fail_on: str, required: int) -> bool:
     """Whether a run is a reason for exit status 1."""
     if fail_on == "never":
         return False
-    return run.steps < required or VERDICTS.index(run.verdict) >= VERDICTS.index(fail_on)
+    return run.steps_seen < required or VERDICTS.index(run.verdict) >= VERDICTS.index(fail_on)
 
 
 def _load_all(logdirs: Sequence[str], settings: dict[str, Any] | None, **options: Any) -> Report:

@@ -19,7 +19,10 @@ from tb_gradients.snippets import snippets
 
 
 class Severity(enum.IntEnum):
-    """How bad it is; comparable, so that ``flag.severity >= Severity.WARNING`` reads well."""
+    """How bad it is, in rising order, also against a word: ``flag.severity >= "warning"``.
+
+    It prints as that word. In a set or as a key of a dictionary it is the number.
+    """
 
     INFO = 1
     """Worth knowing."""
@@ -32,6 +35,29 @@ class Severity(enum.IntEnum):
     def label(self) -> str:
         return self.name.lower()
 
+    def __str__(self) -> str:
+        return self.label
+
+    def __format__(self, spec: str) -> str:
+        return format(self.label, spec)
+
+    def __eq__(self, other: object) -> bool:
+        return self.label == other if isinstance(other, str) else int.__eq__(self, other)
+
+    __hash__ = int.__hash__
+
+    def __lt__(self, other: int | str) -> bool:
+        return int.__lt__(self, _number(other))
+
+    def __le__(self, other: int | str) -> bool:
+        return int.__le__(self, _number(other))
+
+    def __gt__(self, other: int | str) -> bool:
+        return int.__gt__(self, _number(other))
+
+    def __ge__(self, other: int | str) -> bool:
+        return int.__ge__(self, _number(other))
+
     @classmethod
     def parse(cls, text: str) -> Severity:
         """The severity of that label; ``ValueError`` names the known ones."""
@@ -40,6 +66,10 @@ class Severity(enum.IntEnum):
         except KeyError:
             known = ", ".join(severity.label for severity in cls)
             raise ValueError(f"unknown severity {text!r}; known: {known}") from None
+
+
+def _number(severity: int | str) -> int:
+    return Severity.parse(severity) if isinstance(severity, str) else severity
 
 
 @dataclasses.dataclass(frozen=True)

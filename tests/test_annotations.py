@@ -35,7 +35,7 @@ def test_a_name_cannot_begin_another_annotation() -> None:
     odd = "a\n::error::b,c:d%0A\x1b[31m"
     origin = Origin("Log", file="train.py", line=7)
     flag = Flag("zero_gradient", Severity.WARNING, (odd,), 0, 1, True, odd, origin=origin)
-    run = RunReport(odd, 0, 1, 2, (odd,), flags=(flag,))
+    run = RunReport(odd, 0, 1, 2, flags=(flag,))
     (line,) = github_annotations(Report((run,)), Severity.CRITICAL).splitlines()
     assert line.startswith("::warning title=")
     assert ",file=train.py,line=7::" in line

@@ -147,3 +147,19 @@ def test_names_in_what_is_printed_of_a_flag_are_inert() -> None:
         assert r"\x1b[31mred\u202e/kernel" in line
         assert line.isprintable()
     assert flag.summary == f"{name} is zero.", "data stay as they are"
+
+
+def test_a_severity_prints_as_a_word() -> None:
+    assert str(Severity.WARNING) == f"{Severity.WARNING}" == "warning"
+    assert f"{Severity.INFO:>8}" == "    info"
+    assert json.dumps([Severity.CRITICAL]) == "[3]"
+
+
+def test_a_severity_compares_with_severities_and_words() -> None:
+    assert Severity.INFO < Severity.WARNING <= Severity.WARNING < Severity.CRITICAL
+    assert Severity.WARNING >= "warning" > Severity.INFO
+    assert Severity.CRITICAL > "warning" and not Severity.INFO >= "warning"
+    assert Severity.CRITICAL == "critical" != Severity.INFO
+    assert max(Severity.INFO, Severity.CRITICAL) is Severity.CRITICAL
+    with pytest.raises(ValueError, match="known: info, warning, critical"):
+        assert Severity.INFO >= "warnign"

@@ -72,6 +72,10 @@ class EventFileSource:
                 f"{self._logdir!r} is a file. Pass the folder that was given to GradientHealth."
             )
 
+    def __reduce__(self) -> tuple[type[EventFileSource], tuple[str]]:
+        """Another process opens the folder again."""
+        return type(self), (self._logdir,)
+
     def runs(self) -> list[str]:
         """Folders with one of our records, or with one of our files that is damaged or cannot be
         opened; sorted, "." first.

@@ -10,13 +10,23 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from tb_gradients import schema
 from tb_gradients.flags import Flag, RuleError, RuleState, Severity, verdict_of, worst
+from tb_gradients.frames import FloatArray
 from tb_gradients.inert import inert
 from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
+from tb_gradients.reading.measurements import Histogram, Measurements, Variables
 from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
 
 REPORT_VERSION = 1
 
@@ -61,13 +71,25 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class RunReport:
-    """What is to be said of one run.
+    """What is to be said of one run, and its numbers as arrays.
+
+    ```python
+    run = tbg.load("logs/run1").runs[0]
+    run["gradient_norm"]             # float32 [frames, variables]
+    run.steps                        # int64 [frames]
+    run.variables["dense/kernel"]    # facts about a variable: shape, initializer, ...
+    ```
+
+    Arrays are read from the files when they are first asked for, and then raise ``ReadError`` if
+    the run is gone or its training went back to an earlier step. A statistic that a frame does not
+    have of a variable is NaN.
 
     Attributes:
         run: path of the run's folder relative to the log directory; "." for itself.
         first_step, last_step: of the frames; ``None`` if there are none.
         frames: how many frames were judged.
-        variables: paths, in network order; of the last table first, then of earlier ones.
+        variables: facts about each, in network order; of the last table first, then of earlier
+            ones. Also by path: ``run.variables["dense/kernel"]``; ``run.variables.paths``.
         flags: worst first.
         errors: rules and other parts of the monitor that failed, data that could not be read.
         unreadable: nobody can judge it; ``errors`` says why.
@@ -81,13 +103,14 @@ class RunReport:
     first_step: int | None
     last_step: int | None
     frames: int
-    variables: tuple[str, ...]
+    variables: Variables = dataclasses.field(default_factory=Variables)
     flags: tuple[Flag, ...] = ()
     errors: tuple[Problem, ...] = ()
     unreadable: bool = False
     lane: Lane | None = dataclasses.field(default=None, repr=False, compare=False)
     rules: tuple[RuleState, ...] = ()
     undecided: str = ""
+    measurements: Measurements | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def without_verdict(cls, run: str, sentence: str) -> RunReport:
@@ -97,7 +120,6 @@ class RunReport:
             None,
             None,
             0,
-            (),
             errors=(Problem(sentence),),
             unreadable=True,
             undecided="the run cannot be read",
@@ -111,8 +133,9 @@ class RunReport:
         problems: Iterable[Problem],
         rules: Iterable[RuleState] = (),
         undecided: str = "",
+        source: EventFileSource | None = None,
     ) -> RunReport:
-        """The report on a run whose frames were judged already."""
+        """The report on a run whose frames were judged already; arrays are read from ``source``."""
         errors = [*(Problem(sentence) for sentence in data.errors), *problems]
         if not data.frames and not errors:
             errors.append(Problem("There are no frames yet. Has training made its first step?"))
@@ -121,20 +144,125 @@ class RunReport:
             undecided = stopped.message
         elif not data.frames:
             undecided = "there are no frames"
-        steps = data.steps
+        steps, variables = data.steps, Variables.of(data)
         return cls(
             run=data.run,
             first_step=int(steps[0]) if len(steps) else None,
             last_step=int(steps[-1]) if len(steps) else None,
             frames=len(steps),
-            variables=tuple(variable_paths(data)),
+            variables=variables,
             flags=tuple(flags),
             errors=tuple(errors),
             unreadable=data.unreadable is not None,
             lane=data.lane,
             rules=tuple(rules),
             undecided=undecided,
+            measurements=(
+                None if source is None else Measurements(source, data.run, steps, variables)
+            ),
         )
+
+    # --- Numbers --------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """int64 [frames]: the training step of each frame."""
+        return np.zeros(0, np.int64) if self.measurements is None else self.measurements.steps
+
+    def __getitem__(self, statistic: str) -> FloatArray:
+        """float32 [frames, variables] of a statistic, columns in the order of ``variables``.
+
+        NaN: not measured, or the variable was not in the run at that step.
+
+        Args:
+            statistic: one of ``docs/data_format.md``, stored or derived: "gradient_norm", ...
+
+        Raises:
+            KeyError: no statistic has that name; the message names those that look like it.
+        """
+        return self._measured().statistic(statistic)
+
+    def context(self, name: str) -> FloatArray:
+        """float32 [frames] of a number of the step: "loss", "learning_rate", "global_norm", ...
+
+        Raises:
+            KeyError: no number of the step has that name.
+        """
+        return self._measured().context(name)
+
+    @property
+    def histogram_steps(self) -> npt.NDArray[np.int64]:
+        """int64 [histograms]: the steps of the frames that have histograms."""
+        return self._measured().histogram_steps
+
+    def histogram(self, variable: str, step: int) -> Histogram:
+        """The histogram of a variable's gradient at one of the ``histogram_steps``.
+
+        Raises:
+            KeyError: no variable has that path.
+            ValueError: no histogram was recorded at that step; the message names the nearest ones.
+        """
+        return self._measured().histogram(variable, step)
+
+    def to_pandas(self, statistics: Iterable[str] | None = None) -> pandas.DataFrame:
+        """A ``pandas.DataFrame``: a row for each (step, variable), a column for each statistic.
+
+        Args:
+            statistics: these; ``None``: all, stored and derived.
+
+        Raises:
+            ImportError: pandas is not installed.
+            KeyError: no statistic has that name.
+        """
+        return self._measured().to_pandas(statistics)
+
+    def plot(
+        self,
+        statistic: str = "gradient_norm",
+        *,
+        variable: str | None = None,
+        step: int | None = None,
+        axes: Axes | None = None,
+    ) -> Axes:
+        """Draw a statistic with matplotlib: a heat-map of all frames and variables.
+
+        Args:
+            variable: draw this one alone, over the steps.
+            step: draw this frame alone, all variables by depth.
+            axes: draw here; ``None``: on a new figure.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            KeyError: no statistic or variable has that name.
+            ValueError: no frame is of that step, or both ``variable`` and ``step`` were passed.
+        """
+        from tb_gradients.reading import plots
+
+        values = self[statistic]
+        # Norms are those of the finite elements: what is not finite has to be marked.
+        nonfinite = self["gradient_nonfinite_count"] > 0
+        column, steps, paths = schema.column(statistic), self.steps, self.variables.paths
+        if variable is not None and step is not None:
+            raise ValueError("pass variable= (over the steps) or step= (by depth), not both")
+        if variable is not None:
+            i = self.variables.position(variable)
+            axes = plots.new_axes(axes)
+            return plots.over_steps(axes, column, steps, variable, values[:, i], nonfinite[:, i])
+        if step is not None:
+            at = self._measured().position(step)
+            axes = plots.by_depth(plots.new_axes(axes), column, paths, values[at], nonfinite[at])
+            axes.set_title(f"step {step}", fontsize="medium")
+            return axes
+        return plots.heat_map(plots.new_axes(axes), column, steps, paths, values, nonfinite)
+
+    def _measured(self) -> Measurements:
+        if self.measurements is None:
+            raise ReadError(
+                str(self.errors[0]) if self.errors else f"Run {self.run!r} was not read from files."
+            )
+        return self.measurements
+
+    # --- Verdict --------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -154,7 +282,7 @@ class RunReport:
         return next((problem for problem in self.errors if problem.stopped), None)
 
     @property
-    def steps(self) -> int:
+    def steps_seen(self) -> int:
         """How many steps of the training were seen, logged or not."""
         if self.first_step is None or self.last_step is None:
             return 0
@@ -172,9 +300,9 @@ class RunReport:
 
     def requiring(self, steps: int) -> RunReport:
         """The same, but undecided where fewer steps were seen, whatever the rules need."""
-        if self.steps >= steps:
+        if self.steps_seen >= steps:
             return self
-        seen = "1 step was" if self.steps == 1 else f"{self.steps} steps were"
+        seen = "1 step was" if self.steps_seen == 1 else f"{self.steps_seen} steps were"
         return dataclasses.replace(self, undecided=f"{seen} seen, {steps} are required")
 
     def to_json(self) -> dict[str, Any]:
@@ -183,7 +311,7 @@ class RunReport:
             "first_step": self.first_step,
             "last_step": self.last_step,
             "frames": self.frames,
-            "variables": list(self.variables),
+            "variables": list(self.variables.paths),
             "state": self.state,
             "verdict": self.verdict,
             "undecided": self.undecided,
@@ -291,13 +419,20 @@ def report_on(
     """The report on one run; one that cannot be read has no verdict."""
     try:
         on_disk = source.size(run) > MOST_BYTES
-        return report_run(source.read(run, on_disk=on_disk), rules, rejudge=rejudge)
+        data = source.read(run, on_disk=on_disk)
+        return report_run(data, rules, rejudge=rejudge, source=source)
     except (ReadError, OSError) as error:
         return RunReport.without_verdict(run, str(error))
 
 
-def report_run(data: RunData, rules: Any = None, *, rejudge: bool = False) -> RunReport:
-    """The report on a run that was read; see ``load``.
+def report_run(
+    data: RunData,
+    rules: Any = None,
+    *,
+    rejudge: bool = False,
+    source: EventFileSource | None = None,
+) -> RunReport:
+    """The report on a run that was read; see ``load``. Arrays are read from ``source`` later.
 
     Numbers that no rule can reckon with are refused when they are read. Should the rules fail on
     the others all the same, that is no reason to lose what they say of other runs.
@@ -313,18 +448,14 @@ def report_run(data: RunData, rules: Any = None, *, rejudge: bool = False) -> Ru
     if stored is not None:
         errors = (*(error for error in stored.errors if error.rule), *data.left_out)
         problems = map(Problem.of, errors)
-        return RunReport.of(data, stored.flags, problems, stored.rules, stored.undecided)
+        return RunReport.of(data, stored.flags, problems, stored.rules, stored.undecided, source)
     try:
         verdict = judge(list(data.recordings), rules)
     except Exception as error:
         problem = Problem(f"The rules cannot judge this run ({type(error).__name__}: {error}).")
-        failed = RunReport.of(data, (), (problem,), undecided="the rules cannot judge this run")
+        told = "the rules cannot judge this run"
+        failed = RunReport.of(data, (), (problem,), undecided=told, source=source)
         return dataclasses.replace(failed, unreadable=True)
     flags = with_origins(verdict.flags, data.stored_flags)
     problems = map(Problem.of, (*verdict.errors, *data.left_out))
-    return RunReport.of(data, flags, problems, verdict.rules, verdict.undecided)
-
-
-def variable_paths(data: RunData) -> list[str]:
-    """Every variable the run ever had; see ``RunData.variables``."""
-    return list(data.variables)
+    return RunReport.of(data, flags, problems, verdict.rules, verdict.undecided, source)

@@ -53,7 +53,7 @@ def test_every_run_below_the_folder_is_judged(
     assert report.worst == Severity.WARNING
     run = report.runs[0]
     assert (run.first_step, run.last_step, run.frames) == (5, 14, 10)
-    assert run.variables == TABLE.paths
+    assert run.variables.paths == TABLE.paths
     assert run.verdict == "warning"
     assert [flag.rule for flag in run.flags] == ["zero_gradient"]
     assert [str(problem) for problem in run.errors] == [
@@ -129,7 +129,7 @@ def test_variables_that_the_run_lost_come_last(tmp_path: pathlib.Path) -> None:
     ]
     made.write_events(tmp_path, events)
     (run,) = load(tmp_path).runs
-    assert run.variables == (*smaller.paths, "dense_2/kernel", "dense_2/bias")
+    assert run.variables.paths == (*smaller.paths, "dense_2/kernel", "dense_2/bias")
 
 
 def test_a_healthy_run_is_healthy_by_the_real_rules(tmp_path: pathlib.Path) -> None:
