@@ -90,6 +90,8 @@ class FramesOnDisk:
     def __getitem__(self, key: Any) -> Any:
         """As of an array; what is not asked for of a frame is not kept."""
         frames, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        if frames is Ellipsis:  # of every frame what it says
+            frames, rest = slice(None), key if isinstance(key, tuple) else ()
         if isinstance(frames, (int, np.integer)):
             (values,) = self._read([self._places[int(frames)]])
             return values[rest]
