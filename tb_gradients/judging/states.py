@@ -42,6 +42,8 @@ def lack_of(needed: Needed, window: Window) -> Lack | None:
         return Lack(needed.steps, seen.steps, "steps")
     if seen.updates < needed.updates:
         return Lack(needed.updates, seen.updates, "steps that change weights")
+    if learning.learning and learning.converged:
+        return None  # such a rule waits for a loss that does not fall
     if needed.loss_steps and learning.state != "unseen":
         enough = needed.loss_steps if learning.state != "early" else learning.steps + 1
         enough = max(enough, needed.loss_steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
@@ -10,7 +12,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS
 from tb_gradients.judging.initial_values import scale_gain, signal_gains
-from tb_gradients.judging.learning import LOW_SHARE, MINIMUM_STEPS
+from tb_gradients.judging.learning import CLEAR_DROP, LOW_SHARE, MINIMUM_STEPS
 from tb_gradients.judging.networks import RELU, SATURATING
 from tb_gradients.judging.outputs import constant_output
 from tb_gradients.judging.pictures import Picture
@@ -109,8 +111,7 @@ class PoorInitialization(Rule):
             return HEALTHY
         if off.sum() < self.share * judged.sum():
             part = self._flat_part(window, off)
-            # What starts at a low loss was trained before, and its weights are as they should be.
-            if not part.any() or not learning.start > LOW_SHARE * learning.guess:
+            if not part.any() or self._trained_before(window):
                 return HEALTHY
             return Detection.of(part, window.first_step, Severity.WARNING, together=True)
         high = learning.start > self.first_loss * learning.guess and learning.guessing
@@ -147,6 +148,14 @@ class PoorInitialization(Rule):
     @staticmethod
     def _judged(window: Window) -> BoolArray:
         return window.rows.once(plain_kernels)
+
+    @staticmethod
+    def _trained_before(window: Window) -> bool:
+        """Whether the run started at a low loss, so that its weights are as they should be."""
+        learning = window.learning
+        if math.isfinite(learning.guess):
+            return learning.start <= LOW_SHARE * learning.guess
+        return not learning.now < (1 - CLEAR_DROP) * learning.start
 
     def _flattened(self, window: Window, off: BoolArray) -> BoolArray:
         """Kernels so large that their activation is on its flat part from the first step on."""

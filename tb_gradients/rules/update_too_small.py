@@ -254,7 +254,16 @@ class UpdateTooSmall(Rule):
             ),
             causes=causes,
             fixes=(fix,),
+            follows=self._follows(window, rows, kind),
         )
+
+    def _follows(self, window: Window, rows: IntArray, kind: str) -> tuple[str, ...]:
+        """The rules that would explain it. Neither data nor initial weights are why one of several
+        optimizers has a tiny rate."""
+        own = OWN_OPTIMIZER in window.table.variables[int(rows[0])].facts
+        if not own or kind != "learning_rate_too_small":
+            return self.follows
+        return tuple(r for r in self.follows if r not in ("bad_data", "poor_initialization"))
 
     @staticmethod
     def _faster(window: Window, rows: IntArray) -> str:

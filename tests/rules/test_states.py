@@ -21,7 +21,7 @@ from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.judging import Engine, all_rules
 
 STEPS = 160
-LEARNS = np.linspace(2.77, 0.1, STEPS)
+LEARNS, SLOWLY = np.linspace(2.77, 0.1, STEPS), np.linspace(2.77, 1.6, STEPS)
 GUESSES = np.log(16) + 0.01 * np.random.default_rng(0).standard_normal(STEPS)
 DIVERGES = np.linspace(2.77, 60, STEPS)
 
@@ -159,7 +159,7 @@ PAIRS: dict[str, tuple[str, Callable[[bool], Run]]] = {
     )),
     "steps that are skipped": ("loss_scale_collapse", halves),
     "an output that is cut off": ("model_mismatch", of_head),
-    "a loss that stays": ("not_learning", said(GUESSES)),
+    "a loss that stays": ("not_learning", lambda ill: run(loss=GUESSES if ill else SLOWLY)),
     "a start at a wrong scale": (
         "poor_initialization", lambda ill: run(started(8.0), GUESSES) if ill else run(started(0.25))
     ),
@@ -184,9 +184,9 @@ PAIRS: dict[str, tuple[str, Callable[[bool], Run]]] = {
     "inputs that are not scaled": (
         "bad_data", said(GUESSES, table(optimizer="SGD"), inputs_max_abs=1 / 255, inputs_std=1e-3)
     ),
-    "inputs that put the loss far above guessing": ("bad_data", said(
-        np.linspace(9e3, 4e3, STEPS), inputs_max_abs=1e4, inputs_std=1e3
-    )),
+    "inputs that put the loss far above guessing": ("bad_data", lambda ill: run(
+        loss=np.linspace(9e3, 4e3, STEPS) if ill else SLOWLY
+    ).say(inputs_max_abs=1e4 if ill else 1.0, inputs_std=1e3 if ill else 1.0)),
 }  # fmt: skip
 
 EVENTS: dict[str, tuple[str, Callable[[bool, int], Run]]] = {
@@ -271,6 +271,15 @@ def state(engine: Engine, rule: str) -> RuleState:
 )
 def test_a_run_is_undecided_while_a_rule_waits_for_steps(steps: int, told: str) -> None:
     assert engine_of(make_frames(TABLE, range(steps))).undecided == told
+
+
+@pytest.mark.parametrize(("end", "told"), [(0.01, "passed"), (0.8 * np.log(16), "not_yet")])
+def test_a_loss_that_is_low_needs_no_hundred_steps_to_show_that_it_falls(
+    end: float, told: str
+) -> None:
+    engine = engine_of(Run(TABLE, 48).loss(np.geomspace(np.log(16), end, 48)).frames)
+
+    assert state(engine, "not_learning").state == told
 
 
 def test_what_is_not_measured_is_named_with_how_to_give_it_and_leaves_no_run_undecided() -> None:
