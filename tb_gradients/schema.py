@@ -357,6 +357,22 @@ CONTEXT: tuple[Column, ...] = (
         "Updates so far that no call of monitor.step() stands for, written where those are so few "
         "that most of the run was not looked at.",
     ),
+    Column(
+        "predictions_separation",
+        "deviations",
+        "step",
+        "linear",
+        "Mean prediction where the target is 1 less that where it is 0, in standard deviations of "
+        "the predictions of this batch; of targets that are zeros and ones, in batches that hold "
+        "both (not under XLA).",
+    ),
+    Column(
+        "added_loss",
+        "loss",
+        "step",
+        "linear",
+        "What layers have added to the loss with `add_loss` (not under XLA).",
+    ),
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 

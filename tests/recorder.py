@@ -177,6 +177,8 @@ class Recorder:
             if name != "predictions":
                 context[f"{name}_max_abs"] = float(np.abs(known).max(initial=0))
                 context[f"{name}_nonfinite"] = self._bad_data[name]
+        if targets is not None and predictions is not None:
+            context["predictions_separation"] = separation(targets, predictions)
         values = _float32(rows).reshape(len(rows), -1)
         vector = _float32([context[name] for name in self.table.context])
         lane = joined(self._lane)
@@ -185,6 +187,19 @@ class Recorder:
 
     def recording(self) -> Recording:
         return Recording.from_frames(self.table, self.frames)
+
+
+def separation(targets: Any, predictions: Any) -> float:
+    """Of zeros and ones: by how many deviations the predictions of ones lie above the others."""
+    labels, values = np.float64(targets).ravel(), np.float64(predictions).ravel()
+    if (
+        not 0 < labels.size == values.size
+        or not np.isin(labels, (0, 1)).all()
+        or np.ptp(labels) == 0
+    ):
+        return math.nan
+    gap = values[labels == 1].mean() - values[labels == 0].mean()
+    return float(gap / values.std()) if values.std() > 0 else 0.0
 
 
 def _facts_of(name: str, data: Any) -> dict[str, float]:

@@ -57,7 +57,9 @@ class NotLearning(Rule):
     warning only if the loss of a constant prediction is known. If no cause is found, it is a
     warning after 400 steps. If the steps were too small to move the weights by a fifth of their
     size, it is a warning after 1000 steps and 20 epochs; with a cause in the network, the learning
-    rate or the data, after 200 steps or 3 epochs.
+    rate or the data, after 200 steps or 3 epochs. And if nine in ten targets of two classes are of
+    one class, it is a warning after 200 steps and 3 epochs that predictions of the rare class lie
+    less than half a standard deviation above those of the other class, whatever the loss does.
 
     Try:
     * Overfit 32 samples first. If that fails, the model, the loss or the update is wrong. If it
@@ -78,6 +80,7 @@ class NotLearning(Rule):
         "learning_rate",
         "loss_scale",
         "predictions_spread",
+        "predictions_separation",
         "targets_std",
         *FAR_TARGETS_NEEDS,
         *INPUT_NEEDS,
@@ -128,10 +131,17 @@ class NotLearning(Rule):
         0.9, "nine in ten are of one class: predicting it always has a low loss already"
     )
 
+    batches = Threshold(4, "batches that hold the rare class: of fewer the mean is chance")
+    separated = Threshold(
+        0.5, "deviations: an area of 0.64 under the curve; a class that is learnt has 1 and more"
+    )
+
     basis = Basis(sees=("loss_mean", "update_ratio"), loss_steps=steps)
 
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning
+        if self._separation(window) is not None:
+            return Detection.of_run(window.first_step, Severity.WARNING)
         if not learning.stuck or learning.steps < self.steps:
             return HEALTHY
         alive = bool((window.statistic("gradient_norm")[-1] > 0).any())
@@ -189,9 +199,35 @@ class NotLearning(Rule):
         # A rare class is learnt late, and by smaller steps than usual all the same.
         return long and any(c.id != "class_imbalance" for c in self._causes(window))
 
+    def _separation(self, window: Window) -> float | None:
+        """By how many deviations predictions of the rare class differ from the others, if after
+        some epochs they do not."""
+        learning, epoch = window.learning, window.table.run.steps_per_epoch
+        if not self.imbalance <= learning.majority < 1:  # cheap, and nearly always so
+            return None
+        if learning.steps < max(self.stands, self.stands_epochs * epoch):
+            return None
+        gaps = window.context("predictions_separation")
+        gaps = gaps[np.isfinite(gaps)]
+        if len(gaps) < self.batches:
+            return None
+        mean = float(gaps.mean())
+        return mean if mean < min(self.separated, 2 / math.sqrt(len(gaps))) else None
+
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
         causes = self._causes(window)
+        separation = self._separation(window)
+        if separation is not None:
+            return Finding(
+                summary=f"After {learning.steps} steps the model did not tell the rare class from "
+                f"the other: its predictions lay {separation:.2g} standard deviations above those "
+                "of the other class.",
+                evidence=(Evidence("predictions_separation", separation, self.separated),),
+                causes=causes,
+                fixes=tuple(self._fix(window, reason) for reason in likeliest_first(causes)),
+                with_loss=True,
+            )
         level = f"; a constant prediction has {learning.guess:.3g}" if learning.guessing else ""
         return Finding(
             summary=f"After {learning.steps} steps the loss had not fallen ({learning.start:.3g} "
@@ -216,8 +252,12 @@ class NotLearning(Rule):
                 cause(
                     "class_imbalance",
                     0.85 if majority >= 0.97 else 0.7,
-                    f"{majority:.1%} of the targets are of one class, and the loss is that of "
-                    "always predicting it.",
+                    f"{majority:.1%} of the targets are of one class"
+                    + (
+                        ", and the loss is that of always predicting it."
+                        if learning.guessing
+                        else "."
+                    ),
                 )
             )
         wrong = output_mismatch(window.table)

@@ -9,11 +9,21 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
+from tb_gradients.judging.learning import GUESS_BAND
 from tb_gradients.judging.learning_rates import optimizer_code, settings_of
 from tb_gradients.judging.networks import strength
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import layers_of, names
+
+RECENT = 9
+"""Frames whose median is what a loss is now."""
+
+DIVIDE_ADDED = (
+    "If the loss of the data is a mean over samples and what layers add is a sum over weights, "
+    "divide it by the number of samples: `self.add_loss(kl / len(x_train))`. Otherwise multiply it "
+    "by a weight that grows from 0 during the first epochs."
+)
 
 
 def normalised(table: VariableTable, _: Rows) -> BoolArray:
@@ -30,18 +40,22 @@ def penalised(table: VariableTable, rows: Rows) -> bool:
 
 
 class RegularizerDominates(Rule):
-    """The weights shrink towards zero because the penalty outweighs the data.
+    """A penalty, on the weights or added by layers, outweighs the data.
 
-    Why it matters: the optimum of such a loss is a model with all weights zero. It predicts the
-    same for every input.
+    Why it matters: the optimum of such a loss is that of the penalty, for example all weights zero.
+    The model predicts the same for every input.
 
     Definition: a kernel has an L1 or L2 penalty (gradient l1 * sqrt(n) and 2 * l2 * ‖weights‖) or
     decoupled weight decay, and its norm has fallen below half of its norm at the start. The
     penalty's gradient was at least 0.9 of the whole gradient when the run began: at 0.9 the data's
-    gradient is less than half of the penalty's. And the run does not learn.
+    gradient is less than half of the penalty's. And the run does not learn. Or layers add most of
+    the loss with `add_loss`, and after 200 steps and 3 epochs the rest of the loss is no better
+    than that of a constant prediction.
 
     Try:
     * Divide the penalty by ten until the training loss falls. 1e-4 is common for L2.
+    * Divide a penalty that is a sum over weights, such as the KL term of a Bayesian layer, by the
+      number of samples.
 
     Silent when: the run learns. A loss above that of a constant prediction that falls only as the
     penalty falls is not learning; near the optimum the two gradients balance, whatever their size.
@@ -52,7 +66,7 @@ class RegularizerDominates(Rule):
     id = "regularizer_dominates"
     title = "The penalty outweighs the data"
     severity = Severity.CRITICAL
-    needs = ("weight_norm", "gradient_norm", "learning_rate", "update_norm")
+    needs = ("weight_norm", "gradient_norm", "learning_rate", "update_norm", "loss", "added_loss")
     picture = Picture(statistic="weight_rms", chart=("weight_norm", "gradient_norm"))
     every = 4
     follows = (
@@ -75,14 +89,22 @@ class RegularizerDominates(Rule):
     )
     steps = Threshold(20, "the first steps settle scales")
 
+    outweighs_data = Threshold(0.5, "share of the loss that layers have added: most of it")
+    patience = Threshold(200, "half of the plateau at the start of small hard tasks")
+    epochs = Threshold(3, "everything in the data was seen three times")
+
     basis = Basis(sees=("weight_norm",), steps=steps)
 
     def nothing_to_judge(self, window: Window) -> str:
         if window.rows.once(penalised):
             return ""
+        if window.was_seen("added_loss"):
+            return ""
         return "there is no penalty on the weights, and no weight decay"
 
     def detect(self, window: Window) -> Detection | None:
+        if self._added(window) is not None:
+            return Detection.of_run(window.first_step, Severity.CRITICAL)
         if window.last_frames(self.steps) is None:
             return None
         rows = window.rows
@@ -134,8 +156,33 @@ class RegularizerDominates(Rule):
             result = np.fmax(result, np.nan_to_num(share, posinf=0.0))
         return result
 
+    def _added(self, window: Window) -> tuple[float, float] | None:
+        """The loss of the data and what layers add to it, if they add so much that the data are
+        only guessed; None otherwise."""
+        added = window.context("added_loss")
+        if not (added[-RECENT:] > 0).any():  # cheap, and nearly always so
+            return None
+        learning, epoch = window.learning, window.table.run.steps_per_epoch
+        if not learning.guess > 0 or learning.steps < max(self.patience, self.epochs * epoch):
+            return None
+        data = window.context("loss") - added
+        known = np.isfinite(data)
+        if known.sum() < RECENT:
+            return None
+        now, penalty = (float(np.median(values[known][-RECENT:])) for values in (data, added))
+        start = window.context_at_start("added_loss") / window.context_at_start("loss")
+        share = np.fmax(start, penalty / (now + penalty))
+        if not (now >= GUESS_BAND * learning.guess and share >= self.outweighs_data):
+            return None
+        return now, penalty
+
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         table = window.table
+        added = self._added(window)
+        if added is not None:
+            return self._explain_added(window, *added)
+        if not len(rows):  # it is over by now
+            return Finding("What layers add to the loss outweighed the loss of the data.")
         norm = window.statistic("weight_norm")[-1]
         left = norm[rows] / window.rows.initial_norm[rows]
         worst = int(rows[int(np.argmin(left))])
@@ -151,6 +198,20 @@ class RegularizerDominates(Rule):
             ),
             causes=(self._cause(text, weight),),
             fixes=(self._fix(window, worst, layers_of([table.variables[int(r)] for r in rows])),),
+        )
+
+    @staticmethod
+    def _explain_added(window: Window, data: float, added: float) -> Finding:
+        guess = window.learning.guess
+        text = (
+            f"layers add {added:.3g} to the loss with `add_loss`; the loss of the data is "
+            f"{data:.3g}, and that of a constant prediction {guess:.3g}"
+        )
+        return Finding(
+            summary=f"After {window.learning.steps} steps the data were only guessed: {text}.",
+            evidence=(Evidence("data_loss", data, guess), Evidence("added_loss", added, data)),
+            causes=(cause("strong_regularization", 0.9, f"{text}."),),
+            fixes=(DIVIDE_ADDED,),
         )
 
     @staticmethod

@@ -9,6 +9,7 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, 
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.outputs import BINARY_TARGETS, beyond_binary
+from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.window import IntArray, Window
 from tb_gradients.judging.words import in_fit
 
@@ -48,6 +49,7 @@ class UnboundedLoss(Rule):
         "targets_max",
         "targets_std",
     )
+    picture = Picture(statistic="gradient_rms", chart=("loss_mean", "global_norm"))
     dense = True
     follows = ("bad_data:loss_output_mismatch",)
 

@@ -24,6 +24,7 @@ from tb_gradients.training.probe.batch import Batch, inputs_of, tensors_of
 from tb_gradients.training.probe.graphs import symbolic
 from tb_gradients.training.probe.pending import OptimizerView
 from tb_gradients.training.step_count import StepCount
+from tb_gradients.training.tracing.added_losses import losses_of
 from tb_gradients.training.watched import Watched
 
 
@@ -128,7 +129,8 @@ class Updates:
                 run("the predictions", tensors_of, predictions) or (),
             )
             data = before.data_inputs, before.data_targets
-            self._observed.batch = Batch(loss, *sides, *data)
+            added = run("the losses of layers", losses_of, [watched.model]) or ()
+            self._observed.batch = Batch(loss, *sides, *data, added)
             if len(sides[-1]) == 1:
                 watched.facts.read_head(sides[-1][0], watched.variables)
 

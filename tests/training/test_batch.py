@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from probing import MODES
+from recorder import separation
 
 from tb_gradients import schema
 from tb_gradients.training.probe.batch import QUARTILE_ROWS, Batch, columns, inputs_of, tensors_of
@@ -47,6 +48,8 @@ def reference(
     if predictions:
         row.update(reference_moments("predictions", predictions))
         row["predictions_spread"] = reference_spread(predictions)
+    if len(targets) == len(predictions) == 1:
+        row["predictions_separation"] = separation(targets[0], predictions[0])
     return {name: row[name] for name in NAMES}
 
 
@@ -195,7 +198,8 @@ def test_every_column_in_every_way_of_running_a_step(mode: str) -> None:
     row = assert_measured_right(
         mode, inputs=[x], targets=[y], predictions=[normal(32, 5)], unknown=True
     )
-    assert not any(map(math.isnan, row.values()))
+    of_two = ("predictions_separation",)
+    assert [name for name, value in row.items() if math.isnan(value)] == list(of_two)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,14 @@ class Batch:
     data_inputs: Sequence[Tensor] = ()
     """What a ``train_step`` gets. What it makes of them nobody knows, so that only NaN counts."""
     data_targets: Sequence[Tensor] = ()
+    added: Sequence[Tensor] = ()
+    """Scalars that layers have added to the loss."""
+
+    @property
+    def pairs(self) -> Sequence[Tensor]:
+        """Targets and predictions, where there is one tensor of each."""
+        both = [*self.targets, *self.predictions]
+        return both if len(self.targets) == len(self.predictions) == 1 else ()
 
     @property
     def sides(self) -> tuple[Sequence[Tensor], ...]:
@@ -58,6 +66,7 @@ class Batch:
             self.predictions,
             self.data_inputs,
             self.data_targets,
+            self.added,
         )
 
 
@@ -127,6 +136,32 @@ def _prediction_features(predictions: Sequence[Tensor], xla: bool) -> dict[str, 
     }
 
 
+def _separation(pair: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    targets, predictions = pair
+    if predictions.shape.rank == 2 and predictions.shape[-1] == 2 and targets.shape[-1] != 2:
+        predictions = predictions[:, 1] - predictions[:, 0]  # two outputs, and their numbers
+    values = tf.reshape(tf.cast(predictions, tf.float32), [-1])
+    labels = tf.reshape(tf.cast(targets, tf.float32), [-1])
+    same = tf.equal(tf.size(values), tf.size(labels))
+    count = tf.minimum(tf.size(values), tf.size(labels))
+    down = tf.maximum(count // ONE_HOT_ELEMENTS, 1)
+    one = labels[:count:down]
+    values = values[:count:down]
+    mean = tf.reduce_mean(values)
+    std = tf.sqrt(tf.reduce_mean(tf.square(values - mean)))
+    ones = tf.reduce_sum(one)
+    zeros = tf.reduce_sum(1.0 - one)
+    gap = tf.reduce_sum(one * values) / ones - tf.reduce_sum((1.0 - one) * values) / zeros
+    known = tf.reduce_all((one == 0) | (one == 1)) & (tf.size(values) > 0)
+    known &= (ones > 0) & (zeros > 0) & same
+    measured = tf.where(std > 0, gap / std, 0.0)
+    return {"predictions_separation": tf.where(known, measured, _NAN)}
+
+
+def _added_loss(losses: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    return {"added_loss": tf.add_n([tf.reduce_sum(_float32(loss)) for loss in losses])}
+
+
 Measure = Callable[[Sequence[Tensor], bool], dict[str, Tensor]]
 
 _MEASURES: dict[str, dict[str, Measure]] = {
@@ -147,6 +182,8 @@ _MEASURES: dict[str, dict[str, Measure]] = {
         "the range": _range("predictions", ("min", "max")),
         "the features": _prediction_features,
     },
+    "pairs": {"the separation of two classes": _separation},
+    "added": {"the sum": _added_loss},
 }
 """Side of a batch -> what is measured of it, each by itself, and how."""
 

@@ -95,7 +95,7 @@ class CompiledSteps:
         # Not the predictions: mostly the sum of a product and a bias, which XLA fuses into
         # the loss. Read by us they would be a value of their own, and other bits in the loss.
         columns = step_columns(
-            dataclasses.replace(batch, predictions=()),
+            dataclasses.replace(batch, predictions=(), added=()),
             pending.scale,
             pending.optimizer.learning_rate,
             self._parts,

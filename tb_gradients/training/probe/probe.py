@@ -292,6 +292,7 @@ class Probe:
             predictions=[t for t in batch.predictions if here(t)],
             data_inputs=[t for t in batch.data_inputs if here(t)],
             data_targets=[t for t in batch.data_targets if here(t)],
+            added=[t for t in batch.added if here(t)],
         )
 
     def _note(self, pending: Pending, layout: Layout, batch: Batch) -> None:

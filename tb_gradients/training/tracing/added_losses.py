@@ -23,7 +23,7 @@ def in_added_losses(models: Sequence[Any], gradients: Sequence[Any], variables: 
         return set()
     added = [
         tensor.op
-        for tensor in _losses(models)
+        for tensor in losses_of(models)
         if tf.is_symbolic_tensor(tensor) and tensor.graph is graph
     ]
     if not added:
@@ -38,7 +38,7 @@ def in_added_losses(models: Sequence[Any], gradients: Sequence[Any], variables: 
     return read - {None}
 
 
-def _losses(models: Sequence[Any]) -> list[Any]:
+def losses_of(models: Sequence[Any]) -> list[Any]:
     """What layers added with ``add_loss`` in this step.
 
     Not ``model.losses``: that computes the penalties of all weights anew, in the user's graph.
