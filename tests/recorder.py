@@ -192,14 +192,14 @@ class Recorder:
 def separation(targets: Any, predictions: Any) -> float:
     """Of zeros and ones: by how many deviations the predictions of ones lie above the others."""
     labels, values = np.float64(targets).ravel(), np.float64(predictions).ravel()
-    if (
-        not 0 < labels.size == values.size
-        or not np.isin(labels, (0, 1)).all()
-        or np.ptp(labels) == 0
-    ):
+    if not 0 < labels.size == values.size or not np.isfinite(values).all():
         return math.nan
-    gap = values[labels == 1].mean() - values[labels == 0].mean()
-    return float(gap / values.std()) if values.std() > 0 else 0.0
+    if not np.isin(labels, (0, 1)).all() or np.ptp(labels) == 0:
+        return math.nan
+    if not np.ptp(values):
+        return 0.0
+    values = values / np.abs(values).max()
+    return float((values[labels == 1].mean() - values[labels == 0].mean()) / values.std())
 
 
 def _facts_of(name: str, data: Any) -> dict[str, float]:

@@ -147,12 +147,15 @@ def _separation(pair: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
     down = tf.maximum(count // ONE_HOT_ELEMENTS, 1)
     one = labels[:count:down]
     values = values[:count:down]
+    largest = tf.reduce_max(tf.abs(values))
+    known = tf.math.is_finite(largest) & tf.reduce_all((one == 0) | (one == 1))
+    values /= tf.where(known & (largest > 0), largest, 1.0)  # squares stay in the range of float32
     mean = tf.reduce_mean(values)
     std = tf.sqrt(tf.reduce_mean(tf.square(values - mean)))
+    std = tf.where(tf.reduce_max(values) > tf.reduce_min(values), std, 0.0)
     ones = tf.reduce_sum(one)
     zeros = tf.reduce_sum(1.0 - one)
     gap = tf.reduce_sum(one * values) / ones - tf.reduce_sum((1.0 - one) * values) / zeros
-    known = tf.reduce_all((one == 0) | (one == 1)) & (tf.size(values) > 0)
     known &= (ones > 0) & (zeros > 0) & same
     measured = tf.where(std > 0, gap / std, 0.0)
     return {"predictions_separation": tf.where(known, measured, _NAN)}
