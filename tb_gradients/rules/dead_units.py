@@ -36,7 +36,7 @@ from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
-from tb_gradients.judging.words import activation, layer
+from tb_gradients.judging.words import activation, layer, layers_of
 
 
 def constant_starts(table: VariableTable, _: Rows) -> BoolArray:
@@ -111,6 +111,11 @@ class DeadUnits(Rule):
     )
     nearly_all = Threshold(0.9, "fewer than one unit in ten is left: the layer is a bottleneck")
     frames = Threshold(10, "so many batches do not have equal predictions by chance")
+    far_below = Threshold(
+        3.0,
+        "Standard deviations of what inputs of unit size give: a bias that starts so far from zero "
+        "decides by itself whether a ReLU is on",
+    )
 
     basis = Basis(sees=("zero_step_share",))
     unjudged = "needs to know which units had a gradient, which was not measured"
@@ -163,7 +168,7 @@ class DeadUnits(Rule):
         if full.size and nothing_comes_back(window, silent):
             guilty = []
         sick[full] = False
-        sick[guilty[-1:]] = True
+        sick[self._at_fault(window, [int(row) for row in guilty])] = True
         sick &= ~rows.once(constant_starts)
 
         def since() -> IntArray:
@@ -197,6 +202,34 @@ class DeadUnits(Rule):
         severity = np.where((dead < 1) & (dead <= chance), int(Severity.INFO), severity)
         return Detection.of(sick, since, severity)
 
+    def _at_fault(self, window: Window, dead: list[int]) -> list[int]:
+        """Of layers that are dead as a whole: those that their bias switched off from the start,
+        and the one nearest the loss.
+
+        The nearest is left out if one of the others explains it. A layer that gets zeros, and whose
+        bias starts at zero, lies exactly at the kink of its ReLU. It has no gradient either, and
+        lives as soon as the layers before it do.
+        """
+        rows = window.rows
+        lived = window.largest("gradient_norm") > 0
+
+        def by_bias(row: int) -> bool:
+            reach = self.far_below * rows.scale_gain[row]
+            return bool(not lived[row] and self._bias_start(window, row) > reach)
+
+        found = [row for row in dead if by_bias(row)]
+        if not found or dead[-1] in found:
+            return found or dead[-1:]
+        at_the_kink = not lived[dead[-1]] and self._bias_start(window, dead[-1]) == 0
+        explained = at_the_kink and window.paths.around(dead[-1:])[found].any()
+        return found if explained else [*found, dead[-1]]
+
+    @staticmethod
+    def _bias_start(window: Window, row: int) -> float:
+        """The RMS at which the bias of a kernel's layer starts; 0 if it has none."""
+        bias = int(window.rows.bias_of[row])
+        return float(window.rows.initial_rms[bias]) if bias >= 0 else 0.0
+
     def _one_input(self, window: Window) -> bool:
         """Whether all samples of all batches had the same prediction."""
         spread = window.context("predictions_spread")
@@ -225,7 +258,7 @@ class DeadUnits(Rule):
                 Evidence("units", variable.units),
             ),
             causes=causes,
-            fixes=self._fixes(window, worst, causes, from_start),
+            fixes=self._fixes(window, rows, worst, causes, from_start),
             follows=self._follows(variable, from_start and value >= 1),
             comes_of=self._comes_of(window, causes, since),
         )
@@ -260,9 +293,9 @@ class DeadUnits(Rule):
                 f"{layer(variable)} has activation {variable.activation}, whose slope is zero for "
                 "negative inputs"
             )
-            bias = int(window.rows.bias_of[row])
-            if from_start and bias >= 0 and window.rows.initial_rms[bias] > 0:
-                text += f"; its bias starts at an RMS of {window.rows.initial_rms[bias]:.3g}"
+            bias = self._bias_start(window, row)
+            if from_start and bias > 0:
+                text += f"; its bias starts at an RMS of {bias:.3g}"
             # Of many narrow layers one is likely to be dead at the start (Lu et al. 2019).
             narrow = deep_narrow_cause(window, 0.85) if early else None
             likely = 0.3 if one else 0.5 if low else 0.7 if narrow else 0.9
@@ -293,9 +326,9 @@ class DeadUnits(Rule):
 
     @staticmethod
     def _fixes(
-        window: Window, row: int, causes: tuple[Cause, ...], from_start: bool
+        window: Window, rows: IntArray, worst: int, causes: tuple[Cause, ...], from_start: bool
     ) -> tuple[str, ...]:
-        variable = window.table.variables[row]
+        variable = window.table.variables[worst]
         if any(c.id == "batch_of_one" for c in causes):
             return (LARGER_BATCHES,)
         flat = activation(variable) in SATURATING
@@ -315,4 +348,7 @@ class DeadUnits(Rule):
                 'activation="leaky_relu", kernel_initializer="he_normal", bias_initializer="zeros"'
             )
             other = ""
-        return (*fixes, f"In {layer(variable)} use `{change}`{other}.")
+        # The causes are those of the worst one: others of its kind need the same change.
+        like = [window.table.variables[row] for row in rows]
+        like = [v for v in like if (activation(v) in SATURATING) == flat]
+        return (*fixes, f"In {layers_of(like)} use `{change}`{other}.")

@@ -206,6 +206,18 @@ def softmax() -> Any:
     return mlp("relu", 2, 32, 4, "softmax")
 
 
+def two_layers(bias: float) -> Any:
+    """Two ReLU layers; the bias of the first starts at this value."""
+    start = keras.initializers.Constant(bias)
+    return keras.Sequential(
+        [
+            L.Dense(32, "relu", name="first", bias_initializer=start),
+            L.Dense(32, "relu"),
+            L.Dense(1),
+        ]
+    )
+
+
 SHORT = {"steps": 60}
 CASES = {
     "loss multiplied by zero": Case(
@@ -276,6 +288,13 @@ CASES = {
         "dead_units",
         "dying_relu",
         regression(lambda: mlp("leaky_relu", 2, 32, 1), **SHORT),
+    ),
+    "the first of two ReLU layers dead by its bias": Case(
+        regression(lambda: two_layers(-9.0), **SHORT),
+        "dead_units",
+        "dying_relu",
+        regression(lambda: two_layers(0.0), **SHORT),
+        "first/kernel",
     ),
     "Adam at 1e-10": Case(
         classifier(softmax, optimizer=lambda: optimizers.Adam(1e-10), **SHORT),
