@@ -1,6 +1,6 @@
 """Whether the advice of a finding cures the program that it was given for.
 
-Trains sick programs of the zoo (``benchmarks/zoo``), takes the first advice of the worst finding
+Trains faulty programs of the zoo (``benchmarks/zoo``), takes the first advice of the worst finding
 that is code, does what it says, and trains again. Cured is what then knows at least 0.7 of what its
 healthy twin knows (``--cured``).
 
@@ -100,13 +100,13 @@ def attempt(folder: str, name: str, twin: str, seed: int) -> Trial:
 
 
 def chosen(patterns: Sequence[str], per_fault: int) -> list[Program]:
-    """Sick programs that are a recipe, so many of each fault."""
+    """Faulty programs that are a recipe, so many of each fault."""
     from zoo.programs import programs
 
     count: collections.Counter[str] = collections.Counter()
     found = []
     for program in detection.in_order(programs()):
-        if not program.sick or "!" not in program.name or not hasattr(program.train, "args"):
+        if not program.faulty or "!" not in program.name or not hasattr(program.train, "args"):
             continue
         if not program.train.args or not any(fnmatch.fnmatch(program.name, p) for p in patterns):
             continue
@@ -146,16 +146,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from zoo.programs import programs
 
     folder = options.recordings or tempfile.mkdtemp(prefix="zoo_")
-    sick = chosen(options.programs, options.per_fault)
-    twins = [p for p in programs() if p.name in {program.twin for program in sick}]
-    detection.train_missing([*twins, *sick], [options.seed], folder, options.workers, False)
+    faulty = chosen(options.programs, options.per_fault)
+    twins = [p for p in programs() if p.name in {program.twin for program in faulty}]
+    detection.train_missing([*twins, *faulty], [options.seed], folder, options.workers, False)
     trials = []
     with futures.ProcessPoolExecutor(
         options.workers, detection.SPAWN, recording.start_worker
     ) as pool:
         tasks = [
             pool.submit(attempt, folder, program.name, program.twin, options.seed)
-            for program in sick
+            for program in faulty
         ]
         for task in tasks:
             trial = task.result()

@@ -1,4 +1,4 @@
-"""How well the rules find sick trainings, and how silent they are on healthy ones.
+"""How well the rules find faulty trainings, and how silent they are on healthy ones.
 
 Trains the zoo (``benchmarks/zoo``), several seeds of each program, in worker processes;
 every step is recorded. Then the rules judge the recordings, frame by frame, and the
@@ -86,15 +86,15 @@ def train_missing(
 
 
 def in_order(programs: Iterable[Program]) -> list[Program]:
-    """Twins first, as sick programs count only beside them; then one of each fault and each
+    """Twins first, as faulty programs count only beside them; then one of each fault and each
     twist, the second of each, and so on."""
     programs = sorted(programs, key=lambda p: hashlib.sha256(p.name.encode()).digest())
-    dependents = collections.Counter(program.twin for program in programs if program.sick)
+    dependents = collections.Counter(program.twin for program in programs if program.faulty)
     seen: collections.Counter[str] = collections.Counter()
     ranked = []
     for program in programs:
         group = program.fault or program.name.partition("+")[2] or program.name
-        rank = seen[group] + (0 if program.sick else 2)
+        rank = seen[group] + (0 if program.faulty else 2)
         ranked.append((-dependents[program.name] or rank, program))
         seen[group] += 1
     return [program for _, program in sorted(ranked, key=lambda pair: pair[0])]
@@ -137,7 +137,7 @@ def rates_table(scores: dict[str, Scores]) -> str:
     def row(name: str, cells: Iterable[str]) -> None:
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
 
-    row("sick programs", (str(scores[h].sick_programs) for h in halves))
+    row("faulty programs", (str(scores[h].faulty_programs) for h in halves))
     row("healthy programs", (str(scores[h].healthy_programs) for h in halves))
     for name in next(iter(scores.values())).rates:
         row(name, (str(scores[h].rates[name]) for h in halves))
@@ -195,15 +195,15 @@ def describe(case: Case) -> str:
 
 
 def print_details(cases: Sequence[Case]) -> None:
-    sick = [case for case in cases if case.program.sick]
+    faulty = [case for case in cases if case.program.faulty]
     groups = {
-        "False alarms": [c for c in cases if not c.program.sick and c.loud],
-        "Misses": [c for c in sick if not c.loud],
-        "Flagged by another rule": [c for c in sick if c.loud and not c.right],
-        "Another cause": [c for c in sick if c.right and not c.right_cause],
+        "False alarms": [c for c in cases if not c.program.faulty and c.loud],
+        "Misses": [c for c in faulty if not c.loud],
+        "Flagged by another rule": [c for c in faulty if c.loud and not c.right],
+        "Another cause": [c for c in faulty if c.right and not c.right_cause],
         "Other variables": [
             c
-            for c in sick
+            for c in faulty
             if c.right and c.program.expected and c.program.expected.variables
             if not c.right_variable
         ],
@@ -292,7 +292,7 @@ def to_json(
                 "program": case.program.name,
                 "seed": case.recorded.seed,
                 "half": case.program.half,
-                "sick": case.program.sick,
+                "sick": case.program.faulty,
                 "skill": case.recorded.skill,
                 "flags": [dataclasses.asdict(flag) for flag in case.judged.flags],
                 "peers": case.judged.peers,

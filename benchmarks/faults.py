@@ -40,10 +40,10 @@ def main() -> int:
     print("|---|---|---|---|---|---|")
     failed = 0
     for ending, results in found.items():
-        complaints = [told for result in results for told in faults.complaints(result)]
+        complaints = [reported for result in results for reported in faults.complaints(result)]
         failed += sum(bool(faults.complaints(result)) for result in results)
-        for told in complaints:
-            print(f"{ending}: {told}", file=sys.stderr)
+        for reported in complaints:
+            print(f"{ending}: {reported}", file=sys.stderr)
         kind = "steps before" if ending.startswith("SIG") and ending != "SIGSTOP" else "steps"
         steps = [result[kind] for result in results]
         lost = [max(n - result["frames"], 0) for n, result in zip(steps, results, strict=True)]

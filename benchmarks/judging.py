@@ -1,10 +1,10 @@
-"""What judging costs: 1,000 variables, 1,000 frames, healthy and with the diseases that spread.
+"""What judging costs: 1,000 variables, 1,000 frames, healthy and with the faults that spread.
 
     python benchmarks/judging.py
     python benchmarks/judging.py --variables 6            # what most small models have
     python benchmarks/judging.py --variables 200 --frames 500 --json judging.json
 
-The frames are made up, so that each disease holds in hundreds of variables at once, the
+The frames are made up, so that each fault holds in hundreds of variables at once, the
 costly case. Printed are CPU seconds for all frames, milliseconds per frame (live is the same
 code: one frame at a time), and the flags. Aims: 2 s offline, 5 ms per frame.
 """
@@ -50,7 +50,7 @@ def table(variables: int) -> VariableTable:
 
 
 class Run:
-    """A healthy run as arrays, to be made sick column by column."""
+    """A healthy run as arrays, to be made faulty column by column."""
 
     def __init__(self, variables: int, frames: int) -> None:
         self.table = table(variables)
@@ -153,9 +153,9 @@ def nonfinite(run: Run) -> None:
     run.values[100, :, schema.statistic_names().index("nonfinite_age")] = 0
 
 
-DISEASES: dict[str, Callable[[Run], None]] = {
-    disease.__name__: disease
-    for disease in (
+FAULTS: dict[str, Callable[[Run], None]] = {
+    fault.__name__: fault
+    for fault in (
         healthy,
         not_learning,
         zero,
@@ -178,9 +178,9 @@ def main() -> None:
     arguments = parser.parse_args()
     results = {}
     print(f"{arguments.variables} variables, {arguments.frames} frames")
-    for name, disease in DISEASES.items():
+    for name, fault in FAULTS.items():
         run = Run(arguments.variables, arguments.frames)
-        disease(run)
+        fault(run)
         recording = run.recording()
         start = time.process_time()
         verdict = judge([recording])

@@ -4,7 +4,7 @@
     python benchmarks/memory.py --json FILE
 
 Each training runs in a process of its own, once bare and once with a frame at every step, and
-tells its largest resident set after the steps. What is divided is the difference, less what the
+reports its largest resident set after the steps. What is divided is the difference, less what the
 monitor takes of a model of as many layers with next to no parameters.
 
 * *dense*: an MLP of 80 million parameters with SGD, 320 MB of variables: so many that what the

@@ -7,7 +7,7 @@ against the line and the operation that were planted in it.
     python benchmarks/origin.py --programs "none/*" --list
     python benchmarks/origin.py --peers             # tf.debugging.enable_check_numerics beside it
 
-A program that gives no flag which could have an origin is not counted: another disease led.
+A program that gives no flag which could have an origin is not counted: another fault led.
 
 The programs have two halves, by the hash of their names, as those of ``benchmarks/detection.py``.
 """
@@ -131,9 +131,9 @@ def main() -> int:
         "--peers", action="store_true", help="also tf.debugging.enable_check_numerics"
     )
     parser.add_argument(
-        "--list", action="store_true", help="tell of every program of the tuning half"
+        "--list", action="store_true", help="report every program of the tuning half"
     )
-    parser.add_argument("--reveal", action="store_true", help="tell of both halves")
+    parser.add_argument("--reveal", action="store_true", help="report both halves")
     options = parser.parse_args()
     names = [s.name for s in all_snippets() if fnmatch.fnmatch(s.name, options.programs)]
     outcomes: list[Outcome] = []
@@ -145,12 +145,12 @@ def main() -> int:
                 outcomes.append(outcome)
                 shown = options.reveal or outcome.half == HALVES[0]
                 if shown and (options.list or not (outcome.line and outcome.operation)):
-                    print(_told(outcome), flush=True)
+                    print(_reported(outcome), flush=True)
     _table(outcomes)
     return 0
 
 
-def _told(outcome: Outcome) -> str:
+def _reported(outcome: Outcome) -> str:
     right = f"line {'ok' if outcome.line else 'NO'}, op {'ok' if outcome.operation else 'NO'}"
     what = outcome.error or outcome.origin or f"no origin; flags: {outcome.flagged}"
     return f"{outcome.name} [{outcome.setting}] {right}: {what}"

@@ -297,27 +297,27 @@ for (const name of names.length > 0 ? names : [...Object.keys(HEALTH), 'naive'])
   results[name] = rounds.map((round, i) => ({ ...round, load: loads[i] }));
   console.log(`\n${naive ? 'TensorBoard histograms, 1,000 tags x 100 steps' : HEALTH[name]}`);
   const [{ transferred, wholeTransferred, shown }] = rounds;
-  const tell = (what, value) => console.log(`  ${what.padEnd(18)}${value}`);
+  const report = (what, value) => console.log(`  ${what.padEnd(18)}${value}`);
   // The first time TensorBoard has yet to read the run, after that it is kept.
   const cold = rounds.filter((_, i) => i % TIMES === 0);
   const warm = rounds.filter((_, i) => i % TIMES > 0);
   const range = (values) =>
     `${milliseconds(middle(values))} (${values.map((value) => Math.round(value)).join(', ')})`;
-  const told = (key) =>
+  const timed = (key) =>
     `cold ${range(cold.map((round) => round[key]))}, then ${range(warm.map((round) => round[key]))}`;
-  tell('first picture', told('first'));
-  if (!naive) tell('since the page', told('sincePage'));
-  if (!naive) tell('with all frames', told('whole'));
-  if (!naive) tell('of it reading', told('reading'));
-  if (!naive) tell('CPU of the server', told('serving'));
-  tell('load per core', loads.map((load) => load.toFixed(1)).join(', '));
-  tell('transferred', `${kilobytes(transferred)} for the first picture`);
-  if (!naive) tell('', `${kilobytes(wholeTransferred)} for the one with all frames`);
-  if (naive) tell('shown', `${shown} of 1,000 histograms`);
+  report('first picture', timed('first'));
+  if (!naive) report('since the page', timed('sincePage'));
+  if (!naive) report('with all frames', timed('whole'));
+  if (!naive) report('of it reading', timed('reading'));
+  if (!naive) report('CPU of the server', timed('serving'));
+  report('load per core', loads.map((load) => load.toFixed(1)).join(', '));
+  report('transferred', `${kilobytes(transferred)} for the first picture`);
+  if (!naive) report('', `${kilobytes(wholeTransferred)} for the one with all frames`);
+  if (naive) report('shown', `${shown} of 1,000 histograms`);
   for (const act of Object.keys(rounds[0].interactions ?? {})) {
-    tell(act, milliseconds(middle(rounds.map(({ interactions }) => interactions[act]))));
+    report(act, milliseconds(middle(rounds.map(({ interactions }) => interactions[act]))));
   }
-  tell('longest task', milliseconds(middle(rounds.map(({ busiest }) => busiest))));
+  report('longest task', milliseconds(middle(rounds.map(({ busiest }) => busiest))));
 }
 await browser.close();
 if (json) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`);

@@ -77,11 +77,11 @@ def frames_of(table: VariableTable, count: int, salt: int, histograms: int) -> I
 
 
 def flags_of(table: VariableTable, last: int) -> list[Flag]:
-    sick = tuple(variable.path for variable in table.variables[:8])
+    faulty = tuple(variable.path for variable in table.variables[:8])
     return [
         Flag(
-            "vanishing_gradient", Severity.CRITICAL, sick, 100, last, True,
-            f"The gradient of {sick[0]} is 1e-4 of that of the last block.",
+            "vanishing_gradient", Severity.CRITICAL, faulty, 100, last, True,
+            f"The gradient of {faulty[0]} is 1e-4 of that of the last block.",
             (Evidence("gradient_rms_ratio", 1e-4, 1e-3),),
             (Cause("saturating_activation", 0.9, "All blocks saturate."),),
             ("Add a residual connection around every block.",),

@@ -348,7 +348,7 @@ def is_right(program: Program, flags: Sequence[Flag]) -> bool:
     return bool(one and other and len(one | other) > 1)
 
 
-def _told(flags: Sequence[Flag]) -> str:
+def _reported(flags: Sequence[Flag]) -> str:
     return "; ".join(
         f"{f.severity.label} {f.rule} {list(f.variables[:2])} "
         f"{f.causes[0].id if f.causes else 'no cause'}"
@@ -396,9 +396,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         correct = is_right(program, run.flags)
         right.setdefault((bool(program.expected), program.half), []).append(correct)
         if not correct and (options.reveal or program.half == HALVES[0]):
-            print(f"{program.name}: {_told(run.flags) or 'silent'}", flush=True)
-    for (sick, half), outcomes in sorted(right.items()):
-        kind = "both faults found" if sick else "healthy and silent"
+            print(f"{program.name}: {_reported(run.flags) or 'silent'}", flush=True)
+    for (faulty, half), outcomes in sorted(right.items()):
+        kind = "both faults found" if faulty else "healthy and silent"
         print(f"{half}: {kind} in {sum(outcomes)} of {len(outcomes)} programs")
     if trained:
         print(f"live and afterwards differ in {different} of {trained} programs")

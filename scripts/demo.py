@@ -1,4 +1,4 @@
-"""Set up .venv and run the demo: small healthy and sick models, then TensorBoard on them.
+"""Set up .venv and run the demo: small healthy and faulty models, then TensorBoard on them.
 
     python3 scripts/demo.py                # the same as `tb-gradients demo --serve`
     python3 scripts/demo.py --port 7007    # with any other option of `tb-gradients demo`

@@ -37,8 +37,8 @@ def _lines(report: Report, fail_on: Severity | None) -> Iterator[str]:
             advice = "".join(f"\n{line.strip()}" for line in flag.advice())
             yield _command(level, place, f"{flag.summary}{advice}")
         if run.state != "judged":
-            told = "; ".join(problem.message for problem in run.errors) or "no frames"
-            yield _command("error" if fail_on else "warning", {"title": run.title}, told)
+            reason = "; ".join(problem.message for problem in run.errors) or "no frames"
+            yield _command("error" if fail_on else "warning", {"title": run.title}, reason)
 
 
 def _level(flag: Flag, fail_on: Severity | None) -> str:

@@ -33,7 +33,7 @@ from tb_gradients.inert import inert
 if TYPE_CHECKING:
     from tb_gradients.reading.report import Report, RunReport
 
-HEALTHY, SICK, UNUSABLE = 0, 1, 2
+HEALTHY, UNHEALTHY, UNUSABLE = 0, 1, 2
 
 _DEMO = "tb_gradients.demo"
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `tb-gradients check logs | head`
         _discard_output()
         return UNUSABLE
-    except OSError as error:  # a full disk; what could not be read, `_load` has told
+    except OSError as error:  # a full disk; what could not be read, `_load` has reported
         print(f"tb-gradients: {inert(str(error))}", file=sys.stderr)
         _discard_output()
         return UNUSABLE
@@ -264,7 +264,7 @@ def _check(arguments: argparse.Namespace) -> int:
     else:
         print(_console().report(report), end="")
     if fails:
-        return SICK
+        return UNHEALTHY
     for run in report.runs:
         if run.stopped is not None:
             raise UsageError(f"run {run.run!r}: {run.stopped}")
@@ -284,7 +284,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     before, after = sides
     changes = compared(before, after)
     print("\n".join(lines(before, after, changes)))
-    return SICK if any(change.is_worse for change in changes) else HEALTHY
+    return UNHEALTHY if any(change.is_worse for change in changes) else HEALTHY
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -360,8 +360,8 @@ def _load(logdir: str, settings: dict[str, Any] | None, **options: Any) -> Repor
         raise UsageError(f"cannot read {logdir!r}: {error.strerror or error}") from error
     if not any(run.state == "judged" for run in report.runs):
         reasons = [str(problem) for run in report.runs for problem in run.errors]
-        told = reasons[0] if reasons else "Has training made its first step?"
-        raise UsageError(f"no frames could be read below {logdir!r}. {told}")
+        reason = reasons[0] if reasons else "Has training made its first step?"
+        raise UsageError(f"no frames could be read below {logdir!r}. {reason}")
     return report
 
 
@@ -418,7 +418,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     findings = examine()
     print(_console().findings(findings), end="")
-    return SICK if any(finding.problem for finding in findings) else HEALTHY
+    return UNHEALTHY if any(finding.problem for finding in findings) else HEALTHY
 
 
 def _demo(arguments: argparse.Namespace) -> int:

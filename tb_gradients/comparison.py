@@ -75,7 +75,7 @@ def lines(before: RunReport, after: RunReport, changes: Iterable[Change]) -> Ite
         severities = [flag.severity.label for flag in (change.before, change.after) if flag]
         flag = change.after or change.before
         assert flag is not None
-        told = " -> ".join(dict.fromkeys(severities))
-        yield inert(f"{change.kind:<9}  {told}: {flag.rule}: {flag.summary}")
+        severity = " -> ".join(dict.fromkeys(severities))
+        yield inert(f"{change.kind:<9}  {severity}: {flag.rule}: {flag.summary}")
     if nothing:
         yield "No findings in either run."

@@ -133,12 +133,12 @@ class Console:
     def _states(self, run: RunReport) -> Iterator[str]:
         """How many rules are in which state; where nothing loud was found, what is missing."""
         found = collections.Counter(state.state for state in run.rules)
-        told = [f"{found[state]} {label}" for state, label in _STATES.items() if found[state]]
-        if not told:
+        counts = [f"{found[state]} {label}" for state, label in _STATES.items() if found[state]]
+        if not counts:
             return
         if run.flags:
             yield ""
-        yield from self._wrapped(f"{_count(len(run.rules), 'rule')}: {', '.join(told)}.", "  ")
+        yield from self._wrapped(f"{_count(len(run.rules), 'rule')}: {', '.join(counts)}.", "  ")
         if run.verdict in ("critical", "warning"):
             return
         unseen: dict[str, list[str]] = {}
@@ -178,16 +178,16 @@ class Console:
 
     def _total(self, runs: Sequence[RunReport]) -> str:
         judged = [run.verdict for run in runs if run.state == "judged"]
-        told = [
+        counts = [
             f"{judged.count(verdict)} {verdict}"
             for verdict in ("critical", "warning", "undecided")
             if verdict in judged
         ]
         quiet = judged.count("healthy") + judged.count("info")
-        told += [f"{quiet} without a warning"] if quiet else []
+        counts += [f"{quiet} without a warning"] if quiet else []
         unjudged = len(runs) - len(judged)
-        told += [f"{unjudged} not judged"] if unjudged else []
-        return f"{_count(len(runs), 'run')}: {', '.join(told)}."
+        counts += [f"{unjudged} not judged"] if unjudged else []
+        return f"{_count(len(runs), 'run')}: {', '.join(counts)}."
 
     # --- The rule book --------------------------------------------------------------------
 

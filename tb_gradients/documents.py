@@ -243,8 +243,8 @@ def junit_document(report: Report, fail_on: Severity | None, fails: Collection[s
         judged = run.state == "judged"
         if judged and run.run in fails and run.undecided and not failed:
             failures += 1
-            told = inert_lines(run.undecided)
-            ElementTree.SubElement(case, "failure", type="undecided", message=told)
+            text = inert_lines(run.undecided)
+            ElementTree.SubElement(case, "failure", type="undecided", message=text)
         elif judged and run.verdict == "undecided":
             skipped += 1
             ElementTree.SubElement(case, "skipped", message=inert_lines(run.undecided))
@@ -258,8 +258,8 @@ def junit_document(report: Report, fail_on: Severity | None, fails: Collection[s
             failure.text = inert_lines(_plain(flag))
         if not judged:
             errors += 1
-            told = "; ".join(str(problem) for problem in run.errors) or "no frames"
-            ElementTree.SubElement(case, "error", type="no_frames", message=inert_lines(told))
+            text = "; ".join(str(problem) for problem in run.errors) or "no frames"
+            ElementTree.SubElement(case, "error", type="no_frames", message=inert_lines(text))
         rest = [str(flag) for flag in run.flags if flag not in failed]
         rest += [str(problem) for problem in run.errors if judged]
         if rest:

@@ -27,7 +27,7 @@ CountArray = npt.NDArray[np.uint16]
 
 
 LARGEST_COUNT = 2**53
-"""Elements, units and steps beyond it are no count: a float64 would no longer tell them apart."""
+"""Elements, units and steps beyond it are no count: a float64 could no longer distinguish them."""
 
 LARGEST_STEP = 2**61
 """A number of a step may be the time in nanoseconds (2e18); two may differ by it in an int64."""

@@ -10,7 +10,7 @@ def pytest_addoption(parser: Any) -> None:
         "--seeds",
         type=int,
         default=1,
-        help="train the pairs of sick and repaired programs with so many seeds (default: 1)",
+        help="train the pairs of faulty and repaired programs with so many seeds (default: 1)",
     )
 
 

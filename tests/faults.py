@@ -31,7 +31,7 @@ MOST_SECONDS = 1.5
 
 
 def train(folder: str, report: int, steps: int = 100_000, broken_at: int = -1) -> None:
-    """A loop that tells of each step when it is done, by its number and the time."""
+    """A loop that reports each step when it is done, by its number and the time."""
     import tensorflow as tf
 
     import tb_gradients as tbg
@@ -86,22 +86,24 @@ def ended(ending: str, folder: pathlib.Path, moment: random.Random) -> dict[str,
 
 def complaints(result: dict[str, Any]) -> list[str]:
     """What is wrong with a result of ``ended``, as sentences."""
-    ending, frames, told = result["ending"], result["frames"], []
+    ending, frames, reported = result["ending"], result["frames"], []
     if result["status"] != STATUS[ending]:
-        told.append(f"the status is {result['status']}, that of {ending} is {STATUS[ending]}")
+        reported.append(f"the status is {result['status']}, that of {ending} is {STATUS[ending]}")
     if result["errors"] or result["gaps"] or result["state"] == "unreadable":
-        told.append(f"{frames} frames, {result['gaps']} missing between them, {result['errors']}")
+        reported.append(
+            f"{frames} frames, {result['gaps']} missing between them, {result['errors']}"
+        )
     wanted = result["steps before"]
     if ending == "SIGKILL":
         wanted = sum(1 for age in result["ages"] if age > LATEST)
     elif ending in ("exception", "SIGSTOP"):
         wanted = result["steps"]
     if frames < wanted:
-        told.append(f"{frames} frames of {wanted} steps")
+        reported.append(f"{frames} frames of {wanted} steps")
     next_run = result.get("again")
     if next_run and (next_run["status"], next_run["frames"], next_run["errors"]) != (0, 5, []):
-        told.append(f"the next run in the folder: {next_run}")
-    return told
+        reported.append(f"the next run in the folder: {next_run}")
+    return reported
 
 
 def left(folder: pathlib.Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Trains small Keras models and records them with plain NumPy: what the rules are tried on.
 
-In:  a model, data, an optimizer; how to be sick, if at all.
+In:  a model, data, an optimizer; how to be faulty, if at all.
 Out: ``record(...)``: the frames of that training, as the writer would have made them.
 Does not know about the writer's device code: the numbers come from ``reference``.
 """
@@ -273,7 +273,7 @@ def record(
     Args:
         loss: a Keras loss or its name.
         every: a frame at every so many steps; one recording of the same training for each.
-        see_loss: whether the monitor is told the loss.
+        see_loss: whether the monitor is given the loss.
         objective: what is differentiated, from the loss.
         apply: step -> whether the gradients are applied in it.
         apply_to: variable -> whether the optimizer knows it.

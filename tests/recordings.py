@@ -1,6 +1,6 @@
 """Runs made up for tests, and event files that hold them: no TensorFlow, no training.
 
-In:  a shape and a sickness.
+In:  a shape and a fault.
 Out: tables, frames and flags; event files as the writer makes them.
 Does not know about what is tested with them.
 """
@@ -174,7 +174,7 @@ def with_value(
 
 def turn_nonfinite(frames: Sequence[Frame], table: VariableTable, since: int) -> list[Frame]:
     """All gradients NaN from a step on; one Inf a step earlier; then nothing finite is left."""
-    sick = []
+    faulty = []
     for frame in frames:
         if frame.step == since - 1:
             frame = with_value(frame, table, "gradient_inf_count", 1, 0)
@@ -187,15 +187,15 @@ def turn_nonfinite(frames: Sequence[Frame], table: VariableTable, since: int) ->
                 frame = with_value(frame, table, statistic, 0)
             for statistic in ("gradient_min", "gradient_max", "gradient_mean", "unit_spread"):
                 frame = with_value(frame, table, statistic, np.nan)
-        sick.append(frame)
-    return sick
+        faulty.append(frame)
+    return faulty
 
 
 def turn_zero(
     frames: Sequence[Frame], table: VariableTable, rows: Any, since: int = 0
 ) -> list[Frame]:
     """The gradients of some variables exactly zero from a step on."""
-    sick = []
+    faulty = []
     for frame in frames:
         if frame.step >= since:
             for statistic in ("gradient_norm", "applied_norm", "gradient_min", "gradient_max"):
@@ -203,19 +203,19 @@ def turn_zero(
             frame = with_value(frame, table, "gradient_zero_share", 1, rows)
             frame = with_value(frame, table, "zero_step_share", 1, rows)
             frame = with_value(frame, table, "dead_unit_share", 1, rows)
-        sick.append(frame)
-    return sick
+        faulty.append(frame)
+    return faulty
 
 
 def turn_missing(frames: Sequence[Frame], table: VariableTable, rows: Any) -> list[Frame]:
     """No gradient at all for some variables: the graph does not reach them."""
-    sick = []
+    faulty = []
     for frame in frames:
         for statistic in table.statistics:
             if statistic.startswith(("gradient", "applied", "unit")):
                 frame = with_value(frame, table, statistic, np.nan, rows)
-        sick.append(with_value(frame, table, "none_step_share", 1, rows))
-    return sick
+        faulty.append(with_value(frame, table, "none_step_share", 1, rows))
+    return faulty
 
 
 def make_flag(
@@ -235,7 +235,7 @@ def make_flag(
         first_step=first_step,
         last_step=last_step,
         open=is_open,
-        summary=f"{variables[0]} is sick since step {first_step}.",
+        summary=f"{variables[0]} is faulty since step {first_step}.",
         evidence=(Evidence("zero_step_share", 1.0, 0.99), Evidence("worst_norm", float("inf"))),
         causes=(Cause("dead_relu", 0.8, "All units of the layer are silent."),),
         fixes=("Lower the learning rate.",),

@@ -52,7 +52,7 @@ def train() -> None:
     from recordings import write_run
 
     programs = {
-        **{f"{name}, sick": case.sick for name, case in test_trainings.CASES.items()},
+        **{f"{name}, sick": case.faulty for name, case in test_trainings.CASES.items()},
         **{f"{name}, repaired": case.repaired for name, case in test_trainings.CASES.items()},
         **{f"{name}, healthy": program for name, program in test_trainings.HEALTHY.items()},
     }

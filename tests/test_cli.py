@@ -36,7 +36,7 @@ def logs(tmp_path: pathlib.Path) -> pathlib.Path:
     return write_good_and_nan(tmp_path)
 
 
-def test_check_tells_the_sick_from_the_healthy(
+def test_check_distinguishes_the_faulty_from_the_healthy(
     logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["check", str(logs)]) == 1
@@ -90,7 +90,7 @@ def test_rules_can_be_switched_off_by_file(logs: pathlib.Path, tmp_path: pathlib
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ('{"no_such_rule": false}', "known: bad_data"),
         ('{"dead_units": {"shaer": 1}}', "known: share"),
@@ -105,13 +105,13 @@ def test_unusable_settings_are_one_line_with_the_remedy(
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
     text: str,
-    told: str,
+    reported: str,
 ) -> None:
     file = tmp_path / "rules.json"
     file.write_text(text)
 
     assert cli.main(["check", str(logs), "--rules", str(file)]) == 2
-    assert_one_line(capsys, told)
+    assert_one_line(capsys, reported)
 
 
 def test_a_missing_folder_is_one_line(
@@ -174,12 +174,12 @@ def test_a_full_disk_is_one_line_and_no_verdict(
     assert capsys.readouterr().err == "tb-gradients: [Errno 28] No space left on device\n"
 
 
-def assert_one_line(capsys: pytest.CaptureFixture[str], told: str) -> None:
+def assert_one_line(capsys: pytest.CaptureFixture[str], reported: str) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tb-gradients: ")
     assert captured.err.count("\n") == 1
-    assert told in captured.err
+    assert reported in captured.err
 
 
 def test_rules_prints_every_rule_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
@@ -515,15 +515,15 @@ def test_junit_is_a_test_case_per_run_and_a_failure_per_flag(
     suite = ElementTree.fromstring(capsys.readouterr().out).find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
-    good, sick = suite.findall("testcase")
+    good, faulty = suite.findall("testcase")
     assert (good.get("name"), good.findall("failure")) == ("good", [])
-    [failure] = sick.findall("failure")
+    [failure] = faulty.findall("failure")
     assert failure.get("type") == "critical.nonfinite_gradient"
     assert "step 29" in failure.get("message", "")
     assert "try: " in (failure.text or "")
 
 
-def test_junit_of_a_check_that_never_fails_has_no_failure_and_tells_all_the_same(
+def test_junit_of_a_check_that_never_fails_has_no_failure_and_shows_all_the_same(
     logs: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["check", str(logs), "--format", "junit", "--fail-on", "never"]) == 0

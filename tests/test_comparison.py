@@ -1,4 +1,4 @@
-"""What got better and what got worse is told from what stayed as it was."""
+"""What got better and what got worse is kept apart from what stayed as it was."""
 
 from __future__ import annotations
 

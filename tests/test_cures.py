@@ -46,9 +46,9 @@ def test_a_sentence_without_code_changes_nothing() -> None:
 
 
 def test_a_training_with_the_advice_followed_learns(tmp_path: pathlib.Path) -> None:
-    sick = Recipe("digits", rate=30.0, steps=120)
+    faulty = Recipe("digits", rate=30.0, steps=120)
     changes = cures.read("Lower it: `keras.optimizers.Adam(learning_rate=0.003)`.", LAYERS)
 
-    assert recipes.train(sick, 0, tmp_path / "sick").skill < 0.3
-    assert cures.train(sick, changes, 0, str(tmp_path / "cured")).skill > 0.6
-    assert recipes.make_optimizer(sick).learning_rate == 30.0  # nothing stays changed
+    assert recipes.train(faulty, 0, tmp_path / "faulty").skill < 0.3
+    assert cures.train(faulty, changes, 0, str(tmp_path / "cured")).skill > 0.6
+    assert recipes.make_optimizer(faulty).learning_rate == 30.0  # nothing stays changed

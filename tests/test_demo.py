@@ -1,4 +1,4 @@
-"""The demo's verdicts are right: each sick case is given its rule, cause and variable, and
+"""The demo's verdicts are right: each faulty case is given its rule, cause and variable, and
 the healthy one is left alone; from the live engine and from the files alike. A second demo
 shows the runs that are there; what cannot run is reported before anything is trained.
 """
@@ -26,11 +26,11 @@ def test_each_case_is_given_the_right_verdict(case: demo.Case, tmp_path: pathlib
 
 
 def test_a_wrong_verdict_would_be_noticed() -> None:
-    healthy, sick = demo.CASES[0], demo.CASES[1]
+    healthy, faulty = demo.CASES[0], demo.CASES[1]
     flag = tbg.Flag("dead_units", tbg.Severity.WARNING, ("a/kernel",), 0, 1, True, "")
     assert not healthy.verdict_is_right([flag])
-    assert not sick.verdict_is_right([])
-    assert not sick.verdict_is_right([flag])
+    assert not faulty.verdict_is_right([])
+    assert not faulty.verdict_is_right([flag])
 
 
 def options(folder: pathlib.Path, *others: str) -> argparse.Namespace:

@@ -35,7 +35,7 @@ class Point:
 
 @pytest.fixture(name="installed")
 def _installed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Says what is installed; everything is in order before it is told otherwise."""
+    """Says what is installed; everything is in order until a test changes it."""
     state: dict[str, Any] = {"versions": dict(GOOD), "points": [Point()], "pkg_resources": True}
 
     def version(package: str) -> str:

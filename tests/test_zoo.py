@@ -36,16 +36,16 @@ def recording(steps: Any = range(60)) -> Recording:
 # --- the programs ---------------------------------------------------------------------------
 
 
-def test_there_are_a_hundred_healthy_and_a_hundred_sick_programs() -> None:
+def test_there_are_a_hundred_healthy_and_a_hundred_faulty_programs() -> None:
     found = programs()
 
-    assert sum(not program.sick for program in found) >= 100
-    assert sum(program.sick for program in found) >= 100
+    assert sum(not program.faulty for program in found) >= 100
+    assert sum(program.faulty for program in found) >= 100
 
 
 def test_both_halves_have_their_share_of_both_kinds() -> None:
-    for sick in (False, True):
-        kind = [program for program in programs() if program.sick is sick]
+    for faulty in (False, True):
+        kind = [program for program in programs() if program.faulty is faulty]
         held_back = sum(program.half == "held back" for program in kind)
         assert 0.35 < held_back / len(kind) < 0.65
 
@@ -58,10 +58,10 @@ def test_the_half_of_a_program_follows_from_its_name_alone() -> None:
     assert Program("digits-cnn", no_training, target=0.9).half == "held back"
 
 
-def test_every_sick_program_is_measured_against_a_healthy_one() -> None:
+def test_every_faulty_program_is_measured_against_a_healthy_one() -> None:
     by_name = {program.name: program for program in programs()}
 
-    assert all(not by_name[program.twin].sick for program in by_name.values() if program.sick)
+    assert all(not by_name[program.twin].faulty for program in by_name.values() if program.faulty)
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_the_interval_of_a_rate_is_wilsons(hits: int, of: int, low: float, high:
     assert scoring.Rate(hits, of).interval == pytest.approx((low, high), abs=1e-3)
 
 
-def healthy_and_sick() -> tuple[Program, Program]:
+def healthy_and_faulty() -> tuple[Program, Program]:
     def no_training(seed: int, folder: Any) -> Any:
         raise AssertionError
 
@@ -162,9 +162,9 @@ def ended(program: Program, skill: float) -> Recorded:
 def test_only_outcomes_that_bear_out_the_label_count(
     well: float, ill: float, reasons: list[str]
 ) -> None:
-    healthy, sick = healthy_and_sick()
+    healthy, faulty = healthy_and_faulty()
 
-    _, dropped = scoring.sort_out([healthy, sick], [ended(healthy, well), ended(sick, ill)])
+    _, dropped = scoring.sort_out([healthy, faulty], [ended(healthy, well), ended(faulty, ill)])
 
     assert [one.name for one, _ in dropped] == reasons
 
@@ -192,8 +192,8 @@ FLAG = Raised("dead_units", "warning", ("dense/kernel",), 20, 60, (("dying_relu"
 def test_a_verdict_is_held_against_what_is_expected(
     flags: tuple[Raised, ...], recall: int, rule: int, cause: int, variable: int
 ) -> None:
-    _, sick = healthy_and_sick()
-    case = scoring.Case(sick, ended(sick, 0.0), Judged(flags, (), {}, 200))
+    _, faulty = healthy_and_faulty()
+    case = scoring.Case(faulty, ended(faulty, 0.0), Judged(flags, (), {}, 200))
 
     rates = scoring.score([case]).rates
 
@@ -203,9 +203,9 @@ def test_a_verdict_is_held_against_what_is_expected(
     assert rates["right variable"].hits == variable
 
 
-def test_latency_counts_from_the_first_sick_step() -> None:
-    _, sick = healthy_and_sick()
-    case = scoring.Case(sick, ended(sick, 0.0), Judged((FLAG,), (), {}, 200))
+def test_latency_counts_from_the_first_faulty_step() -> None:
+    _, faulty = healthy_and_faulty()
+    case = scoring.Case(faulty, ended(faulty, 0.0), Judged((FLAG,), (), {}, 200))
 
     assert case.latency == pytest.approx((60 - 20) / 200)
 

@@ -1,7 +1,7 @@
-"""The sick programs: faults, and the healthy recipes that each is put into.
+"""The faulty programs: faults, and the healthy recipes that each is put into.
 
 In:  nothing.
-Out: ``sick()``: programs with what must be said of them, and the twin they are measured against.
+Out: ``faulty()``: programs with what must be said of them, and the twin they are measured against.
 Does not know about thresholds.
 
 Acceptable rules and causes were written down from what the fault *is*, before looking at what
@@ -43,9 +43,9 @@ class Fault:
 
     Attributes:
         name: of the fault; a program's name is base, "!" and this.
-        change: makes a healthy recipe sick.
+        change: makes a healthy recipe faulty.
         expected: what must be said.
-        bases: names of healthy programs to be made sick, which are the twins as well; or pairs
+        bases: names of healthy programs to be made faulty, which are the twins as well; or pairs
             of recipe and twin, where the repaired program is another one.
     """
 
@@ -747,7 +747,7 @@ RAW: dict[str, tuple[str, dict[str, Any]]] = {
     "wine-raw": ("wine-mlp", {"data": "wine_raw"}),
     "cancer-raw": ("cancer-mlp", {"data": "cancer_raw"}),
 }
-"""Recipes that are only ever sick: data as measured, without any scaling."""
+"""Recipes that are only ever faulty: data as measured, without any scaling."""
 
 
 def _base(name: str) -> Recipe:
@@ -757,7 +757,7 @@ def _base(name: str) -> Recipe:
     return recipe_of(name)
 
 
-def sick() -> list[Program]:
+def faulty() -> list[Program]:
     found = list(SPECIALS)
     for fault in FAULTS:
         for base in fault.bases:

@@ -2,7 +2,7 @@
 
 In:  the folder of one recorded program, a cadence, settings of the rules.
 Out: ``Judged``: every flag, with the step at which it was raised, and the peers' verdicts.
-Does not know about TensorFlow, nor which programs are sick.
+Does not know about TensorFlow, nor which programs are faulty.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ BUSY_SECONDS = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Raised:
-    """A flag as it was at the end, and when it was first seen; or as it was told, if it has become
-    a follow-up of another since.
+    """A flag as it was at the end, and when it was first seen; or as it was reported, if it has
+    become a follow-up of another since.
 
     Attributes:
         run: sub-folder, for programs of several monitors.
@@ -79,11 +79,11 @@ def thinned(recording: Recording, cadence: Cadence) -> Recording:
     """
     busy = cadence == BUSY
     schedule = make_schedule("auto" if busy else cadence)  # type: ignore[arg-type]
-    kept, due, sick = list[int](), 0, False
+    kept, due, faulty = list[int](), 0, False
     ages = recording.statistic("nonfinite_age")
     for row, step in enumerate(recording.steps):
-        forced = not sick and bool((ages[row] == 0).any())
-        sick = forced or (sick and bool((ages[row] >= 0).any()))
+        forced = not faulty and bool((ages[row] == 0).any())
+        faulty = forced or (faulty and bool((ages[row] >= 0).any()))
         if step >= due or forced:
             kept.append(row)
             due = schedule.next_due(
@@ -171,21 +171,21 @@ def _judge(
     recordings: Sequence[Recording], run: str, rules: Any, errors: list[str]
 ) -> list[Raised]:
     engine: Engine | None = None
-    told: dict[tuple[str, int], tuple[int, Flag]] = {}
+    reported: dict[tuple[str, int], tuple[int, Flag]] = {}
     for judging, step, raised in replay(recordings, rules):
         engine = judging
         for flag in raised:
             if flag.severity >= Severity.WARNING:
-                told.setdefault((flag.rule, flag.first_step), (step, flag))
+                reported.setdefault((flag.rule, flag.first_step), (step, flag))
     if engine is None:
         return []
     errors += [f"{error.rule}: {error.message}" for error in engine.errors]
     found = [
-        _raised(flag, told.pop((flag.rule, flag.first_step), (-1, flag))[0], run)
+        _raised(flag, reported.pop((flag.rule, flag.first_step), (-1, flag))[0], run)
         for flag in engine.flags
     ]
-    # What was told before the disease that it comes of was known is a follow-up by now.
-    return found + [_raised(flag, step, run) for step, flag in told.values()]
+    # What was reported before the fault that it comes of was known is a follow-up by now.
+    return found + [_raised(flag, step, run) for step, flag in reported.values()]
 
 
 def _raised(flag: Flag, seen: int, run: str) -> Raised:

@@ -2,7 +2,7 @@
 
 In:  the recordings of one run.
 Out: for each published rule, the step at which it first fires, or ``None``.
-Does not know about our own rules, nor which programs are sick.
+Does not know about our own rules, nor which programs are faulty.
 
 These are re-implementations, not the tools: none of them runs on today's TensorFlow and
 Keras. Thresholds are the published defaults. Where a rule wants a number that frames do not

@@ -1,4 +1,4 @@
-"""The programs: every healthy one, and beside them (``faults``) every sick one.
+"""The programs: every healthy one, and beside them (``faults``) every faulty one.
 
 In:  nothing.
 Out: ``programs()``: name, how to train it, and what is known of it.
@@ -31,14 +31,14 @@ layers = keras.layers
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What must be said of a sick program.
+    """What must be said of a faulty program.
 
     Attributes:
         rules: acceptable ones; the first is the primary one, the others show the same fault.
         causes: acceptable ones.
         variables: patterns (``fnmatch``) of the variables to be named, any of them; empty:
             the fault is in no variable.
-        first_step: from which on it is sick.
+        first_step: from which on it is faulty.
     """
 
     rules: tuple[str, ...]
@@ -55,7 +55,7 @@ class Program:
         train: (seed, folder) -> outcome.
         target: the skill that a healthy one reaches.
         expected: ``None`` for a healthy one.
-        twin: name of the healthy program that a sick one is measured against.
+        twin: name of the healthy program that a faulty one is measured against.
         fault: what is wrong with it.
     """
 
@@ -67,7 +67,7 @@ class Program:
     fault: str = ""
 
     @property
-    def sick(self) -> bool:
+    def faulty(self) -> bool:
         return self.expected is not None
 
     @property
@@ -463,18 +463,18 @@ def recipe_of(name: str) -> Recipe:
 
 
 def programs() -> list[Program]:
-    """All of them, by name: healthy and sick.
+    """All of them, by name: healthy and faulty.
 
     Raises:
         ValueError: two have the same name, or a twin is missing.
     """
-    from zoo.faults import sick
+    from zoo.faults import faulty
 
-    found = [*healthy(), *sick()]
+    found = [*healthy(), *faulty()]
     names = {p.name for p in found}
     if len(names) < len(found):
         raise ValueError("two programs have the same name")
-    missing = {p.twin for p in found if p.sick} - names
+    missing = {p.twin for p in found if p.faulty} - names
     if missing:
         raise ValueError(f"no such twin: {sorted(missing)}")
     return sorted(found, key=lambda p: p.name)

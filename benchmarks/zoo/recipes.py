@@ -2,7 +2,7 @@
 
 In:  a ``Recipe``, a seed, a folder.
 Out: the recorded run in that folder, and the skill that the model reached.
-Does not know which recipes are sick.
+Does not know which recipes are faulty.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Recipe:
         optimizer, rate, optimizer_options: class name in ``keras.optimizers``, learning rate
             or schedule maker, other arguments.
         loss: makes the loss; ``None`` for the task's usual one. Gets whether outputs are logits.
-        objective: changes the value of the loss, in a loop of one's own.
+        objective: changes the value of the loss, in a custom training loop.
         head: whether the last layer gives logits or probabilities.
         loop: how the steps are made: ``fit`` in a graph, under XLA, eagerly, several steps per
-            execution; a loop of one's own with ``watch``; an update written by hand.
+            execution; a custom training loop with ``watch``; an update written by hand.
         apply: which gradients such a loop applies: all of them; those of the head; none; or,
             by hand, to copies of the variables.
-        loss_scaling: whether a loop of one's own in mixed_float16 scales its loss.
+        loss_scaling: whether a custom training loop in mixed_float16 scales its loss.
         pretrain: steps trained before with Adam at 1e-2, unobserved.
         target: the skill that a healthy program reaches.
     """
@@ -189,7 +189,7 @@ def _batches(data: Data, recipe: Recipe) -> Any:
 
 
 def _train_by_loop(model: Any, recipe: Recipe, data: Data, folder: str) -> int:
-    """A loop of one's own, watched: the optimizer is told what ``recipe.apply`` says."""
+    """A custom training loop, watched: the optimizer is given what ``recipe.apply`` says."""
     optimizer, loss_of = make_optimizer(recipe), make_loss(recipe, data)
     variables = model.trainable_variables
     chosen = [v for v in variables if recipe.apply == "all" or v.path.startswith("head")]

@@ -5,7 +5,7 @@ Out: ``Scores`` per half of the zoo, as plain data.
 Does not know how anything was trained or judged.
 
 A training counts only if its outcome bears out its label: a healthy one must reach its
-target, a sick one must end measurably worse than its twin with the same seed. The others are
+target, a faulty one must end measurably worse than its twin with the same seed. The others are
 listed as dropped, never relabelled on the way.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.programs import Program
 
 MARGIN = 0.15
-"""Of skill, that a sick program must lack against its twin."""
+"""Of skill, that a faulty program must lack against its twin."""
 
 CONFIDENCE_EDGES = (0.0, 0.5, 0.7, 0.85, 1.01)
 
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def right_variable(self) -> bool:
-        """At least half of what a right flag names is what is sick."""
+        """At least half of what a right flag names is what is faulty."""
         assert self.program.expected is not None
         patterns = self.program.expected.variables
         for flag in self.right:
@@ -67,7 +67,7 @@ class Case:
 
     @property
     def latency(self) -> float:
-        """Steps from the first sick one to the first right flag, as a share of the run."""
+        """Steps from the first faulty one to the first right flag, as a share of the run."""
         assert self.program.expected is not None
         seen = min(flag.seen for flag in self.right)
         late = seen - self.program.expected.first_step
@@ -85,10 +85,10 @@ def sort_out(
     for one in found:
         program = by_name[one.name]
         reason = one.error and f"failed: {one.error}"
-        if not reason and not program.sick and not one.skill >= program.target:
+        if not reason and not program.faulty and not one.skill >= program.target:
             reason = f"healthy, but its skill is {one.skill:.2f}, below {program.target:.2f}"
-        if not reason and program.sick:
-            reason = _why_not_sick(one, by_name[program.twin], skills)
+        if not reason and program.faulty:
+            reason = _why_not_faulty(one, by_name[program.twin], skills)
         if reason:
             dropped.append((one, reason))
         else:
@@ -96,14 +96,14 @@ def sort_out(
     return counts, dropped
 
 
-def _why_not_sick(one: Recorded, twin: Program, skills: Mapping[tuple[str, int], float]) -> str:
+def _why_not_faulty(one: Recorded, twin: Program, skills: Mapping[tuple[str, int], float]) -> str:
     skill = skills.get((twin.name, one.seed))
     if skill is None:
         return f"its twin {twin.name} was not recorded with seed {one.seed}"
     if not skill >= twin.target:
         return f"its twin {twin.name} does not reach its target"
     if math.isfinite(one.skill) and skill - one.skill < MARGIN:
-        return f"sick, but its skill of {one.skill:.2f} is not below the {skill:.2f} of its twin"
+        return f"faulty, but its skill of {one.skill:.2f} is not below the {skill:.2f} of its twin"
     return ""
 
 
@@ -144,7 +144,7 @@ def rate(values: Iterable[bool]) -> Rate:
 class Scores:
     """What is measured on one half of the zoo; see ``score``."""
 
-    sick_programs: int
+    faulty_programs: int
     healthy_programs: int
     rates: dict[str, Rate]
     median_latency: float
@@ -155,7 +155,7 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "sick_programs": self.sick_programs,
+            "sick_programs": self.faulty_programs,
             "healthy_programs": self.healthy_programs,
             "rates": {name: value.to_json() for name, value in self.rates.items()},
             "median_latency": self.median_latency,
@@ -175,27 +175,27 @@ class Scores:
 def score(cases: Sequence[Case]) -> Scores:
     """All rates over the cases.
 
-    recall: sick trainings with any warning or critical flag. right rule: with one of an
+    recall: faulty trainings with any warning or critical flag. right rule: with one of an
     acceptable rule; right rule first: the worst flag is of an acceptable rule. right cause,
     right variable: such a flag's most confident cause is acceptable; at least half of the
-    variables it names are sick (of trainings whose fault is in variables).
+    variables it names are faulty (of trainings whose fault is in variables).
     """
-    sick = [case for case in cases if case.program.sick]
-    healthy = [case for case in cases if not case.program.sick]
-    located = [c for c in sick if c.program.expected and c.program.expected.variables]
-    latencies = sorted(case.latency for case in sick if case.right)
+    faulty = [case for case in cases if case.program.faulty]
+    healthy = [case for case in cases if not case.program.faulty]
+    located = [c for c in faulty if c.program.expected and c.program.expected.variables]
+    latencies = sorted(case.latency for case in faulty if case.right)
     names = sorted({name for case in cases for name in case.judged.peers})
     return Scores(
-        sick_programs=len({case.program.name for case in sick}),
+        faulty_programs=len({case.program.name for case in faulty}),
         healthy_programs=len({case.program.name for case in healthy}),
         rates={
-            "recall": rate(bool(case.loud) for case in sick),
-            "right rule": rate(bool(case.right) for case in sick),
-            "right rule first": rate(case.loud[:1] == case.right[:1] != [] for case in sick),
-            "right cause": rate(case.right_cause for case in sick),
+            "recall": rate(bool(case.loud) for case in faulty),
+            "right rule": rate(bool(case.right) for case in faulty),
+            "right rule first": rate(case.loud[:1] == case.right[:1] != [] for case in faulty),
+            "right cause": rate(case.right_cause for case in faulty),
             "right variable": rate(case.right_variable for case in located),
             "within 20 % of the steps": rate(
-                bool(case.right) and case.latency <= 0.2 for case in sick
+                bool(case.right) and case.latency <= 0.2 for case in faulty
             ),
             "healthy with a warning or worse": rate(bool(case.loud) for case in healthy),
             "healthy with a critical": rate(
@@ -204,26 +204,26 @@ def score(cases: Sequence[Case]) -> Scores:
         },
         median_latency=statistics.median(latencies) if latencies else math.nan,
         late_latency=latencies[int(0.9 * (len(latencies) - 1))] if latencies else math.nan,
-        calibration=_calibration(sick),
+        calibration=_calibration(faulty),
         peers={
             name: (
-                rate(case.judged.peers.get(name) is not None for case in sick),
+                rate(case.judged.peers.get(name) is not None for case in faulty),
                 rate(case.judged.peers.get(name) is not None for case in healthy),
             )
             for name in names
         },
         by_fault={
-            fault: rate(bool(case.right) for case in sick if case.program.fault == fault)
-            for fault in sorted({case.program.fault for case in sick})
+            fault: rate(bool(case.right) for case in faulty if case.program.fault == fault)
+            for fault in sorted({case.program.fault for case in faulty})
         },
     )
 
 
-def _calibration(sick: Sequence[Case]) -> list[tuple[str, float, Rate]]:
+def _calibration(faulty: Sequence[Case]) -> list[tuple[str, float, Rate]]:
     """How often the first cause of a right flag is right, by the confidence it claims."""
     claims = [
         (flag.causes[0][1], flag.causes[0][0] in case.program.expected.causes)
-        for case in sick
+        for case in faulty
         for flag in case.right
         if flag.causes and case.program.expected is not None
     ]

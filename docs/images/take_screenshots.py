@@ -33,7 +33,7 @@ SIZE = (1280, 800)
 NOTEBOOK = (700, 900)
 PATIENCE = 60_000
 """Milliseconds to wait for the server and for anything on the page."""
-SICK, FIXED, HEALTHY = "deep_sigmoid", "deep_sigmoid_repaired", "healthy"
+FAULTY, FIXED, HEALTHY = "deep_sigmoid", "deep_sigmoid_repaired", "healthy"
 VARIABLE = "digits/hidden_1/kernel"
 
 
@@ -73,26 +73,26 @@ def scroll_to_histograms(tab: Any) -> None:
 
 
 PICTURES = (
-    Picture("overview", {"run": SICK}),
-    Picture("gradient-health", {"run": SICK}, open_worst_flag),
+    Picture("overview", {"run": FAULTY}),
+    Picture("gradient-health", {"run": FAULTY}, open_worst_flag),
     Picture("healthy", {"run": HEALTHY}),
-    Picture("compare", {"run": SICK, "compare": FIXED}),
-    Picture("profile", {"run": SICK, "compare": FIXED, "view": "profile"}),
-    Picture("variable", {"run": SICK, "variable": VARIABLE}, scroll_to_histograms),
+    Picture("compare", {"run": FAULTY, "compare": FIXED}),
+    Picture("profile", {"run": FAULTY, "compare": FIXED, "view": "profile"}),
+    Picture("variable", {"run": FAULTY, "variable": VARIABLE}, scroll_to_histograms),
     Picture(
         "ridges",
-        {"run": SICK, "variable": VARIABLE, "histograms": "ridges", "compareStep": "0"},
+        {"run": FAULTY, "variable": VARIABLE, "histograms": "ridges", "compareStep": "0"},
         scroll_to_histograms,
         themes=("light",),
     ),
     Picture("change", {"run": "missing_values", "encoding": "relative"}, themes=("light",)),
     Picture(
         "difference",
-        {"run": SICK, "compare": FIXED, "encoding": "difference"},
+        {"run": FAULTY, "compare": FIXED, "encoding": "difference"},
         themes=("light",),
     ),
     Picture("narrow", {"run": "missing_values"}, themes=("light",), size=NOTEBOOK),
-    Picture("rule", {"run": SICK}, open_rule, themes=("light",)),
+    Picture("rule", {"run": FAULTY}, open_rule, themes=("light",)),
 )
 
 
@@ -116,7 +116,7 @@ def main() -> int:
     )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}/"
-        wait_for_runs(address, SICK, FIXED, HEALTHY)
+        wait_for_runs(address, FAULTY, FIXED, HEALTHY)
         pictures = [p for p in PICTURES if arguments.only in (None, p.name)]
         take(address, pictures, arguments.to)
     finally:

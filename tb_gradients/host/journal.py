@@ -201,8 +201,8 @@ class Journal:
         """Add the origin of a flag: print it, and write the verdict with it."""
         self._explained.append(dataclasses.replace(flag, origin=origin))
         if self._verbose and flag.severity >= Severity.WARNING:
-            told = f"{flag.rule}: where: {origin}\n  {origin.summary}"
-            print(f"\ntb_gradients: {told}", flush=True)  # noqa: T201 - what `verbose` asks for
+            text = f"{flag.rule}: where: {origin}\n  {origin.summary}"
+            print(f"\ntb_gradients: {text}", flush=True)  # noqa: T201 - what `verbose` asks for
         if self._writer is not None:
             self._write_flags(self._writer, self._last_step)
 

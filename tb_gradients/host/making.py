@@ -94,7 +94,7 @@ class FrameMaker:
         parts: where it is noted what fails, and is left out.
 
     Attributes:
-        unit_sources: row with units -> row whose gradient tells which of them live.
+        unit_sources: row with units -> row whose gradient shows which of them live.
         units: number of all units of these rows, one after the other.
         made: number of frames so far.
         left_out: rows of which nothing is measured, as that has failed.
@@ -239,11 +239,11 @@ class FrameMaker:
 
 
 def _unit_sources(table: VariableTable) -> dict[int, int]:
-    """Row with units -> row whose gradient tells which of them live.
+    """Row with units -> row whose gradient shows which of them live.
 
     A Dense or convolutional unit whose bias receives a non-zero gradient is alive, and the
     bias is hundreds of times smaller than the kernel: where a layer has one, it is asked.
-    (A bias before normalisation has a zero gradient and can tell nothing.)
+    (A bias before normalisation has a zero gradient and can show nothing.)
     """
     biases = {
         (v.module, v.units): row

@@ -32,7 +32,7 @@ WHOLE_ELEMENTS = 8_192
 SAMPLE_ELEMENTS = 4_096
 """A share in a sample of this size is known to within 1.6 percentage points (2 sigma), a bin that
 holds 1 % of the elements to within 31 %. "Exactly none" and "exactly all" are decided on all
-elements where the sums tell."""
+elements where the sums show it."""
 
 FEWEST_ROWS = 64
 """A sample has as many rows and units, where there are: whole rows and columns tend to be zero
@@ -189,7 +189,7 @@ class Layout:
     """What one traced update leaves for a frame, and in which order.
 
     Attributes:
-        number: tells it from others, where an optimizer is traced with different variables.
+        number: distinguishes it from others, where an optimizer is traced with different variables.
         samples: of the dense gradients, ``in_order``.
         sparse: rows with a sparse gradient.
         order: rows with a gradient in the order of their sums of squares.

@@ -10,7 +10,7 @@ empty, and ten times a second. So a process that is killed loses at most what wa
 queue, and leaves a readable file. What SIGTERM asks for is in ``endings``.
 
 Nobody waits for the disk but the thread: where it takes in less than is written, frames are left
-out once ``MOST_WAITING_BYTES`` wait, and that is told once.
+out once ``MOST_WAITING_BYTES`` wait, and that is reported once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FLUSH_SECONDS = 0.1
 """The file is not flushed less often than this while there is something to write."""
 
 FILE_SUFFIX = ".gradient_health"
-"""End of the name of our event files: they are told from those of other writers by it."""
+"""End of the name of our event files: it distinguishes them from those of other writers."""
 
 _DT_FLOAT, _DT_STRING = 1, 7
 _DATA_CLASS_TENSOR = 2
@@ -166,7 +166,7 @@ class EventWriter:
         def finish() -> None:
             try:
                 self._settle()
-            except Exception as error:  # before the caller goes on, so that it is told
+            except Exception as error:  # before the caller goes on, so that it is reported
                 self._error = error
             done.set()
 

@@ -116,17 +116,17 @@ class Detection:
     """Which variables are affected at this frame.
 
     Attributes:
-        sick: bool [variables]; for a finding about the run as a whole, an empty array.
-        onset: gives ``since``; asked only where a flag opens, as a sick run stays so for long.
+        faulty: bool [variables]; for a finding about the run as a whole, an empty array.
+        onset: gives ``since``; asked only where a flag opens, as a faulty run stays so for long.
         severity: int [variables]; a flag is as bad as the worst of its variables.
-        together: all variables are one disease, whatever their onsets (a NaN that spreads).
+        together: all variables have one fault, whatever their onsets (a NaN that spreads).
         whole_run: the finding is about the run, no variable is named; ``since`` and
             ``severity`` then hold one element.
         provisional: it was so at every step so far, which are fewer than the rule waits for. Such a
             flag is `info`; it becomes an ordinary one, or is withdrawn, once the rule is sure.
     """
 
-    sick: BoolArray
+    faulty: BoolArray
     onset: Callable[[], IntArray | int]
     severity: IntArray
     together: bool = False
@@ -138,12 +138,12 @@ class Detection:
         """int64 [variables], the step from which it has been so, as far as the window reaches
         back; the engine remembers what lies before."""
         since = np.asarray(self.onset(), np.int64)
-        return since if self.whole_run else np.broadcast_to(since, self.sick.shape)
+        return since if self.whole_run else np.broadcast_to(since, self.faulty.shape)
 
     @classmethod
     def of(
         cls,
-        sick: BoolArray,
+        faulty: BoolArray,
         since: IntArray | int | Callable[[], IntArray | int],
         severity: Severity | IntArray,
         *,
@@ -152,17 +152,17 @@ class Detection:
         """A detection from arrays, or from one onset or severity for all variables.
 
         Args:
-            sick: bool [variables].
+            faulty: bool [variables].
             since: the onset, or a function that gives it, where it takes time to find.
             severity: one, or int [variables].
-            together: all variables are one disease.
+            together: all variables have one fault.
         """
-        if not sick.any():
+        if not faulty.any():
             return HEALTHY
         return cls(
-            sick,
+            faulty,
             since if callable(since) else lambda: since,
-            np.broadcast_to(np.asarray(severity, np.int64), sick.shape),
+            np.broadcast_to(np.asarray(severity, np.int64), faulty.shape),
             together,
         )
 
@@ -247,7 +247,7 @@ class Rule(abc.ABC):
     healthy: ClassVar[tuple[Healthy, ...]] = ()
     """Values that it calls healthy, so that whoever shows a number can say what is usual."""
     unjudged: ClassVar[str] = "no frame of this run could be judged"
-    """The reason where all of that was seen, and ``detect`` could not tell at any frame."""
+    """The reason where all of that was seen, and ``detect`` could not decide at any frame."""
 
     def __init__(self, settings: Mapping[str, object] | None = None) -> None:
         """A rule, with some of its thresholds set otherwise.
@@ -281,7 +281,7 @@ class Rule(abc.ABC):
         """What to say about the variables ``rows``, affected since step ``since``."""
 
     def nothing_to_judge(self, window: Window) -> str:
-        """Why the run cannot have the disease ("the optimizer does not clip"); "" if it can."""
+        """Why the run cannot have the fault ("the optimizer does not clip"); "" if it can."""
         return ""
 
     def not_seen(self, window: Window) -> str:

@@ -514,7 +514,7 @@ class Engine:
 
     def _grouped(self, detection: Detection, track: _Track) -> list[tuple[int, IntArray]]:
         """Sick rows by the case they belong to: its index and rows, NOBODY for new cases."""
-        sick = np.flatnonzero(detection.sick)
+        sick = np.flatnonzero(detection.faulty)
         if detection.together or not sick.size:
             if not sick.size and not detection.whole_run:
                 return []

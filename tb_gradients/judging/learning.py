@@ -513,7 +513,7 @@ class LossTrace:
         return self._units
 
     def _guess(self, table: VariableTable) -> float:
-        """The loss of the best constant prediction, where the loss and the targets tell it."""
+        """The loss of the best constant prediction, if loss and targets determine it."""
         try:
             return float(table.run.facts["loss_at_guess"])
         except (KeyError, ValueError):

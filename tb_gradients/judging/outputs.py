@@ -138,7 +138,7 @@ def beyond_range(window: Window) -> tuple[str, str] | None:
         return None
     if _typical(window.context("predictions_max")) > high:
         return None  # what the loss gets is computed from the output, and reaches further
-    told = (
+    text = (
         f"the last layer {facts.get('head', '')}".strip()
         + f" ends in {last}, whose output lies between {low:g} and {high:g}; the targets reach "
         f"from {least:.3g} to {most:.3g}"
@@ -149,7 +149,7 @@ def beyond_range(window: Window) -> tuple[str, str] | None:
     fix = (
         f"Scale the targets to that range: `y = {scaled}`; or use no activation in the last layer."
     )
-    return told, fix
+    return text, fix
 
 
 BINARY_TARGETS = (

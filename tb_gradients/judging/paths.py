@@ -73,15 +73,15 @@ class Paths:
         """Whether the outputs of the model, or the inputs of the loss, are known."""
         return self.known and bool(self._fed_by[-1])
 
-    def cut_off(self, sick: BoolArray) -> BoolArray:
-        """bool [variables]: what is sick from the inputs up to somewhere on its way to the end.
+    def cut_off(self, faulty: BoolArray) -> BoolArray:
+        """bool [variables]: what is faulty from the inputs up to somewhere on its way to the end.
 
         Args:
-            sick: bool [variables].
+            faulty: bool [variables].
         """
-        healthy = set(self._nodes[~sick].tolist()) - {0}
+        healthy = set(self._nodes[~faulty].tolist()) - {0}
         behind = _reached(healthy, self._feeds) | {0}
-        result: BoolArray = sick & ~np.isin(self._nodes, list(behind))
+        result: BoolArray = faulty & ~np.isin(self._nodes, list(behind))
         return result
 
     def dangle(self, rows: Iterable[int]) -> BoolArray:

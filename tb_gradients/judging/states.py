@@ -5,7 +5,7 @@ Out: ``RuleState``s, and the sentence that says why a run is undecided.
 Does not know what any rule looks for, or how flags open and close.
 
 "Healthy" is said of what was judged, and of nothing else. A rule has *passed* once it has found
-nothing at a frame at which it would have flagged a run that has had its disease since the first
+nothing at a frame at which it would have flagged a run that has had its fault since the first
 step (``Rule.basis``). A run is *undecided* while a rule waits for more steps: what is missing comes
 with time. What is not measured, or measured too rarely, does not make it undecided: that is the
 user's choice, and the state of the rule names the remedy.
@@ -96,10 +96,10 @@ def standing(rule: Rule, window: Window, judged: bool) -> Standing:
     if lack is not None:
         loud = rule.severity >= Severity.WARNING
         return Standing(RuleState(rule.id, "not_yet", str(lack)), lack, loud)
-    told = rule.unjudged
+    reason = rule.unjudged
     if seen.frames < needed.frames:
-        told = f"needs {needed.frames} frames; {seen.frames} were written: use a smaller `every`"
-    return Standing(RuleState(rule.id, "not_seen", told))
+        reason = f"needs {needed.frames} frames; {seen.frames} were written: use a smaller `every`"
+    return Standing(RuleState(rule.id, "not_seen", reason))
 
 
 def why_undecided(standings: Sequence[Standing], steps: int) -> str:
@@ -126,6 +126,6 @@ def why_unreported(steps: int, unreported: int) -> str:
         unreported: of which no call of ``monitor.step()`` stands for so many.
     """
     calls = max(steps - unreported, 0)
-    told = {0: "never called", 1: "called once"}.get(calls, f"called {calls} times")
+    counted = {0: "never called", 1: "called once"}.get(calls, f"called {calls} times")
     updates = plural(steps, "update")
-    return f"{updates}, and monitor.step() was {told}: call it after each training step"
+    return f"{updates}, and monitor.step() was {counted}: call it after each training step"

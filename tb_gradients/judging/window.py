@@ -124,7 +124,7 @@ DENSE_OR_ACTIVATION = ("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU
 class Chain:
     """Where one dense layer feeds the next: its kernel, its bias, and both of the one behind.
 
-    Told from their order and shapes, and from the layer that is known to come next: behind a
+    Known from their order and shapes, and from the layer that is known to come next: behind a
     product, a sum or a normalisation stands another layer than that.
     """
 
@@ -588,13 +588,13 @@ class Window:
         """int64 [variables]: since which step it has been bad without a break.
 
         Args:
-            bad: [frames, variables], true where the frame shows the disease.
+            bad: [frames, variables], true where the frame shows the fault.
             known: where it could be judged; unknown frames neither break nor begin a run.
             per_step: the frame speaks of its own step; otherwise of all steps since the
                 previous frame, and the onset is the first of those.
         """
         hit, clean = bad & known, known & ~bad
-        if clean.any():  # a disease that is older than the window has no clean frame in it
+        if clean.any():  # a fault that is older than the window has no clean frame in it
             last_clean = len(self) - 1 - np.argmax(clean[::-1], axis=0)
             last_clean = np.where(clean.any(axis=0), last_clean, -1)
             hit &= np.arange(len(self))[:, np.newaxis] > last_clean

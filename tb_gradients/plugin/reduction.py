@@ -5,7 +5,7 @@ Out: bytes, with as many levels as the picture has colours and fewer columns tha
 Does not know about HTTP, runs or statistics.
 
 A column stands for several neighbouring frames and keeps their smallest and largest value,
-never a mean: one sick step in a thousand must still be seen.
+never a mean: one faulty step in a thousand must still be seen.
 """
 
 from __future__ import annotations

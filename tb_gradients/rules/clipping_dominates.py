@@ -99,10 +99,10 @@ class ClippingDominates(Rule):
             if np.isfinite(ratio).any() and np.nanmedian(ratio) < self.slow:
                 severity = Severity.WARNING
         own = self._applied(window)[-1] / window.statistic("gradient_norm")[-1]
-        sick = judged & (own < self.left)
-        sick = sick if sick.any() else judged & (window.statistic("gradient_norm")[-1] > 0)
+        faulty = judged & (own < self.left)
+        faulty = faulty if faulty.any() else judged & (window.statistic("gradient_norm")[-1] > 0)
         first = int(np.argmax(cut))
-        return Detection.of(sick, int(window.steps[reach][first]), severity, together=True)
+        return Detection.of(faulty, int(window.steps[reach][first]), severity, together=True)
 
     @staticmethod
     def _limits(window: Window) -> dict[str, float]:

@@ -140,36 +140,36 @@ class DeadUnits(Rule):
         judged = self._judged(window) & ~np.isnan(dead)
         if not judged.any():
             return None
-        sick = judged & (dead > self.share)
-        if not sick.any():
+        faulty = judged & (dead > self.share)
+        if not faulty.any():
             return HEALTHY
         table = window.table
         silent = window.statistic("zero_step_share")[-1] >= 1
         if not (rows.judged & ~silent).any():
             return HEALTHY
         turns = taking_turns(window)
-        if (sick & turns).any():
+        if (faulty & turns).any():
             reach = window.last_frames(TURN)
             if reach is None:
                 return None
             waiting = (window.statistic("zero_step_share")[reach] < 1).any(axis=0)
-            sick &= ~(turns & waiting)
-            if not sick.any():
+            faulty &= ~(turns & waiting)
+            if not faulty.any():
                 return HEALTHY
         if self._one_input(window) and not (rows.judged & rows.kernel & silent).any():
             return HEALTHY  # with one input, each unit is either on or off
         # A layer before a dead layer has no gradient either. The dead one is the last layer
         # without a gradient that can die; symmetric_units reports those that start equal.
-        full = np.flatnonzero(sick & (dead >= 1))
+        full = np.flatnonzero(faulty & (dead >= 1))
         guilty = [row for row in full if activation(table.variables[row]) in RELU]
         if not guilty and not (rows.judged & rows.kernel & ~silent)[: full.max(initial=0)].any():
             # If a layer before it had a gradient, this one would be a branch that the loss ignores.
             guilty = [row for row in full if activation(table.variables[row]) in SATURATING]
         if full.size and nothing_comes_back(window, silent):
             guilty = []
-        sick[full] = False
-        sick[self._at_fault(window, [int(row) for row in guilty])] = True
-        sick &= ~rows.once(constant_starts)
+        faulty[full] = False
+        faulty[self._at_fault(window, [int(row) for row in guilty])] = True
+        faulty &= ~rows.once(constant_starts)
 
         def since() -> IntArray:
             history = window.statistic("dead_unit_share")
@@ -200,7 +200,7 @@ class DeadUnits(Rule):
         )
         chance = 0.5 + self.deviations * np.sqrt(0.25 / np.maximum(rows.units, 1))
         severity = np.where((dead < 1) & (dead <= chance), int(Severity.INFO), severity)
-        return Detection.of(sick, since, severity)
+        return Detection.of(faulty, since, severity)
 
     def _at_fault(self, window: Window, dead: list[int]) -> list[int]:
         """Of layers that are dead as a whole: those that their bias switched off from the start,

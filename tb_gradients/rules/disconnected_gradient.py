@@ -75,19 +75,19 @@ class DisconnectedGradient(Rule):
             frames = window.last_frames(self.turn)
             if frames is None:
                 return None
-        sick = candidates & (share[frames] >= 1).all(axis=0)
+        faulty = candidates & (share[frames] >= 1).all(axis=0)
 
         def since() -> IntArray:
             return window.at_every_step_since(share)
 
         # Either cut off (everything from the inputs up to some layer), or not used.
-        alive = np.flatnonzero(window.rows.judged & ~sick)
-        cut = np.arange(len(sick)) < (alive[0] if alive.size else len(sick))
-        if window.paths.known and sick.any():
-            cut |= window.paths.cut_off(sick | ~window.rows.judged)
+        alive = np.flatnonzero(window.rows.judged & ~faulty)
+        cut = np.arange(len(faulty)) < (alive[0] if alive.size else len(faulty))
+        if window.paths.known and faulty.any():
+            cut |= window.paths.cut_off(faulty | ~window.rows.judged)
         severity = np.where(cut, int(Severity.CRITICAL), int(Severity.WARNING))
-        severity[window.paths.dangle(range(len(sick)))] = int(Severity.INFO)
-        return Detection.of(sick, since, severity)
+        severity[window.paths.dangle(range(len(faulty)))] = int(Severity.INFO)
+        return Detection.of(faulty, since, severity)
 
     @staticmethod
     def _provisional(window: Window, share: FloatArray) -> Detection | None:

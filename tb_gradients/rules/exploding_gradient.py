@@ -120,13 +120,13 @@ class ExplodingGradient(Rule):
             int(window.spans[len(window) - n :].sum()) if n else 0 for n in (run, slow_run)
         )
         sparse = run >= 2 and steps >= self.in_a_row
-        sick = run >= self.in_a_row or sparse or bool(run and nonfinite[-1])
+        faulty = run >= self.in_a_row or sparse or bool(run and nonfinite[-1])
         frames = run
-        if not sick and slow_steps >= self.slow_steps and slow_run >= self.in_a_row:
-            sick, frames = True, slow_run
+        if not faulty and slow_steps >= self.slow_steps and slow_run >= self.in_a_row:
+            faulty, frames = True, slow_run
         growth = self._growth(window)
         rows = window.rows.judged & (growth >= min(self.slow_growth, float(_top(growth))))
-        if not sick:
+        if not faulty:
             return HEALTHY
         since = int(window.steps[len(window) - frames])
         return Detection.of(rows, since, self.severity, together=True)

@@ -116,24 +116,24 @@ class FrozenWeight(Rule):
         reach = window.last_frames(self.updates, self.frames, window.updates())
         if reach is not None and own[-1]:
             seen = known & own[:, np.newaxis]
-            sick = candidates & ~(seen & ~still)[reach].any(axis=0)
-            sick &= (seen & still)[reach].sum(axis=0) >= self.frames
+            faulty = candidates & ~(seen & ~still)[reach].any(axis=0)
+            faulty &= (seen & still)[reach].sum(axis=0) >= self.frames
         elif reach is None:
             seen = known
             if not self._never_applied(window):
                 return None
-            sick = candidates & still.all(axis=0)
+            faulty = candidates & still.all(axis=0)
         else:
             return None  # this step applied nothing (accumulation): wait for the next ones
-        if sick.any():
-            sick &= ~self._rounded_away(window, update, gradient)
+        if faulty.any():
+            faulty &= ~self._rounded_away(window, update, gradient)
             if (update[known] > 0).any():  # the optimizer works: it is the constraint that holds it
-                sick &= ~constrained(window.table)
+                faulty &= ~constrained(window.table)
 
         def since() -> IntArray:
             return window.onset(still & seen, seen, per_step=True)
 
-        return Detection.of(sick, since, self.severity)
+        return Detection.of(faulty, since, self.severity)
 
     def _left_out(self, window: Window) -> BoolArray | None:
         """Variables that were in no update, and whose weights nothing else changes."""

@@ -58,11 +58,11 @@ class GradientUnderflow(Rule):
             return None
         known = np.isfinite(share)
         low = known & (share > self.share)
-        sick = candidates & ~(known & ~low)[reach].any(axis=0)
-        sick &= known[reach].sum(axis=0) >= self.frames
+        faulty = candidates & ~(known & ~low)[reach].any(axis=0)
+        faulty &= known[reach].sum(axis=0) >= self.frames
         learning = window.learning
         severity = Severity.INFO if learning.learning or learning.converged else Severity.WARNING
-        return Detection.of(sick, lambda: window.onset(low, known, per_step=True), severity)
+        return Detection.of(faulty, lambda: window.onset(low, known, per_step=True), severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         value = float(np.nanmax(window.statistic("gradient_subnormal_share")[-1][rows]))

@@ -121,13 +121,13 @@ class RegularizerDominates(Rule):
             shrunk &= ~rows.once(normalised)
         if (learning.succeeds and not blind) or not shrunk.any():
             return HEALTHY
-        sick = shrunk & (self._weight(window) >= self.outweighs)
-        if not sick.any():
+        faulty = shrunk & (self._weight(window) >= self.outweighs)
+        if not faulty.any():
             return HEALTHY
         severity = Severity.WARNING if blind else Severity.INFO
         if learning.failing:
             severity = Severity.CRITICAL if learning.guessing else Severity.WARNING
-        return Detection.of(sick, window.first_step, severity, together=True)
+        return Detection.of(faulty, window.first_step, severity, together=True)
 
     def _weight(self, window: Window) -> npt.NDArray[np.float64]:
         """Per variable: the gradient of the penalty over the whole one, at the start and now.

@@ -122,8 +122,8 @@ class SaturatedUnits(Rule):
         if fails and not measured.all():
             flat |= ~measured & (self._slopes(window, reach, rows) < self.slope)
             flat &= measured | ~_out_of_reach(window)[rows]
-        sick = np.zeros(len(window.rows.judged), bool)
-        sick[rows[flat]] = True
+        faulty = np.zeros(len(window.rows.judged), bool)
+        faulty[rows[flat]] = True
         if not flat.any():
             return HEALTHY
         severity = Severity.INFO
@@ -132,7 +132,7 @@ class SaturatedUnits(Rule):
         known = np.isfinite(share)
         since = window.onset(share > self.share, known, per_step=True)
         since = np.where(known.any(axis=0), since, window.first_step)
-        return Detection.of(sick, since, severity, together=True)
+        return Detection.of(faulty, since, severity, together=True)
 
     @staticmethod
     def _hurts(window: Window) -> bool:

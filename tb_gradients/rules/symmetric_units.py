@@ -81,15 +81,15 @@ class SymmetricUnits(Rule):
         known = ~np.isnan(spread) & (window.statistic("gradient_norm") > 0)
         equal = known & (spread < self.spread)
         enough = known[reach].sum(axis=0) >= self.frames
-        sick = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
-        sick &= ~window.rows.once(start_different)
+        faulty = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
+        faulty &= ~window.rows.once(start_different)
 
         def since() -> IntArray:
             return window.onset(equal, known, per_step=True)
 
         certain = [starts_constant(v) for v in window.table.variables]
         severity = np.where(certain, int(Severity.CRITICAL), int(Severity.WARNING))
-        return Detection.of(sick, since, severity)
+        return Detection.of(faulty, since, severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         variables = [window.table.variables[int(row)] for row in rows]

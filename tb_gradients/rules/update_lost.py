@@ -82,13 +82,13 @@ class UpdateLost(Rule):
             return None
         known = own[:, np.newaxis] & np.isfinite(lost)
         bad = known & (lost > self.share)
-        sick = candidates & ~(known & ~bad)[reach].any(axis=0)
-        sick &= known[reach].sum(axis=0) >= self.frames
+        faulty = candidates & ~(known & ~bad)[reach].any(axis=0)
+        faulty &= known[reach].sum(axis=0) >= self.frames
         learning = window.learning
         mild = Severity.INFO if learning.learning else Severity.WARNING
         severe = Severity.CRITICAL if learning.stuck else Severity.WARNING
         severity = np.where(lost[-1] > self.nearly_all, int(severe), int(mild))
-        return Detection.of(sick, lambda: window.onset(bad, known, per_step=True), severity)
+        return Detection.of(faulty, lambda: window.onset(bad, known, per_step=True), severity)
 
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         lost = window.statistic("lost_share")[-1][rows]

@@ -138,7 +138,7 @@ class UpdateTooSmall(Rule):
         known = own[:, np.newaxis] & window.of_each_frame(_measured)
         slower = known & (ratio < self.ratio)
 
-        sick = np.zeros_like(small)
+        faulty = np.zeros_like(small)
         severity = np.full(small.shape, int(Severity.INFO))
         reach = window.last_frames(self.updates, self.frames, updates)
         tiny = self._step_is_tiny(window)
@@ -150,11 +150,11 @@ class UpdateTooSmall(Rule):
             # or a weight that is not updated.
             slow = small & _mostly(slower, known, reach)
             slow &= (ratio[-1] > 0) | tiny
-            sick |= self._of_whole_optimizers(window, slow, judged)
+            faulty |= self._of_whole_optimizers(window, slow, judged)
             if learning.stuck or little:
                 severity[:] = int(Severity.WARNING)
         if self._ended(window) and small.sum() >= self.kernels * judged.sum():
-            sick |= small
+            faulty |= small
             severity[small] = int(Severity.WARNING)
         reach = window.last_frames(self.updates_when_absurd, self.frames, updates)
         if reach is not None:
@@ -163,20 +163,20 @@ class UpdateTooSmall(Rule):
             never &= _mostly(slower, known, reach)
             if learning.state in ("unseen", "early"):
                 whole = self._of_whole_optimizers(window, never, judged)
-                sick |= whole
+                faulty |= whole
                 severity[whole] = int(Severity.WARNING)
             absurd = never & (largest < rows.rounding)
             if absurd.any():
                 absurd &= _mostly((ratio < rows.rounding) & known, known, reach)
-            sick |= absurd
+            faulty |= absurd
             severity[absurd] = int(Severity.CRITICAL)
 
         def since() -> IntArray:
             return window.onset(slower, known, per_step=True)
 
-        if window.learning.stuck and sick.any() and sick[judged].all():
+        if window.learning.stuck and faulty.any() and faulty[judged].all():
             severity[:] = int(Severity.CRITICAL)
-        return Detection.of(sick, since, severity, together=True)
+        return Detection.of(faulty, since, severity, together=True)
 
     def _of_whole_optimizers(self, window: Window, slow: BoolArray, judged: BoolArray) -> BoolArray:
         """Those of the slow kernels that are most of what their optimizer trains."""

@@ -142,8 +142,8 @@ class VanishingGradient(Rule):
         faded = self._faded(profile)
         if not faded.any() or self._correlation(profile) < self.fading:
             return HEALTHY
-        sick = np.zeros(len(window.rows.judged), bool)
-        sick[rows[faded]] = True
+        faulty = np.zeros(len(window.rows.judged), bool)
+        faulty[rows[faded]] = True
         if window.learning.stuck and not self._leaves(window):
             worst = float(profile[faded & (profile > 0)].min())
             severe = worst < self.hopeless or window.learning.guessing
@@ -155,17 +155,17 @@ class VanishingGradient(Rule):
                 known = step[rows][np.isfinite(step[rows])]
                 # A frame that a non-finite gradient has forced has no known values.
                 usual = float(np.median(known)) if len(known) else 0.0
-                sick &= step < self.update_gap * usual
+                faulty &= step < self.update_gap * usual
 
         def since() -> IntArray:
-            onset = np.full(len(sick), window.step)
+            onset = np.full(len(faulty), window.step)
             smooth = _median_of_three(
                 self._each_profile(window)
             )  # one batch beyond the limit does not interrupt it
             onset[rows] = window.onset(smooth < self.ratio, np.isfinite(smooth), per_step=True)
             return onset
 
-        return Detection.of(sick, since, severity, together=True)
+        return Detection.of(faulty, since, severity, together=True)
 
     def _leaves(self, window: Window) -> bool:
         """Whether the loss may be about to leave its plateau."""

@@ -67,10 +67,10 @@ class WeightsReplaced(Rule):
         kernels = self._judged(window)
         if kernels.sum() < 2:
             return HEALTHY
-        sick = kernels & (self._kept(window) <= self.kept)
-        if sick.sum() < self.kernels * kernels.sum():
+        faulty = kernels & (self._kept(window) <= self.kept)
+        if faulty.sum() < self.kernels * kernels.sum():
             return HEALTHY
-        return Detection.of(sick, self._since(window), self.severity, together=True)
+        return Detection.of(faulty, self._since(window), self.severity, together=True)
 
     @staticmethod
     def _first(window: Window) -> bool:

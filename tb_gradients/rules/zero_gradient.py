@@ -127,17 +127,17 @@ class ZeroGradient(Rule):
             return HEALTHY
         weight = window.spans[frames, np.newaxis]
         steps = (np.nan_to_num(zero[frames]) * weight).sum(axis=0) / weight.sum()
-        sick = candidates & (steps >= self.share)
-        if sick.any():
+        faulty = candidates & (steps >= self.share)
+        if faulty.any():
             waits = _came_back(zero) | taking_turns(window).any()
-            if (sick & waits).any():
+            if (faulty & waits).any():
                 frames = window.last_frames(self.turn)
-                long = np.zeros_like(sick) if frames is None else (zero[frames] >= 1).all(axis=0)
-                sick &= ~waits | long
-                if frames is None and not sick.any():
+                long = np.zeros_like(faulty) if frames is None else (zero[frames] >= 1).all(axis=0)
+                faulty &= ~waits | long
+                if frames is None and not faulty.any():
                     return None
         if window.learning.converged:
-            sick &= ~(window.largest("gradient_norm") > 0)
+            faulty &= ~(window.largest("gradient_norm") > 0)
 
         def since() -> IntArray:
             onset = window.onset(zero >= self.share, ~np.isnan(zero), per_step=False)
@@ -145,15 +145,17 @@ class ZeroGradient(Rule):
                 zero[-1] >= 1, np.minimum(onset, window.at_every_step_since(zero)), onset
             )
 
-        severity = np.full(sick.shape, int(Severity.CRITICAL))
+        severity = np.full(faulty.shape, int(Severity.CRITICAL))
         if window.learning.succeeds:
             severity[:] = int(Severity.WARNING)  # a branch: the rest learns in spite of it
-        if sick.any() and not (sick & ~window.rows.minor).any():
+        if faulty.any() and not (faulty & ~window.rows.minor).any():
             severity[:] = int(Severity.INFO)
-        severity[sick] = np.where(
-            zero_by_nature(window.table, np.flatnonzero(sick)), int(Severity.INFO), severity[sick]
+        severity[faulty] = np.where(
+            zero_by_nature(window.table, np.flatnonzero(faulty)),
+            int(Severity.INFO),
+            severity[faulty],
         )
-        return Detection.of(sick, since, severity)
+        return Detection.of(faulty, since, severity)
 
     @staticmethod
     def _provisional(window: Window, zero: FloatArray) -> Detection | None:

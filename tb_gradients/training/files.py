@@ -141,7 +141,7 @@ _CHECKSUM_BYTES = 4
 
 
 def steps_in(folder: str) -> int:
-    """How many steps the newest run in a folder has made, as far as its event file tells."""
+    """How many steps the newest run in a folder has made, as far as its event file shows."""
     names = [n for n in tf.io.gfile.listdir(folder) if n.endswith(FILE_SUFFIX)]
     last = 0
     if not names:

@@ -21,11 +21,11 @@ _LOSS_ARGUMENTS = ("x", "y", "y_pred", "sample_weight", "training")
 _ORIGINAL = "_tb_gradients_original"
 
 
-def observe_loss(model: Any, tell: Callable[..., None]) -> None:
+def observe_loss(model: Any, report: Callable[..., None]) -> None:
     """See what ``compute_loss`` sees.
 
     Args:
-        tell: called with loss, inputs, targets, predictions, and whether samples are weighted.
+        report: called with loss, inputs, targets, predictions, and whether samples are weighted.
     """
     original = _original(model, "compute_loss")
 
@@ -36,17 +36,17 @@ def observe_loss(model: Any, tell: Callable[..., None]) -> None:
         given = {**dict(zip(_LOSS_ARGUMENTS, arguments, strict=False)), **named}
         if given.get("training", True) and tf.is_tensor(loss):
             x, y, predictions = given.get("x"), given.get("y"), given.get("y_pred")
-            tell(loss, x, y, predictions, given.get("sample_weight") is not None)
+            report(loss, x, y, predictions, given.get("sample_weight") is not None)
         return loss
 
     _put(model, "compute_loss", original, compute_loss)
 
 
-def observe_data(model: Any, tell: Callable[[Any, Any], None]) -> None:
+def observe_data(model: Any, report: Callable[[Any, Any], None]) -> None:
     """See what a ``train_step`` that is not Keras' own gets: it need not call ``compute_loss``.
 
     Args:
-        tell: called with inputs and targets; of data that are no tuple, as a dictionary is none,
+        report: called with inputs and targets; of data that are no tuple, as a dictionary is none,
             nobody knows which of them are targets: they are all inputs.
     """
     original = _original(model, "train_step")
@@ -58,7 +58,7 @@ def observe_data(model: Any, tell: Callable[[Any, Any], None]) -> None:
     def train_step(*arguments: Any, **named: Any) -> Any:
         for data in [*arguments, *named.values()][:1]:
             parts = list(data) if isinstance(data, (tuple, list)) else [data]
-            tell(parts[0] if parts else None, parts[1] if len(parts) > 1 else None)
+            report(parts[0] if parts else None, parts[1] if len(parts) > 1 else None)
         return original(*arguments, **named)
 
     _put(model, "train_step", original, train_step)

@@ -180,7 +180,7 @@ class Recorder:
         if self._journal.open:
             self._journal.add(frame)
             return
-        run("what the first step tells of the run", watched.complete_table)
+        run("what the first step shows of the run", watched.complete_table)
         if not self._journal.frames and number <= 0:
             run("the weights at the start", watched.read_late_weights, frame)
         assert watched.table is not None

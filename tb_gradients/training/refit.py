@@ -149,7 +149,7 @@ class Refit:
 
     def warn(self) -> None:
         """Warn of weights that are not trained as the model says."""
-        for weights, told in ((self.frozen, "not trained"), (self.trained, "still trained")):
+        for weights, state in ((self.frozen, "not trained"), (self.trained, "still trained")):
             if weights:
                 names = ", ".join(weight.path for weight in weights[:3])
                 more = f" and {len(weights) - 3} more" if len(weights) > 3 else ""
@@ -158,7 +158,7 @@ class Refit:
                     "after the next model.compile(...); until then %s%s: %s",
                     names,
                     more,
-                    told,
+                    state,
                 )
 
     @contextlib.contextmanager

@@ -130,6 +130,6 @@ def _moved(table: VariableTable | None, variables: Sequence[Any]) -> bool:
     if table is None:
         return False
     return any(
-        abs(initial_size(native(weight)) - told.initial_rms) > 1e-6 * told.initial_rms
-        for told, weight in zip(table.variables, variables, strict=True)
+        abs(initial_size(native(weight)) - known.initial_rms) > 1e-6 * known.initial_rms
+        for known, weight in zip(table.variables, variables, strict=True)
     )

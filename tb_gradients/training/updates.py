@@ -89,7 +89,7 @@ class Updates:
         probe.batch, self._observed.batch = batch, None
         pending = probe.before(gradients, variables, view)
         if pending is not None:
-            pending.sick = self._explainer.traced(
+            pending.on_nonfinite = self._explainer.traced(
                 gradients,
                 variables,
                 found,

@@ -223,7 +223,7 @@ def changed_file(random: Random, events: Sequence[Any]) -> bytes:
 
 
 def record(data: bytes, length: int | None = None) -> bytes:
-    """Bytes in a TFRecord's frame, which may tell another length; its checksums are right."""
+    """Bytes in a TFRecord's frame, which may give another length; its checksums are right."""
     header = struct.pack("<Q", len(data) if length is None else length)
     checksums = [struct.pack("<I", masked_crc32c(part)) for part in (header, data)]
     return header + checksums[0] + data + checksums[1]

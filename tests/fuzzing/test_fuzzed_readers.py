@@ -56,7 +56,7 @@ def test_a_changed_input_is_read_or_refused(reader: str) -> None:
     def try_it(seed: int) -> None:
         readers.ALL[reader](random.Random(seed))
 
-    logging.disable(logging.CRITICAL)  # what the plugin tells TensorBoard's log
+    logging.disable(logging.CRITICAL)  # what the plugin writes to TensorBoard's log
     try:
         try_it()
     finally:

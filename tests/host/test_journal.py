@@ -21,7 +21,7 @@ from tb_gradients.training.files import open_records
 TABLE = make_table(3)
 HEALTHY = make_frames(TABLE, range(12))
 ONSET = 4  # one infinity; then everything is NaN
-SICK = turn_nonfinite(HEALTHY, TABLE, since=ONSET + 1)
+FAULTY = turn_nonfinite(HEALTHY, TABLE, since=ONSET + 1)
 
 
 def journal_of(folder: pathlib.Path, **options: object) -> Journal:
@@ -43,16 +43,16 @@ def test_there_is_no_file_before_the_first_frame(tmp_path: pathlib.Path) -> None
     journal.close()
 
 
-def test_the_verdict_in_the_file_is_the_one_that_was_told(tmp_path: pathlib.Path) -> None:
-    told: list[tbg.Flag] = []
-    journal = journal_of(tmp_path, on_flag=told.append)
-    for frame in SICK:
+def test_the_verdict_in_the_file_is_the_one_that_was_reported(tmp_path: pathlib.Path) -> None:
+    reported: list[tbg.Flag] = []
+    journal = journal_of(tmp_path, on_flag=reported.append)
+    for frame in FAULTY:
         journal.add(frame)
     journal.close()
     stored = EventFileSource(str(tmp_path)).read(".").verdict
     assert stored is not None
     assert (stored.flags, stored.frames, stored.last_step) == (journal.flags, 12, 11)
-    assert [flag.rule for flag in told] == ["nonfinite_gradient"]
+    assert [flag.rule for flag in reported] == ["nonfinite_gradient"]
     assert journal.frames == 12
 
 
@@ -61,7 +61,7 @@ def test_a_flag_is_printed_once_and_only_if_that_is_asked_for(
 ) -> None:
     for verbose in (False, True):
         journal = journal_of(tmp_path, verbose=verbose)
-        for frame in SICK:
+        for frame in FAULTY:
             journal.add(frame)
         journal.close()
         assert capsys.readouterr().out.count("nonfinite_gradient") == int(verbose)
@@ -73,7 +73,7 @@ def test_a_flag_of_the_severity_asked_for_is_a_reason_to_stop(
 ) -> None:
     journal = journal_of(tmp_path, stop_on=stop_on)
     assert journal.awaited is stops
-    for frame in SICK:
+    for frame in FAULTY:
         journal.add(frame)
         assert journal.should_stop is (stops and frame.step >= ONSET)
     journal.close()
@@ -82,7 +82,7 @@ def test_a_flag_of_the_severity_asked_for_is_a_reason_to_stop(
 def test_nothing_is_where_no_flag_may_stop(tmp_path: pathlib.Path) -> None:
     journal = journal_of(tmp_path, stop_on=Severity.CRITICAL)
     journal.never_stop()
-    for frame in SICK:
+    for frame in FAULTY:
         journal.add(frame)
     journal.close()
     assert not (journal.awaited or journal.should_stop)
@@ -90,10 +90,10 @@ def test_nothing_is_where_no_flag_may_stop(tmp_path: pathlib.Path) -> None:
 
 def test_after_a_close_a_new_file_goes_on_with_the_same_verdict(tmp_path: pathlib.Path) -> None:
     journal = journal_of(tmp_path)
-    for frame in SICK[:8]:
+    for frame in FAULTY[:8]:
         journal.add(frame)
     journal.close()
-    journal.add(SICK[8])
+    journal.add(FAULTY[8])
     journal.close()
     assert files(tmp_path) == 2
     run = EventFileSource(str(tmp_path)).read(".")
@@ -101,7 +101,7 @@ def test_after_a_close_a_new_file_goes_on_with_the_same_verdict(tmp_path: pathli
     assert [flag.first_step for flag in journal.flags] == [ONSET]
 
 
-def test_a_run_that_was_closed_on_the_way_is_told_as_it_is_from_its_file(
+def test_a_run_that_was_closed_on_the_way_is_reported_as_it_is_from_its_file(
     tmp_path: pathlib.Path,
 ) -> None:
     frames = make_frames(TABLE, range(150))
@@ -135,7 +135,7 @@ def test_large_models_have_histograms_now_and_then(
     assert not Journal(str(tmp_path), open_records, histograms=False).wants_histograms()
 
 
-def test_a_mistake_in_the_rules_is_told_at_once(tmp_path: pathlib.Path) -> None:
+def test_a_mistake_in_the_rules_is_reported_at_once(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="no_such_rule"):
         Journal(str(tmp_path), open_records, {"no_such_rule": False})
 

@@ -47,7 +47,7 @@ def test_rows_of_different_updates_go_to_their_variables() -> None:
     np.testing.assert_allclose(lane.norms, expected, rtol=1e-3)
     assert lane.marked(NONE).tolist() == [[False] * 3, [True, False, False]] + [[False] * 3] * 2
     assert lane.marked(UNSEEN)[[1, 3]].tolist() == [[False, False, True], [True] * 3]
-    np.testing.assert_array_equal(lane.loss, [0.5, np.nan, 0, np.nan])  # the second tells no loss
+    np.testing.assert_array_equal(lane.loss, [0.5, np.nan, 0, np.nan])  # the second has no loss
     np.testing.assert_array_equal(lane.moved, [1, 1, 0, np.nan])
 
 

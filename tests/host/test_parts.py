@@ -65,7 +65,7 @@ def test_of_many_variables_only_some_are_named() -> None:
     assert f"a, b, c and {len(NAMES) - NAMED} more" in str(parts.errors[0])
 
 
-def test_of_a_page_of_reasons_the_first_line_is_told() -> None:
+def test_of_a_page_of_reasons_the_first_line_is_reported() -> None:
     assert reason_of(TypeError("first\nsecond")) == "TypeError: first"
     assert reason_of(TypeError()) == "TypeError: no message"
     assert len(reason_of(TypeError("x" * 1000))) < MESSAGE_LENGTH + 20

@@ -45,7 +45,7 @@ def test_auto_takes_the_start_densely() -> None:
     assert {(b - a) for a, b in itertools.pairwise(plain[2:])} == {
         1,
         7,
-    }  # pairs: they tell the cost
+    }  # pairs: they show the cost
 
 
 @pytest.mark.parametrize("steps", [10_000, 1_000_000, 100_000_000])

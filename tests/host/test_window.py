@@ -80,7 +80,7 @@ def test_steps_with_a_zero_gradient_are_counted(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", COMPILED)
-def test_a_gradient_of_none_is_told_from_one_of_zero(mode: str) -> None:
+def test_a_gradient_of_none_is_distinguished_from_one_of_zero(mode: str) -> None:
     probed = ProbedVariables([constant(1), constant(1)], mode, every=3)
     for _ in range(4):
         probed.step([constant(1), None])

@@ -173,7 +173,7 @@ def test_blocks_of_several_steps_give_a_row_where_their_cell_ends() -> None:
     assert sum(spans) == pytest.approx(steps - 129, abs=512)
 
 
-def sick(kind: str, since: int, steps: int = 400) -> Run:
+def faulty(kind: str, since: int, steps: int = 400) -> Run:
     rng = np.random.default_rng(0)
     norms = np.exp(0.1 * rng.standard_normal((steps, COUNT)))
     losses = 2.3 - np.minimum(np.arange(steps) / 400, 0.3) + 0.02 * rng.standard_normal(steps)
@@ -187,7 +187,7 @@ def sick(kind: str, since: int, steps: int = 400) -> Run:
     return Run(norms, losses)
 
 
-SICK = [
+FAULTY = [
     (kind, since)
     for kind in ("zero_gradient", "disconnected_gradient", "exploding_gradient")
     for since in (0, 23, 150, 270)
@@ -195,9 +195,9 @@ SICK = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "since"), SICK)
+@pytest.mark.parametrize(("kind", "since"), FAULTY)
 def test_flags_do_not_depend_on_which_steps_are_frames(kind: str, since: int) -> None:
-    run = sick(kind, since)
+    run = faulty(kind, since)
     others = {rule.id: False for rule in all_rules() if not rule.dense}
     found = []
     for steps in (run.every_cell(), range(0, 400, 10), range(0, 400, 100), [64, 128, 256]):

@@ -129,17 +129,17 @@ def test_a_flag_that_becomes_worse_is_reported_again() -> None:
     class Worse(Loud):
         def detect(self, window: Window) -> Detection:
             found = super().detect(window)
-            late = np.full(found.sick.shape, 1 + (window.step >= 10) + (window.step >= 20))
+            late = np.full(found.faulty.shape, 1 + (window.step >= 10) + (window.step >= 20))
             return dataclasses.replace(found, severity=late)
 
     engine = Engine(TABLE, [Worse()])
-    told = [
+    reported = [
         (frame.step, flag.severity.label)
         for frame in loud(make_frames(TABLE, range(30)), range(5, 30), [0])
         for flag in engine.update(frame)
     ]
 
-    assert told == [(5, "info"), (10, "warning"), (20, "critical")]
+    assert reported == [(5, "info"), (10, "warning"), (20, "critical")]
 
 
 class Counting(Loud):
@@ -166,7 +166,7 @@ def test_the_text_of_what_lasts_is_that_of_the_last_frame() -> None:
     assert flag.summary.startswith("It was loud at step 78; the loss ")
 
 
-def test_what_has_ended_tells_how_the_loss_has_moved_since() -> None:
+def test_what_has_ended_shows_how_the_loss_has_moved_since() -> None:
     frames = loud(make_frames(TABLE, range(400)), range(3, 30), [0])
 
     [early] = run(frames[:20], [Counting()]).flags
@@ -220,7 +220,7 @@ def loud_then_heavy(loud_at: range, heavy_at: range) -> list[Frame]:
     ]
 
 
-def test_what_came_of_a_disease_is_told_with_it_and_may_outlast_it() -> None:
+def test_what_came_of_a_fault_is_reported_with_it_and_may_outlast_it() -> None:
     [flag] = run(loud_then_heavy(range(10, 14), range(16, 60)), [Weight(), Loud()]).flags
 
     assert flag.rule == "loud"
@@ -235,7 +235,7 @@ def test_what_came_of_a_disease_is_told_with_it_and_may_outlast_it() -> None:
         pytest.param(range(5), range(40, 60), id="it had long been over"),
     ],
 )
-def test_what_cannot_have_come_of_a_disease_is_a_flag_of_its_own(
+def test_what_cannot_have_come_of_a_fault_is_a_flag_of_its_own(
     loud_at: range, heavy_at: range
 ) -> None:
     flags = run(loud_then_heavy(loud_at, heavy_at), [Weight(), Loud()]).flags
@@ -269,15 +269,15 @@ def test_a_rule_may_follow_another_for_one_of_its_causes_only(kind: str, flags: 
     assert len(found) == flags
 
 
-def test_a_follow_up_is_news_only_where_it_makes_the_disease_worse() -> None:
+def test_a_follow_up_is_news_only_where_it_makes_the_fault_worse() -> None:
     engine = Engine(TABLE, [Weight(), Loud()])
-    told = [
+    reported = [
         (frame.step, flag.rule, flag.severity.label)
         for frame in loud_then_heavy(range(10, 60), range(16, 60))
         for flag in engine.update(frame)
     ]
 
-    assert told == [(10, "loud", "warning"), (45, "loud", "critical")]
+    assert reported == [(10, "loud", "warning"), (45, "loud", "critical")]
 
 
 def test_where_frames_are_sparse_order_and_end_are_known_to_within_their_distance() -> None:
@@ -300,7 +300,7 @@ def with_branches(table: VariableTable) -> VariableTable:
     return dataclasses.replace(table, variables=variables, nodes=((), (1,), (1,), (2, 3), (4,)))
 
 
-def told_of(
+def reported_of(
     kind: str, other: str, heavy_row: int, since: int = 10
 ) -> list[tuple[str, tuple[str, ...], int]]:
     """Rule, variables and follow-ups of each flag: one branch is loud, something else is heavy."""
@@ -328,9 +328,9 @@ def told_of(
 
 
 def test_a_local_cause_does_not_explain_what_no_path_connects_to_it() -> None:
-    told = told_of("dying_relu", "zero_initialization", heavy_row=4)
+    reported = reported_of("dying_relu", "zero_initialization", heavy_row=4)
 
-    assert sorted(told) == [
+    assert sorted(reported) == [
         ("loud", ("dense_1/kernel",), 0),
         ("weight", ("dense_2/kernel",), 0),
     ]
@@ -338,13 +338,15 @@ def test_a_local_cause_does_not_explain_what_no_path_connects_to_it() -> None:
 
 @pytest.mark.parametrize("row", [0, 2, 6], ids=["before", "same layer", "behind"])
 def test_it_explains_what_lies_before_and_behind_it(row: int) -> None:
-    assert told_of("dying_relu", "zero_initialization", row) == [("loud", ("dense_1/kernel",), 1)]
+    assert reported_of("dying_relu", "zero_initialization", row) == [
+        ("loud", ("dense_1/kernel",), 1)
+    ]
 
 
 def test_a_learning_rate_explains_every_branch() -> None:
-    told = told_of("learning_rate_too_large", "dying_relu", heavy_row=4)
+    reported = reported_of("learning_rate_too_large", "dying_relu", heavy_row=4)
 
-    assert told == [("loud", ("dense_1/kernel",), 1)]
+    assert reported == [("loud", ("dense_1/kernel",), 1)]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +358,7 @@ def test_a_learning_rate_explains_every_branch() -> None:
     ],
 )
 def test_weights_of_a_wrong_scale_explain(since: int, row: int, flags: int) -> None:
-    assert len(told_of("initialization_scale", "dying_relu", row, since)) == flags
+    assert len(reported_of("initialization_scale", "dying_relu", row, since)) == flags
 
 
 @pytest.mark.parametrize(
@@ -391,17 +393,17 @@ relations = st.dictionaries(
 @given(relations, relations)
 @example({0: [1, 3], 1: [2, 0], 2: [1], 3: [2]}, {})
 @settings(max_examples=100, deadline=None)
-def test_whatever_follows_what_each_symptom_is_told_once(
+def test_whatever_follows_what_each_symptom_is_reported_once(
     follows: dict[int, list[int]], comes_of: dict[int, list[int]]
 ) -> None:
     """Also where rules follow one another in circles."""
 
     def rule(number: int) -> Rule:
-        told = f"It is loud {number}."
+        reported = f"It is loud {number}."
 
         class Numbered(Loud):
             def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
-                return Finding(told)
+                return Finding(reported)
 
         Numbered.id = f"loud_{number}"
         Numbered.follows = tuple(f"loud_{i}" for i in follows.get(number, ()))
@@ -410,9 +412,9 @@ def test_whatever_follows_what_each_symptom_is_told_once(
 
     engine = run(loud(make_frames(TABLE, range(2)), range(2), [0]), [rule(i) for i in range(6)])
 
-    told = [flag.summary for flag in engine.flags]
-    told += [up.partition(": ")[2] for flag in engine.flags for up in flag.follow_ups]
-    assert sorted(told) == [f"It is loud {i}." for i in range(6)]
+    reported = [flag.summary for flag in engine.flags]
+    reported += [up.partition(": ")[2] for flag in engine.flags for up in flag.follow_ups]
+    assert sorted(reported) == [f"It is loud {i}." for i in range(6)]
 
 
 def test_a_rule_that_raises_is_one_error_and_the_others_go_on() -> None:
@@ -463,7 +465,7 @@ def test_a_run_resumed_from_an_earlier_step_is_judged_on() -> None:
 # --- Properties -----------------------------------------------------------------------------
 
 
-def sick_frames(kind: str, rows: list[int], since: int, table: VariableTable) -> list[Frame]:
+def faulty_frames(kind: str, rows: list[int], since: int, table: VariableTable) -> list[Frame]:
     frames = make_frames(table, range(70))
     if kind == "zero":
         return turn_zero(frames, table, rows, since)
@@ -480,7 +482,7 @@ def sick_frames(kind: str, rows: list[int], since: int, table: VariableTable) ->
     return frames
 
 
-sicknesses = st.tuples(
+faults = st.tuples(
     st.sampled_from(["healthy", "zero", "none", "still", "symmetric", "nonfinite"]),
     st.lists(st.integers(0, len(TABLE.variables) - 1), min_size=1, max_size=5, unique=True),
     st.integers(0, 50),
@@ -492,9 +494,9 @@ def as_recording(frames: list[Frame], table: VariableTable = TABLE) -> Recording
 
 
 @settings(max_examples=25, deadline=None)
-@given(sicknesses)
-def test_live_equals_offline(sickness: tuple[str, list[int], int]) -> None:
-    frames = sick_frames(*sickness, TABLE)
+@given(faults)
+def test_live_equals_offline(fault: tuple[str, list[int], int]) -> None:
+    frames = faulty_frames(*fault, TABLE)
 
     live = run(frames)
     offline = judge([as_recording(frames)])
@@ -504,8 +506,8 @@ def test_live_equals_offline(sickness: tuple[str, list[int], int]) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(sicknesses)
-def test_names_mean_nothing(sickness: tuple[str, list[int], int]) -> None:
+@given(faults)
+def test_names_mean_nothing(fault: tuple[str, list[int], int]) -> None:
     layers = list(dict.fromkeys(v.module for v in TABLE.variables))
     names = {
         v.path: f"v{layers.index(v.module)}/{v.path.rpartition('/')[2]}" for v in TABLE.variables
@@ -516,8 +518,8 @@ def test_names_mean_nothing(sickness: tuple[str, list[int], int]) -> None:
     )
 
     # The layer of a variable is read from its path, so that only names of layers may change.
-    plain = run(sick_frames(*sickness, TABLE)).flags
-    other = run(sick_frames(*sickness, renamed), table=renamed).flags
+    plain = run(faulty_frames(*fault, TABLE)).flags
+    other = run(faulty_frames(*fault, renamed), table=renamed).flags
 
     assert [(f.rule, tuple(names[v] for v in f.variables), f.severity) for f in plain] == [
         (f.rule, f.variables, f.severity) for f in other
@@ -525,33 +527,31 @@ def test_names_mean_nothing(sickness: tuple[str, list[int], int]) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(sicknesses.filter(lambda s: s[0] != "none"), st.randoms(use_true_random=False))
-def test_shuffling_variables_shuffles_flags(
-    sickness: tuple[str, list[int], int], random: Any
-) -> None:
+@given(faults.filter(lambda s: s[0] != "none"), st.randoms(use_true_random=False))
+def test_shuffling_variables_shuffles_flags(fault: tuple[str, list[int], int], random: Any) -> None:
     """But for rules to which network order means something: who is cut off, who starves by whom."""
     orderless = {"dead_units": False, "disconnected_gradient": False, "vanishing_gradient": False}
     order = list(range(len(TABLE.variables)))
     random.shuffle(order)
     shuffled = dataclasses.replace(TABLE, variables=tuple(TABLE.variables[i] for i in order))
-    frames = sick_frames(*sickness, TABLE)
+    frames = faulty_frames(*fault, TABLE)
     others = [dataclasses.replace(frame, values=frame.values[order]) for frame in frames]
 
-    def told(flags: tuple[Flag, ...]) -> list[Any]:
+    def reported(flags: tuple[Flag, ...]) -> list[Any]:
         return sorted((f.rule, sorted(f.variables), f.severity, f.first_step) for f in flags)
 
     here, there = run(frames, orderless), run(others, orderless, shuffled)
-    assert told(here.flags) == told(there.flags)
+    assert reported(here.flags) == reported(there.flags)
 
 
 @settings(max_examples=15, deadline=None)
-@given(sicknesses)
-def test_an_unmeasured_run_is_silent(sickness: tuple[str, list[int], int]) -> None:
+@given(faults)
+def test_an_unmeasured_run_is_silent(fault: tuple[str, list[int], int]) -> None:
     blank = [
         dataclasses.replace(
             f, values=np.full_like(f.values, np.nan), context=np.full_like(f.context, np.nan)
         )
-        for f in sick_frames(*sickness, TABLE)
+        for f in faulty_frames(*fault, TABLE)
     ]
 
     engine = run(blank)

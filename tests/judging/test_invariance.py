@@ -89,7 +89,7 @@ RUNS = {
 }
 
 
-def told(frames: list[Frame], table: VariableTable = TABLE) -> list[Any]:
+def reported(frames: list[Frame], table: VariableTable = TABLE) -> list[Any]:
     verdict = judge([Recording.from_frames(table, frames)])
     assert verdict.errors == ()
     return [(f.rule, f.severity, f.variables, f.first_step, f.open) for f in verdict.flags]
@@ -100,7 +100,7 @@ def told(frames: list[Frame], table: VariableTable = TABLE) -> list[Any]:
 def test_the_unit_of_the_loss_means_nothing(name: str, factor: float) -> None:
     frames = RUNS[name]()
 
-    assert told([scaled(frame, factor, 1 / factor) for frame in frames]) == told(frames)
+    assert reported([scaled(frame, factor, 1 / factor) for frame in frames]) == reported(frames)
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
@@ -108,20 +108,20 @@ def test_the_unit_of_the_loss_means_nothing(name: str, factor: float) -> None:
 def test_nor_does_it_under_adam_at_the_same_rate(name: str, factor: float) -> None:
     frames = RUNS[name]()
 
-    assert told([scaled(frame, factor, 1) for frame in frames], ADAM) == told(frames, ADAM)
+    assert reported([scaled(frame, factor, 1) for frame in frames], ADAM) == reported(frames, ADAM)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_every_tenth_frame_tells_the_same(name: str) -> None:
-    dense, sparse = told(RUNS[name](EVERY_STEP)), told(RUNS[name](EVERY_STEP[::10]))
+def test_every_tenth_frame_shows_the_same(name: str) -> None:
+    dense, sparse = reported(RUNS[name](EVERY_STEP)), reported(RUNS[name](EVERY_STEP[::10]))
 
     assert [(f[:2], set(f[2])) for f in sparse] == [(f[:2], set(f[2])) for f in dense]
     for (*_, often, _), (*_, seldom, _) in zip(dense, sparse, strict=True):
         assert abs(often - seldom) <= 20
 
 
-def test_the_made_up_diseases_are_seen() -> None:
-    rules = {name: {flag[0] for flag in told(make())} for name, make in RUNS.items()}
+def test_the_made_up_faults_are_seen() -> None:
+    rules = {name: {flag[0] for flag in reported(make())} for name, make in RUNS.items()}
 
     assert rules["healthy"] == set()
     assert "exploding_gradient" in rules["exploding"]

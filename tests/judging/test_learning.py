@@ -94,7 +94,7 @@ def test_a_low_loss_that_does_not_move_has_converged() -> None:
     assert judged(flat, loss="mean_squared_error", target_std=1.0).converged
 
 
-def test_the_classes_of_the_head_tell_the_level_of_guessing() -> None:
+def test_the_classes_of_the_head_show_the_level_of_guessing() -> None:
     assert judged(STEPS * 0.0, loss="sparse_categorical_crossentropy").guess == pytest.approx(
         math.log(16)
     )
@@ -129,7 +129,7 @@ def test_a_weighted_loss_is_not_held_against_guessing() -> None:
     assert math.isnan(trace.judge(weighted).guess)
 
 
-def test_a_weighted_loss_of_a_rare_class_tells_nothing() -> None:
+def test_a_weighted_loss_of_a_rare_class_shows_nothing() -> None:
     """It jumps with every batch that holds one of them."""
     trace = LossTrace()
     for step in range(400):
@@ -139,7 +139,7 @@ def test_a_weighted_loss_of_a_rare_class_tells_nothing() -> None:
     assert trace.judge(weighted).state == "unseen"
 
 
-def test_a_single_sample_of_ten_classes_tells_of_no_majority() -> None:
+def test_a_single_sample_of_ten_classes_shows_of_no_majority() -> None:
     trace, one_hot = LossTrace(), Targets(0.1, 0.3, 1.0)
     for step in range(400):
         trace.add(2.3, 1, one_hot if step % 3 else Targets(0.1 + 1e-9, 0.3, 1.0))

@@ -112,7 +112,7 @@ def test_a_rate_that_was_chosen_is_no_schedule() -> None:
     assert decayed_from(chosen) is None
 
 
-def test_a_rate_that_a_schedule_or_a_callback_lowered_is_told_from_where() -> None:
+def test_a_rate_that_a_schedule_or_a_callback_lowered_is_reported_with_where_it_came_from() -> None:
     schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.1)
     rates = [1e-3] * 20 + [1e-5] * 20
 

@@ -127,7 +127,7 @@ def test_a_rule_can_be_switched_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"dead_unit": False}, "known: .*dead_units"),
         ({"dead_units": {"shaer": 0.8}}, "known: share, deviations, early_steps, nearly_all"),
@@ -139,6 +139,6 @@ def test_a_rule_can_be_switched_off() -> None:
         (["dead_units"], "must be a mapping"),
     ],
 )
-def test_wrong_settings_name_what_is_right(settings: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_settings_name_what_is_right(settings: Any, reported: str) -> None:
+    with pytest.raises(ValueError, match=reported):
         make_rules(settings)

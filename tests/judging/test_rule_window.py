@@ -30,7 +30,7 @@ def framed(zero: list[bool], spans: list[int]) -> Window:
     spans=st.lists(st.integers(1, 40), min_size=1, max_size=20),
     data=st.data(),
 )
-def test_what_lasts_until_now_is_told_since_its_own_step_at_every_cadence(
+def test_what_lasts_until_now_is_reported_since_its_own_step_at_every_cadence(
     spans: list[int], data: st.DataObject
 ) -> None:
     total = sum(spans)

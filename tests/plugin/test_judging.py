@@ -17,7 +17,7 @@ from tb_gradients.plugin.judging import Judgement, RunJudge
 from tb_gradients.reading.source import RunData
 
 TABLE, BIGGER = made.make_table(2), made.make_table(3)
-SICK = made.turn_nonfinite(
+FAULTY = made.turn_nonfinite(
     made.turn_zero(made.make_frames(TABLE, range(80)), TABLE, [2, 3], since=20), TABLE, since=60
 )
 GROWN = made.turn_zero(made.make_frames(BIGGER, range(80, 140)), BIGGER, [4, 5], since=90)
@@ -44,23 +44,23 @@ def judged_at_once(data: RunData) -> Judgement:
 def test_judging_in_portions_is_judging_at_once(portion: int) -> None:
     judge = RunJudge()
     for end in range(portion, 140 + portion, portion):
-        data = run_of((TABLE, SICK[:end]), (BIGGER, GROWN[: max(0, end - 80)]))
+        data = run_of((TABLE, FAULTY[:end]), (BIGGER, GROWN[: max(0, end - 80)]))
         if end % 35 == 0 or end >= 140:
             assert judge.judgement(data) == judged_at_once(data)
         else:
             judge.judgement(data)
 
 
-def test_a_sick_run_is_flagged_at_all() -> None:
-    judgement = RunJudge().judgement(run_of((TABLE, SICK)))
+def test_a_faulty_run_is_flagged_at_all() -> None:
+    judgement = RunJudge().judgement(run_of((TABLE, FAULTY)))
     assert judgement is not None
     assert "nonfinite_gradient" in {flag.rule for flag in judgement.flags}
 
 
 def test_training_that_went_back_is_judged_from_the_start() -> None:
     judge = RunJudge()
-    judge.judgement(run_of((TABLE, SICK)))
-    healthy_again = [*SICK[:10], *made.make_frames(TABLE, range(10, 40), salt=1)]
+    judge.judgement(run_of((TABLE, FAULTY)))
+    healthy_again = [*FAULTY[:10], *made.make_frames(TABLE, range(10, 40), salt=1)]
     healthy_again[10:] = [
         Frame(f.step, f.wall_time + 1000, f.values, f.context) for f in healthy_again[10:]
     ]
@@ -75,7 +75,7 @@ def test_a_run_without_frames_has_no_flags() -> None:
 def test_a_deadline_loses_nothing() -> None:
     now = iter(range(1000))
     judge = RunJudge(clock=lambda: next(now))
-    data = run_of((TABLE, SICK[:30]))
+    data = run_of((TABLE, FAULTY[:30]))
     assert judge.judgement(data, deadline=10) is None
     assert judge.judgement(data, deadline=math.inf) == judged_at_once(data)
 

@@ -1,4 +1,4 @@
-"""Pictures of a matrix: fewer columns, one byte a value, nothing sick lost."""
+"""Pictures of a matrix: fewer columns, one byte a value, nothing faulty lost."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_picture_is_right_to_a_level_and_keeps_zero_and_missing(
             assert np.abs(error).max() <= level / 2 + 1e-5
 
 
-def test_one_sick_step_in_a_thousand_is_still_in_the_picture() -> None:
+def test_one_faulty_step_in_a_thousand_is_still_in_the_picture() -> None:
     values = np.full((1000, 2), 1e-3, np.float32)
     values[617, 1] = 50
     _, _, high = unpacked(reduction.pack(values, 20, 0, share=False), 2)

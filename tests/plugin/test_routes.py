@@ -93,7 +93,7 @@ def browse(folder: pathlib.Path) -> Browser:
 @pytest.fixture(name="browser", scope="module")
 def _browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
     folder = tmp_path_factory.mktemp("logs")
-    made.write_run(folder / "sick", TABLE, FRAMES, flags=[FLAG])
+    made.write_run(folder / "faulty", TABLE, FRAMES, flags=[FLAG])
     made.write_run(folder / "unjudged", TABLE, FRAMES)
     made.write_events(folder / "theirs", [made.scalar_event("loss", 0, 1.0)])
     return browse(folder)
@@ -105,10 +105,10 @@ def _browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
     answer = browser.json("runs")
     assert answer["schema"] == 1
-    assert [run["run"] for run in answer["runs"]] == ["sick", "unjudged"]
+    assert [run["run"] for run in answer["runs"]] == ["faulty", "unjudged"]
     assert re.fullmatch("[0-9a-f]{12}", answer["runs"][0].pop("mark"))
     assert answer["runs"][0] == {
-        "run": "sick",
+        "run": "faulty",
         "first_step": 0,
         "last_step": 59,
         "frames": 60,
@@ -132,7 +132,7 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
 
 
 def test_run_describes_the_layout_of_all_other_answers(browser: Browser) -> None:
-    run = browser.json("run", run="sick")
+    run = browser.json("run", run="faulty")
     assert run["steps"] == list(range(60))
     assert run["judged"] == "live"
     assert run["sampled"] is False
@@ -140,7 +140,7 @@ def test_run_describes_the_layout_of_all_other_answers(browser: Browser) -> None
     assert [flag["rule"] for flag in run["flags"]] == [FLAG.rule]
     assert run["histogram_steps"] == [0, 20, 40]
     variables, revision = len(run["variables"]), run["revision"]
-    same = {"run": "sick", "revision": revision}
+    same = {"run": "faulty", "revision": revision}
     assert browser.floats("matrix", statistic="gradient_norm", **same).size == 60 * variables
     assert browser.floats("series", variable="dense/bias", **same).size == 60 * len(
         run["statistics"]
@@ -189,7 +189,7 @@ def test_who_is_in_a_hurry_gets_the_verdict_afterwards(tmp_path: pathlib.Path) -
     assert later["flags"]
 
 
-def test_why_a_run_has_no_verdict_is_told(tmp_path: pathlib.Path) -> None:
+def test_why_a_run_has_no_verdict_is_reported(tmp_path: pathlib.Path) -> None:
     made.write_run(tmp_path / "attached", TABLE, [])
     made.write_events(tmp_path / "newer", [made.table_event(TABLE, format_version=2)])
     runs = browse(tmp_path).json("runs")["runs"]
@@ -243,11 +243,11 @@ def test_runs_that_are_being_judged_are_asked_for_again(tmp_path: pathlib.Path) 
 def test_numbers_arrive_bit_by_bit(browser: Browser) -> None:
     written = np.stack([frame.values for frame in FRAMES])
     for column, name in enumerate(schema.statistic_names()):
-        matrix = browser.floats("matrix", run="sick", statistic=name)
+        matrix = browser.floats("matrix", run="faulty", statistic=name)
         np.testing.assert_array_equal(matrix.reshape(60, 6), written[:, :, column])
-    context = browser.floats("context", run="sick").reshape(60, -1)
+    context = browser.floats("context", run="faulty").reshape(60, -1)
     np.testing.assert_array_equal(context, [frame.context for frame in FRAMES])
-    histogram = browser.floats("histogram", run="sick", variable="dense/bias")
+    histogram = browser.floats("histogram", run="faulty", variable="dense/bias")
     expected = [made.make_histograms(TABLE, step)[1] for step in (0, 20, 40)]
     np.testing.assert_array_equal(histogram.reshape(3, -1), expected)
 
@@ -262,7 +262,7 @@ def test_the_report_is_that_of_the_command_line(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_report_has_the_flags_that_were_judged_live(browser: Browser) -> None:
-    [alone] = browser.json("report", run="sick")["runs"]
+    [alone] = browser.json("report", run="faulty")["runs"]
     assert [flag["rule"] for flag in alone["flags"]] == [FLAG.rule]
     assert alone["verdict"] == "critical"
 
@@ -323,31 +323,31 @@ def sentence(answer: Any) -> str:
     [
         ("run", {}, 400, "?run="),
         ("run", {"run": ""}, 400, "?run="),
-        ("matrix", {"run": "sick"}, 400, "?statistic="),
-        ("series", {"run": "sick"}, 400, "?variable="),
-        ("histogram", {"run": "sick"}, 400, "?variable="),
+        ("matrix", {"run": "faulty"}, 400, "?statistic="),
+        ("series", {"run": "faulty"}, 400, "?variable="),
+        ("histogram", {"run": "faulty"}, 400, "?variable="),
         ("context", {}, 400, "?run="),
         ("run", {"run": "nope"}, 404, "'nope'"),
         ("matrix", {"run": "nope", "statistic": "gradient_norm"}, 404, "'nope'"),
-        ("matrix", {"run": "sick", "statistic": "nope"}, 404, "'nope'"),
-        ("matrix", {"run": "sick", "statistic": "nope", "columns": "9"}, 404, "'nope'"),
-        ("matrix", {"run": "sick", "statistic": "gradient_norm", "columns": "0"}, 400, "columns"),
-        ("marks", {"run": "sick", "columns": "9" * 5000}, 400, "columns"),
-        ("marks", {"run": "sick", "columns": "-1"}, 400, "columns"),
-        ("marks", {"run": "sick", "columns": "9", "to": "nan"}, 400, "to"),
-        ("run", {"run": "sick", "patience": "nan"}, 400, "seconds"),
+        ("matrix", {"run": "faulty", "statistic": "nope"}, 404, "'nope'"),
+        ("matrix", {"run": "faulty", "statistic": "nope", "columns": "9"}, 404, "'nope'"),
+        ("matrix", {"run": "faulty", "statistic": "gradient_norm", "columns": "0"}, 400, "columns"),
+        ("marks", {"run": "faulty", "columns": "9" * 5000}, 400, "columns"),
+        ("marks", {"run": "faulty", "columns": "-1"}, 400, "columns"),
+        ("marks", {"run": "faulty", "columns": "9", "to": "nan"}, 400, "to"),
+        ("run", {"run": "faulty", "patience": "nan"}, 400, "seconds"),
         ("report", {"run": "nope"}, 404, "'nope'"),
-        ("run", {"run": "sick", "patience": "x"}, 400, "seconds"),
+        ("run", {"run": "faulty", "patience": "x"}, 400, "seconds"),
         ("verdict", {"run": "nope"}, 404, "'nope'"),
-        ("marks", {"run": "sick"}, 400, "?columns="),
-        ("marks", {"run": "sick", "columns": "9", "from": "x"}, 400, "from"),
-        ("series", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
-        ("histogram", {"run": "sick", "variable": "nope"}, 404, "'nope'"),
-        ("lane", {"run": "sick"}, 400, "?columns="),
-        ("lane", {"run": "sick", "columns": "0"}, 400, "columns"),
-        ("lane", {"run": "sick", "columns": "9", "from": "x"}, 400, "from"),
-        ("lane", {"run": "sick", "columns": "9", "variable": "nope"}, 404, "'nope'"),
-        ("context", {"run": "sick", "revision": "nope"}, 409, "ask for the run again"),
+        ("marks", {"run": "faulty"}, 400, "?columns="),
+        ("marks", {"run": "faulty", "columns": "9", "from": "x"}, 400, "from"),
+        ("series", {"run": "faulty", "variable": "nope"}, 404, "'nope'"),
+        ("histogram", {"run": "faulty", "variable": "nope"}, 404, "'nope'"),
+        ("lane", {"run": "faulty"}, 400, "?columns="),
+        ("lane", {"run": "faulty", "columns": "0"}, 400, "columns"),
+        ("lane", {"run": "faulty", "columns": "9", "from": "x"}, 400, "from"),
+        ("lane", {"run": "faulty", "columns": "9", "variable": "nope"}, 404, "'nope'"),
+        ("context", {"run": "faulty", "revision": "nope"}, 409, "ask for the run again"),
         ("nope", {}, 404, "no route"),
         ("static/../plugin.py", {}, 404, "no route"),
     ],
@@ -486,8 +486,10 @@ def test_a_run_that_cannot_be_read_hides_no_other(hurt: Browser) -> None:
         assert {runs[name]["state"] for name in ("before", "behind")} == {"judged"}
         assert runs["before"]["verdict"] == "critical"
         for name in UNREADABLE:
-            told = runs[name]["error"] if route == "runs" else runs[name]["errors"][0]["message"]
-            assert told.endswith(".") and told[0].isupper()
+            reported = (
+                runs[name]["error"] if route == "runs" else runs[name]["errors"][0]["message"]
+            )
+            assert reported.endswith(".") and reported[0].isupper()
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -502,10 +504,10 @@ def test_no_content_of_a_run_is_a_fault_of_the_plugin(hurt: Browser, route: str,
         sentence(answer)
 
 
-def test_what_was_left_out_of_a_run_is_told_with_it(hurt: Browser) -> None:
+def test_what_was_left_out_of_a_run_is_reported_with_it(hurt: Browser) -> None:
     errors = {name: hurt.json("run", run=name)["errors"] for name in sorted(set(ODD) - UNREADABLE)}
-    told = {name: [error["message"] for error in found] for name, found in errors.items()}
-    assert told == {
+    reported = {name: [error["message"] for error in found] for name, found in errors.items()}
+    assert reported == {
         "endless_age": ["Frames in which loss_nonfinite_age cannot be and is left out: 1."],
         "many_steps": ["Frames in which window_steps cannot be and is left out: 1."],
         "no_time": ["Records left out: 1. Of the first its time cannot be nan."],
@@ -517,7 +519,7 @@ def test_a_rule_engine_that_fails_is_a_sentence_and_a_logged_traceback(
     browser: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mock.patch.object(LoadedRun, "judgement_within", side_effect=ZeroDivisionError("by zero")):
-        answer = browser.get("run", run="sick")
+        answer = browser.get("run", run="faulty")
     assert answer.status_code == 500
     assert "ZeroDivisionError: by zero" in sentence(answer)
     assert "Traceback" in caplog.text
@@ -570,7 +572,7 @@ def test_every_route_is_documented(browser: Browser) -> None:
 
 def test_every_key_of_runs_and_run_is_documented(browser: Browser) -> None:
     text = DOCUMENTATION.read_text(encoding="utf-8")
-    run = browser.json("run", run="sick")
+    run = browser.json("run", run="faulty")
     keys = {*run, *run["variables"][0], *run["statistics"][0], *run["context"], *run["flags"][0]}
     keys |= {*browser.json("runs")["runs"][0], *run["histogram"]}
     missing = {key for key in keys if not re.search(rf'[`"]{key}[`"]', text)}

@@ -134,16 +134,16 @@ MODES = [
 
 # --- All runs, both loaders -----------------------------------------------------------------
 
-FRAMES = {"changed": 6, "long": 3000, "restarted": 7, "sick": 80}
+FRAMES = {"changed": 6, "long": 3000, "restarted": 7, "faulty": 80}
 
 
 def write_logs(logs: pathlib.Path) -> None:
     made.write_run(logs / "long", TABLE, made.make_frames(TABLE, range(3000)), flags=[])
-    sick = made.turn_nonfinite(
+    faulty = made.turn_nonfinite(
         made.make_frames(TABLE, range(80), histograms_every=10), TABLE, since=40
     )
     flag = made.make_flag("nonfinite_gradient", variables=TABLE.paths, first_step=39)
-    made.write_run(logs / "sick", TABLE, sick, flags=[flag])
+    made.write_run(logs / "faulty", TABLE, faulty, flags=[flag])
     # A restart in a file of its own, as a second process writes it.
     first = made.make_frames(TABLE, range(6))
     made.write_run(logs / "restarted", TABLE, first, name="events.out.tfevents.1700000000.h.1.0")
@@ -268,7 +268,7 @@ def test_the_tab_is_inactive_until_data_arrive(tmp_path: pathlib.Path, mode: str
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_user_who_samples_is_told_so(tmp_path: pathlib.Path, mode: str) -> None:
+def test_a_user_who_samples_is_warned(tmp_path: pathlib.Path, mode: str) -> None:
     flag = made.make_flag()
     frames = made.make_frames(TABLE, range(500))
     made.write_run(tmp_path / "logs" / "run", TABLE, frames, flags=[flag])

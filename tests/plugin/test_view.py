@@ -157,7 +157,7 @@ def test_a_run_without_frames_has_a_layout_all_the_same() -> None:
     assert view.run_context.optimizer == ""
 
 
-def test_marks_tell_nan_from_inf_where_the_run_does() -> None:
+def test_marks_distinguish_nan_from_inf_where_the_run_does() -> None:
     frames = [
         made.with_value(frame, SMALL, name, value)
         for frame, (name, value) in zip(

@@ -263,7 +263,7 @@ def test_a_run_that_is_read_soon_is_not_glanced_at() -> None:
 # --- Outlines -------------------------------------------------------------------------------
 
 
-def test_an_outline_tells_steps_variables_and_the_stored_verdict() -> None:
+def test_an_outline_shows_steps_variables_and_the_stored_verdict() -> None:
     verdict = StoredVerdict((made.make_flag(),), (), 9, 10)
     frames = made.make_frames(TABLE, range(10))
     outline = source_of(FakeProvider(run=events_of(frames, verdict=verdict))).outlines(["run"])

@@ -260,7 +260,7 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: pathlib.Path) -> None:
         "b.tfevents.gradient_health could not be read: it is not a regular file.",
     )
     path.unlink()
-    assert source.runs() == ["."], "a file of ours that cannot be read is told"
+    assert source.runs() == ["."], "a file of ours that cannot be read is reported"
 
 
 # --- Nothing to read ------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_only_some_frames_have_histograms(run: RunReport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "told"),
+    ("ask", "reported"),
     [
         (lambda run: run["gradient_nrom"], "did you mean 'gradient_norm' or"),
         (lambda run: run["loss"], r"run\.context\('loss'\)"),
@@ -139,11 +139,11 @@ def test_only_some_frames_have_histograms(run: RunReport) -> None:
     ],
 )
 def test_a_name_that_does_not_exist_is_a_key_error_that_names_the_like(
-    run: RunReport, ask: Any, told: str
+    run: RunReport, ask: Any, reported: str
 ) -> None:
     if "to_pandas" in ask.__code__.co_names:
         pytest.importorskip("pandas")
-    with pytest.raises(KeyError, match=told) as caught:
+    with pytest.raises(KeyError, match=reported) as caught:
         ask(run)
     assert "\\n" not in str(caught.value)
     assert not str(caught.value).startswith(('"', "'"))

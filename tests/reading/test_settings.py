@@ -18,7 +18,7 @@ def context(loss: float, age: float = -1) -> FloatArray:
     return np.array([1, loss, age], np.float32)
 
 
-def test_the_settings_are_those_that_tell_runs_apart_the_most_telling_first() -> None:
+def test_the_settings_are_those_that_show_runs_apart_the_most_telling_first() -> None:
     table = made.make_table(3)
     settings = settings_of(pb.VariableTable.FromString(table.to_bytes()))
 

@@ -1,6 +1,6 @@
 """Advice that is code runs: every statement and every argument, on variables of the recorded runs.
 
-The recorded trainings are those of all sick programs of ``test_trainings.py``.
+The recorded trainings are those of all faulty programs of ``test_trainings.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 STORED: dict[str, Any] = json.loads(VERDICTS.read_text(encoding="utf-8"))
-SICK = sorted(run for run, verdict in STORED.items() if verdict["flags"])
+FAULTY = sorted(run for run, verdict in STORED.items() if verdict["flags"])
 
 _ARGUMENTS = re.compile(r"\w+=[^=\s]")
 
@@ -118,7 +118,7 @@ def policy() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("policy")
-@pytest.mark.parametrize("run", SICK)
+@pytest.mark.parametrize("run", FAULTY)
 def test_advice_that_is_code_runs(run: str) -> None:
     pieces = list(dict.fromkeys(codes(run)))
     if not pieces:
@@ -139,5 +139,5 @@ def test_advice_that_is_code_runs(run: str) -> None:
             keras.layers.Dense(3, **made)(np.ones((2, 4), "float32"))
 
 
-def test_most_of_the_sick_programs_get_code() -> None:
-    assert sum(any(codes(run)) for run in SICK) >= 0.7 * len(SICK)
+def test_most_of_the_faulty_programs_get_code() -> None:
+    assert sum(any(codes(run)) for run in FAULTY) >= 0.7 * len(FAULTY)

@@ -1,4 +1,4 @@
-"""In a custom loop nobody knows the loss: the range of the head and of the targets tell enough."""
+"""In a custom loop nobody knows the loss: the ranges of the head and of the targets are enough."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from test_symptoms import Run, table
 from tb_gradients.flags import Flag, Severity
 
 
-def told(activation: str, low: float, high: float, loss: Any = 2.0, **facts: Any) -> Flag | None:
+def reported(
+    activation: str, low: float, high: float, loss: Any = 2.0, **facts: Any
+) -> Flag | None:
     known = {"head": "dense_3", "head_activation": activation, "head_units": "1"}
     run = Run(table(loss="", facts={**known, **facts.pop("known", {})}))
     run.say(targets_min=low, targets_max=high, **facts).loss(loss)
@@ -19,7 +21,7 @@ def told(activation: str, low: float, high: float, loss: Any = 2.0, **facts: Any
 
 
 def test_targets_that_a_sigmoid_cannot_reach_are_named_with_both_ranges() -> None:
-    flag = told("sigmoid", 0, 10)
+    flag = reported("sigmoid", 0, 10)
 
     assert flag is not None and flag.severity == Severity.WARNING  # the loss does not fall
     assert flag.causes[0].id == "loss_output_mismatch"
@@ -29,13 +31,13 @@ def test_targets_that_a_sigmoid_cannot_reach_are_named_with_both_ranges() -> Non
 def test_a_loss_that_falls_below_zero_is_no_cross_entropy() -> None:
     falls = np.linspace(2.0, -40.0, 80)
 
-    flag = told("sigmoid", 0, 10, falls)
+    flag = reported("sigmoid", 0, 10, falls)
 
     assert flag is not None and flag.severity == Severity.WARNING
 
 
 def test_one_that_learns_all_the_same_is_worth_knowing() -> None:
-    flag = told("tanh", -9, 9, np.geomspace(20.0, 1.0, 80))
+    flag = reported("tanh", -9, 9, np.geomspace(20.0, 1.0, 80))
 
     assert flag is not None and flag.severity == Severity.INFO
 
@@ -54,4 +56,4 @@ def test_one_that_learns_all_the_same_is_worth_knowing() -> None:
 def test_what_may_be_meant_is_silent(
     activation: str, low: float, high: float, more: dict[str, Any]
 ) -> None:
-    assert told(activation, low, high, **more) is None
+    assert reported(activation, low, high, **more) is None

@@ -39,7 +39,9 @@ OPTIMIZERS: dict[str, Callable[[float, float], Any]] = {
 }
 
 
-def told(model: str, optimizer: str, factor: float) -> list[tuple[str, Severity, tuple[str, ...]]]:
+def reported(
+    model: str, optimizer: str, factor: float
+) -> list[tuple[str, Severity, tuple[str, ...]]]:
     build, speed = MODELS[model]
     program = classifier(
         build,
@@ -53,8 +55,8 @@ def told(model: str, optimizer: str, factor: float) -> list[tuple[str, Severity,
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("model", MODELS)
 def test_scaling_the_loss_and_the_rate_changes_no_verdict(model: str, optimizer: str) -> None:
-    usual = told(model, optimizer, 1.0)
+    usual = reported(model, optimizer, 1.0)
 
     assert bool(usual) == (model != "healthy")
     for factor in (1e-3, 1e3):
-        assert told(model, optimizer, factor) == usual
+        assert reported(model, optimizer, factor) == usual

@@ -89,7 +89,7 @@ def test_a_first_step_that_leaves_nothing_of_the_weights_is_a_warning(optimizer:
     assert len(flag.variables) == 3
 
 
-def test_what_comes_of_it_is_told_with_it() -> None:
+def test_what_comes_of_it_is_reported_with_it() -> None:
     run = replaced(of("Ftrl", 120)).stuck().set(since=1, update_norm=1e-9)
     flags = run.flags()
 
@@ -140,36 +140,36 @@ def test_averages_that_are_written_back_after_each_step_are_named() -> None:
 
 
 def test_a_beta_of_one_is_why_no_step_changes_a_bfloat16_weight() -> None:
-    def told(beta: str, dtype: str = "bfloat16") -> str:
+    def reported(beta: str, dtype: str = "bfloat16") -> str:
         run = of("Adam", change={"dtype": dtype}, beta_2=beta).stuck()
         flag = run.set(KERNELS, lost_share=1.0, unchanged_share=1.0, update_norm=0.0).flags()
         return flag["update_lost"].causes[0].summary
 
-    assert "beta_2" in told("0.999")
-    assert "beta_2" not in told("0.9")
-    assert "beta_2" not in told("0.999", "float16")  # there it is 0.99902
+    assert "beta_2" in reported("0.999")
+    assert "beta_2" not in reported("0.9")
+    assert "beta_2" not in reported("0.999", "float16")  # there it is 0.99902
 
 
-def test_a_loss_that_was_never_scaled_is_told_by_the_scale() -> None:
-    def told(scale: float, rate: float) -> Flag:
+def test_a_loss_that_was_never_scaled_is_recognised_by_the_scale() -> None:
+    def reported(scale: float, rate: float) -> Flag:
         run = of("SGD", 300).loss(2.3 + 0.01 * np.random.default_rng(0).standard_normal(300))
         run.table = dataclasses.replace(run.table, run=dataclasses.replace(run.table.run, loss=""))
         run.say(loss_scale=scale, learning_rate=rate)
         return run.set(update_norm=4 * 3e-6).flags()["not_learning"]
 
-    flag = told(2.0**15, 0.1)
+    flag = reported(2.0**15, 0.1)
     assert (flag.severity, flag.causes[0].id) == (Severity.WARNING, "loss_not_scaled")
     assert "loss = optimizer.scale_loss(loss)" in snippets(flag.fixes[0])
-    assert all(c.id != "loss_not_scaled" for c in told(1.0, 0.1).causes)
-    assert all(c.id != "loss_not_scaled" for c in told(2.0**15, 1e-6).causes)
+    assert all(c.id != "loss_not_scaled" for c in reported(1.0, 0.1).causes)
+    assert all(c.id != "loss_not_scaled" for c in reported(2.0**15, 1e-6).causes)
 
 
-def test_a_scale_that_falls_without_end_is_told_before_it_is_zero() -> None:
-    def told(steps: int) -> str:
+def test_a_scale_that_falls_without_end_is_reported_before_it_is_zero() -> None:
+    def reported(steps: int) -> str:
         run = Run(table(precision="mixed_float16"), steps)
         scale = np.maximum(2.0**15 * 0.5 ** np.maximum(np.arange(steps) - 9, 0), 2.0**-150)
         run.say(loss_scale=np.where(scale < 2.0**-149, 0, scale)).say(10, skipped_steps=1)
         return run.flags()["loss_scale_collapse"].summary
 
-    assert "from 32768" in told(100) and "75 more skipped steps" in told(100)
-    assert "from 32768 to 0" in told(200) and "divided by 0" in told(200)
+    assert "from 32768" in reported(100) and "75 more skipped steps" in reported(100)
+    assert "from 32768 to 0" in reported(200) and "divided by 0" in reported(200)

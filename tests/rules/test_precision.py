@@ -19,13 +19,13 @@ pytestmark = [
 
 PROGRAMS = {
     "healthy": HEALTHY["head that starts at zero"],
-    "zero": CASES["loss multiplied by zero"].sick,
-    "dead": CASES["ReLUs dead by their bias"].sick,
-    "too slow": CASES["Adam at 1e-10"].sick,
+    "zero": CASES["loss multiplied by zero"].faulty,
+    "dead": CASES["ReLUs dead by their bias"].faulty,
+    "too slow": CASES["Adam at 1e-10"].faulty,
 }
 
 
-def told(program: Program, policy: str) -> list[tuple[str, Severity, tuple[str, ...]]]:
+def reported(program: Program, policy: str) -> list[tuple[str, Severity, tuple[str, ...]]]:
     """Rule, severity and variables of the flags of a training under a dtype policy."""
 
     def under_policy() -> object:
@@ -42,4 +42,4 @@ def told(program: Program, policy: str) -> list[tuple[str, Severity, tuple[str, 
 def test_computing_in_bfloat16_changes_no_verdict(name: str) -> None:
     program = PROGRAMS[name]
 
-    assert told(program, "mixed_bfloat16") == told(program, "float32")
+    assert reported(program, "mixed_bfloat16") == reported(program, "float32")

@@ -23,7 +23,7 @@ def run(separation: float, share: float = 0.003, **facts: int) -> Run:
     return made.say(predictions_separation=gaps)
 
 
-def test_a_rare_class_that_no_prediction_tells_is_a_warning() -> None:
+def test_a_rare_class_that_no_prediction_shows_is_a_warning() -> None:
     flag = run(0.0).flags()["not_learning"]
 
     assert flag.severity == Severity.WARNING
@@ -35,7 +35,7 @@ def test_a_rare_class_that_no_prediction_tells_is_a_warning() -> None:
 @pytest.mark.parametrize(
     "made",
     [
-        run(3.0),  # it is told
+        run(3.0),  # it is reported
         run(0.0, share=0.3),  # it is not rare
         run(0.0, steps_per_epoch=200),  # so far there was one epoch
     ],

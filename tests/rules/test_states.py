@@ -1,6 +1,6 @@
 """A rule has passed only where it would have flagged by then what was there from the first step on.
 
-For every rule a run that has its disease from the first step on, and a twin that has not: the twin
+For every rule a run that has its fault from the first step on, and a twin that has not: the twin
 has not passed before the other one has its flag, whatever the distance of the frames. And what a
 rule waits for, or does not see, is said in its words.
 """
@@ -218,7 +218,7 @@ def first(made: Run, rule: str, distance: int, wanted: Callable[[RuleState], boo
     return None
 
 
-def test_every_rule_has_a_run_that_has_its_disease_from_the_start() -> None:
+def test_every_rule_has_a_run_that_has_its_fault_from_the_start() -> None:
     assert {rule for rule, _ in (*PAIRS.values(), *EVENTS.values())} == {
         rule.id for rule in all_rules()
     }
@@ -261,7 +261,7 @@ def state(engine: Engine, rule: str) -> RuleState:
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "reported"),
     [
         (1, "too early to tell: 1 step; 13 of 25 rules need 10 to 100"),
         (9, "too early to tell: 9 steps; 13 of 25 rules need 10 to 100"),
@@ -269,17 +269,17 @@ def state(engine: Engine, rule: str) -> RuleState:
         (100, ""),
     ],
 )
-def test_a_run_is_undecided_while_a_rule_waits_for_steps(steps: int, told: str) -> None:
-    assert engine_of(make_frames(TABLE, range(steps))).undecided == told
+def test_a_run_is_undecided_while_a_rule_waits_for_steps(steps: int, reported: str) -> None:
+    assert engine_of(make_frames(TABLE, range(steps))).undecided == reported
 
 
-@pytest.mark.parametrize(("end", "told"), [(0.01, "passed"), (0.8 * np.log(16), "not_yet")])
+@pytest.mark.parametrize(("end", "reported"), [(0.01, "passed"), (0.8 * np.log(16), "not_yet")])
 def test_a_loss_that_is_low_needs_no_hundred_steps_to_show_that_it_falls(
-    end: float, told: str
+    end: float, reported: str
 ) -> None:
     engine = engine_of(Run(TABLE, 48).loss(np.geomspace(np.log(16), end, 48)).frames)
 
-    assert state(engine, "not_learning").state == told
+    assert state(engine, "not_learning").state == reported
 
 
 def test_what_is_not_measured_is_named_with_how_to_give_it_and_leaves_no_run_undecided() -> None:
@@ -342,14 +342,14 @@ def test_the_same_variables_under_another_optimizer_stay_judged() -> None:
     assert engine.undecided == ""
 
 
-# --- What is exact is told at once ----------------------------------------------------------
+# --- What is exact is reported at once ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("steps", [1, 5, 9])
 @pytest.mark.parametrize(
     ("name", "rule"), [("no gradient at all", "zero_gradient"), ("None", "disconnected_gradient")]
 )
-def test_what_was_so_at_every_step_is_told_before_it_is_certain(
+def test_what_was_so_at_every_step_is_reported_before_it_is_certain(
     name: str, rule: str, steps: int
 ) -> None:
     news = []

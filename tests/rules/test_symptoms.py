@@ -1,4 +1,4 @@
-"""Rule by rule, on frames made by hand: a run that is sick, and one that only looks so."""
+"""Rule by rule, on frames made by hand: a run that is faulty, and one that only looks so."""
 
 from __future__ import annotations
 
@@ -329,7 +329,7 @@ def nan_at(step: int, rows: Any = slice(None), **context: Any) -> Run:
 
 
 def unseen(run: Run) -> Run:
-    """A loop of one's own that hands no batch over."""
+    """A custom training loop that hands no batch over."""
     names = [name for name in run.table.context if name.startswith(("inputs_", "targets_"))]
     return run.say(**dict.fromkeys(names, np.nan))
 
@@ -353,7 +353,7 @@ def unchanged(dtype: str) -> Run:
 RISING = np.linspace(2.77, 60, STEPS)
 FALLING = np.linspace(2.77, 0.1, STEPS)
 
-SICK: dict[str, tuple[Callable[[], Run], str, str]] = {
+FAULTY: dict[str, tuple[Callable[[], Run], str, str]] = {
     "no update at all, and weights that stay": (
         lambda: never_applied(np.ones(STEPS)), "frozen_weight", "update_not_applied"
     ),
@@ -563,9 +563,9 @@ LOOKALIKES: dict[str, Callable[[], Run]] = {
 }
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_what_is_sick_is_flagged_with_its_cause(name: str) -> None:
-    make, rule, cause = SICK[name]
+@pytest.mark.parametrize("name", FAULTY)
+def test_what_is_faulty_is_flagged_with_its_cause(name: str) -> None:
+    make, rule, cause = FAULTY[name]
 
     flag = make().flags()[rule]
 
@@ -575,7 +575,7 @@ def test_what_is_sick_is_flagged_with_its_cause(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOOKALIKES)
-def test_what_only_looks_sick_is_not(name: str) -> None:
+def test_what_only_looks_faulty_is_not(name: str) -> None:
     loud = [str(f) for f in LOOKALIKES[name]().flags().values() if f.severity >= Severity.WARNING]
 
     assert loud == []
@@ -592,14 +592,14 @@ def test_a_spike_of_a_run_that_learns_is_worth_knowing() -> None:
 
 
 def test_guessing_is_a_warning_when_it_lasts_and_not_while_the_rate_warms_up() -> None:
-    def told(**context: Any) -> Severity:
+    def reported(**context: Any) -> Severity:
         return Run(steps=420).stuck().say(**context).flags()["not_learning"].severity
 
-    assert told() == Severity.WARNING
-    assert told(learning_rate=np.geomspace(1e-5, 1e-3, 420)) == Severity.INFO
+    assert reported() == Severity.WARNING
+    assert reported(learning_rate=np.geomspace(1e-5, 1e-3, 420)) == Severity.INFO
 
 
-def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() -> None:
+def test_steps_that_never_moved_anything_are_reported_before_the_loss_is_judged() -> None:
     run = Run(steps=25).set(update_norm=1e-6).say(learning_rate=1e-7)
 
     flag = run.flags()["update_too_small"]
@@ -611,29 +611,29 @@ def test_steps_that_never_moved_anything_are_told_before_the_loss_is_judged() ->
 def test_the_usual_rate_is_that_of_practice_and_not_every_default_of_keras() -> None:
     """Adadelta hardly moves at 1e-3; Adagrad is used at a tenth."""
 
-    def told(optimizer: str, rate: float, step: float) -> list[str]:
+    def reported(optimizer: str, rate: float, step: float) -> list[str]:
         run = Run(table(optimizer=optimizer), steps=120).stuck().set(update_norm=4 * step)
         flag = run.say(learning_rate=rate).flags()["not_learning"]
         return [c.id for c in flag.causes]
 
-    assert told("Adadelta", 1e-3, 1e-5) == ["learning_rate_too_small"]
-    assert told("Adadelta", 1.0, 1e-2) == []
-    assert told("Adagrad", 0.1, 1e-2) == []
-    assert told("Adagrad", 1.0, 1e-2) == ["learning_rate_too_large"]
+    assert reported("Adadelta", 1e-3, 1e-5) == ["learning_rate_too_small"]
+    assert reported("Adadelta", 1.0, 1e-2) == []
+    assert reported("Adagrad", 0.1, 1e-2) == []
+    assert reported("Adagrad", 1.0, 1e-2) == ["learning_rate_too_large"]
 
 
 def test_units_that_saw_one_input_only_are_not_called_dead() -> None:
-    def told(spread: float) -> dict[str, Flag]:
+    def reported(spread: float) -> dict[str, Flag]:
         run = unseen(Run(steps=120).stuck()).set([2], since=20, dead_unit_share=0.95)
         return run.say(predictions_spread=spread).flags()
 
-    alike = told(0.0)
+    alike = reported(0.0)
     assert set(alike) == {"not_learning"}
     assert alike["not_learning"].causes[0].id == "constant_inputs"
-    assert "dead_units" in told(0.1)
+    assert "dead_units" in reported(0.1)
 
 
-def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
+def test_a_finite_loss_shows_that_its_derivative_is_not() -> None:
     flag = nan_at(30).flags()["nonfinite_gradient"]
     spread = not_finite(30).set(since=30, gradient_nan_count=3, nonfinite_age=0).flags()
 
@@ -642,20 +642,22 @@ def test_a_finite_loss_tells_that_its_derivative_is_not() -> None:
 
 
 def test_a_schedule_that_ends_long_before_the_training_does() -> None:
-    def told(ends: int, loss: float) -> dict[str, Flag]:
+    def reported(ends: int, loss: float) -> dict[str, Flag]:
         rate = np.where(np.arange(STEPS) < ends, 1e-3, 0)
         run = Run().say(learning_rate=rate).loss(np.where(np.arange(STEPS) < 5, 2.8, loss))
         return run.set(since=ends, update_norm=0).flags()
 
-    flag = told(12, 2.0)["update_too_small"]
+    flag = reported(12, 2.0)["update_too_small"]
     assert flag.severity == Severity.WARNING
     assert "from 0.001" in flag.causes[0].summary and "decay_steps" in flag.fixes[0]
-    assert "update_too_small" not in told(60, 2.0)  # the last steps of a cosine
-    assert "update_too_small" not in told(12, 0.5)  # it has learnt what there is
+    assert "update_too_small" not in reported(60, 2.0)  # the last steps of a cosine
+    assert "update_too_small" not in reported(12, 0.5)  # it has learnt what there is
 
 
-def test_a_signal_that_fades_through_many_relus_is_told_by_what_reaches_the_last_layer() -> None:
-    def told(share: float) -> dict[str, Flag]:
+def test_a_signal_that_fades_through_many_relus_is_recognised_by_what_reaches_the_last_layer() -> (
+    None
+):
+    def reported(share: float) -> dict[str, Flag]:
         run = Run(make_table(8)).stuck()
         variables = [
             dataclasses.replace(v, initial_rms=0.1) if v.role == "kernel" else v
@@ -664,17 +666,17 @@ def test_a_signal_that_fades_through_many_relus_is_told_by_what_reaches_the_last
         run.table = dataclasses.replace(run.table, variables=tuple(variables))
         return run.set([14], gradient_norm=share).flags()
 
-    assert told(1e-3)["poor_initialization"].causes[0].id == "initialization_scale"
-    assert "poor_initialization" not in told(1.0)
+    assert reported(1e-3)["poor_initialization"].causes[0].id == "initialization_scale"
+    assert "poor_initialization" not in reported(1.0)
 
 
-def test_inputs_that_put_the_loss_far_above_guessing_are_told_while_it_falls() -> None:
-    def told(times: float) -> list[str]:
+def test_inputs_that_put_the_loss_far_above_guessing_are_reported_while_it_falls() -> None:
+    def reported(times: float) -> list[str]:
         run = Run(steps=120).say(inputs_max_abs=1e6)
         return list(run.loss(np.geomspace(1e7, times, 120)).flags())
 
-    assert "bad_data" in told(1e3)
-    assert "bad_data" not in told(2.0)
+    assert "bad_data" in reported(1e3)
+    assert "bad_data" not in reported(2.0)
 
 
 def test_targets_far_from_zero_explain_a_loss_that_hardly_moves() -> None:
@@ -710,7 +712,7 @@ def test_sparse_frames_are_judged_at_each_of_them() -> None:
 
 
 def test_a_recurrence_is_not_judged_while_the_run_may_be_on_a_plateau() -> None:
-    def told(steps: int) -> dict[str, Flag]:
+    def reported(steps: int) -> dict[str, Flag]:
         facts = {"time_steps": "100"}
         run = Run(table({"facts": facts, "layer_class": "SimpleRNN"}), steps=steps).stuck()
         variables = [dataclasses.replace(v, activation="tanh") for v in run.table.variables]
@@ -718,11 +720,11 @@ def test_a_recurrence_is_not_judged_while_the_run_may_be_on_a_plateau() -> None:
         run.table = dataclasses.replace(run.table, variables=tuple(variables))
         return run.flags()
 
-    assert "vanishing_gradient" not in told(80)
-    assert told(140)["vanishing_gradient"].causes[0].id == "long_recurrence"
+    assert "vanishing_gradient" not in reported(80)
+    assert reported(140)["vanishing_gradient"].causes[0].id == "long_recurrence"
 
 
-def test_a_step_that_threw_the_weights_is_told_from_its_own_step_on() -> None:
+def test_a_step_that_threw_the_weights_is_reported_from_its_own_step_on() -> None:
     """Also where the loss is unsettled until no frame of it is left."""
     run = thrown(2e-4, 2.77)
     run.frames = make_frames(TABLE, range(200))
@@ -735,7 +737,7 @@ def test_a_step_that_threw_the_weights_is_told_from_its_own_step_on() -> None:
     assert flag.first_step == 3
 
 
-def test_a_gradient_that_fades_from_the_start_is_told_to_have_done_so() -> None:
+def test_a_gradient_that_fades_from_the_start_is_reported_to_have_done_so() -> None:
     run = Run(table({"activation": "sigmoid"})).stuck()
     for layer in range(3):
         run.set([2 * layer, 2 * layer + 1], gradient_norm=0.5 * 0.05 ** (3 - layer))
@@ -783,15 +785,15 @@ def test_a_weight_that_stays_nan_keeps_its_finding_open_when_gradients_are_finit
     assert flag.last_step == run.steps - 1
 
 
-def test_a_nan_that_an_explosion_ends_in_is_told_with_it() -> None:
+def test_a_nan_that_an_explosion_ends_in_is_reported_with_it() -> None:
     [flag] = exploded().flags().values()
 
     assert (flag.rule, flag.first_step, flag.open) == ("exploding_gradient", 40, True)
-    [nan] = [told for told in flag.follow_ups if told.startswith("nonfinite_gradient")]
+    [nan] = [reported for reported in flag.follow_ups if reported.startswith("nonfinite_gradient")]
     assert "dense/kernel was Inf at step 49" in nan  # the first variable, and its step
 
 
-def test_a_nan_that_the_batch_brought_along_is_a_disease_of_its_own() -> None:
+def test_a_nan_that_the_batch_brought_along_is_a_fault_by_itself() -> None:
     run = exploded()
     run.say(since=49, inputs_nonfinite=3)
 
@@ -801,8 +803,10 @@ def test_a_nan_that_the_batch_brought_along_is_a_disease_of_its_own() -> None:
     assert flags["nonfinite_gradient"].causes[0].id == "nonfinite_inputs"
 
 
-@pytest.mark.parametrize(("dead_since", "told_apart"), [(44, False), (0, True)])
-def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_apart: bool) -> None:
+@pytest.mark.parametrize(("dead_since", "separate"), [(44, False), (0, True)])
+def test_units_that_an_explosion_killed_are_reported_with_it(
+    dead_since: int, separate: bool
+) -> None:
     run = grown(1e3, 1e2).say(unit_window=20)
     run.set(KERNELS[1:2], dead_unit_share=0).set([2], since=dead_since, dead_unit_share=0.95)
     if dead_since:
@@ -811,7 +815,7 @@ def test_units_that_an_explosion_killed_are_told_with_it(dead_since: int, told_a
 
     flags = run.flags()
 
-    assert ("dead_units" in flags) is told_apart
+    assert ("dead_units" in flags) is separate
     assert "exploding_gradient" in flags
 
 
@@ -830,24 +834,24 @@ def causes_of(run: Run, rule: str) -> list[str]:
 
 
 def test_bright_pixels_are_no_outliers_and_a_value_alone_in_its_batch_is_one() -> None:
-    def told(largest: float, size: float, **run: Any) -> list[str]:
+    def reported(largest: float, size: float, **run: Any) -> list[str]:
         stuck = Run(table(**run)).stuck().say(inputs_outlier=300, inputs_max_abs=largest)
         return causes_of(stuck.say(inputs_mean=0.0, inputs_std=size), "bad_data")
 
-    assert told(1000, 56) == ["input_outliers"]  # one of 320 standardised values
-    assert told(1, 0.3) == []
-    assert told(255, 85) == ["unscaled_inputs"]
-    assert told(1, 0.3, facts={"input_scaling": "Rescaling"}) == []
-    assert told(1, 0.3, facts={"input_scaling": "Normalization"}) == ["input_outliers"]
+    assert reported(1000, 56) == ["input_outliers"]  # one of 320 standardised values
+    assert reported(1, 0.3) == []
+    assert reported(255, 85) == ["unscaled_inputs"]
+    assert reported(1, 0.3, facts={"input_scaling": "Rescaling"}) == []
+    assert reported(1, 0.3, facts={"input_scaling": "Normalization"}) == ["input_outliers"]
 
 
 def test_a_spike_is_not_blamed_on_pixels() -> None:
-    def told(largest: float) -> list[str]:
+    def reported(largest: float) -> list[str]:
         run = spiked(100).say(inputs_outlier=300, inputs_max_abs=largest)
         return causes_of(run.say(inputs_mean=0.0, inputs_std=0.3), "gradient_spike")
 
-    assert told(1e3) == ["input_outliers"]
-    assert told(1.0) == []
+    assert reported(1e3) == ["input_outliers"]
+    assert reported(1.0) == []
 
 
 def with_inputs(count: int, **run: Any) -> VariableTable:
@@ -857,24 +861,24 @@ def with_inputs(count: int, **run: Any) -> VariableTable:
 
 
 def test_uneven_columns_are_lost_among_others_and_rare_pixels_do_not_matter() -> None:
-    def told(count: int) -> list[str]:
+    def reported(count: int) -> list[str]:
         run = Run(with_inputs(count)).stuck().say(inputs_scale_ratio=1e5, inputs_max_abs=3)
         return causes_of(run, "bad_data")
 
-    assert told(16) == ["unscaled_inputs"]
-    assert told(784) == []
+    assert reported(16) == ["unscaled_inputs"]
+    assert reported(784) == []
 
 
 def test_steps_are_too_large_for_large_inputs_not_for_uneven_ones() -> None:
-    def told(**inputs: float) -> list[str]:
+    def reported(**inputs: float) -> list[str]:
         return causes_of(thrown(0.5, RISING).say(**inputs), "update_too_large")
 
-    assert "unscaled_inputs" in told(inputs_max_abs=1e3, inputs_scale_ratio=1)
-    assert "unscaled_inputs" not in told(inputs_max_abs=3, inputs_scale_ratio=1e5)
+    assert "unscaled_inputs" in reported(inputs_max_abs=1e3, inputs_scale_ratio=1)
+    assert "unscaled_inputs" not in reported(inputs_max_abs=3, inputs_scale_ratio=1e5)
 
 
 def test_a_small_first_kernel_before_inputs_in_the_thousands_makes_no_small_signal() -> None:
-    def told(size: float) -> dict[str, Flag]:
+    def reported(size: float) -> dict[str, Flag]:
         run = Run(make_table(3)).stuck().say(inputs_max_abs=3 * size, inputs_std=size)
         variables = [
             dataclasses.replace(v, initial_rms=0.01) if not i % 2 else v
@@ -883,20 +887,20 @@ def test_a_small_first_kernel_before_inputs_in_the_thousands_makes_no_small_sign
         run.table = dataclasses.replace(run.table, variables=tuple(variables))
         return run.flags()
 
-    assert told(1.0)["poor_initialization"].causes[0].id == "initialization_scale"
-    large = told(3000.0)
+    assert reported(1.0)["poor_initialization"].causes[0].id == "initialization_scale"
+    large = reported(3000.0)
     assert "poor_initialization" not in large
     assert large["bad_data"].causes[0].id == "unscaled_inputs"
 
 
 def test_a_gradient_that_ends_behind_a_tanh_of_large_inputs_is_blamed_on_them() -> None:
-    def told(largest: float) -> list[str]:
+    def reported(largest: float) -> list[str]:
         run = Run(table({"activation": "tanh"})).stuck().say(inputs_max_abs=largest)
         run.set(slice(0, 4), gradient_norm=0, zero_step_share=1)
         return causes_of(run, "zero_gradient")
 
-    assert told(1e4)[0] == "unscaled_inputs"
-    assert told(1.0)[0] == "saturating_activation"
+    assert reported(1e4)[0] == "unscaled_inputs"
+    assert reported(1.0)[0] == "saturating_activation"
 
 
 def one_unit(**context: float) -> Run:
@@ -909,7 +913,7 @@ def test_an_output_that_never_changes_explains_what_the_inputs_are_suspected_of(
     flags = one_unit(inputs_max_abs=1e4, targets_min=0, targets_max=1).flags()
 
     assert "bad_data" not in flags
-    assert any("bad_data" in told for told in flags["model_mismatch"].follow_ups)
+    assert any("bad_data" in reported for reported in flags["model_mismatch"].follow_ups)
     assert "sigmoid" in flags["model_mismatch"].fixes[0]
 
 
@@ -930,36 +934,36 @@ def test_softmax_on_one_unit_for_numbers_is_to_be_no_sigmoid() -> None:
     assert "sigmoid" not in flags["model_mismatch"].fixes[0]
 
 
-@pytest.mark.parametrize(("smallest", "largest", "told"), [(0, 9, False), (0, 9 / 255, True)])
+@pytest.mark.parametrize(("smallest", "largest", "reported"), [(0, 9, False), (0, 9 / 255, True)])
 def test_labels_of_a_sparse_loss_are_whole_numbers(
-    smallest: float, largest: float, told: bool
+    smallest: float, largest: float, reported: bool
 ) -> None:
     run = Run(table(loss="sparse_categorical_crossentropy")).loss(FALLING)
     run.say(targets_min=smallest, targets_max=largest)
 
-    assert (causes_of(run, "bad_data") == ["loss_output_mismatch"]) is told
+    assert (causes_of(run, "bad_data") == ["loss_output_mismatch"]) is reported
 
 
 def test_targets_of_a_softmax_add_up_to_one() -> None:
-    def told(mean: float, loss: str = "mse") -> list[str]:
+    def reported(mean: float, loss: str = "mse") -> list[str]:
         facts = {"head": "dense_3", "head_activation": "softmax", "head_units": "16"}
         run = Run(table(loss=loss, facts=facts)).loss(FALLING)
         return causes_of(run.say(targets_mean=mean, targets_min=0, targets_max=1), "bad_data")
 
-    assert told(1 / 16) == []
-    assert told(2 / 16) == ["loss_output_mismatch"]
-    assert told(2 / 16, "categorical_crossentropy") == []  # ranks them all the same
+    assert reported(1 / 16) == []
+    assert reported(2 / 16) == ["loss_output_mismatch"]
+    assert reported(2 / 16, "categorical_crossentropy") == []  # ranks them all the same
 
 
-def test_targets_that_no_prediction_has_come_near_are_told() -> None:
-    def told(reached: float, steps: int = 450) -> list[str]:
+def test_targets_that_no_prediction_has_come_near_are_reported() -> None:
+    def reported(reached: float, steps: int = 450) -> list[str]:
         run = Run(table(loss="mae"), steps=steps).loss(1e6)
         run.say(targets_mean=1e6, targets_std=5e5, targets_max_abs=2e6)
         return causes_of(run.say(predictions_min=-1, predictions_max=reached), "not_learning")
 
-    assert told(300.0) == ["unscaled_targets"]
-    assert told(9e5) == []
-    assert told(300.0, steps=120) == []  # they may be on their way
+    assert reported(300.0) == ["unscaled_targets"]
+    assert reported(9e5) == []
+    assert reported(300.0, steps=120) == []  # they may be on their way
 
 
 def test_a_layer_that_reaches_for_far_targets_is_saturated_by_them() -> None:
@@ -975,20 +979,22 @@ def test_weights_behind_a_tanh_that_are_too_small_cannot_saturate_the_next_one()
     assert "saturated_units" not in flattened("Dense").set(weight_norm=0.2).flags()
 
 
-def test_a_plateau_of_a_thousand_steps_that_move_nothing_is_told() -> None:
-    def told(steps: int, epoch: int = 10) -> Flag:
+def test_a_plateau_of_a_thousand_steps_that_move_nothing_is_reported() -> None:
+    def reported(steps: int, epoch: int = 10) -> Flag:
         run = Run(table(steps_per_epoch=epoch), steps=steps).stuck()
         return run.set(update_norm=4e-5).flags()["not_learning"]
 
-    assert told(900).severity == Severity.INFO
-    assert told(1100, epoch=100).severity == Severity.INFO  # of large data sets an epoch is long
-    flag = told(1100)
+    assert reported(900).severity == Severity.INFO
+    assert (
+        reported(1100, epoch=100).severity == Severity.INFO
+    )  # of large data sets an epoch is long
+    flag = reported(1100)
     assert flag.severity == Severity.WARNING
     assert flag.causes[0].id == "learning_rate_too_small"
 
 
 def test_a_tanh_of_tiny_weights_is_not_what_makes_the_gradient_vanish() -> None:
-    def told(activation: str, rms: float) -> str:
+    def reported(activation: str, rms: float) -> str:
         run = Run(make_table(8)).stuck()
         variables = [
             dataclasses.replace(v, activation=activation, initial_rms=rms)
@@ -1001,10 +1007,10 @@ def test_a_tanh_of_tiny_weights_is_not_what_makes_the_gradient_vanish() -> None:
             run.set([row], gradient_norm=5.0 ** (row // 2 - 7), weight_norm=16 * rms)
         return run.flags()["vanishing_gradient"].causes[0].id
 
-    assert told("tanh", 0.05) == "initialization_scale"
-    assert told("tanh", 0.1) == "saturating_activation"
-    assert told("tanh", 0.25) == "saturating_activation"
-    assert told("sigmoid", 0.05) == "saturating_activation"
+    assert reported("tanh", 0.05) == "initialization_scale"
+    assert reported("tanh", 0.1) == "saturating_activation"
+    assert reported("tanh", 0.25) == "saturating_activation"
+    assert reported("sigmoid", 0.05) == "saturating_activation"
 
 
 def test_a_penalty_is_not_to_blame_behind_layers_that_start_at_zero() -> None:
@@ -1021,15 +1027,15 @@ def test_a_penalty_is_not_to_blame_behind_layers_that_start_at_zero() -> None:
 
 
 def test_small_steps_that_raise_the_loss_go_the_wrong_way() -> None:
-    def told(run: Run) -> Flag:
+    def reported(run: Run) -> Flag:
         return (
             run.set(KERNELS, update_norm=4e-3).say(learning_rate=1e-3).flags()["exploding_gradient"]
         )
 
-    flag = told(grown(1e3, 50.0).loss(np.geomspace(2.3, 1e3, STEPS)))
+    flag = reported(grown(1e3, 50.0).loss(np.geomspace(2.3, 1e3, STEPS)))
     assert flag.causes[0].id == "wrong_sign"
     assert "sign" in flag.fixes[0]
-    assert told(grown(1e3, 50.0)).causes[0].id == "learning_rate_too_large"  # all at once
+    assert reported(grown(1e3, 50.0)).causes[0].id == "learning_rate_too_large"  # all at once
 
 
 def test_a_negative_learning_rate_is_not_to_be_lowered() -> None:
@@ -1040,16 +1046,16 @@ def test_a_negative_learning_rate_is_not_to_be_lowered() -> None:
 
 
 def test_a_gradient_that_comes_and_goes_is_waited_for() -> None:
-    def told(goes: list[int], ends: int, steps: int) -> bool:
+    def reported(goes: list[int], ends: int, steps: int) -> bool:
         run = Run(steps=steps).stuck()
         for step in [*goes, *range(ends, steps)]:
             run.frames[step] = with_value(run.frames[step], TABLE, "gradient_norm", 0, [0])
             run.frames[step] = with_value(run.frames[step], TABLE, "zero_step_share", 1, [0])
         return "zero_gradient" in run.flags()
 
-    assert told([], 50, 80)
-    assert not told([20, 27, 28, 35], 50, 80)  # single samples, half of which are all zeros
-    assert told([20, 27, 28, 35], 50, 200)
+    assert reported([], 50, 80)
+    assert not reported([20, 27, 28, 35], 50, 80)  # single samples, half of which are all zeros
+    assert reported([20, 27, 28, 35], 50, 200)
 
 
 def test_an_adaptive_optimizer_is_not_advised_in_place_of_itself() -> None:

@@ -1,4 +1,4 @@
-"""Real trainings, small and short: each sick program gets its rule and its cause, its twin nothing.
+"""Real trainings, small and short: a faulty program gets its rule and its cause, its twin nothing.
 
 The numbers come from the slow NumPy recorder, so that a fault of the device code cannot
 make a rule look right.
@@ -186,12 +186,12 @@ def with_nan(data: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A sick program, what must be said of it, and the same program repaired.
+    """A faulty program, what must be said of it, and the same program repaired.
 
     Several rules or causes, joined by "|": any one of them.
     """
 
-    sick: Program
+    faulty: Program
     rule: str
     cause: str
     repaired: Program
@@ -786,20 +786,20 @@ def alarms(flags: tuple[Flag, ...]) -> list[str]:
 
 @pytest.mark.parametrize("cadence", CADENCES)
 @pytest.mark.parametrize("name", CASES)
-def test_the_sick_program_gets_its_rule_and_its_cause(name: str, seed: int, cadence: int) -> None:
+def test_the_faulty_program_gets_its_rule_and_its_cause(name: str, seed: int, cadence: int) -> None:
     case = CASES[name]
 
-    flags = judged(case.sick, cadence, seed)
+    flags = judged(case.faulty, cadence, seed)
 
     flag = next(flag for flag in flags if flag.rule in case.rule.split("|"))
     assert flag.severity >= Severity.WARNING
     assert flag.causes[0].id in case.cause.split("|")
     assert flag.fixes
-    steps = int(trained(case.sick, seed)[1].steps[-1]) + 1
+    steps = int(trained(case.faulty, seed)[1].steps[-1]) + 1
     assert flag.first_step <= (60 if "early" in name else 0.2 * steps)
     assert not case.variable or any(path.endswith(case.variable) for path in flag.variables)
-    # One disease is one flag. (A batch with an outlier is rarely that of a sparse frame: the NaN
-    # may be told before one was seen.)
+    # One fault is one flag. (A batch with an outlier is rarely that of a sparse frame: the NaN
+    # may be reported before one was seen.)
     assert len(alarms(flags)) == 1 or ("outlier" in name and cadence > 1)
 
 
@@ -810,8 +810,8 @@ def test_the_repaired_program_is_silent(name: str, seed: int, cadence: int) -> N
 
 
 @pytest.mark.parametrize("name", ["learning rate far too large", "Adam at 10"])
-def test_steps_that_are_too_large_are_told_before_the_nan_that_they_end_in(name: str) -> None:
-    flags = judged(CASES[name].sick)
+def test_steps_that_are_too_large_are_reported_before_the_nan_that_they_end_in(name: str) -> None:
+    flags = judged(CASES[name].faulty)
     steps = {flag.rule: flag.first_step for flag in flags}
 
     nan = [step for rule, step in steps.items() if rule.startswith("nonfinite")]

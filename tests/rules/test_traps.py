@@ -1,4 +1,4 @@
-"""Traps: what looks sick and is not, on frames made by hand; and the exact facts beside them."""
+"""Traps: what looks faulty and is not, on frames made by hand; and the exact facts beside them."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def test_a_dead_layer_is_blamed_and_not_the_ones_that_starve_by_it() -> None:
 
 
 @pytest.mark.parametrize(("steps", "zeros"), [(70, 20), (70, 69), (25, 24)])
-def test_a_layer_that_died_between_two_sparse_frames_is_told_since_its_own_step(
+def test_a_layer_that_died_between_two_sparse_frames_is_reported_since_its_own_step(
     steps: int, zeros: int
 ) -> None:
-    """How many of the last steps had no gradient tells when it began."""
+    """How many of the last steps had no gradient shows when it began."""
     frames = [*healthy()[:40], *turn_zero(healthy()[40:], TABLE, range(4))]
     last = 39 + steps
     frames = [*frames[:40], dataclasses.replace(frames[40], step=last)]
@@ -135,7 +135,7 @@ def test_a_layer_that_died_between_two_sparse_frames_is_told_since_its_own_step(
     assert flags_of(frames)["dead_units"].first_step == last - zeros + 1
 
 
-def test_a_product_of_zeros_is_told_from_a_loss_that_ignores_the_model() -> None:
+def test_a_product_of_zeros_is_distinguished_from_a_loss_that_ignores_the_model() -> None:
     zeros = {"initializer": "Zeros", "initial_rms": 0.0}
     table = dataclasses.replace(
         TABLE, variables=tuple(dataclasses.replace(v, **zeros) for v in TABLE.variables)
@@ -184,7 +184,7 @@ def test_a_nan_that_spreads_is_one_flag_with_its_first_variable_and_step() -> No
     assert TABLE.paths[-1] in weights
 
 
-def test_a_nan_after_a_loss_of_zero_is_told_like_any_other() -> None:
+def test_a_nan_after_a_loss_of_zero_is_reported_like_any_other() -> None:
     frames = with_context(turn_nonfinite(healthy(), TABLE, 41), loss_max=0.0)
 
     assert set(flags_of(frames)) == {"nonfinite_gradient"}

@@ -308,7 +308,7 @@ def test_tensorboard_lists_the_tab_and_serves_the_bundle(user: Machine, recorded
         assert [run["verdict"] for run in answer["runs"]] == ["critical"]
 
 
-RECORD_A_SICK_RUN = """
+RECORD_A_FAULTY_RUN = """
 import sys
 import keras, numpy as np
 import tb_gradients as tbg
@@ -329,7 +329,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("logs")
     subprocess.run(
-        [sys.executable, "-c", RECORD_A_SICK_RUN, str(folder / "sick")],
+        [sys.executable, "-c", RECORD_A_FAULTY_RUN, str(folder / "faulty")],
         check=True,
         timeout=300,
     )

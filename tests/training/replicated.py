@@ -97,7 +97,7 @@ def worker(index: int, ports: list[str], folder: pathlib.Path, dies: bool) -> No
 
 
 def loop(strategy: Any, model: Any, batches: Any, log: Any, dies: bool) -> list[Any]:
-    """A loop of one's own (``fit`` of Keras 3 does not build a model under several workers)."""
+    """A custom training loop (``fit`` of Keras 3 does not build a model under several workers)."""
     import tensorflow as tf
 
     import tb_gradients as tbg

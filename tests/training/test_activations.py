@@ -265,7 +265,7 @@ def test_unscaled_inputs_saturate_a_tanh_and_scaled_ones_do_not(tmp_path: pathli
     pixels = generator.integers(0, 256, (320, 40)).astype("float32")
     y = (pixels[:, :20].sum(axis=1) > pixels[:, 20:].sum(axis=1)).astype("int32")
     flags = {}
-    for name, x in (("sick", pixels), ("repaired", pixels / 127.5 - 1)):
+    for name, x in (("faulty", pixels), ("repaired", pixels / 127.5 - 1)):
         keras.utils.set_random_seed(0)
         model = keras.Sequential(
             [keras.Input((40,)), *(layers.Dense(16, "tanh") for _ in range(3)), layers.Dense(2)]
@@ -276,6 +276,6 @@ def test_unscaled_inputs_saturate_a_tanh_and_scaled_ones_do_not(tmp_path: pathli
         model.fit(x, y, batch_size=32, epochs=20, callbacks=[health], verbose=0)
         flags[name] = {flag.rule: flag for flag in health.report}
     assert "saturated_units" not in flags["repaired"]
-    sick = flags["sick"]["saturated_units"]
-    assert any("kernel" in path for path in sick.variables)
-    assert "unscaled_inputs" in [cause.id for cause in sick.causes]
+    faulty = flags["faulty"]["saturated_units"]
+    assert any("kernel" in path for path in faulty.variables)
+    assert "unscaled_inputs" in [cause.id for cause in faulty.causes]

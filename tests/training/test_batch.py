@@ -276,7 +276,7 @@ def test_wide_one_hot_targets_are_read_in_whole_rows() -> None:
     assert 1 / 20 <= row["targets_majority_share"] < 0.3
 
 
-# --- What the columns tell ------------------------------------------------------------------
+# --- What the columns show ------------------------------------------------------------------
 
 
 def test_an_outlier_stands_out_and_heavy_tails_do_not() -> None:
@@ -368,7 +368,7 @@ def model_of(*first: Any) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def test_without_a_model_the_type_tells_numbers_from_identifiers() -> None:
+def test_without_a_model_the_type_distinguishes_numbers_from_identifiers() -> None:
     tokens = generator.integers(0, 255, (8, 6))
     pixels, images = tokens.astype("uint8"), tokens.reshape(2, 2, 2, 6)
     chosen = inputs_of((tokens, pixels, images, normal(3)))
@@ -376,7 +376,7 @@ def test_without_a_model_the_type_tells_numbers_from_identifiers() -> None:
     assert len(chosen) == 3
 
 
-def test_the_layer_that_takes_an_input_tells_numbers_from_identifiers() -> None:
+def test_the_layer_that_takes_an_input_distinguishes_numbers_from_identifiers() -> None:
     layers = keras.layers
     dense, embedding = layers.Dense(2), layers.Embedding(9, 2)
     behind_others = keras.Sequential([layers.Dropout(0.1), layers.Flatten()])

@@ -33,7 +33,7 @@ def found_in(
 ) -> tuple[str, str] | None:
     """What is found in a step of a linear model whose targets are ``shape`` of ``rows``."""
     kernel = tf.Variable(tf.ones([8, 1]))
-    told: list[tuple[str, str] | None] = []
+    reported: list[tuple[str, str] | None] = []
     signature = [tf.TensorSpec([rows, 8]), tf.TensorSpec([rows, *shape[1:]])]
 
     @tf.function(input_signature=signature, autograph=False, **options)
@@ -41,12 +41,12 @@ def found_in(
         with tf.GradientTape() as tape:
             value = loss(x @ kernel, y)
         gradients = tape.gradient(value, [kernel])
-        told.append(broadcast_difference(gradients))
+        reported.append(broadcast_difference(gradients))
         kernel.assign_sub(0.1 * gradients[0])
         return value
 
     step.get_concrete_function()
-    return told[0]
+    return reported[0]
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -92,7 +92,7 @@ ON_PURPOSE: dict[str, Loss] = {
 
 
 @pytest.mark.parametrize("case", ON_PURPOSE)
-def test_what_is_meant_is_not_told(case: str) -> None:
+def test_what_is_meant_is_not_reported(case: str) -> None:
     assert found_in(ON_PURPOSE[case]) is None
 
 
@@ -100,7 +100,7 @@ def test_a_batch_of_one_sample_has_nothing_to_broadcast() -> None:
     assert found_in(squared, 1) is None
 
 
-def test_eager_and_missing_gradients_tell_nothing() -> None:
+def test_eager_and_missing_gradients_show_nothing() -> None:
     assert broadcast_difference([None, tf.ones([2])]) is None
     assert broadcast_difference([None]) is None
 
@@ -126,7 +126,7 @@ def trained(loss: Loss, folder: Path) -> tuple[tbg.GradientMonitor, float]:
     return monitor, float(np.mean(np.square(model(X)[:, 0] - Y)) / np.var(Y))
 
 
-def test_a_regression_that_learns_a_constant_is_told_why(tmp_path: Path) -> None:
+def test_a_regression_that_learns_a_constant_gets_the_reason(tmp_path: Path) -> None:
     monitor, left = trained(squared, tmp_path)
 
     assert left > 0.8

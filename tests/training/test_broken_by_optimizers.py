@@ -1,6 +1,6 @@
 """Optimizers that break, replace or never move the weights, in real trainings; and the advice.
 
-Each program is sick by its optimizer alone: the same one with the advice followed is silent.
+Each program is faulty by its optimizer alone: the same one with the advice followed is silent.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, str, str]] = {
 def test_the_optimizer_is_named_and_the_advice_cures(name: str, tmp_path: pathlib.Path) -> None:
     make, policy, rule, cause = CASES[name]
 
-    flags = train(tmp_path / "sick", make(), policy)
+    flags = train(tmp_path / "faulty", make(), policy)
 
     assert [(flag.rule, flag.causes[0].id) for flag in flags] == [(rule, cause)]
     assert flags[0].first_step <= 1
@@ -99,7 +99,7 @@ def test_the_optimizer_is_named_and_the_advice_cures(name: str, tmp_path: pathli
 def test_an_optimizer_that_is_built_in_the_step_throws_the_weights_away(
     tmp_path: pathlib.Path,
 ) -> None:
-    (flag,) = train(tmp_path / "sick", O.ScheduleFreeAdamW(), layers=5)
+    (flag,) = train(tmp_path / "faulty", O.ScheduleFreeAdamW(), layers=5)
 
     assert (flag.rule, flag.causes[0].id) == ("weights_replaced", "optimizer_replaces_weights")
     assert snippets(flag.fixes[0]) == ["optimizer.build(model.trainable_variables)"]

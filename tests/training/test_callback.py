@@ -436,18 +436,18 @@ def test_gradients_accumulated_by_hand_have_a_loss_too(tmp_path: pathlib.Path) -
     assert np.isfinite(run.context_value("loss")).all()
 
 
-def test_of_many_callbacks_one_after_the_other_only_the_last_is_told(
+def test_of_many_callbacks_one_after_the_other_only_the_last_is_called(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
-    monkeypatch.setattr(tbg.GradientMonitor, "observe_batch", lambda *_: told.append(1))
+    reported = []
+    monkeypatch.setattr(tbg.GradientMonitor, "observe_batch", lambda *_: reported.append(1))
     model = make_model()
     for _ in range(3):
         health = tbg.GradientHealth(tmp_path, verbose=0)
         health.set_model(model)
         health.on_train_begin()
     model.compute_loss(x=X, y=tf.constant(Y), y_pred=model(X))
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_a_second_fit_goes_on_where_the_first_ended(tmp_path: pathlib.Path) -> None:
@@ -571,7 +571,7 @@ def test_an_unwritable_folder_is_one_clear_error_before_training(tmp_path: pathl
 
 
 @pytest.mark.parametrize("weights", [None, {0: 1.0, 1: 5.0}])
-def test_the_run_tells_whether_its_loss_is_weighted(
+def test_the_run_shows_whether_its_loss_is_weighted(
     tmp_path: pathlib.Path, weights: dict[int, float] | None
 ) -> None:
     health = tbg.GradientHealth(tmp_path, every=1, verbose=0)

@@ -79,7 +79,7 @@ def _limit() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_where_the_disk_is_full_one_warning_tells_it_and_what_is_there_is_readable(
+def test_where_the_disk_is_full_one_warning_shows_it_and_what_is_there_is_readable(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, limit: Callable[[int], None]
 ) -> None:
     loop = Loop(tmp_path)
@@ -90,8 +90,8 @@ def test_where_the_disk_is_full_one_warning_tells_it_and_what_is_there_is_readab
     loop.steps(30)
     loop.monitor.close()
     assert loop.done == 40
-    (told,) = warnings(caplog)
-    assert "stopped monitoring, training goes on" in told
+    (reported,) = warnings(caplog)
+    assert "stopped monitoring, training goes on" in reported
     run = EventFileSource(str(tmp_path)).read(".")
     assert not run.errors
     assert 9 <= int(run.steps[-1]) < 39
@@ -110,8 +110,8 @@ def test_a_folder_that_cannot_be_written_to_any_more_ends_the_recording_and_not_
     loop.monitor.resume()
     loop.steps(5)
     loop.monitor.close()
-    (told,) = warnings(caplog)
-    assert "stopped monitoring, training goes on" in told
+    (reported,) = warnings(caplog)
+    assert "stopped monitoring, training goes on" in reported
     assert last_step(kept) == 4
 
 
@@ -191,7 +191,7 @@ def test_nor_for_a_write_that_blocks_in_the_system(tmp_path: pathlib.Path) -> No
     os.close(reader)
 
 
-def test_frames_beyond_what_may_wait_are_left_out_and_told_once(
+def test_frames_beyond_what_may_wait_are_left_out_and_reported_once(
     tmp_path: pathlib.Path,
     files: list[Stalled],
     monkeypatch: pytest.MonkeyPatch,
@@ -207,8 +207,8 @@ def test_frames_beyond_what_may_wait_are_left_out_and_told_once(
     loop.monitor.flush()
     loop.steps(5)
     loop.monitor.close()
-    (told,) = warnings(caplog)
-    assert "frames are left out" in told
+    (reported,) = warnings(caplog)
+    assert "frames are left out" in reported
     steps = EventFileSource(str(tmp_path)).read(".").steps.tolist()
     assert steps[:5] == list(range(5)) and steps[-5:] == list(range(105, 110))
     assert len(steps) < 60

@@ -74,7 +74,7 @@ def test_what_is_no_activation_leaves_the_end_unknown(end: Any, tmp_path: pathli
     assert "head" not in facts_of(model, tmp_path, (4,))
 
 
-def test_an_eager_step_tells_nothing(tmp_path: pathlib.Path) -> None:
+def test_an_eager_step_shows_nothing(tmp_path: pathlib.Path) -> None:
     model = Subclassed(layers.Dense(2, name="last"))
     assert "head" not in facts_of(model, tmp_path, (4,), run_eagerly=True)
     assert head_of(tf.ones([2, 2]), [tf.Variable(tf.ones([2, 2]))]) is None

@@ -91,7 +91,7 @@ def test_of_two_modules(tmp_path: pathlib.Path) -> None:
     assert sum(path.endswith("kernel.lengthscales") for path in run.variables.paths) == 2
 
 
-def test_names_that_tell_variables_apart_stay(tmp_path: pathlib.Path) -> None:
+def test_names_that_distinguish_variables_stay(tmp_path: pathlib.Path) -> None:
     module = tf.Module()
     module.first = tf.Variable([1.0], name="w")
     module.second = tf.Variable([2.0], name="b")
@@ -108,7 +108,7 @@ def test_names_that_tell_variables_apart_stay(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["kernel.variance", "weights"])
-def test_the_last_attribute_tells_the_role(name: str) -> None:
+def test_the_last_attribute_shows_the_role(name: str) -> None:
     module = Process()
     table = make_table(list(module.trainable_variables), module)
     (variable,) = [one for one in table.variables if one.path == name]

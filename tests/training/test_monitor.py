@@ -156,18 +156,18 @@ def test_odd_things_handed_over_do_not_end_the_monitoring(tmp_path: pathlib.Path
 
 
 @pytest.mark.parametrize("odd", [{"loss": 1.0}, [1.0, 0.5], "text"], ids=str)
-def test_a_loss_that_is_no_number_is_told(
+def test_a_loss_that_is_no_number_is_reported(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, odd: Any
 ) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
     with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
         make_step(model, optimizer)()
         monitor.step(loss=odd)
-    (told,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
-    assert f"takes a scalar tensor or a number, not {type(odd).__name__}" in told
+    (reported,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
+    assert f"takes a scalar tensor or a number, not {type(odd).__name__}" in reported
 
 
-def test_a_step_told_inside_of_a_function_is_told_with_the_remedy(
+def test_a_step_inside_of_a_function_is_reported_with_the_remedy(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
@@ -175,13 +175,13 @@ def test_a_step_told_inside_of_a_function_is_told_with_the_remedy(
     step = make_step(model, optimizer)
 
     @tf.function
-    def step_and_tell() -> None:
+    def step_and_report() -> None:
         monitor.step(loss=step())
 
-    step_and_tell()
+    step_and_report()
     monitor.close()
-    (told,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
-    assert "call it on the host" in told
+    (reported,) = [one.getMessage() for one in caplog.records if one.name == "tb_gradients"]
+    assert "call it on the host" in reported
 
 
 def test_many_monitors_in_one_process_trace_no_function_too_often(
@@ -195,8 +195,8 @@ def test_many_monitors_in_one_process_trace_no_function_too_often(
             make_step(model, optimizer)()
             monitor.step(inputs=X)
         assert monitor.frames == 1
-    told = [record.getMessage() for record in caplog.records]
-    assert not [one for one in told if "retracing" in one and "make_step" not in one]
+    reported = [record.getMessage() for record in caplog.records]
+    assert not [one for one in reported if "retracing" in one and "make_step" not in one]
 
 
 def test_without_a_model_the_variables_of_the_first_update_are_watched(
@@ -292,8 +292,8 @@ def test_a_monitor_attached_too_late_says_so_once(
         for _ in range(6):
             step()
             monitor.step()
-    told = [r for r in caplog.records if "before the first call" in r.getMessage()]
-    assert len(told) == 1
+    reported = [r for r in caplog.records if "before the first call" in r.getMessage()]
+    assert len(reported) == 1
 
 
 def test_a_monitor_whose_optimizer_another_one_has_taken_says_so(
@@ -311,7 +311,7 @@ def test_a_monitor_whose_optimizer_another_one_has_taken_says_so(
     assert [r for r in caplog.records if "another monitor" in r.getMessage()]
 
 
-def test_a_model_of_which_nothing_is_trainable_is_told(
+def test_a_model_of_which_nothing_is_trainable_is_reported(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
@@ -345,7 +345,7 @@ def test_what_checks_the_training_for_nan_does_not_find_ours(
     assert not caplog.records
 
 
-def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(
+def test_a_failure_of_the_monitor_is_reported_once_and_training_goes_on(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tb_gradients.training.probe.probe import Probe
@@ -362,9 +362,9 @@ def test_a_failure_of_the_monitor_is_told_once_and_training_goes_on(
             losses.append(float(step()))
             monitor.step()
     assert losses == sorted(losses, reverse=True)
-    told = [r.getMessage() for r in caplog.records if "stopped monitoring" in r.getMessage()]
-    assert len(told) == 1
-    assert "broken on purpose" in told[0]
+    reported = [r.getMessage() for r in caplog.records if "stopped monitoring" in r.getMessage()]
+    assert len(reported) == 1
+    assert "broken on purpose" in reported[0]
 
 
 def test_a_full_disk_does_not_reach_the_training(
@@ -385,7 +385,7 @@ def test_a_full_disk_does_not_reach_the_training(
     assert sum("No space left" in r.getMessage() for r in caplog.records) == 1
 
 
-def test_a_removed_folder_is_told_and_training_goes_on(
+def test_a_removed_folder_is_reported_and_training_goes_on(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
@@ -402,7 +402,7 @@ def test_a_removed_folder_is_told_and_training_goes_on(
 
 
 def zero_loss_loop(monitor: tbg.GradientMonitor, model: Any, optimizer: Any) -> int:
-    """Trains on a loss of zero until told to stop, at most 60 steps; returns how many."""
+    """Trains on a loss of zero until the monitor says stop, at most 60 steps; returns how many."""
 
     @tf.function
     def step() -> Any:
@@ -420,15 +420,15 @@ def zero_loss_loop(monitor: tbg.GradientMonitor, model: Any, optimizer: Any) -> 
 
 def test_stop_on_and_on_flag(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
-    told: list[tbg.Flag] = []
+    reported: list[tbg.Flag] = []
     monitor = tbg.watch(
-        optimizer, tmp_path, model=model, every=1, stop_on="critical", on_flag=told.append
+        optimizer, tmp_path, model=model, every=1, stop_on="critical", on_flag=reported.append
     )
     steps = zero_loss_loop(monitor, model, optimizer)
     monitor.close()
     assert steps < 60
-    assert "zero_gradient" in [flag.rule for flag in told]
-    assert len({(flag.rule, flag.first_step) for flag in told}) == len(told)
+    assert "zero_gradient" in [flag.rule for flag in reported]
+    assert len({(flag.rule, flag.first_step) for flag in reported}) == len(reported)
     printed = capsys.readouterr().out
     assert "zero_gradient" in printed
     assert f"tensorboard --logdir {tmp_path}" in printed
@@ -487,7 +487,7 @@ def test_an_on_flag_may_close_the_monitor(
     assert not caplog.records
 
 
-def test_an_on_flag_that_raises_is_told_and_forgiven(
+def test_an_on_flag_that_raises_is_reported_and_forgiven(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def on_flag(flag: tbg.Flag) -> None:
@@ -522,7 +522,7 @@ def test_the_flags_of_the_live_engine_are_those_of_the_file(tmp_path: pathlib.Pa
         ({"rules": {"no_such_rule": False}}, "no_such_rule"),
     ],
 )
-def test_mistakes_are_told_before_training(
+def test_mistakes_are_reported_before_training(
     tmp_path: pathlib.Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -564,7 +564,7 @@ def test_without_histograms_the_frames_are_the_same(tmp_path: pathlib.Path) -> N
     assert not EventFileSource(str(tmp_path / "False")).histograms(".")
 
 
-def test_a_step_traced_before_the_probe_is_told_too(
+def test_a_step_traced_before_the_probe_is_reported_too(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a built model the probe exists at once, but the traced step does not contain it."""

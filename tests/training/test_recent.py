@@ -105,11 +105,11 @@ def test_a_nan_among_them_keeps_its_step_and_leaves_the_mean_alone() -> None:
     losses = RecentLosses()
     for step, loss in enumerate([1.0, np.nan, 2.0, 3.0]):
         losses.add(step, loss)
-    told = losses_of(losses, 3)
-    assert (told["loss_nonfinite_age"], told["loss_mean"]) == (2, 2)
+    reported = losses_of(losses, 3)
+    assert (reported["loss_nonfinite_age"], reported["loss_mean"]) == (2, 2)
 
 
-def test_what_the_step_tells_itself_stays() -> None:
+def test_what_the_step_shows_itself_stays() -> None:
     losses = RecentLosses()
     losses.add(0, 5.0)
     context = np.ones(len(schema.context_names()), np.float32)
@@ -124,7 +124,7 @@ def test_of_very_many_losses_the_latest_are_kept() -> None:
     assert losses_of(losses, KEPT_LOSSES + 5)["loss_min"] == 5
 
 
-def test_what_is_no_loss_is_told() -> None:
+def test_what_is_no_loss_is_reported() -> None:
     losses = RecentLosses()
     losses.add(0, "low")
     with pytest.raises(TypeError, match="a scalar tensor or a number, not str"):

@@ -143,14 +143,14 @@ class MirroredStrategy:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [("3.4.1", True), ("3.5.0", False), ("3.15.1", False)]
+    ("version", "reported"), [("3.4.1", True), ("3.5.0", False), ("3.15.1", False)]
 )
-def test_a_keras_that_is_too_old_for_several_replicas_is_told_with_the_remedy(
-    version: str, told: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_keras_that_is_too_old_for_several_replicas_is_reported_with_the_remedy(
+    version: str, reported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keras, "__version__", version)
     reason = replicas.why_unsupported(MirroredStrategy())
-    assert ("install Keras 3.5 or newer" in reason) == told
+    assert ("install Keras 3.5 or newer" in reason) == reported
 
 
 class ParameterServerStrategyV2:

@@ -1,4 +1,4 @@
-"""The table knows which layer feeds which: told by the model, or read from the traced step."""
+"""The table knows which layer feeds which: reported by the model, or read from the traced step."""
 
 from __future__ import annotations
 

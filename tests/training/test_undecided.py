@@ -101,7 +101,7 @@ def test_several_updates_of_each_step_are_somebodys_intention(
 
 
 @pytest.mark.parametrize("steps", [1, 5, 9])
-def test_a_few_steps_without_any_gradient_are_undecided_and_the_suspicion_is_told(
+def test_a_few_steps_without_any_gradient_are_undecided_and_the_suspicion_is_reported(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], steps: int
 ) -> None:
     model = make_model()

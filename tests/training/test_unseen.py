@@ -71,7 +71,7 @@ def nothing(_: Any, __: Any) -> Callable[[], None]:
     return lambda: None
 
 
-def test_a_step_that_was_traced_before_is_told_from_one_without_the_optimizer(
+def test_a_step_that_was_traced_before_is_distinguished_from_one_without_the_optimizer(
     tmp_path: Path, caplog: Any
 ) -> None:
     assert "before the first call" in said(applying, tmp_path, caplog, early=True)

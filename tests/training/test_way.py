@@ -90,7 +90,7 @@ def test_a_long_way_keeps_its_ends_and_its_largest_changes() -> None:
     assert any(row.layer == "body" for row in rows)
 
 
-def test_a_path_is_told_in_one_line() -> None:
+def test_a_path_is_reported_in_one_line() -> None:
     sizes = [-0.5, -2.0, -400.0, -math.inf]
     rows = tuple(PathRow(f"d{i}", "Relu", "", 0, size) for i, size in enumerate(sizes))
     origin = Origin("", path=rows)

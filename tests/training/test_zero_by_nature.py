@@ -149,7 +149,7 @@ def test_bit_widths_that_start_equal_are_no_units_that_stay_equal(tmp_path: Path
 
 
 class ByHand(L.Layer):  # type: ignore[misc]
-    """A dense layer written by hand, whose weight has a name that tells nothing."""
+    """A dense layer written by hand, whose weight has a name that says nothing."""
 
     def build(self, shape: Any) -> None:
         self.f = self.add_weight(

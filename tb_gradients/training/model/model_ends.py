@@ -109,7 +109,7 @@ def _operation(layer: Layer) -> str:
 def _tail(model: Any) -> list[Layer]:
     """The last layer with weights and what stands behind it, the last one first.
 
-    Known for Sequential models and for functional ones of one output. (What a ``call`` of one's own
+    Known for Sequential models and for functional ones of one output. (What a custom ``call``
     makes of its layers is not written anywhere.)
     """
     layer: Any = None

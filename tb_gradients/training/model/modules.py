@@ -23,8 +23,8 @@ Key = Callable[[Any], Any]
 def module_paths(variables: Sequence[Any], model: Any, key_of: Key) -> dict[Any, str]:
     """Key of a variable -> path of attributes in the model, or in the module that holds it.
 
-    Without a module as the model, modules are looked for where names do not tell the variables
-    apart.
+    Without a module as the model, modules are looked for where names do not distinguish the
+    variables.
 
     Args:
         key_of: finds a variable again.

@@ -154,7 +154,7 @@ _SCALES = frozenset(
     {"scale", "rho", "sigma", "std", "stddev", "variance", "logvar", "temperature", "threshold"}
     | {"bits", "bitwidth"}
 )
-"""Parts of a name that tell of no weight, also in "kernel_rho": of a scale, or a bit width."""
+"""Parts of a name that name no weight, also in "kernel_rho": of a scale, or a bit width."""
 
 
 def _role(path: str, shape: tuple[int, ...], layer: Layer, attribute: str) -> str:
@@ -221,7 +221,7 @@ def _non_trainable(layer: Layer) -> list[Any]:
 
 
 def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> VariableTable:
-    """The same table, telling which of several optimizers each variable belongs to.
+    """The same table, with which of several optimizers each variable belongs to.
 
     Args:
         owners: row -> Keras optimizer; the run's settings become those of the first row's.
@@ -248,9 +248,9 @@ def with_owners(table: VariableTable, owners: Mapping[int, Any], model: Any) -> 
 
 def _owned(variable: Variable, optimizer: Any, name: str) -> Variable:
     """The description of a variable that one of several optimizers trains."""
-    told = optimizer_facts(optimizer)
-    facts = {**variable.facts, OWN_OPTIMIZER: told["optimizer"]}
-    rate = told["optimizer_config"].get("learning_rate", "")
+    known = optimizer_facts(optimizer)
+    facts = {**variable.facts, OWN_OPTIMIZER: known["optimizer"]}
+    rate = known["optimizer_config"].get("learning_rate", "")
     with contextlib.suppress(ValueError):  # a schedule has no single rate
         facts[OWN_RATE] = f"{float(rate):.6g}"
     return dataclasses.replace(variable, optimizer=name, facts=facts)

@@ -225,7 +225,7 @@ class Copy:
 
 
 def _key(tensor: Tensor) -> int:
-    """What tells a tensor from others; of what was captured that from outside."""
+    """What distinguishes a tensor from others; of what was captured that from outside."""
     return outermost(tensor) if tensor.dtype == tf.resource else id(tensor)
 
 

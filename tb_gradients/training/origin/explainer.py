@@ -64,7 +64,7 @@ class Explainer:
     Args:
         explain: False: never; "lines": without the text of lines.
         limit: bytes that may be kept of a step, and again that its repetition may take.
-        tell: given a flag and its origin, on the thread of the explainer; must not raise.
+        report: given a flag and its origin, on the thread of the explainer; must not raise.
         leave_out: given the reason why there is no origin; must not raise.
     """
 
@@ -72,12 +72,12 @@ class Explainer:
         self,
         explain: Explain,
         limit: int,
-        tell: Callable[[Flag, Origin], None],
+        report: Callable[[Flag, Origin], None],
         leave_out: Callable[[Exception], None],
     ) -> None:
         self._explain = explain
         self._limit = limit
-        self._tell = tell
+        self._report = report
         self._keeper = Keeper(limit)
         self._steps: dict[frozenset[str], TracedStep] = {}
         self._asked: set[tuple[str, int]] = set()
@@ -110,7 +110,7 @@ class Explainer:
             number: of the next step, as flags count.
 
         Returns:
-            What keeps the batch; see ``Keeper.sick_branch``.
+            What keeps the batch; see ``Keeper.nonfinite_branch``.
         """
         if not self._explain or table is None:
             return None
@@ -124,7 +124,7 @@ class Explainer:
                     self._keeper.snapshot([step], number)
                 if step.xla:
                     self._keeper.outside_of_xla(step, squares)
-                return self._keeper.sick_branch(step)
+                return self._keeper.nonfinite_branch(step)
         except Exception as error:  # the rest of the monitor goes on
             self._leave_out(error)
         return None
@@ -181,7 +181,7 @@ class Explainer:
     def give(self, flag: Flag, origin: Origin) -> None:
         """Hand an origin to the journal, without the line's text unless that may be logged."""
         text = origin.code if self._explain is True else ""
-        self._tell(flag, dataclasses.replace(origin, code=text))
+        self._report(flag, dataclasses.replace(origin, code=text))
 
     # --- on the thread ------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class Keeper:
 
     # --- while a step is traced ---------------------------------------------------------------
 
-    def sick_branch(self, step: TracedStep) -> Callable[[Tensor], None] | None:
+    def nonfinite_branch(self, step: TracedStep) -> Callable[[Tensor], None] | None:
         """What gives a step's batch to the host; None: there is nothing to give.
 
         Call it in the branch of a frame, with whether the loss or a gradient is not finite.

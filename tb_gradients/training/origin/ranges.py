@@ -24,18 +24,18 @@ def described(array: np.ndarray) -> str:
         return name
     values = array.astype(np.float64).ravel()
     finite = values[np.isfinite(values)]
-    told = []
+    facts = []
     if finite.size:
         low, high = float(finite.min()), float(finite.max())
-        told.append(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}")
+        facts.append(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}")
     zeros = int((values == 0).sum())
     if zeros and finite.size and (finite.min() != 0 or finite.max() != 0):
-        told.append(f"{zeros} zero" if zeros == 1 else f"{zeros} zeros")
+        facts.append(f"{zeros} zero" if zeros == 1 else f"{zeros} zeros")
     for count, what in (
         (int(np.isnan(values).sum()), "NaN"),
         (int((values == np.inf).sum()), "Inf"),
         (int((values == -np.inf).sum()), "-Inf"),
     ):
         if count:
-            told.append(f"{count} {what}")
-    return f"{name}: {', '.join(told)}"
+            facts.append(f"{count} {what}")
+    return f"{name}: {', '.join(facts)}"

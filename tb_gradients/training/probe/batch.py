@@ -31,7 +31,7 @@ ROWS = 1024
 FEATURES = 256
 """Features that are looked at, evenly strided; shared between several inputs."""
 QUARTILE_ROWS = 32
-"""Rows whose quartiles stand for all: sorting is what costs, and they need to tell 1 from 10."""
+"""Rows whose quartiles stand for all: sorting is what costs, and 1 must differ from 10."""
 FEWEST_ROWS = 8
 """Below this a quartile range is an accident, and what is divided by it is, too."""
 ONE_HOT_ELEMENTS = ROWS * FEATURES
@@ -221,7 +221,7 @@ def tensors_of(structure: Any) -> list[Tensor]:
 def inputs_of(structure: Any, model: Any = None) -> list[Tensor]:
     """Those of ``tensors_of`` the inputs that are numbers, not identifiers such as tokens.
 
-    A model of layers tells by the layer that takes an input: an embedding takes identifiers,
+    A model of layers shows it by the layer that takes an input: an embedding takes identifiers,
     a dense or convolutional layer numbers, whatever their type. Otherwise floating-point
     numbers are numbers, and so are bytes and integers in four or more axes, which are images.
     """
@@ -260,7 +260,7 @@ _NUMERIC = ("Dense", "Conv", "Normalization", "Rescaling", "LSTM", "GRU", "RNN",
 
 
 def _takes_numbers(symbol: Any) -> bool | None:
-    """Whether the layers behind a symbolic input take numbers; None: nobody can tell."""
+    """Whether the layers behind a symbolic input take numbers; None: nobody knows."""
     if symbol is None:
         return None
     answers: set[bool | None] = set()

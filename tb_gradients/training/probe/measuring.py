@@ -330,7 +330,7 @@ def _numbers_of(
 
     Args:
         updates: of each the ``difference`` of its weights, of a huge one that of its
-            ``coarse_rows``, by row; where it is missing ``update_norms`` tell.
+            ``coarse_rows``, by row; where it is missing ``update_norms`` has its norm.
     """
     large = layout.large
     if not large:

@@ -63,7 +63,7 @@ class Pending:
     foreseen: Tensor = None
     due: Tensor = None
     outputs: Mapping[int, activations.Output] = dataclasses.field(default_factory=dict)
-    sick: Callable[[Tensor], None] | None = None
+    on_nonfinite: Callable[[Tensor], None] | None = None
     """Called in the branch of a frame with whether a gradient, or the loss, is not finite."""
 
     @property

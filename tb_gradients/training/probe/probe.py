@@ -270,9 +270,9 @@ class Probe:
         if pending.rows:
             finite = tf.reduce_all(tf.math.is_finite(pending.squares))
             self._device.disarm_unless(finite)
-            if pending.sick is not None:
+            if pending.on_nonfinite is not None:
                 known = True if batch.loss is None else tf.math.is_finite(_mean(batch.loss))
-                pending.sick(~(finite & known))
+                pending.on_nonfinite(~(finite & known))
 
     def _usable_batch(self) -> Batch:
         """The batch observed in this very graph; one from another graph cannot be used."""
@@ -321,7 +321,7 @@ class Probe:
             listed = isinstance(gradient, tf.IndexedSlices) and variable.unit_axis == 0
             if gradient is not None and not listed:
                 largest = self._parts.run("the share of dead units", _per_unit, gradient, variable)
-            if largest is None:  # not seen in this step: nobody can tell, so it ages no unit
+            if largest is None:  # not seen in this step: nobody knows, so it ages no unit
                 largest = tf.ones([variable.units])
             parts.append(largest)
         self._device.age_units(parts[0] if len(parts) == 1 else tf.concat(parts, 0))

@@ -5,7 +5,7 @@ Out: a ``Graph``: the node of each variable, and for each node the nodes that fe
 Does not know what the graph is needed for.
 
 A model says its graph itself, layer by layer, down into models within it. What the ``call`` of a
-layer or model of one's own does is written nowhere but in the traced step: there a variable
+layer or custom layer or model does is written nowhere but in the traced step: there a variable
 belongs to the operation at which it meets what comes from the data. Operations through which one
 value passes unmixed are no nodes, so the graph grows with the layers, not with the operations.
 """
@@ -39,7 +39,7 @@ class Graph(NamedTuple):
     Attributes:
         of: key of a variable -> the number of its node, from 1.
         fed_by: per node the numbers of those that feed it; the last one is the model's end.
-        facts: key of a variable -> what only a traced step tells of it: ``met_in``, the type of the
+        facts: key of a variable -> what only a traced step shows of it: ``met_in``, the type of the
             operation at which it meets the data; ``softmax_of_one``, if all that comes from it goes
             through a softmax over an axis of length 1, which is 1 whatever it gets: "attention"
             where the result is multiplied as a matrix, else "weights".
@@ -68,7 +68,7 @@ def with_graph(table: VariableTable, keys: Sequence[Any], graph: Graph | None) -
 def with_facts(
     table: VariableTable, keys: Sequence[Any], facts: Mapping[Any, Mapping[str, str]]
 ) -> VariableTable:
-    """The same table, with what a traced step tells of single variables.
+    """The same table, with what a traced step shows of single variables.
 
     Args:
         keys: of the table's variables, in its order.

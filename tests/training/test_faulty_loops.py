@@ -132,7 +132,7 @@ def test_a_loss_that_overflows_at_every_scale_lets_it_collapse(tmp_path: Path) -
     assert flags["loss_scale_collapse"].first_step <= 0.2 * STEPS
 
 
-def test_a_loop_that_never_applies_its_gradients_is_told(tmp_path: Path) -> None:
+def test_a_loop_that_never_applies_its_gradients_is_reported(tmp_path: Path) -> None:
     model = two_layers()
     start = model.get_weights()
     optimizer = optimizers.Adam(1e-3)
@@ -161,7 +161,7 @@ class ForgetsToApply(keras.Model):
         return {"loss": loss}
 
 
-def test_a_train_step_that_never_applies_its_gradients_is_told(tmp_path: Path) -> None:
+def test_a_train_step_that_never_applies_its_gradients_is_reported(tmp_path: Path) -> None:
     inner = two_layers()
     model = ForgetsToApply(inner.inputs, inner.outputs)
     model.compile(optimizers.Adam(1e-3), "mse")
@@ -173,7 +173,7 @@ def test_a_train_step_that_never_applies_its_gradients_is_told(tmp_path: Path) -
     assert health.report[0].causes[0].id == "update_not_applied"
 
 
-def test_an_optimizer_that_trains_another_model_is_told(tmp_path: Path) -> None:
+def test_an_optimizer_that_trains_another_model_is_reported(tmp_path: Path) -> None:
     watched, other = two_layers(), two_layers()
 
     flags = trained_by(watched, other, tmp_path)
