@@ -75,7 +75,8 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   const page = h('div', { class: 'page' });
   const left = h('div', { class: 'pane pane-left' });
   const middle = h('div', { class: 'pane pane-middle' });
-  const right = h('div', { class: 'pane pane-right' });
+  const right = h('div', { class: 'pane pane-right', id: 'numbers' });
+  const fold = createFold(page);
   const exportMenu = createExportMenu(page, client);
   const options = createOptions(actions);
   const header = createHeader(page, actions, ...options.elements, exportMenu.element);
@@ -85,7 +86,7 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   const runs = createRuns(left, actions);
   const flags = createFlags(left, actions);
   const runState = createRunState(middle, actions);
-  const controls = createControls(middle, actions);
+  const controls = createControls(middle, actions, fold);
   const timebar = createTimebar(middle, actions);
   const heatmap = createHeatmap(middle, actions);
   const profile = createProfile(middle, actions);
@@ -121,6 +122,26 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
     page.dataset.detail = open ? 'open' : 'closed';
     for (const view of views) view.update(state);
   };
+}
+
+/** In a narrow window the numbers of a variable are folded away: the picture needs the room. */
+function createFold(page: HTMLElement): HTMLElement {
+  const button = h(
+    'button',
+    {
+      class: 'fold',
+      type: 'button',
+      'aria-controls': 'numbers',
+      'aria-expanded': 'false',
+      onclick: () => {
+        const open = page.dataset.numbers !== 'open';
+        page.dataset.numbers = open ? 'open' : 'folded';
+        button.ariaExpanded = String(open);
+      },
+    },
+    'Numbers',
+  );
+  return button;
 }
 
 /** The address follows the selection, and the selection the address. */

@@ -232,7 +232,7 @@ def window(browser: Any) -> Iterator[Any]:
 def tab(window: Any, server: Server) -> Iterator[Tab]:
     """A fresh page; at the end of the test nothing may have complained."""
     tab = Tab(window.new_page(), server.address)
-    tab.page.set_viewport_size({"width": 1280, "height": 720})
+    tab.page.set_viewport_size({"width": 1300, "height": 720})
     yield tab
     # What TensorBoard and the tab keep for the next visit is not for the next test.
     tab.page.evaluate("localStorage.clear()")

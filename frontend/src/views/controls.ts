@@ -27,7 +27,8 @@ const WORST = {
   both: 'A closed module shows its largest value above, its smallest below.',
 };
 
-export function createControls(parent: HTMLElement, actions: Actions): View {
+/** `tools` stand at the end of the row. */
+export function createControls(parent: HTMLElement, actions: Actions, ...tools: Child[]): View {
   const view = choice<MainView>(
     'View',
     [
@@ -85,7 +86,16 @@ export function createControls(parent: HTMLElement, actions: Actions): View {
   const element = h(
     'div',
     { class: 'controls' },
-    h('div', { class: 'controls-row' }, view.element, statistic, encoding.element, filter, only),
+    h(
+      'div',
+      { class: 'controls-row' },
+      view.element,
+      statistic,
+      encoding.element,
+      filter,
+      only,
+      tools,
+    ),
     meaning,
   );
   parent.append(element);

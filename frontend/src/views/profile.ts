@@ -8,7 +8,7 @@ import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing } from '../draw/canvas';
 import { SHAPES } from '../draw/marks';
 import type { Pen } from '../draw/pen';
-import { drawProfile, profileHeights, type Layer } from '../draw/profile';
+import { DEPTH_LABELS, drawProfile, profileHeights, type Layer } from '../draw/profile';
 import { frameAtStep } from '../scale/axis';
 import { PALETTES } from '../scale/colour';
 import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
@@ -44,6 +44,12 @@ import type { View } from './view';
 
 const RIGHT = 12;
 const NO_ROWS: readonly Variable[] = [];
+
+/** Up to so many variables leave room for this view below the heat-map. */
+const FEW_VARIABLES = 8;
+
+/** Both views fit on the page. */
+const isSmall = ({ run }: State): boolean => run !== null && run.variables.length <= FEW_VARIABLES;
 
 interface Shown extends Layer {
   readonly name: string;
@@ -160,8 +166,25 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     context.translate(CHART_INSET, 0);
     const guide = usualOf(state.rules, layers[0]?.side.matrix?.statistic ?? '') ?? [];
     drawProfile(context, axis, layers, domain, guide, room, height, palette);
+    drawFindings(context, height);
     drawFlagged(context, height);
     drawChosen(context, height);
+  }
+
+  /** Below each variable with a finding a bar: at 300 layers nobody finds a dot. */
+  function drawFindings(context: Pen, height: number): void {
+    if (!state) return;
+    const palette = PALETTES[state.theme];
+    const worst = new Map<string, Flag['severity']>();
+    for (const flag of [...(state.run?.flags ?? [])].reverse()) {
+      if (flag.open) for (const path of flag.variables) worst.set(path, flag.severity);
+    }
+    for (const { row, from, to } of axis.slots) {
+      const [severity] = row.variables.flatMap((i) => worst.get(variables[i]?.path ?? '') ?? []);
+      if (severity === undefined) continue;
+      context.fillStyle = palette[severity];
+      context.fillRect(from, height - DEPTH_LABELS, Math.max(2, to - from), 3);
+    }
   }
 
   /** What the selected flag is about, and the selected variable. */
@@ -310,7 +333,9 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
   return {
     update(next) {
       state = next;
-      element.hidden = next.view !== 'profile';
+      const companion = isSmall(next) && next.view === 'heatmap' && next.selectedVariable === null;
+      element.hidden = next.view !== 'profile' && !companion;
+      element.toggleAttribute('data-companion', companion);
       if (element.hidden) return;
       const [one, ...others] = shownSides(next);
       const matrix = one?.matrix ?? null;

@@ -140,11 +140,11 @@ function headRow(
     'tr',
     {},
     ['Run', 'Verdict', 'Worst finding', 'Since step', 'Last loss'].map(cell),
-    settings.map((name) => cell(title(name))),
-    cell('Last written'),
     found.map((rule) =>
       h('th', { scope: 'col', class: 'rule-column' }, h('span', {}, ruleTitle(rules, rule))),
     ),
+    settings.map((name) => cell(title(name))),
+    cell('Last written'),
   );
 }
 
@@ -182,9 +182,11 @@ function row(
     h('td', {}, leading && ruleTitle(rules, leading.rule)),
     h('td', { class: 'number' }, leading && formatCount(leading.firstStep)),
     h('td', { class: 'number' }, lossText(loss)),
-    settings.map((name) => h('td', {}, settingText(summary.settings[name]))),
-    h('td', { class: 'date' }, dateText(newest)),
     found.map((rule) => ruleCell(flagged[rule], ruleTitle(rules, rule))),
+    settings.map((name) =>
+      h('td', { class: 'setting' }, h('span', {}, settingText(summary.settings[name]))),
+    ),
+    h('td', { class: 'date' }, dateText(newest)),
   );
 }
 

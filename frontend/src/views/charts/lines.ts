@@ -40,6 +40,9 @@ export interface PanelSpec {
   readonly guide?: string;
 }
 
+/** There is room for so many letters. */
+const SHORT_NAME = 14;
+
 interface PanelData {
   readonly run: Run;
   readonly columns: readonly { column: Column; values: Float32Array; label: string }[];
@@ -88,7 +91,11 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
             const frame = shownFrame(run, step);
             const value = values[frame] ?? Number.NaN;
             const name = alone ? label : `${run.run} ${label}`.trim();
-            const [start, end] = alone ? [name, ''] : splitName(run.run, 4);
+            const [start, end] = alone
+              ? [name, '']
+              : run.run.length <= SHORT_NAME
+                ? ['', run.run]
+                : splitName(run.run, 4);
             const colour = lineColour(which, i, sides, PALETTES[theme]);
             return [
               name === ''
