@@ -19,6 +19,7 @@ import { createDivider } from './views/divider';
 import { createEmpty, createRunState } from './views/empty';
 import { createExportMenu } from './views/exportmenu';
 import { createFlags } from './views/flags/flags';
+import { createGlossary } from './views/glossary';
 import { createHeader } from './views/header';
 import { createHeatmap } from './views/heatmap/heatmap';
 import { createInspector } from './views/inspector';
@@ -48,7 +49,7 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
   document.title = 'Gradient Health';
   root.lang = 'en';
   applyLayout(root);
-  const update = buildPage(body, actions, client);
+  const update = buildPage(body, actions, client, host);
   store.subscribe((state) => {
     if (root.dataset.theme !== state.theme) applyTheme(root, state.theme);
     if (state.visible) update(state);
@@ -71,7 +72,12 @@ export function startApp(body: HTMLElement, host: Host, client: Client): void {
 }
 
 /** Three panes: what is wrong | everything over steps | everything at the chosen step. */
-function buildPage(body: HTMLElement, actions: Actions, client: Client): (state: State) => void {
+function buildPage(
+  body: HTMLElement,
+  actions: Actions,
+  client: Client,
+  host: Host,
+): (state: State) => void {
   const page = h('div', { class: 'page' });
   const left = h('div', { class: 'pane pane-left' });
   const middle = h('div', { class: 'pane pane-middle' });
@@ -79,12 +85,13 @@ function buildPage(body: HTMLElement, actions: Actions, client: Client): (state:
   const fold = createFold(page);
   const exportMenu = createExportMenu(page, client);
   const options = createOptions(actions);
-  const header = createHeader(page, actions, ...options.elements, exportMenu.element);
+  const help = createGlossary(body);
+  const header = createHeader(page, actions, ...options.elements, exportMenu.element, help);
   page.append(h('main', { class: 'panes' }, left, middle, right));
   const empty = createEmpty(body, actions);
   body.append(page);
   const runs = createRuns(left, actions);
-  const flags = createFlags(left, actions);
+  const flags = createFlags(left, actions, (link) => host.addressOf(link));
   const runState = createRunState(middle, actions);
   const controls = createControls(middle, actions, fold);
   const timebar = createTimebar(middle, actions);

@@ -24,6 +24,8 @@ export interface Host {
   runs(): Promise<readonly string[]>;
   readLink(): Link;
   writeLink(link: Link): void;
+  /** The whole address of a view, to give to somebody else. */
+  addressOf(link: Link): string;
   onLink(listener: (link: Link) => void): void;
   /** Kept by the browser from one visit to the next; empty where it keeps nothing. */
   readPreferences(): Link;
@@ -212,6 +214,13 @@ export function createHost(): Host {
           // An unofficial way in; without it the tab works, only the link is poorer.
         }
       }
+    },
+    addressOf(link) {
+      const keys = Object.entries(link)
+        .filter(([, value]) => value !== '')
+        .map(([key, value]) => `&${PREFIX}${key}=${encodeURIComponent(value)}`);
+      const { origin, pathname, search } = (parent ?? window).location;
+      return `${origin}${pathname}${search}#gradient_health${keys.join('')}`;
     },
     onLink(listener) {
       (parent ?? window).addEventListener('hashchange', () => {

@@ -51,6 +51,10 @@ def test_a_healthy_run_is_accessible_and_says_what_was_looked_for(tab: Any) -> N
     tab.find(".passed > summary").click()
     expect(tab.find(".passed li", has_text="Dead units")).to_be_visible()
     assert violations(tab) == []
+    tab.find("button[aria-label='Words and keys']").click()
+    expect(tab.find("dialog.glossary")).to_contain_text("Update ratio")
+    assert violations(tab) == []
+    tab.page.keyboard.press("Escape")
     tab.find(".passed button", has_text="Dead units").click()
     expect(tab.find("dialog.rule-card")).to_contain_text("Why it matters")
 

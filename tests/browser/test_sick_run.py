@@ -156,6 +156,10 @@ def test_a_link_to_a_variable_that_is_gone_waits_for_nothing(tab: Any) -> None:
     expect(tab.find(".label-text", has_text="conv/kernel").first).to_be_visible()
     expect(tab.find(".progress")).to_be_hidden()
     expect(tab.find(".charts .overlay-message")).to_be_hidden()
+    tab.open(run="renamed")
+    expect(tab.find(".missing-run")).to_contain_text("There is no run “renamed”. This is “sick”")
+    # The run that the address names is asked for at once, and the browser reports the 404.
+    tab.complaints = [text for text in tab.complaints if "404" not in text]
 
 
 def test_a_flag_far_down_is_scrolled_into_view(tab: Any) -> None:
@@ -178,6 +182,14 @@ def test_the_rule_card_explains_the_rule(tab: Any) -> None:
     expect(card).to_contain_text("When it stays silent")
     tab.page.keyboard.press("Escape")
     expect(card).to_be_hidden()
+    # A finding that is known can be put away, and comes back.
+    tab.find(".flag[data-open] button", has_text="Mute").click()
+    expect(tab.find(".muted > summary")).to_have_text("Muted (1)")
+    expect(tab.find(".flags-body > .flag", has_text=KERNEL)).to_have_count(0)
+    tab.find(".muted > summary").click()
+    tab.find(".muted .flag-head").click()
+    tab.find(".muted button", has_text="Unmute").click()
+    expect(tab.find(".muted")).to_have_count(0)
 
 
 def test_a_healthy_run_says_so(tab: Any) -> None:

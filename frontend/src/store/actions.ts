@@ -5,6 +5,7 @@ import type { Link } from '../host';
 import type { Spacing } from '../scale/axis';
 import { buildRows } from '../scale/rows';
 import { selectionOf } from './link';
+import { withMuted } from './muted';
 import { pictureOf, soughtStep } from './findingpicture';
 import { jointVariables, quietModules, shownSides } from './selectors';
 import {
@@ -37,6 +38,8 @@ export interface Actions {
   readonly toggleFlag: (id: string) => void;
   readonly setFlagFilter: (change: Partial<FlagFilter>) => void;
   readonly openRule: (rule: string | null) => void;
+  /** Put a finding of the selected run away, or bring it back. */
+  readonly muteFlag: (flag: Flag, quiet: boolean) => void;
 
   readonly selectVariable: (path: string | null) => void;
   readonly selectStatistic: (name: string) => void;
@@ -77,6 +80,7 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       if (run === selectedRun) return;
       set({
         selectedRun: run,
+        missingRun: null,
         compareRuns: compareRuns.map((name) => (name === run ? (selectedRun ?? run) : name)),
         selectedFlag: null,
         selectedVariable: null,
@@ -136,6 +140,14 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     },
     openRule(rule) {
       set({ openRule: rule });
+    },
+    muteFlag(flag, quiet) {
+      const { run, muted, selectedFlag } = get();
+      if (!run) return;
+      set({
+        muted: withMuted(muted, run.run, flag, quiet),
+        selectedFlag: quiet && selectedFlag === flag.id ? null : selectedFlag,
+      });
     },
 
     selectVariable(path) {

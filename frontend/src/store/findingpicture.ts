@@ -2,6 +2,7 @@
 
 import type { Column, Evidence, Flag, RuleBook, RulePicture, Run } from '../api/types';
 import { columnOf, selectedFlag, shownStatistic, statisticOf } from './selectors';
+import type { Link } from '../host';
 import type { MainView, MatrixData, State } from './state';
 
 export interface FindingPicture {
@@ -79,4 +80,18 @@ export function latePicture(state: State, rules: RuleBook): Partial<State> {
   if (!flag || !state.run || state.unpictured !== flag.id) return { unpictured: null };
   const { view, statistic } = pictureOf(flag, state.run, rules);
   return { unpictured: null, view, ...(statistic === null ? {} : { statistic, seeking: true }) };
+}
+
+/** What the address of a finding names: the run, the finding, and the picture that shows it. */
+export function findingLink(flag: Flag, run: Run, rules: RuleBook | null): Link {
+  const { view, statistic } = pictureOf(flag, run, rules);
+  const [variable] = flag.variables;
+  return {
+    run: run.run,
+    flag: flag.id,
+    step: String(flag.firstStep),
+    ...(variable === undefined ? {} : { variable }),
+    ...(statistic === null ? {} : { statistic }),
+    ...(view === 'heatmap' ? {} : { view }),
+  };
 }

@@ -101,16 +101,27 @@ export function preferencesOf(state: State): Link {
     values: values ?? '',
     encoding: encoding ?? '',
     order: state.runOrder,
+    muted: JSON.stringify([...state.muted]),
   };
 }
 
 /** A visit without an address of its own begins with the habits of the last one. */
 export function startOf(address: Link, preferences: Link): Partial<State> {
-  const { order, ...habits } = preferences;
+  const { order, muted, ...habits } = preferences;
   return {
     ...selectionOf(Object.keys(address).length > 0 ? address : habits),
     runOrder: oneOf(RUN_ORDERS, order),
+    muted: mutedOf(muted),
   };
+}
+
+function mutedOf(text: string | undefined): ReadonlySet<string> {
+  try {
+    const names: unknown = JSON.parse(text ?? '[]');
+    return new Set(Array.isArray(names) ? names.map(String) : []);
+  } catch {
+    return new Set();
+  }
 }
 
 /** Names may hold the comma that stands between them. */

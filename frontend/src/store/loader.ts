@@ -145,10 +145,12 @@ export function createLoader(
         : sickestRun(orderRuns(runs, order));
       const beside = state.compareRuns.filter((name) => known(name) && name !== selectedRun);
       const same = beside.length === state.compareRuns.length;
+      const missing = runs.length > 0 && !known(state.selectedRun) ? state.selectedRun : null;
       return {
         runs,
         hostRuns: order,
         selectedRun,
+        missingRun: missing ?? state.missingRun,
         compareRuns: same ? state.compareRuns : beside.slice(0, MOST_SIDES - 1),
       };
     };

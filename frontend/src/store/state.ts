@@ -135,6 +135,8 @@ export interface State extends RunData {
   readonly connected: boolean;
 
   readonly selectedRun: string | null;
+  /** The run that the address names, if there is none of that name. */
+  readonly missingRun: string | null;
   /** The runs beside the selected one, in their order. */
   readonly compareRuns: readonly string[];
   readonly selectedFlag: string | null;
@@ -164,6 +166,8 @@ export interface State extends RunData {
   /** Only rows with a finding. */
   readonly onlyFlagged: boolean;
   readonly flagFilter: FlagFilter;
+  /** Findings that were put away: see `muted.ts`. */
+  readonly muted: ReadonlySet<string>;
   /** Regular expression on the names of runs; empty: all. */
   readonly runFilter: string;
   readonly runOrder: RunOrder;
@@ -208,6 +212,7 @@ export function initialState(theme: Theme): State {
     clockSkew: 0,
     connected: true,
     selectedRun: null,
+    missingRun: null,
     compareRuns: [],
     selectedFlag: null,
     selectedVariable: null,
@@ -215,6 +220,7 @@ export function initialState(theme: Theme): State {
     unpictured: null,
     collapsed: new Set(),
     remembered: null,
+    muted: new Set(),
     runFilter: '',
     runOrder: 'verdict',
     runTable: false,

@@ -37,8 +37,13 @@ export function prose(text: string): Child[] {
 
 function codeOrText({ kind, text }: Part): Child {
   if (kind === 'text') return text;
-  const code = h('code', {}, text);
-  return text.includes('\n') ? h('pre', { tabindex: 0 }, code) : code;
+  if (text.includes('\n')) return h('pre', { tabindex: 0 }, h('code', {}, text));
+  return h('code', {}, breakableCode(text));
+}
+
+/** Code that does not fit goes on in the next line at a bracket, a comma or a dot, not in a name. */
+function breakableCode(text: string): Child[] {
+  return text.split(/(?<=[(,=._/])/).flatMap((part, i) => (i === 0 ? [part] : [h('wbr'), part]));
 }
 
 /** Whether it is code that can be pasted as it is: arguments and names of operations are not. */

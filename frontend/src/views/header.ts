@@ -20,6 +20,7 @@ import type { View } from './view';
 export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Child[]): View {
   const heads = h('div', { class: 'heads' });
   const live = createLive();
+  const missing = h('p', { class: 'note missing-run', role: 'status' });
   const difference = h('p', { class: 'difference', role: 'status' });
   const swap = h(
     'button',
@@ -54,7 +55,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
     'header',
     { class: 'header' },
     h('h1', { class: 'visually-hidden' }, 'Gradient Health'),
-    h('div', { class: 'header-main' }, heads, live.element, comparison),
+    h('div', { class: 'header-main' }, heads, live.element, missing, comparison),
     h('div', { class: 'header-tools' }, ...tools),
     progress,
   );
@@ -94,6 +95,13 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
         ...sides.map(({ run }) => run),
       );
       progress.hidden = state.loading.size === 0;
+      const { missingRun, selectedRun } = state;
+      missing.hidden = missingRun === null;
+      const text =
+        missingRun === null
+          ? ''
+          : `There is no run “${missingRun}”. This is “${selectedRun ?? ''}”, the one with the worst verdict.`;
+      if (missing.textContent !== text) missing.textContent = text;
       live.view.update(state);
     },
     destroy() {

@@ -15,10 +15,11 @@ const STEPS: Readonly<Record<string, number>> = {
 };
 
 /**
+ * `rows` selects those of the items that ArrowUp and ArrowDown go to; others are beside them.
  * `items` selects what can have the focus. Of these the one last focused can be reached by Tab, at
  * first the one that is current, or the first. Keys that an item uses itself are left to it.
  */
-export function createRoving(list: HTMLElement, items: string): Roving {
+export function createRoving(list: HTMLElement, items: string, rows = items): Roving {
   const all = (): HTMLElement[] =>
     [...list.querySelectorAll<HTMLElement>(items)].filter(
       (item) => item.closest('[hidden]') === null,
@@ -53,7 +54,10 @@ export function createRoving(list: HTMLElement, items: string): Roving {
     const at = among.findIndex((item) => item === event.target);
     if (by === undefined || at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    among[Math.max(0, Math.min(among.length - 1, at + by))]?.focus();
+    const along = /Up|Down/.test(event.key) ? Math.sign(by) : 0;
+    let to = Math.max(0, Math.min(among.length - 1, at + by));
+    while (along !== 0 && among[to]?.matches(rows) === false && among[to + along]) to += along;
+    among[to]?.focus();
   });
   return { update };
 }

@@ -73,7 +73,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
     nothing,
   );
   parent.append(element);
-  const roving = createRoving(list, 'button');
+  const roving = createRoving(list, 'button', '.run-row');
 
   const draw = onChange(
     (

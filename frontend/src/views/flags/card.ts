@@ -6,8 +6,12 @@ import type { Flag, RuleBook, Run } from '../../api/types';
 import { breakable, h, type Child } from '../../dom';
 import { formatCount, formatInterval, formatShare, title } from '../../scale/format';
 import type { Actions } from '../../store/actions';
+import { findingMarkdown } from '../../export/markdown';
+import type { Link } from '../../host';
+import { findingLink } from '../../store/findingpicture';
+import { isMuted } from '../../store/muted';
 import { isSameTrouble, ruleTitle } from '../../store/selectors';
-import { prose } from '../code';
+import { copyButton, prose } from '../code';
 import { icon } from '../icons';
 import { runName } from '../runs';
 import { causeList, evidenceTable, fixList, followUpList, originOf, variableList } from './details';
@@ -22,6 +26,9 @@ export interface Context {
   /** Nothing goes on any more: what ended is all there is to tell. */
   readonly allEnded: boolean;
   readonly actions: Actions;
+  /** The address of a view. */
+  readonly addressOf: (link: Link) => string;
+  readonly muted: ReadonlySet<string>;
 }
 
 export function flagCard(flag: Flag, context: Context): HTMLElement {
@@ -83,19 +90,47 @@ export function flagCard(flag: Flag, context: Context): HTMLElement {
         evidenceTable(flag.evidence, run, actions),
         followUpList(flag.followUps, rules),
         variableList(flag, variable, actions),
-        h(
-          'button',
-          {
-            class: 'link',
-            type: 'button',
-            'data-focus': `rule ${flag.id}`,
-            onclick: () => {
-              actions.openRule(flag.rule);
-            },
-          },
-          'About this rule',
-        ),
+        tools(flag, context),
       ),
+  );
+}
+
+/** What can be done with a finding beside reading it. */
+function tools(flag: Flag, { run, rules, actions, addressOf, muted }: Context): HTMLElement {
+  const address = addressOf(findingLink(flag, run, rules));
+  const quiet = isMuted(muted, run.run, flag);
+  return h(
+    'div',
+    { class: 'flag-tools' },
+    h(
+      'button',
+      {
+        class: 'link',
+        type: 'button',
+        'data-focus': `rule ${flag.id}`,
+        onclick: () => {
+          actions.openRule(flag.rule);
+        },
+      },
+      'About this rule',
+    ),
+    copyButton(address, 'Link'),
+    copyButton(findingMarkdown(flag, run, rules, address), 'Markdown'),
+    h(
+      'button',
+      {
+        class: 'copy',
+        type: 'button',
+        'data-focus': `mute ${flag.id}`,
+        title: quiet
+          ? 'Show it among the findings again'
+          : 'Put it away for this run, in this browser',
+        onclick: () => {
+          actions.muteFlag(flag, !quiet);
+        },
+      },
+      quiet ? 'Unmute' : 'Mute',
+    ),
   );
 }
 

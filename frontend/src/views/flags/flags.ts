@@ -5,7 +5,7 @@
  * its heading, and the filter, stay.
  */
 
-import type { RuleBook, Run } from '../../api/types';
+import type { Flag, RuleBook, Run } from '../../api/types';
 import { fill, h, onChange, remember, type Child } from '../../dom';
 import { formatInterval, title } from '../../scale/format';
 import type { Actions } from '../../store/actions';
@@ -25,7 +25,10 @@ import type { View } from '../view';
 import { icon } from '../icons';
 import { runName } from '../runs';
 import { focusKey, foldsOf, restoreFolds } from '../focus';
+import { createRoving } from '../roving';
 import { flagCard, type Context } from './card';
+import { copyButton } from '../code';
+import { heard, isMuted, rulesSetting } from '../../store/muted';
 import { createFlagFilter } from './filter';
 import { aboutRun, errorList, healthyNote, judgingNote, undecidedNote } from './notes';
 import { createRuleStates } from './states';
@@ -33,7 +36,11 @@ import { createRuleStates } from './states';
 /** Room for the outline of a card. */
 const CARD_EDGE = 3;
 
-export function createFlags(parent: HTMLElement, actions: Actions): View {
+export function createFlags(
+  parent: HTMLElement,
+  actions: Actions,
+  addressOf: Context['addressOf'],
+): View {
   const filter = createFlagFilter(actions);
   const ruleStates = createRuleStates(actions);
   const body = h('div', { class: 'flags-body' });
@@ -45,6 +52,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
     body,
   );
   parent.append(element);
+  const heads = createRoving(body, '.flag-head');
   let showEnded = true;
   const signsOf = remember(signsOfHealth);
 
@@ -56,6 +64,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
       variable: string | null,
       rules: RuleBook | null,
       signs: string,
+      muted: ReadonlySet<string>,
       ...others: readonly Run[]
     ) => {
       if (!run) {
@@ -64,16 +73,28 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
       }
       const focus = focusKey(body);
       const folds = foldsOf(body);
-      const shown = filterFlags(run.flags, wanted);
+      const audible = heard(run, muted);
+      const silent = run.flags.filter((flag) => isMuted(muted, run.run, flag));
+      const shown = filterFlags(audible, wanted);
       const { open, closed } = splitFlags(shown);
       const allEnded = run.flags.every((flag) => !flag.open);
-      const context: Context = { run, others, selected, variable, rules, allEnded, actions };
+      const context: Context = {
+        run,
+        others,
+        selected,
+        variable,
+        rules,
+        allEnded,
+        actions,
+        addressOf,
+        muted,
+      };
       fill(
         body,
         verdictOf(run) === 'healthy' && healthyNote(run, signs.split('\n')),
         verdictOf(run) === 'undecided' && undecidedNote(run),
         run.judged === null && judgingNote(),
-        run.flags.length > 0 &&
+        audible.length > 0 &&
           shown.length === 0 &&
           h('p', { class: 'nothing' }, 'No finding matches the filter.'),
         groupFlags(open).map((group) => flagGroup(group, context)),
@@ -90,12 +111,17 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
             h('summary', { 'data-focus': 'ended' }, h('h3', {}, `Ended (${closed.length})`)),
             closed.map((flag) => flagCard(flag, context)),
           ),
+        silent.length > 0 && mutedList(silent, context),
         others.map((other) => onlyInOther(run, other, context)),
         ruleStates(run, rules),
         run.errors.length > 0 && errorList(run.errors),
         aboutRun(run),
       );
       restoreFolds(body, folds);
+      heads.update();
+      for (const list of body.querySelectorAll<HTMLElement>('.rule-states ul')) {
+        createRoving(list, 'button').update();
+      }
       if (focus !== null) body.querySelector<HTMLElement>(`[data-focus="${focus}"]`)?.focus();
     },
   );
@@ -114,6 +140,7 @@ export function createFlags(parent: HTMLElement, actions: Actions): View {
         selected?.run?.flags.length === 0
           ? signsOf(selected.run, selected.context, selected.matrix).join('\n')
           : '',
+        state.muted,
         ...compared.flatMap(({ run }) => run ?? []),
       );
       const card = body.querySelector('[data-open]');
@@ -146,6 +173,22 @@ function flagGroup({ cause, flags }: FlagGroup, context: Context): Child {
     { class: 'flag-group', 'aria-label': `Likely one cause: ${name}` },
     h('h3', {}, 'Likely one cause: ', h('strong', {}, name)),
     cards,
+  );
+}
+
+/** What was put away, how to bring it back, and how to switch it off for good. */
+function mutedList(flags: readonly Flag[], context: Context): HTMLElement {
+  return h(
+    'details',
+    { class: 'ended muted', 'data-fold': 'muted' },
+    h('summary', { 'data-focus': 'muted' }, h('h3', {}, `Muted (${flags.length})`)),
+    h(
+      'p',
+      { class: 'note' },
+      'Put away in this browser only. Of all runs, with tb-gradients check --rules FILE: ',
+      copyButton(rulesSetting(flags), 'Copy the FILE'),
+    ),
+    flags.map((flag) => flagCard(flag, context)),
   );
 }
 

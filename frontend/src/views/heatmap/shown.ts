@@ -1,10 +1,11 @@
 /** What the heat-map shows of a state: rows over steps, in the colours of one scale. */
 
-import type { Flag, Variable } from '../../api/types';
+import type { Flag, Run, Variable } from '../../api/types';
 import { onChange, remember } from '../../dom';
 import { jointSteps } from '../../scale/axis';
 import { scaleMap, type MapScale, type Source } from '../../scale/map';
 import { buildRows, sharedPrefix, type Row } from '../../scale/rows';
+import { heard } from '../../store/muted';
 import { healthyStart } from '../../store/judgement';
 import {
   columnOf,
@@ -105,10 +106,10 @@ export function createShown(forget: () => void): {
       shown.after = all[to] ?? null;
     },
   );
-  const prepareFlags = onChange((...all: readonly (readonly Flag[] | undefined)[]) => {
-    shown.flagsOf = all.map((flags) => {
+  const prepareFlags = onChange((muted: ReadonlySet<string>, ...all: readonly (Run | null)[]) => {
+    shown.flagsOf = all.map((run) => {
       const found = new Map<string, Flag[]>();
-      for (const flag of flags ?? []) {
+      for (const flag of run ? heard(run, muted) : []) {
         for (const path of flag.variables) found.set(path, [...(found.get(path) ?? []), flag]);
       }
       return found;
@@ -131,7 +132,7 @@ export function createShown(forget: () => void): {
       prepareRows(joint, next.collapsed, matcherOf(next.rowFilter, next.onlyFlagged, ...runs));
       prepareScale(joint, encoding, next.valueScale === 'linear', ...matrices);
       prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
-      prepareFlags(...sides.map(({ run }) => run?.flags));
+      prepareFlags(next.muted, ...runs);
     },
   };
 }
