@@ -124,7 +124,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     check.add_argument(
         "--rules",
         metavar="FILE",
-        help='JSON with other thresholds: {"dead_units": {"share": 0.8}, "symmetric_units": false}',
+        help='JSON with other thresholds: {"dead_units": {"share": 0.8}, "symmetric_units": false}'
+        "; or rules of your own, FILE.py",
     )
     check.add_argument(
         "--rejudge",
@@ -240,6 +241,8 @@ def _check(arguments: argparse.Namespace) -> int:
     required = arguments.min_steps or 0
     settings = _read_settings(arguments.rules)
     options = {"rejudge": arguments.rejudge, "jobs": arguments.jobs}
+    if (arguments.rules or "").endswith(".py"):  # other processes could not import its classes
+        options["jobs"] = 1
     report = _load_all(arguments.logdir, settings, **options).requiring(required)
     fails = {run.run for run in report.runs if _fails(run, arguments.fail_on, required)}
     if arguments.format == "json":
@@ -322,7 +325,7 @@ def _fails(run: RunReport, fail_on: str, required: int) -> bool:
     return run.steps_seen < required or VERDICTS.index(run.verdict) >= VERDICTS.index(fail_on)
 
 
-def _load_all(logdirs: Sequence[str], settings: dict[str, Any] | None, **options: Any) -> Report:
+def _load_all(logdirs: Sequence[str], settings: Any, **options: Any) -> Report:
     """One report on all folders; of several the runs are named by their folder, too."""
     from tb_gradients.reading.report import Report
 
@@ -348,7 +351,7 @@ def _matching(pattern: str) -> list[str]:
     return found
 
 
-def _load(logdir: str, settings: dict[str, Any] | None, **options: Any) -> Report:
+def _load(logdir: str, settings: Any, **options: Any) -> Report:
     from tb_gradients.reading.report import load
 
     try:
@@ -365,12 +368,23 @@ def _load(logdir: str, settings: dict[str, Any] | None, **options: Any) -> Repor
     return report
 
 
-def _read_settings(path: str | None) -> dict[str, Any] | None:
-    """The thresholds of a --rules file, checked."""
+def _read_settings(path: str | None) -> Any:
+    """The thresholds, or the rules, of a --rules file, checked."""
     if path is None:
         return None
     from tb_gradients.judging import make_rules
 
+    if path.endswith(".py"):
+        from tb_gradients.own_rules import rules_in
+
+        try:
+            rules = rules_in(path)
+            make_rules(rules)
+        except OSError as error:
+            raise UsageError(f"cannot read --rules {path!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise UsageError(f"--rules: {error}") from error
+        return rules
     try:
         settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:

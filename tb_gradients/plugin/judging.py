@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tb_gradients.flags import Flag, RuleState
+from tb_gradients.flags import Flag, RuleState, ranked
 from tb_gradients.frames import VariableTable
 from tb_gradients.reading.report import Problem
 from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
@@ -83,9 +83,12 @@ class RunJudge:
             if engine is None:
                 return Judgement((), left_out, live=False)
             from tb_gradients.judging.origins import with_origins
+            from tb_gradients.judging.registry import of_rules_elsewhere
 
             problems = (*map(Problem.of, engine.errors), *left_out)
             flags = with_origins(engine.flags, data.stored_flags)
+            elsewhere = of_rules_elsewhere(data.stored_flags, ())
+            flags = tuple(ranked([*flags, *elsewhere])) if elsewhere else flags
             return Judgement(flags, problems, False, engine.states, engine.undecided)
 
     def _judge_what_is_new(self, data: RunData, deadline: float) -> bool:

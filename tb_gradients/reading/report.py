@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, RuleError, RuleState, Severity, verdict_of, worst
+from tb_gradients.flags import Flag, RuleError, RuleState, Severity, ranked, verdict_of, worst
 from tb_gradients.frames import FloatArray
 from tb_gradients.inert import inert
 from tb_gradients.lane import Lane
@@ -361,12 +361,13 @@ def load(
     The verdict that the writer has stored is used if judging the run again could not give another
     one: it covers all frames, and was judged by the same rules with the same thresholds.
     Otherwise every frame is judged, so that a newer version's rules, or other thresholds, apply to
-    old runs. Of what the writer judged while training only the origins of flags are then used: the
-    frames do not hold them.
+    old runs. Of what the writer judged while training only two things are then used: the origins of
+    flags, which the frames do not hold, and the flags of rules that are not known here.
 
     Args:
         logdir: the folder given to ``GradientHealth``, or one above it.
-        rules: as for ``tb_gradients.judging.judge``; ``None`` for the default ones.
+        rules: thresholds, ``{"rule_id": {"name": value}}``, and rules of your own, ``[MyRule]``; as
+            for ``GradientHealth``. ``None``: the default ones.
         rejudge: judge every frame in any case.
         jobs: so many processes; ``None``: as many as there are cores, if there is enough to judge.
             Each begins as a fresh Python, so a program that asks for more than one needs
@@ -440,10 +441,12 @@ def report_run(
     from tb_gradients.judging import judge, make_rules
     from tb_gradients.judging.fingerprint import of_recordings
     from tb_gradients.judging.origins import with_origins
+    from tb_gradients.judging.registry import of_rules_elsewhere
 
+    applied = make_rules(rules)
     stored: StoredVerdict | None = None
     if not rejudge and data.verdict is not None and data.verdict.fingerprint:
-        fingerprint = of_recordings(data.recordings, make_rules(rules))
+        fingerprint = of_recordings(data.recordings, applied)
         stored = data.covering_verdict(fingerprint)
     if stored is not None:
         errors = (*(error for error in stored.errors if error.rule), *data.left_out)
@@ -456,6 +459,10 @@ def report_run(
         told = "the rules cannot judge this run"
         failed = RunReport.of(data, (), (problem,), undecided=told, source=source)
         return dataclasses.replace(failed, unreadable=True)
-    flags = with_origins(verdict.flags, data.stored_flags)
+    elsewhere = of_rules_elsewhere(data.stored_flags, applied)
+    flags = ranked([*with_origins(verdict.flags, data.stored_flags), *elsewhere])
+    states = data.verdict.rules if data.verdict is not None else ()
+    found = {flag.rule for flag in elsewhere}
+    states = (*verdict.rules, *(state for state in states if state.rule in found))
     problems = map(Problem.of, (*verdict.errors, *data.left_out))
-    return RunReport.of(data, flags, problems, verdict.rules, verdict.undecided, source)
+    return RunReport.of(data, flags, problems, states, verdict.undecided, source)

@@ -49,7 +49,8 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         stop_on: stop the training when a flag of this severity ("critical", "warning" or
             "info") opens.
         on_flag: called with each ``Flag`` when it opens.
-        rules: thresholds other than the default, ``{"rule_id": {"name": value}}``.
+        rules: thresholds other than the default, ``{"rule_id": {"name": value}}``; ``[MyRule]``
+            adds a rule of your own.
         explain: find the operation, and the line of your program, that a gradient was lost in
             (``Flag.origin``). "lines": keep the number of the line, not its text; False: do not.
         explain_bytes: memory that this may take, for a batch and a copy of the weights.

@@ -104,7 +104,7 @@ class GradientMonitor:
             of at least this severity opens.
         on_flag: called with each ``Flag`` when it opens.
         rules: thresholds other than the default, ``{"rule_id": {"name": value}}``, or
-            ``{"rule_id": False}`` to switch one off.
+            ``{"rule_id": False}`` to switch one off. ``[MyRule]`` adds a rule of your own.
         explain: find the operation, and the line of your program, that a gradient was lost in
             (``Flag.origin``). "lines": keep the number of the line, not its text; False: do not.
         explain_bytes: memory that this may take, for a batch and a copy of the weights.
