@@ -21,7 +21,8 @@ HEADER = 3
 skipped the step), loss, and sums of squares."""
 
 UNKNOWN = -1
-"""Number of the layout of steps whose rows are lost."""
+"""Number of the layout of steps whose rows are lost. NaN in the place of a variable, in the order
+of the table, says at which of them its gradient was first not finite."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,6 +55,10 @@ class Window:
         numbers = rows[:, LAYOUT].astype(int)
         if numbers[0] == UNKNOWN:
             self._steps += len(rows)
+            broken = np.isnan(rows[:, HEADER:])
+            for row in np.flatnonzero(broken.any(axis=0)):
+                if self._broken_at[row] < 0:
+                    self._broken_at[row] = first + int(broken[:, row].argmax())
         elif (numbers == numbers[0]).all():
             self._add(np.arange(first, first + len(rows)), rows, self._layouts[int(numbers[0])])
         else:

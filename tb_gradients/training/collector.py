@@ -117,6 +117,22 @@ class Collector:
             self._explainer.snapshot(steps.shown(steps.next))
         self._pacing.after_frame(probes, self._backlog.seconds)
 
+    def collect_within(self) -> None:
+        """In the middle of a call that makes many updates, fetch the waiting frames.
+
+        The device announces the next one itself.
+        """
+        probes = self._watched.probes
+        assert probes is not None
+        coming = [] if self.passive else probes.fetch(self._steps.next)
+        if not coming:
+            return
+        self._updated = True
+        self._steps.count_within(probes.next_step(self._steps.next))
+        self._recorder.add(coming)
+        if not any(frame.broken for frame in coming):
+            probes.rearm()
+
     def finish(self) -> None:
         """The training has ended: fetch what waits, and take no further frame."""
         probes, recorder = self._watched.probes, self._recorder

@@ -189,6 +189,7 @@ class GradientMonitor:
             steps=steps,
             pacing=self._pacing,
             on_wait=self._unseen.no_call,
+            on_full=lambda: guard.run(self._collector.collect_within),
             before_change=self._backlog.run,
             on_change=self._journal.set_table,
         )

@@ -21,12 +21,14 @@ class StepCount:
         calls: of ``step``, each for one step or for several.
         reported: steps that these calls have reported since the variables are known.
         per_call: steps that one call reports.
+        within: the host has followed the steps in the middle of a call that makes many.
     """
 
     def __init__(self, parts: Parts) -> None:
         self.next = 0
         self.calls = self.reported = 0
         self.per_call = 1
+        self.within = False
         self._parts = parts
         self._offset: int | None = None
 
@@ -52,6 +54,11 @@ class StepCount:
         """The next step has this number."""
         self.next = number
         self._parts.step = self.shown(number)
+
+    def count_within(self, number: int) -> None:
+        """In the middle of one call, the next step has this number."""
+        self.within = True
+        self.go_to(number)
 
     @property
     def is_renumbered(self) -> bool:

@@ -87,7 +87,7 @@ class Unseen:
         """How many of these updates were not reported, if too few calls were made to observe
         most of them; otherwise 0."""
         steps = self._steps
-        if updates <= steps.reported:
+        if steps.within or updates <= steps.reported:
             return 0
         seldom = updates > MOST_PER_CALL * steps.calls and steps.calls < FEW_CALLS
         lost = updates > RING_STEPS * steps.calls  # rows are overwritten before they are read

@@ -53,7 +53,7 @@ class Watched:
         activations: whether the outputs of the model's layers are observed.
         parts, guard: of the monitor.
         steps, pacing: of the training; a new table may change the number of the next step.
-        on_wait: see ``Fetcher``.
+        on_wait, on_full: see ``Fetcher``.
         before_change: called before the table changes: frames that wait belong to the one before.
         on_change: called with the new table.
 
@@ -80,6 +80,7 @@ class Watched:
         steps: StepCount,
         pacing: Pacing,
         on_wait: Callable[[int], None],
+        on_full: Callable[[], None],
         before_change: Callable[[], None],
         on_change: Callable[[VariableTable], None],
     ) -> None:
@@ -97,7 +98,7 @@ class Watched:
         self._activations = activations
         self._parts, self._guard = parts, guard
         self._steps, self._pacing = steps, pacing
-        self._on_wait = on_wait
+        self._on_wait, self._on_full = on_wait, on_full
         self._before_change, self._on_change = before_change, on_change
         self._not_trained: set[Any] = set()
         self._others: list[Any] = []
@@ -192,6 +193,7 @@ class Watched:
                 unit_window=min(max(epoch, MIN_UNIT_WINDOW), MAX_UNIT_WINDOW),
                 parts=self._parts,
                 on_wait=self._on_wait,
+                on_full=self._on_full if self._steps.per_call == 1 else None,
             )
 
         return make_probe

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients.training.optimizers import replicas
-from tb_gradients.training.probe.ring import Ring
+from tb_gradients.training.probe.graphs import in_loop
+from tb_gradients.training.probe.ring import RING_STEPS, Ring
 
 Tensor = Any
 
@@ -57,8 +58,13 @@ class DeviceState:
     # --- in the training step ---------------------------------------------------------
 
     def is_due(self, step: Tensor) -> Tensor:
-        """Whether a step is scheduled to be a frame."""
-        return step >= self._due.value()
+        """Whether a step is scheduled to be a frame.
+
+        In a loop inside of one call the host cannot announce the next one: there is a frame, and
+        with it the host reads the rows of the steps, before half of them are overwritten.
+        """
+        due = step >= self._due.value()
+        return due | tf.equal(step % (RING_STEPS // 2), 0) if in_loop() else due
 
     def is_forced(self, finite: Tensor) -> Tensor:
         """Whether a step becomes a frame because a gradient is not finite."""

@@ -17,6 +17,7 @@ from tb_gradients.host.window import HEADER
 from tb_gradients.lane import Lane
 from tb_gradients.training.probe.compiled import CompiledSteps
 from tb_gradients.training.probe.device_state import DeviceState
+from tb_gradients.training.probe.ring import RING_STEPS
 from tb_gradients.training.probe.update_kinds import UpdateKinds
 
 
@@ -31,6 +32,11 @@ class Fetcher:
         slots: frames that may be taken between two fetches.
         on_wait: called on the host in the middle of a training step that is a frame (not under
             XLA): for how many steps a frame has been waiting.
+        on_full: called there before more wait than ``slots``, and before rows of steps are
+            overwritten, if the step is in a loop inside of one call: fetches them.
+
+    Attributes:
+        in_loop: whether updates are made in a loop inside of one call.
     """
 
     def __init__(
@@ -41,12 +47,14 @@ class Fetcher:
         maker: FrameMaker,
         slots: int,
         on_wait: Callable[[int], None] | None,
+        on_full: Callable[[], None] | None,
     ) -> None:
         self._device, self._ring = device, device.ring
         self._kinds, self._compiled, self._maker = kinds, compiled, maker
-        self._slots, self._on_wait = slots, on_wait
+        self._slots, self._on_wait, self._on_full = slots, on_wait, on_full
         self._fetched = 0  # frames; not all of them need be made yet
         self._received: list[Measured] = []
+        self.in_loop = False
 
     # --- in the middle of a step --------------------------------------------------------
 
@@ -55,6 +63,10 @@ class Fetcher:
 
         (Not over those of a gradient that is not finite: they say where that began.)
         """
+        behind = measured.step - self._ring.counted
+        full = len(self._received) >= self._slots or behind >= RING_STEPS // 2
+        if full and self.in_loop and self._on_full is not None:
+            self._on_full()
         if len(self._received) < self._slots:
             self._received.append(measured)
         elif not _is_broken(self._received[-1]):

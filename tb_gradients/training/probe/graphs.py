@@ -31,6 +31,16 @@ def in_xla() -> bool:
         return True
 
 
+def in_loop() -> bool:
+    """Whether the function being traced is the body of a loop: one call may make many updates."""
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if type(graph).__name__ == "WhileBodyFuncGraph":
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
 def symbolic(gradient: Any) -> Any:
     """A gradient that was computed outside of the function being traced, as a tensor of its graph.
 

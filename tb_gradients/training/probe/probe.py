@@ -34,7 +34,7 @@ from tb_gradients.training.probe.batch import Batch
 from tb_gradients.training.probe.compiled import CompiledSteps
 from tb_gradients.training.probe.device_state import NEVER, DeviceState
 from tb_gradients.training.probe.fetching import Fetcher
-from tb_gradients.training.probe.graphs import branch, in_xla, twin
+from tb_gradients.training.probe.graphs import branch, in_loop, in_xla, twin
 from tb_gradients.training.probe.in_graph import GraphSteps
 from tb_gradients.training.probe.pending import (
     PART,
@@ -59,7 +59,7 @@ class Probe:
         slots: frames that may be taken between two fetches.
         unit_window: horizon, in steps, of the dead-unit statistic.
         parts: where it is noted what fails, and is left out.
-        on_wait: see ``Fetcher``.
+        on_wait, on_full: see ``Fetcher``.
 
     Attributes:
         rows_seen: rows of the variables that came with an update, so far.
@@ -78,6 +78,7 @@ class Probe:
         unit_window: int = 20,
         parts: Parts | None = None,
         on_wait: Callable[[int], None] | None = None,
+        on_full: Callable[[], None] | None = None,
     ) -> None:
         self._parts = parts = Parts() if parts is None else parts
         self.table = table
@@ -93,7 +94,9 @@ class Probe:
         self._compiled = CompiledSteps(
             table, self._device, kinds, self._left_out, first_step, parts
         )
-        self.fetcher = Fetcher(self._device, kinds, self._compiled, self._maker, slots, on_wait)
+        self.fetcher = Fetcher(
+            self._device, kinds, self._compiled, self._maker, slots, on_wait, on_full
+        )
         self._in_graph = GraphSteps(table, self._device, parts, self.fetcher.receive)
 
     @property
@@ -151,6 +154,7 @@ class Probe:
         pending.step = self._device.step.value()
         pending, (pending.squares, pending.order) = self._of_sound(pending, self._square_sums)
         if not in_xla():
+            self.fetcher.in_loop |= in_loop()
             pending.foreseen = pending.due = self._device.is_due(pending.step)
             if pending.rows:
                 finite = tf.reduce_all(tf.math.is_finite(pending.squares))
@@ -306,7 +310,7 @@ class Probe:
         rest = np.zeros(ring.width - HEADER - len(layout.order), np.float32)
         header = tf.stack([float(layout.number), applied, loss])
         pending.noted = row = tf.concat([header, pending.squares, rest], 0)
-        ring.put(pending.step, row, in_xla())
+        ring.put(pending.step, row, layout.order, in_xla())
 
     def _update_units(self, pending: Pending) -> None:
         """Steps since each unit last had a non-zero gradient."""

@@ -7,6 +7,7 @@ Does not know what a row holds, except that numbers behind its header may be non
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from tb_gradients.host.window import HEADER, UNKNOWN
 from tb_gradients.training.optimizers import replicas
+from tb_gradients.training.probe.graphs import in_loop
 
 Tensor = Any
 
@@ -47,17 +49,36 @@ class Ring:
         self._patience = RING_STEPS // 4
         rows = tf.constant(np.zeros((RING_STEPS, width)), tf.float32)
         self._rows = replicas.make_variable(rows, "ring")
+        since = tf.constant(np.full(width - HEADER, -1), tf.int64)
+        self._broken_since = replicas.make_variable(since, "broken_since")
 
     # --- in the training step ---------------------------------------------------------
 
-    def put(self, step: Tensor, row: Tensor, xla: bool) -> None:
-        """Keep the row of a step."""
+    def put(self, step: Tensor, row: Tensor, order: Sequence[int], xla: bool) -> None:
+        """Keep the row of a step.
+
+        Args:
+            order: the variable of each sum of squares in it.
+        """
+        if xla and in_loop() and order:
+            self._keep_first_broken(step, row[HEADER : HEADER + len(order)], order)
         place = tf.cast(step, tf.int32) % RING_STEPS
         if xla:
             self._rows.assign(tf.tensor_scatter_nd_update(self._rows.value(), [[place]], row[None]))
         else:
             handle = self._rows.handle
             tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=place, updates=row)
+
+    def _keep_first_broken(self, step: Tensor, squares: Tensor, order: Sequence[int]) -> None:
+        """Keep when each variable's gradient was first not finite.
+
+        The host cannot read the rows of a loop that XLA compiles before they are overwritten.
+        """
+        broken = tf.cast(~tf.math.is_finite(squares), tf.int32)
+        places = np.array(order, np.int32)[:, np.newaxis]
+        before = self._broken_since.value()
+        new = tf.scatter_nd(places, broken, before.shape) > 0
+        self._broken_since.assign(tf.where(new & (before < 0), step, before))
 
     def row(self, step: Tensor) -> Tensor:
         """The row of one of the last steps."""
@@ -83,8 +104,7 @@ class Ring:
             first = max(self.counted, step - RING_STEPS)
             rows = read(self._rows)[np.arange(first, step) % RING_STEPS]
             if first > self.counted:
-                lost = np.broadcast_to(np.float32(UNKNOWN), (first - self.counted, self.width))
-                self.unread.append((self.counted, lost))
+                self.unread.append((self.counted, self._lost(self.counted, first)))
             self.unread.append((first, rows))
             self.alarm |= not np.isfinite(rows[:, HEADER:]).all()
             # An optimizer may be applied several times per step of the training.
@@ -93,6 +113,14 @@ class Ring:
             self._patience = max(int(RING_STEPS / 2 / max(rate, 1)), 1)
             self.counted = step
         self.waited = 0
+
+    def _lost(self, first: int, last: int) -> Any:
+        """Rows of steps that were overwritten: all that is known is what broke first."""
+        rows = np.full((last - first, self.width), UNKNOWN, np.float32)
+        since = read(self._broken_since)
+        (broken,) = np.nonzero((since >= first) & (since < last))
+        rows[since[broken] - first, HEADER + broken] = np.nan
+        return rows
 
     def receive(self, rows: Any) -> None:
         """The rows of all reported steps came another way: they need not be read."""
