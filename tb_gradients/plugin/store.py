@@ -25,7 +25,14 @@ from tb_gradients.reading.data_provider import Outline, Stamp, no_such_run
 from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
 
 MOST_BYTES = 512 << 20
-"""What all kept runs may take; the run asked for last is kept whatever its size."""
+"""What the runs at hand may take, those asked for last; the last one is kept whatever its size."""
+
+AT_HAND = 4
+"""So many runs are at hand: those that somebody compares."""
+
+MOST_OTHER_BYTES = 64 << 20
+"""What all kept runs may take once there are more. Reading a run of 100 variables again takes a
+twentieth of a second."""
 
 GLANCE_BYTES = 4 << 20
 """What a first look at a large run may take: some fifty frames of a thousand variables."""
@@ -66,6 +73,12 @@ class LoadedRun:
         self._reading = threading.Lock()
         self._judgement: Judgement | None = None
         self._histograms: list[HistogramFrame] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its numbers take."""
+        packed = sum(len(frame.packed) for frame in self._histograms or ())
+        return self.view.nbytes + packed
 
     def judgement(self) -> Judgement:
         """The writer's verdict where it covers the run, else the rules' own."""
@@ -317,7 +330,11 @@ class RunStore:
         with self._lock:
             self._loaded[key] = loaded
             self._loaded.move_to_end(key)
-            total = sum(other.view.nbytes for other in self._loaded.values())
-            while total > self._most_bytes and len(self._loaded) > 1:
+            total = sum(other.nbytes for other in self._loaded.values())
+            while len(self._loaded) > 1 and total > self._allowed(len(self._loaded)):
                 _, dropped = self._loaded.popitem(last=False)
-                total -= dropped.view.nbytes
+                total -= dropped.nbytes
+
+    def _allowed(self, runs: int) -> int:
+        """Bytes that so many runs may take."""
+        return self._most_bytes if runs <= AT_HAND else min(self._most_bytes, MOST_OTHER_BYTES)

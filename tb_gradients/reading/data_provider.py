@@ -46,6 +46,9 @@ _ALL = 1 << 62  # 0 would mean "no points at all", and None is refused
 _MOST_BYTES = 240 << 20  # the fast loader's limit is 256 MiB, with what surrounds the numbers
 _FIRST_RETRY = 2048
 
+OUTLINES_AT_ONCE = 16
+"""Runs whose contexts are read together: each point is an object until its step is known."""
+
 Stamp = tuple[tuple[str, int, float], ...]
 """The metadata of a run's series (tag, last step, last wall time); a run whose stamp is unchanged
 is unchanged."""
@@ -210,8 +213,10 @@ class DataProviderSource:
         return {run: outline for outlines in alone for run, outline in outlines.items()}
 
     def _outlines(self, runs: Sequence[str]) -> dict[str, Outline]:
-        if not runs:
-            return {}
+        parts = [runs[i : i + OUTLINES_AT_ONCE] for i in range(0, len(runs), OUTLINES_AT_ONCE)]
+        return {run: one for part in parts for run, one in self._some_outlines(part).items()}
+
+    def _some_outlines(self, runs: Sequence[str]) -> dict[str, Outline]:
         last = self._read(runs, [schema.TAG_TABLE, schema.TAG_FLAGS], at_most=1)
         contexts = self._read(runs, [schema.TAG_CONTEXT])
         outlines: dict[str, Outline] = {}

@@ -158,6 +158,10 @@ class EventFileSource:
 
     def _records(self, path: str, errors: list[str]) -> Iterator[tuple[int, bytes]]:
         try:
+            if not path.endswith(_OUR_SUFFIX):
+                with self._files.open(path) as stream:
+                    if not _mentions_us(stream):
+                        return
             with self._files.open(path) as stream:
                 yield from our_records(stream, posixpath.basename(path), errors)
         except OSError as error:  # removed or locked in the meantime: the other files still count
@@ -204,6 +208,17 @@ def our_records(stream: IO[bytes], name: str, errors: list[str]) -> Iterator[tup
         position += _HEADER.size + len(body)
     if damaged:
         errors.append(f"{name} is damaged at byte {damaged[0]}; records left out: {len(damaged)}.")
+
+
+def _mentions_us(stream: IO[bytes]) -> bool:
+    """Whether any of our tags may be in a file: most files in a log folder are other people's, and
+    may hold gigabytes in millions of records."""
+    end = b""
+    while part := stream.read(_AT_ONCE):
+        if _OUR_PREFIX in end + part[: len(_OUR_PREFIX)] or _OUR_PREFIX in part:
+            return True
+        end = part[-len(_OUR_PREFIX) :]
+    return False
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

@@ -15,6 +15,7 @@ import recordings as made
 
 from tb_gradients import judging
 from tb_gradients.frames import Recording
+from tb_gradients.plugin import store as stores
 from tb_gradients.plugin.store import JUDGING_SECONDS, RunStore, StaleRevisionError
 from tb_gradients.reading.data_provider import Outline, Stamp
 from tb_gradients.reading.source import HistogramFrame, ReadError, RunData, StoredVerdict
@@ -161,6 +162,28 @@ def test_the_run_asked_for_least_recently_is_dropped_first() -> None:
     for run in ("c", "a", "b"):
         store.load(source, "", run)
     assert source.reads == ["b"]
+
+
+def test_more_runs_than_somebody_compares_are_kept_in_less_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource(**dict.fromkeys("abcdef", 100))
+    size = RunStore().load(source, "", "a").nbytes
+    monkeypatch.setattr(stores, "MOST_OTHER_BYTES", 2 * size)
+    kept = RunStore(most_bytes=100 * size)
+    for run in "abcd":  # at hand
+        kept.load(source, "", run)
+    source.reads.clear()
+    for run in "abcd":
+        kept.load(source, "", run)
+    assert source.reads == []
+    for run in "efabcdef":
+        kept.load(source, "", run)
+    assert len(source.reads) > 4
+    source.reads.clear()
+    for run in "fe":  # the last ones still are
+        kept.load(source, "", run)
+    assert source.reads == []
 
 
 def test_a_run_larger_than_the_budget_is_kept_all_the_same() -> None:

@@ -65,6 +65,34 @@ def test_other_peoples_events_beside_ours_change_nothing(tmp_path: pathlib.Path)
     assert not data.errors
 
 
+def test_a_file_without_one_of_our_tags_is_searched_and_not_parsed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = [made.scalar_event("loss", step, 1.0) for step in range(1000)]
+    made.write_events(tmp_path, theirs, name="a.tfevents.theirs")
+    made.write_run(tmp_path, TABLE, made.make_frames(TABLE, range(2)), name="b.tfevents.ours")
+    parsed = []
+    parse = event_files.our_records
+
+    def counted(stream: Any, name: str, errors: list[str]) -> Any:
+        parsed.append(name)
+        return parse(stream, name, errors)
+
+    monkeypatch.setattr(event_files, "our_records", counted)
+    assert EventFileSource(tmp_path).read(".").frames == 2
+    assert parsed == ["b.tfevents.ours"]
+
+
+@pytest.mark.parametrize("cut", range(0, 24, 5))
+def test_a_tag_across_two_parts_that_are_read_is_seen(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    path = made.write_run(tmp_path, TABLE, made.make_frames(TABLE, range(2)))
+    at = path.read_bytes().index(b"gradient_health/")
+    monkeypatch.setattr(event_files, "_AT_ONCE", at + cut)
+    assert EventFileSource(tmp_path).runs() == ["."]
+
+
 def test_a_resumed_run_in_two_files_is_one_timeline(tmp_path: pathlib.Path) -> None:
     first, second = made.make_frames(TABLE, range(10)), made.make_frames(TABLE, [6, 8], salt=1)
     made.write_run(tmp_path, TABLE, first, name="events.out.tfevents.1700000000.h.1.0.v2")
