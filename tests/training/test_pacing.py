@@ -1,0 +1,97 @@
+"""The probes hear which step is next: after each frame, at the end, and after a pause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tb_gradients.host.parts import Parts
+from tb_gradients.host.schedule import Every, make_schedule
+from tb_gradients.training.pacing import Pacing
+from tb_gradients.training.probe.ring import RING_STEPS
+from tb_gradients.training.step_count import StepCount
+
+
+class Announced:
+    """Probes that note what is announced to them."""
+
+    def __init__(self) -> None:
+        self.schedules: list[tuple[int, ...]] = []
+        self.sampling: list[bool] = []
+
+    def schedule(self, *announced: int) -> None:
+        self.schedules.append(announced)
+
+    def select(self, sampling: bool) -> None:
+        self.sampling.append(sampling)
+
+
+def paced(every: Every, made: int = 0) -> tuple[Any, StepCount, Pacing]:
+    steps = StepCount(Parts())
+    if made:
+        steps.add(made, None)
+    return Announced(), steps, Pacing(make_schedule(every), steps)
+
+
+def test_with_a_fixed_interval_the_device_knows_all_that_follow() -> None:
+    probes, steps, pacing = paced(10, made=3)
+    pacing.arm(probes, 3)
+    assert probes.schedules == [(3, 10, 10)]
+    steps.add(8, None)
+    assert pacing.is_due
+    pacing.after_frame(probes, 0.0)
+    assert probes.schedules == [(3, 10, 10)]
+    assert not pacing.is_due
+
+
+def test_without_any_call_of_step_the_device_calls_before_its_rows_are_overwritten() -> None:
+    probes, _, pacing = paced("auto")
+    pacing.arm(probes, 0)
+    assert probes.schedules == [(0, 0, RING_STEPS)]
+
+
+def test_after_a_frame_a_later_step_is_announced() -> None:
+    probes, steps, pacing = paced("auto", made=1)
+    pacing.after_frame(probes, 0.0)
+    (now, due) = probes.schedules[0]
+    assert now == steps.next
+    assert due >= steps.next
+
+
+def test_the_last_step_becomes_a_frame() -> None:
+    probes, _, pacing = paced("auto", made=1000)
+    pacing.arm(probes, 1031)
+    pacing.end_at(1009, probes)
+    assert probes.schedules[-1] == (1000, 1009)
+
+
+def test_but_not_the_last_one_of_a_short_further_fit() -> None:
+    probes, _, pacing = paced("auto", made=1000)
+    pacing.arm(probes, 1031)
+    pacing.begin()
+    pacing.end_at(1009, probes)
+    assert probes.schedules[-1] == (1000, 1031)
+
+
+def test_after_a_pause_no_step_is_due_that_was_made_before() -> None:
+    probes, steps, pacing = paced("auto", made=1)
+    pacing.arm(probes, 5)
+    steps.add(20, None)
+    pacing.resume(probes)
+    assert probes.schedules[-1] == (21, 21)
+
+
+def test_compiled_steps_keep_their_gradients_only_where_a_frame_is_due() -> None:
+    probes, steps, pacing = paced("auto", made=1)
+    pacing.arm(probes, 4)
+    for _ in range(4):
+        pacing.select(probes)
+        steps.add(1, None)
+    assert probes.sampling == [False, True]
+
+
+def test_a_gradient_that_is_not_finite_makes_the_next_step_due() -> None:
+    probes, steps, pacing = paced("auto", made=1)
+    pacing.arm(probes, 60)
+    pacing.take_next()
+    steps.add(1, None)
+    assert pacing.is_due
