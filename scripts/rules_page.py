@@ -42,7 +42,7 @@ def _rule(rule: dict[str, Any]) -> str:
 
 def _rule_lines(rule: dict[str, Any]) -> Iterator[str]:
     yield f"## {rule['title']}\n"
-    yield f"`{rule['id']}`, at worst {rule['severity']}\n"
+    yield f"`{rule['id']}`, highest severity: {rule['severity']}\n"
     yield f"{rule['summary']}\n"
     yield f"**Why it matters:** {rule['why']}\n"
     yield f"**Definition:** {rule['definition']}\n"

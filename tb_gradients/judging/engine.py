@@ -14,11 +14,11 @@ How a flag lives:
 * It closes after ``CLEAN_FRAMES`` frames in which none of its variables was detected. If they are
   detected again, the same flag opens again: it is not a new problem, and a symptom that comes and
   goes must not fill the report.
-* One disease is one flag: what a rule says it ``follows`` is listed as a follow-up of that
+* One fault is one flag: what a rule says it ``follows`` is listed as a follow-up of that
   flag while the two overlap, and is no news of its own. So is what it ``comes_of``, where that
   was there first. The flag is as bad as the worst of its follow-ups, and open as long as what
   came of it is.
-* Two diseases are two flags: a local cause, such as a dead unit, explains only variables that a
+* Two faults are two flags: a local cause, such as a dead unit, explains only variables that a
   path of the model connects to it; data and learning rate explain every variable, but not what is
   built in, such as weights that start equal. The scale of weights explains every variable too,
   but of what was so before the first update only what is connected. Variables that no path
@@ -115,7 +115,7 @@ class _Case:
 
 
 @dataclasses.dataclass
-class _Disease:
+class _Fault:
     """A case that stands for itself, and the follow-ups that are listed with it."""
 
     leading: _Case
@@ -217,7 +217,7 @@ class Engine:
     @property
     def flags(self) -> tuple[Flag, ...]:
         """All flags so far, open and closed, worst first, in the words of the last frame."""
-        return tuple(self._told(self._diseases(self._worded())))
+        return tuple(self._reported(self._faults(self._worded())))
 
     @property
     def outline(self) -> tuple[tuple[object, ...], ...]:
@@ -273,18 +273,18 @@ class Engine:
             return Standing(RuleState(rule, "failed", self._errors[rule].message))
         if track.cases:
             worst = max(track.cases, key=lambda case: case.severity)
-            told = "provisional " if worst.provisional else ""
-            reason = f"{told}{worst.severity.label} since step {worst.first_step}"
+            kind = "provisional " if worst.provisional else ""
+            reason = f"{kind}{worst.severity.label} since step {worst.first_step}"
             return Standing(RuleState(rule, "flagged", reason))
         try:
             return standing(track.rule, track.window, track.judged)
         except Exception as error:
             return Standing(RuleState(rule, "failed", f"{type(error).__name__}: {error}"))
 
-    def _told(self, diseases: Iterable[_Disease]) -> list[Flag]:
+    def _reported(self, faults: Iterable[_Fault]) -> list[Flag]:
         with self._progress.up_to_date(self._table):
             loss = self._progress.learning.sentence()
-        return ranked(disease.flag(loss) for disease in diseases)
+        return ranked(fault.flag(loss) for fault in faults)
 
     def _worded(self) -> dict[int, _Case]:
         """Copies of the cases that are detected at the last frame, with the text for that frame.
@@ -318,7 +318,7 @@ class Engine:
         message = f"{type(error).__name__}: {error}"
         self._errors[rule.id] = RuleError(rule.id, self._history.last_step, message)
 
-    def _diseases(self, worded: Mapping[int, _Case] | None = None) -> list[_Disease]:
+    def _faults(self, worded: Mapping[int, _Case] | None = None) -> list[_Fault]:
         """Each case that stands for itself, with those that follow from it.
 
         Args:
@@ -369,14 +369,14 @@ class Engine:
         everyone = sorted(
             (case for cases in by_rule.values() for case in cases), key=lambda c: c.opened
         )
-        found: dict[int, _Disease] = {}
+        found: dict[int, _Fault] = {}
         for case in everyone:
             leading = last(root(case))
-            disease = found.setdefault(leading.opened, _Disease(leading))
+            fault = found.setdefault(leading.opened, _Fault(leading))
             if leading is not case:
-                disease.follow_ups.append(case)
+                fault.follow_ups.append(case)
                 if case.opened in outcomes:
-                    disease.outcomes.append(case)
+                    fault.outcomes.append(case)
         return list(found.values())
 
     def _explains(self, reason: _Case, case: _Case) -> bool:
@@ -439,7 +439,7 @@ class Engine:
         waits = len(self._history) > 0  # between frames, rules see the ones before
         if not waits:
             self._history.push(frame)
-        # For all rules: sick values reach the limits of float32, and 0 / 0 is "not known".
+        # For all rules: faulty values reach the limits of float32, and 0 / 0 is "not known".
         with np.errstate(all="ignore"):
             for row in between.rows(frame, self._table, self._rows.last_step):
                 if waits and row.step == frame.step:
@@ -456,11 +456,11 @@ class Engine:
         if not news:
             return []
         new = {case.opened for case in news}
-        return self._told(
-            disease
-            for disease in self._diseases(self._worded())
-            if disease.leading.opened in new or disease.severity() > disease.severity(without=new)
-            if not disease.leading.provisional
+        return self._reported(
+            fault
+            for fault in self._faults(self._worded())
+            if fault.leading.opened in new or fault.severity() > fault.severity(without=new)
+            if not fault.leading.provisional
         )
 
     def _ask(self, track: _Track) -> list[_Case]:
@@ -513,15 +513,15 @@ class Engine:
         return news
 
     def _grouped(self, detection: Detection, track: _Track) -> list[tuple[int, IntArray]]:
-        """Sick rows by the case they belong to: its index and rows, NOBODY for new cases."""
-        sick = np.flatnonzero(detection.faulty)
-        if detection.together or not sick.size:
-            if not sick.size and not detection.whole_run:
+        """Faulty rows by the case they belong to: its index and rows, NOBODY for new cases."""
+        faulty = np.flatnonzero(detection.faulty)
+        if detection.together or not faulty.size:
+            if not faulty.size and not detection.whole_run:
                 return []
-            return [(0 if track.cases else NOBODY, sick)]
-        owner = track.owner[sick]
-        free = sick[owner == NOBODY]
-        groups = {int(i): sick[owner == i] for i in np.unique(owner) if i != NOBODY}
+            return [(0 if track.cases else NOBODY, faulty)]
+        owner = track.owner[faulty]
+        free = faulty[owner == NOBODY]
+        groups = {int(i): faulty[owner == i] for i in np.unique(owner) if i != NOBODY}
         if not free.size:
             return list(groups.items())
         fresh: list[tuple[int, IntArray]] = []
@@ -541,15 +541,15 @@ class Engine:
                 if home == NOBODY:
                     fresh.append((NOBODY, part))
                 else:
-                    groups[home] = np.sort(np.append(groups.get(home, sick[:0]), part))
+                    groups[home] = np.sort(np.append(groups.get(home, faulty[:0]), part))
         return [*groups.items(), *fresh]
 
     def _apart(
         self, track: _Track, rows: IntArray, detection: Detection
     ) -> list[tuple[IntArray, str]]:
-        """Unhealthy rows of one onset by what may be one disease, and its cause where it is local.
+        """Unhealthy rows of one onset by what may be one fault, and its cause where it is local.
 
-        Where no path connects them, they are one disease only if they have one cause.
+        Where no path connects them, they are one fault only if they have one cause.
         """
         paths = self._history.paths
         parts = paths.parts(rows)

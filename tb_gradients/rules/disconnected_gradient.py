@@ -183,7 +183,7 @@ class DisconnectedGradient(Rule):
                 cause("non_differentiable_operation", 0.85 if deep else 0.6, text),
                 cause("unused_variable", 0.15 if deep else 0.4, text),
             )
-        text = f"variables before and behind {names(window.table, rows)} do have a gradient."
+        text = f"variables before and after {names(window.table, rows)} have a gradient."
         return (
             cause("unused_variable", 0.8, text),
             cause("non_differentiable_operation", 0.2, text),

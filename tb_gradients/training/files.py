@@ -1,4 +1,4 @@
-"""Choose the folder of a run, and open its event file, on whatever file system TensorFlow knows.
+"""The folder and the event file of a run, on whatever file system TensorFlow knows.
 
 In:  the ``log_dir`` that the user gave; the step at which a run begins.
 Out: the folder to write to, and an open file of records in it.

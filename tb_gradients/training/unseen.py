@@ -31,7 +31,7 @@ FEW_CALLS = 3
 
 EARLIER = (
     "attach the monitor before the first call of the training function, and let that "
-    "function call optimizer.apply_gradients (or bracket its update with monitor.observe)"
+    "function call optimizer.apply_gradients (or wrap its update in `with monitor.observe(...)`)"
 )
 
 
@@ -117,7 +117,7 @@ def why_unseen(
     if _moved(table, variables):
         return (
             f"{name} was never applied, but the weights change: something else updates them. Watch "
-            "that optimizer, or bracket the update with `monitor.observe(gradients, variables)`"
+            "that optimizer, or wrap the update in `with monitor.observe(gradients, variables)`"
         )
     return (
         f"{name} was never applied, and no weight has changed: call "

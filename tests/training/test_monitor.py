@@ -258,7 +258,7 @@ def test_a_resumed_optimizer_goes_on_counting(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
-def test_hand_written_updates_are_bracketed(tmp_path: pathlib.Path, compiled: bool) -> None:
+def test_hand_written_updates_are_observed(tmp_path: pathlib.Path, compiled: bool) -> None:
     w, b = tf.Variable(tf.ones([6, 3]), name="w"), tf.Variable(tf.zeros([3]), name="b")
     unused = tf.Variable(1.0, name="unused")
     monitor = tbg.GradientMonitor(tmp_path, variables=[w, b, unused], every=1, verbose=0)

@@ -1,4 +1,4 @@
-"""Find the optimizers of a model, and read their settings.
+"""The optimizers of a model with their settings.
 
 In:  a compiled model, or an optimizer of Keras 3 or ``tf_keras``.
 Out: optimizers by name; settings as plain values.

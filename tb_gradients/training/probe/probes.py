@@ -6,7 +6,7 @@ Does not know how a probe measures, or what its frames are for.
 
 The optimizers of a model (a GAN's) need not be applied equally often, so each probe counts
 the updates of its own optimizer. Where all are applied once per step, that is the step. Where
-one is not, its due step is foretold from how often it was applied so far, and its frame
+one is not, its due step is predicted from how often it was applied so far, and its frame
 becomes a part of the training step's.
 
 One optimizer may take turns, too: first the critic's variables, then the generator's. Parts that
@@ -116,13 +116,13 @@ class Probes:
             if due >= NEVER or self._counts_steps(member, now):
                 member.probe.schedule(due, interval)
             else:
-                self._foretell(member, now, due)
+                self._predict(member, now, due)
 
     def _counts_steps(self, member: _Member, now: int) -> bool:
         """Whether the updates of this probe's optimizer are the steps of the training."""
         return len(self._members) == 1 or member.probe.fetcher.next_step() == now
 
-    def _foretell(self, member: _Member, now: int, due: int) -> None:
+    def _predict(self, member: _Member, now: int, due: int) -> None:
         counted = member.probe.fetcher.next_step()
         rate = (counted - member.start) / max(now - member.start, 1)
         member.probe.schedule(counted + math.floor(max(due - now, 0) * rate))
@@ -194,7 +194,7 @@ class Probes:
                 continue
             uneven += [(member, frame) for frame in frames[-1:]]
             if self._interval < NEVER:
-                self._foretell(member, now, -(-now // self._interval) * self._interval)
+                self._predict(member, now, -(-now // self._interval) * self._interval)
         if uneven:
             parts.setdefault(max(parts, default=now - 1), []).extend(uneven)
         order = {id(member): i for i, member in enumerate(members)}
