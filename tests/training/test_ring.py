@@ -25,7 +25,7 @@ class Steps:
         for _ in range(count):
             step = self.number.value()
             last = tf.cast(step, tf.float32) if value is None else tf.constant(value)
-            self.ring.put(step, tf.concat([tf.zeros([HEADER]), last[None]], 0), xla)
+            self.ring.put(step, tf.concat([tf.zeros([HEADER]), last[None]], 0), [0], xla)
             self.number.assign_add(1)
 
     def read(self) -> None:
