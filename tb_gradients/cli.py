@@ -1,4 +1,4 @@
-"""The command line: ``tb-gradients check | diff | export | rules | doctor | demo``.
+"""The command line: ``tb-gradients check | watch | diff | export | rules | doctor | demo``.
 
 In:  arguments.
 Out: text on standard output, one line on standard error where something is unusable, and
@@ -25,7 +25,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tb_gradients import __version__
+from tb_gradients import __version__, watch_runs
 from tb_gradients.console import Console, ProgressLine, wants_colour
 from tb_gradients.flags import VERDICTS, Severity
 from tb_gradients.inert import inert
@@ -122,6 +122,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--fail-on never",
     )
     check.add_argument(
+        "--since-step",
+        type=_step,
+        metavar="N",
+        help="only findings that are open at the end, or began at step N or later, count",
+    )
+    check.add_argument(
         "--rules",
         metavar="FILE",
         help='JSON with other thresholds: {"dead_units": {"share": 0.8}, "symmetric_units": false}'
@@ -139,6 +145,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="judge runs in so many processes (default: the cores, if there is enough to judge)",
     )
     check.set_defaults(run=_check)
+
+    watch = commands.add_parser(
+        "watch",
+        help="follow the runs below a folder while they train",
+        description="Show a table of the runs below LOGDIR until Ctrl-C: verdict, step, age of the "
+        "newest frame, worst finding. On a terminal it is drawn again in its place; elsewhere each "
+        "change is a line. Exit status as of check; 2 if no run could be read.",
+    )
+    watch_runs.add_arguments(watch)
+    watch.set_defaults(run=_watch)
 
     compare = commands.add_parser(
         "diff",
@@ -234,6 +250,17 @@ def _positive(text: str, what: str = "steps") -> int:
     return number
 
 
+def _step(text: str) -> int:
+    """The number of a step.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be the number of a step, not {text!r}")
+    return int(text)
+
+
 # --- Commands -------------------------------------------------------------------------------
 
 
@@ -244,6 +271,8 @@ def _check(arguments: argparse.Namespace) -> int:
     if (arguments.rules or "").endswith(".py"):  # other processes could not import its classes
         options["jobs"] = 1
     report = _load_all(arguments.logdir, settings, **options).requiring(required)
+    if arguments.since_step is not None:
+        report = report.since(arguments.since_step)
     fails = {run.run for run in report.runs if _fails(run, arguments.fail_on, required)}
     if arguments.format == "json":
         print(json.dumps(report.to_json(), indent=2, allow_nan=False))
@@ -272,6 +301,14 @@ def _check(arguments: argparse.Namespace) -> int:
         if run.stopped is not None:
             raise UsageError(f"run {run.run!r}: {run.stopped}")
     return HEALTHY
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    try:
+        height = shutil.get_terminal_size().lines - 1  # the cursor stands below the table
+        return watch_runs.watch(arguments, _console(), height)
+    except ValueError as error:  # ReadError is one
+        raise UsageError(str(error)) from error
 
 
 def _diff(arguments: argparse.Namespace) -> int:

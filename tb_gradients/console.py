@@ -103,6 +103,10 @@ class Console:
         self.colour = colour
         self.width = max(width, 40)
 
+    def painted(self, text: str, verdict: str) -> str:
+        """A text in the colour of a verdict; as it is where there is none, or no colour."""
+        return self._paint(text, verdict) if verdict in VERDICTS else text
+
     # --- A report -------------------------------------------------------------------------
 
     def report(self, report: Report) -> str:
@@ -120,6 +124,8 @@ class Console:
         yield f"{verdict}  {inert(run.title)}  {self._paint(what, 'dim')}"
         if run.verdict == "undecided" and judged:
             yield from self._wrapped(f"{run.undecided}.", "  ")
+        if run.narrowed:
+            yield from self._wrapped(run.narrowed, "  ")
         for flag in run.flags:
             yield ""
             yield from self._flag(flag)

@@ -78,6 +78,8 @@ def _run(run: RunReport) -> Iterator[str]:
     yield f'<p class="dim">{steps}{size}</p>'
     if run.verdict == "undecided" and run.state == "judged":
         yield f"<p>{_escaped(run.undecided)}.</p>"
+    if run.narrowed:
+        yield f"<p>{_escaped(run.narrowed)}</p>"
     for flag in run.flags:
         yield from _flag(flag)
     if run.rules:
@@ -122,13 +124,24 @@ _STATES = {
 
 def _flag(flag: Flag) -> Iterator[str]:
     label = flag.severity.label
+    yield f'<article class="{label}">\n<h3>{flag_heading(flag)}</h3>'
+    yield from flag_details(flag)
+    yield "</article>"
+
+
+def flag_heading(flag: Flag) -> str:
+    """Severity, title and steps of a flag, as HTML within a line."""
+    label = flag.severity.label
     since = f"since step {flag.first_step}"
     if not flag.open:
         since = f"steps {flag.first_step} to {flag.last_step}, over now"
     if flag.provisional:
         since += ", provisional"
-    yield f'<article class="{label}">'
-    yield f'<h3><b class="{label}">{label}</b>: {_named(flag)}, {since}</h3>'
+    return f'<b class="{label}">{label}</b>: {_named(flag)}, {since}'
+
+
+def flag_details(flag: Flag) -> Iterator[str]:
+    """What a flag says below its heading, as blocks of HTML."""
     yield f"<p>{_text(flag.summary)}</p>"
     if flag.variables:
         listed = ", ".join(f"<code>{_escaped(path)}</code>" for path in flag.variables)
@@ -150,7 +163,6 @@ def _flag(flag: Flag) -> Iterator[str]:
         if items:
             listed = "".join(f"<li>{_text(item)}</li>" for item in items)
             yield f"<p>{title}:</p><ul>{listed}</ul>"
-    yield "</article>"
 
 
 def _path(path: Sequence[PathRow]) -> Iterator[str]:

@@ -305,6 +305,16 @@ class Flag:
             since += ", provisional"
         return inert(f"{self.severity.label}: {self.rule} ({since}): {self.summary}")
 
+    def __repr__(self) -> str:
+        named = f"{len(self.variables)} variable{'' if len(self.variables) == 1 else 's'}"
+        return f"<Flag {str(self).partition('): ')[0]}), {named}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tb_gradients.html_outputs import of_flag
+
+        return of_flag(self)
+
     def advice(self) -> list[str]:
         """Place, likeliest cause and first fix, a line each; empty where there is none of them."""
         lines = [f"where: {self.origin}"] if self.origin is not None else []

@@ -584,3 +584,32 @@ def test_html_is_one_page_that_refers_to_nothing_else(
     assert odd in page.text
     assert "nonfinite_gradient, since step 29" in page.text
     assert "url(" not in page.text and "@import" not in page.text
+
+
+def test_since_step_counts_what_is_open_or_began_later(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table()
+    frames = make_frames(table, range(200))
+    frames[:40] = turn_nonfinite(frames[:40], table, 30)  # over at step 40
+    write_run(tmp_path / "over", table, frames)
+    write_run(tmp_path / "open", table, turn_nonfinite(make_frames(table, range(60)), table, 30))
+
+    def check(*options: str) -> int:
+        return cli.main(["check", *options])
+
+    assert check(str(tmp_path / "over")) == 1
+    assert "critical" in capsys.readouterr().out
+    assert check(str(tmp_path / "over"), "--since-step", "10") == 1
+    capsys.readouterr()
+    assert check(str(tmp_path / "over"), "--since-step", "100") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Only findings that are open, or began at step 100 or later, count:" in told
+    assert check(str(tmp_path / "open"), "--since-step", "100") == 1
+    capsys.readouterr()
+    assert check(str(tmp_path / "over"), "--since-step", "100", "--format", "json") == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["narrowed"].endswith("left out.")
+    with pytest.raises(SystemExit):
+        check(str(tmp_path), "--since-step", "-1")
+    assert "must be the number of a step" in capsys.readouterr().err

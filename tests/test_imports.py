@@ -20,6 +20,7 @@ WORDS = {
     "crc32c",
     "frames",
     "flags",
+    "html_outputs",
     "inert",
     "lane",
     "lane_pack",

@@ -44,6 +44,10 @@ LANE_SECONDS = 2.0
 """A frame lets no block wait for longer than this: what a run that is killed may lose."""
 
 
+Say = Callable[[str, bool], None]
+"""Takes a sentence, and whether it is about a flag; else it is about the origin of one."""
+
+
 class Journal:
     """The frames and flags of one run.
 
@@ -54,7 +58,7 @@ class Journal:
         histograms: whether they are wanted at all.
         stop_on: the severity of a flag that is a reason to stop.
         on_flag: called with each flag that opens.
-        verbose: whether flags are printed as they open.
+        say: takes a sentence about each flag that opens, and each origin; None: nothing is said.
         parts: what of the monitor is left out; it is written with the flags.
         summaries: standard summaries to write besides.
 
@@ -77,7 +81,7 @@ class Journal:
         histograms: bool = True,
         stop_on: Severity | None = None,
         on_flag: Callable[[Flag], None] | None = None,
-        verbose: bool = False,
+        say: Say | None = None,
         parts: Parts | None = None,
         summaries: Summaries | None = None,
     ) -> None:
@@ -88,7 +92,7 @@ class Journal:
         self.folder, self._open_records = folder, open_records
         self.on_verdict: Callable[[tuple[Flag, ...]], None] | None = None
         self._histograms = histograms
-        self._stop_on, self._on_flag, self._verbose = stop_on, on_flag, verbose
+        self._stop_on, self._on_flag, self._say = stop_on, on_flag, say
         self._summarizer = Summarizer(summaries) if summaries is not None else None
         self._findings: tuple[Flag, ...] | None = None
         self._table = VariableTable(())
@@ -200,9 +204,9 @@ class Journal:
     def explain(self, flag: Flag, origin: Origin) -> None:
         """Add the origin of a flag: print it, and write the verdict with it."""
         self._explained.append(dataclasses.replace(flag, origin=origin))
-        if self._verbose and flag.severity >= Severity.WARNING:
+        if self._say is not None and flag.severity >= Severity.WARNING:
             text = f"{flag.rule}: where: {origin}\n  {origin.summary}"
-            print(f"\ntb_gradients: {text}", flush=True)  # noqa: T201 - what `verbose` asks for
+            self._parts.run("printing of flags", self._say, f"tb_gradients: {text}", False)
         if self._writer is not None:
             self._write_flags(self._writer, self._last_step)
 
@@ -262,8 +266,8 @@ class Journal:
         key = (flag.rule, flag.first_step)
         before = self._announced.get(key)
         self._announced[key] = flag.severity
-        if self._verbose and flag.severity >= Severity.WARNING > (before or 0):
-            self._parts.run("printing of flags", _say, flag)
+        if self._say is not None and flag.severity >= Severity.WARNING > (before or 0):
+            self._parts.run("printing of flags", self._say, f"tb_gradients: {flag}", True)
         if self._stop_on is not None and flag.severity >= self._stop_on:
             self.should_stop = True
         if self._on_flag is not None and before is None:
@@ -273,5 +277,6 @@ class Journal:
                 logger.exception("tb_gradients: on_flag raised; training goes on")
 
 
-def _say(flag: Flag) -> None:
-    print(f"\ntb_gradients: {flag}", flush=True)  # noqa: T201 - what `verbose` asks for
+def print_sentence(sentence: str, is_flag: bool) -> None:
+    """What ``say`` is where there is no notebook: a line of its own below a progress bar."""
+    print(f"\n{sentence}", flush=True)  # noqa: T201 - what `verbose` asks for

@@ -24,6 +24,7 @@ def summary_of(
     undecided: str,
     stopped: bool,
     log_dir: str,
+    notebook: bool = False,
 ) -> str:
     """The verdict; for each flag the likeliest cause and the first fix; where to see more.
 
@@ -34,9 +35,12 @@ def summary_of(
         undecided: why it is too early for a verdict; "" if it is not.
         stopped: the monitor failed before the end of the training.
         log_dir: the folder that the user gave.
+        notebook: commands are those for a cell.
     """
     folder = inert(shlex.quote(log_dir))
-    command = f"tensorboard --logdir {folder}"
+    command, shell = f"tensorboard --logdir {folder}", ""
+    if notebook:
+        command, shell = f"%load_ext tensorboard, then %{command}", "!"
     lines = [f"tb_gradients: {error}" for error in errors]
     if not frames:
         return "\n".join([*lines, "tb_gradients: no update was seen, so nothing was judged."])
@@ -52,8 +56,9 @@ def summary_of(
     lines.append(f"tb_gradients: {early + ', ' if early else ''}{found}")
     for flag in flags:
         lines += [f"  {flag}", *(f"    {line}" for line in flag.advice())]
-    lines.append(f"All causes and fixes: tb-gradients check {folder}")
-    lines.append(f"  or {command}, then its address with #gradient_health")
+    lines.append(f"All causes and fixes: {shell}tb-gradients check {folder}")
+    place = "its tab 'Gradient Health'" if notebook else "its address with #gradient_health"
+    lines.append(f"  or {command}, then {place}")
     return "\n".join(lines + _before_tensorboard())
 
 

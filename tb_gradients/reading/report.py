@@ -7,6 +7,7 @@ Does not know about TensorFlow, HTTP or how a report is printed.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
@@ -16,9 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients import schema
-from tb_gradients.flags import Flag, RuleError, RuleState, Severity, ranked, verdict_of, worst
+from tb_gradients.flags import (
+    VERDICTS,
+    Flag,
+    RuleError,
+    RuleState,
+    Severity,
+    ranked,
+    verdict_of,
+    worst,
+)
 from tb_gradients.frames import FloatArray
 from tb_gradients.inert import inert
+from tb_gradients.judging.words import plural
 from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.measurements import Histogram, Measurements, Variables
@@ -97,6 +108,7 @@ class RunReport:
             the run was written by a version without it.
         rules: how far each rule has judged the run.
         undecided: why too little was seen to call it healthy; "" if it was enough.
+        narrowed: that findings were left out, and which; "" if none could have been.
     """
 
     run: str
@@ -110,6 +122,7 @@ class RunReport:
     lane: Lane | None = dataclasses.field(default=None, repr=False, compare=False)
     rules: tuple[RuleState, ...] = ()
     undecided: str = ""
+    narrowed: str = ""
     measurements: Measurements | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -161,6 +174,17 @@ class RunReport:
                 None if source is None else Measurements(source, data.run, steps, variables)
             ),
         )
+
+    def __repr__(self) -> str:
+        size = f"{plural(self.frames, 'frame')}, {plural(len(self.variables), 'variable')}"
+        found = f"{self.verdict}, {plural(len(self.flags), 'flag')}"
+        return f"<RunReport {inert(repr(self.run))}: {found}, {size}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tb_gradients.html_outputs import of_run
+
+        return of_run(self)
 
     # --- Numbers --------------------------------------------------------------------------
 
@@ -305,7 +329,17 @@ class RunReport:
         seen = "1 step was" if self.steps_seen == 1 else f"{self.steps_seen} steps were"
         return dataclasses.replace(self, undecided=f"{seen} seen, {steps} are required")
 
+    def since(self, step: int) -> RunReport:
+        """The same with the findings alone that are open, or began at a step or later."""
+        kept = tuple(flag for flag in self.flags if flag.open or flag.first_step >= step)
+        over = len(self.flags) - len(kept)
+        told = f"{over} earlier finding{' is' if over == 1 else 's are'} left out"
+        narrowed = f"Only findings that are open, or began at step {step} or later, count: {told}."
+        return dataclasses.replace(self, flags=kept, narrowed=narrowed)
+
     def to_json(self) -> dict[str, Any]:
+        """``narrowed`` is a key only where findings may have been left out."""
+        narrowed = {"narrowed": self.narrowed} if self.narrowed else {}
         return {
             "run": self.run,
             "first_step": self.first_step,
@@ -318,6 +352,7 @@ class RunReport:
             "flags": [flag.to_json() for flag in self.flags],
             "rules": [state.to_json() for state in self.rules],
             "errors": [problem.to_json() for problem in self.errors],
+            **narrowed,
         }
 
 
@@ -327,6 +362,17 @@ class Report:
 
     runs: tuple[RunReport, ...]
 
+    def __repr__(self) -> str:
+        count = collections.Counter(run.verdict for run in self.runs)
+        found = [f"{count[verdict]} {verdict}" for verdict in reversed(VERDICTS) if count[verdict]]
+        return f"<Report on {plural(len(self.runs), 'run')}: {', '.join(found)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tb_gradients.html_outputs import of_report
+
+        return of_report(self)
+
     @property
     def worst(self) -> Severity | None:
         """The highest severity in any run; ``None`` if all are healthy."""
@@ -335,6 +381,10 @@ class Report:
     def requiring(self, steps: int) -> Report:
         """The same, with every run of fewer steps undecided; see ``RunReport.requiring``."""
         return Report(tuple(run.requiring(steps) for run in self.runs))
+
+    def since(self, step: int) -> Report:
+        """The same with the findings alone that are open, or began at a step or later."""
+        return Report(tuple(run.since(step) for run in self.runs))
 
     def to_json(self) -> dict[str, Any]:
         """Version 1 of the report, strict JSON (``docs/design.md``, section 3)."""

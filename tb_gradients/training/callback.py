@@ -112,6 +112,13 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
         """The state of a copy: the settings, without a run."""
         return {**self.__dict__, "_attached": [], "_batch": 0, "_loss_seen": False}
 
+    def __repr__(self) -> str:
+        return repr(self._monitor).replace(type(self._monitor).__name__, type(self).__name__, 1)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict so far."""
+        return self._monitor._repr_html_()
+
     @property
     def report(self) -> tuple[Flag, ...]:
         """The flags so far, worst first; also those of copies, such as a tuner makes per trial."""

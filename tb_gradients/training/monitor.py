@@ -24,11 +24,14 @@ import tensorflow as tf
 from tb_gradients.flags import Flag, Origin, RuleError, Severity, ranked
 from tb_gradients.host import endings
 from tb_gradients.host.backlog import Backlog
-from tb_gradients.host.journal import Journal
+from tb_gradients.host.journal import Journal, print_sentence
+from tb_gradients.host.notebook import NotebookLine, in_notebook
 from tb_gradients.host.parts import Parts, reason_of
 from tb_gradients.host.schedule import Every, make_schedule
 from tb_gradients.host.summary import summary_of
+from tb_gradients.inert import inert
 from tb_gradients.judging.registry import RuleSettings, make_rules
+from tb_gradients.judging.words import plural
 from tb_gradients.summaries import Summaries
 from tb_gradients.training.arguments import (
     check_folder,
@@ -163,6 +166,8 @@ class GradientMonitor:
         self._backlog = Backlog()  # all that reads or changes the journal
         self._parts = parts = Parts()
         self._guard = guard = Guard(parts, self._backlog, self._write_reason)
+        self._line = NotebookLine() if verbose and in_notebook() else None
+        say = None if not verbose else print_sentence if self._line is None else self._line.add
         self._journal = Journal(
             self._folder.path,
             open_records,
@@ -171,7 +176,7 @@ class GradientMonitor:
             summaries=wanted,
             stop_on=severity,
             on_flag=on_flag,
-            verbose=bool(verbose),
+            say=say,
             parts=parts,
         )
         leave_out = functools.partial(parts.leave_out, "the origins of flags")
@@ -273,6 +278,7 @@ class GradientMonitor:
             add, number = self._recorder.batches.add, self._steps.next
             self._guard.part(GIVEN_BATCH, add, number, inputs, targets, predictions)
         self._guard.run(self._collector.after_step, 1, loss, step)
+        self._show_line()
         return self.should_stop
 
     def explain(
@@ -330,7 +336,13 @@ class GradientMonitor:
     def advance(self, count: int, loss: Any = None) -> bool:
         """Like ``step``, for ``count`` steps that one call of the device has made."""
         self._guard.run(self._collector.after_step, count, loss, None)
+        self._show_line()
         return self.should_stop
+
+    def _show_line(self, *, at_end: bool = False) -> None:
+        if self._line is not None:
+            step = max(self._steps.shown(self._steps.next) - 1, 0)
+            self._parts.run("the line in the notebook", self._line.show, step, at_end)
 
     @property
     def log_dir(self) -> str:
@@ -394,6 +406,7 @@ class GradientMonitor:
             watched.outputs.detach()
         if waiting and not self._collector.passive:
             self._guard.run(self._finish)
+            self._show_line(at_end=True)
             if self._verbose:
                 print(self.summary())  # noqa: T201 - what `verbose` asks for
         self._backlog.close()
@@ -434,7 +447,21 @@ class GradientMonitor:
             undecided=self._journal.undecided,
             stopped=self._guard.failed,
             log_dir=self.log_dir,
+            notebook=self._line is not None,
         )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._outline()}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict so far."""
+        from tb_gradients.html_outputs import of_flags
+
+        return of_flags(self.flags, self._outline(), self._journal.undecided)
+
+    def _outline(self) -> str:
+        found = f"{plural(len(self.flags), 'flag')} in {plural(self.frames, 'frame')}"
+        return f"{inert(repr(self.log_dir))}: {found}"
 
     # --- attaching ---------------------------------------------------------------------
 

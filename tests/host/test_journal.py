@@ -12,7 +12,7 @@ from recordings import make_frames, make_table, turn_nonfinite, turn_zero
 
 import tb_gradients as tbg
 from tb_gradients.flags import Severity
-from tb_gradients.host.journal import SMALL_MODEL_VARIABLES, Journal
+from tb_gradients.host.journal import SMALL_MODEL_VARIABLES, Journal, print_sentence
 from tb_gradients.judging import judge
 from tb_gradients.lane import Lane
 from tb_gradients.reading.event_files import EventFileSource
@@ -60,7 +60,7 @@ def test_a_flag_is_printed_once_and_only_if_that_is_asked_for(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for verbose in (False, True):
-        journal = journal_of(tmp_path, verbose=verbose)
+        journal = journal_of(tmp_path, say=print_sentence if verbose else None)
         for frame in FAULTY:
             journal.add(frame)
         journal.close()
