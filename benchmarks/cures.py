@@ -8,7 +8,8 @@ healthy twin knows (``--cured``).
     python benchmarks/cures.py --recordings DIR --per-fault 99   # all of them
     python benchmarks/cures.py --recordings DIR --programs "*!rate-*"
 
-Recordings are shared with ``benchmarks/detection.py``: what is there is not trained again.
+Recordings are shared with ``benchmarks/detection.py``: what is there is not trained again. With
+``--json FILE``, a trial that the file holds is not made again either.
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ class Trial:
         return not self.error and self.after >= share * self.twin
 
 
+def attempts(folder: str, names: Sequence[str], twin: str, seed: int) -> list[Trial]:
+    """Those of programs that share a twin, which is trained once."""
+    return [attempt(folder, name, twin, seed) for name in names]
+
+
 def attempt(folder: str, name: str, twin: str, seed: int) -> Trial:
     """Follow the advice that a recorded program is given, once."""
     from zoo import cures
@@ -73,6 +79,9 @@ def attempt(folder: str, name: str, twin: str, seed: int) -> Trial:
     from tb_gradients.reading.event_files import EventFileSource
 
     [program] = [p for p in programs() if p.name == name]
+    for missing in (twin, name):
+        if not (recording.folder_of(folder, missing, seed) / judging.OUTCOME).exists():
+            recording.record(folder, missing, seed)
     recipe = program.train.args[0]  # type: ignore[attr-defined]
     here = recording.folder_of(folder, name, seed)
     recordings = EventFileSource(str(here)).read(".").recordings
@@ -143,32 +152,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", help="write all of it to this file")
     options = parser.parse_args(arguments)
 
-    from zoo.programs import programs
-
     folder = options.recordings or tempfile.mkdtemp(prefix="zoo_")
-    faulty = chosen(options.programs, options.per_fault)
-    twins = [p for p in programs() if p.name in {program.twin for program in faulty}]
-    detection.train_missing([*twins, *faulty], [options.seed], folder, options.workers, False)
-    trials = []
+    kept = Path(options.json) if options.json else None
+    stored = json.loads(kept.read_text()) if kept is not None and kept.exists() else []
+    trials = [Trial(**fields) for fields in stored]
+    made = {(trial.program, trial.seed) for trial in trials}
+    todo: dict[str, list[str]] = {}
+    for program in chosen(options.programs, options.per_fault):
+        if (program.name, options.seed) not in made:
+            todo.setdefault(program.twin, []).append(program.name)
     with futures.ProcessPoolExecutor(
         options.workers, detection.SPAWN, recording.start_worker
     ) as pool:
         tasks = [
-            pool.submit(attempt, folder, program.name, program.twin, options.seed)
-            for program in faulty
+            pool.submit(attempts, folder, names, twin, options.seed) for twin, names in todo.items()
         ]
-        for task in tasks:
-            trial = task.result()
-            trials.append(trial)
-            if trial.code and not trial.cured(options.cured):
-                print(
-                    f"{trial.program}: {trial.cause}: {trial.before:.2f} -> {trial.after:.2f}, "
-                    f"twin {trial.twin:.2f} {trial.error}\n    {trial.fix}",
-                    flush=True,
-                )
+        for task in futures.as_completed(tasks):
+            trials += task.result()
+            if kept is not None:
+                kept.write_text(json.dumps([dataclasses.asdict(t) for t in trials], indent=1))
+    for trial in sorted(trials, key=lambda trial: trial.program):
+        if trial.code and not trial.cured(options.cured):
+            print(
+                f"{trial.program}: {trial.cause}: {trial.before:.2f} -> {trial.after:.2f}, "
+                f"twin {trial.twin:.2f} {trial.error}\n    {trial.fix}"
+            )
     print(f"\n{table(trials, options.cured)}")
-    if options.json:
-        Path(options.json).write_text(json.dumps([dataclasses.asdict(t) for t in trials], indent=1))
     return 0
 
 

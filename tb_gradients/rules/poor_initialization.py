@@ -211,9 +211,11 @@ class PoorInitialization(Rule):
                 Evidence("loss_at_start", window.learning.start, window.learning.guess),
             ),
             causes=(self._cause(text),),
-            fixes=tuple(
-                f'In {layers_of(group)} use `kernel_initializer="{initializer}"`.'
-                for initializer, group in self._by_initializer(variables).items()
+            fixes=(
+                " ".join(
+                    f'In {layers_of(group)} use `kernel_initializer="{initializer}"`.'
+                    for initializer, group in self._by_initializer(variables).items()
+                ),
             ),
             follows=("model_mismatch",) if constant_output(window) else (),
         )
