@@ -57,6 +57,12 @@ CAUSES: dict[str, CauseKind] = {
             built_in=True,
         ),
         CauseKind(
+            "untrained_base",
+            "The frozen layers were never trained",
+            "Layers that are not trained hold the values they were initialized with: what they "
+            "give to the trained ones is random.",
+        ),
+        CauseKind(
             "saturating_activation",
             "A saturating activation shrinks the gradient",
             "The slope of sigmoid is at most 1/4, that of tanh far below 1 outside a narrow "

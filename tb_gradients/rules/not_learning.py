@@ -17,6 +17,7 @@ from tb_gradients.judging.data_scales import (
     far_targets_cause,
     input_scale_cause,
 )
+from tb_gradients.judging.freezing import train_the_base, untrained_base_cause
 from tb_gradients.judging.learning import WORSE
 from tb_gradients.judging.learning_rates import (
     SLOWER_DECAY,
@@ -304,6 +305,7 @@ class NotLearning(Rule):
                 )
             )
         more = (
+            untrained_base_cause(window.table, 0.8),
             input_scale_cause(window, 0.55),
             far_targets_cause(window),
             deep_narrow_cause(window, 0.7),
@@ -351,4 +353,6 @@ class NotLearning(Rule):
             return slower(window)
         if reason.id == "deep_narrow_network":
             return SHORTCUTS
+        if reason.id == "untrained_base":
+            return train_the_base(window.table)
         return SCALE_INPUTS

@@ -10,6 +10,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest
+from tb_gradients.judging.freezing import train_the_base, untrained_base_cause
 from tb_gradients.judging.learning import LOW_SHARE
 from tb_gradients.judging.learning_rates import (
     ADAPTIVE,
@@ -229,6 +230,8 @@ class UpdateTooSmall(Rule):
             fix = SCALE_THE_LOSS
         elif kind == "low_precision" and no_correction_cause(window, rows) is not None:
             fix = no_correction_fix(window, rows)
+        elif kind == "untrained_base":
+            fix = train_the_base(window.table)
         elif started is not None:
             fix = SLOWER_DECAY.format(rate=started)
         elif any(c.id == "tiny_loss" for c in causes):
@@ -327,7 +330,10 @@ class UpdateTooSmall(Rule):
             )
         size = self._size(window, rows)
         epsilon = settings_of(window.table).get("epsilon", 0.0)
-        if not found and 0 < size < epsilon and optimizer in ADAPTIVE:
+        untrained = untrained_base_cause(window.table, 0.85)
+        if not found and untrained is not None:
+            found.append(untrained)
+        elif not found and 0 < size < epsilon and optimizer in ADAPTIVE:
             found.append(
                 cause(
                     "tiny_loss",

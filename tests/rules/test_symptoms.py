@@ -14,6 +14,7 @@ from tb_gradients.flags import Flag, Severity
 from tb_gradients.frames import Recording, VariableTable
 from tb_gradients.judging import judge
 from tb_gradients.judging.engine import replay
+from tb_gradients.judging.freezing import NEVER_TRAINED
 
 STEPS = 80
 TABLE = make_table(4)
@@ -597,6 +598,16 @@ def test_guessing_is_a_warning_when_it_lasts_and_not_while_the_rate_warms_up() -
 
     assert reported() == Severity.WARNING
     assert reported(learning_rate=np.geomspace(1e-5, 1e-3, 420)) == Severity.INFO
+
+
+def test_a_frozen_base_that_was_never_trained_is_why_its_head_learns_nothing() -> None:
+    run = Run(table(facts={NEVER_TRAINED: "base,other"}), 160).stuck()
+
+    flag = run.flags()["not_learning"]
+
+    assert flag.causes[0].id == "untrained_base"
+    assert "base and 1 more are frozen" in flag.causes[0].summary
+    assert '`model.get_layer("base").trainable = True`' in flag.fixes[0]
 
 
 def test_steps_that_never_moved_anything_are_reported_before_the_loss_is_judged() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from tb_gradients.frames import RunContext
 from tb_gradients.judging.learning import LOSS_WEIGHT, SUMMED
 from tb_gradients.judging.learning_rates import CHANGED
+from tb_gradients.training.model.frozen import frozen_facts
 from tb_gradients.training.model.layers import function_name
 from tb_gradients.training.model.model_ends import ends_of
 from tb_gradients.training.optimizers import replicas
@@ -31,7 +32,11 @@ def run_context(model: Any, optimizer: Any, facts: Mapping[str, Any]) -> RunCont
         context["precision"] = str(getattr(getattr(model, "dtype_policy", None), "name", ""))
         context["jit_compile"] = getattr(model, "jit_compile", False) is True
         context["steps_per_execution"] = int(getattr(model, "steps_per_execution", 1) or 1)
-        context["facts"] = {**ends_of(model), **_loss_facts(model)}
+        context["facts"] = {
+            **ends_of(model),
+            **_loss_facts(model),
+            **frozen_facts(model),
+        }
     changed = changed_settings(getattr(optimizer, "inner_optimizer", optimizer))
     context["facts"] = {**context.get("facts", {}), CHANGED: ",".join(changed)}
     strategy = replicas.strategy_of(optimizer)
