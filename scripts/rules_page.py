@@ -48,7 +48,7 @@ def _rule_lines(rule: dict[str, Any]) -> Iterator[str]:
     yield f"**Definition:** {rule['definition']}\n"
     yield "**Try:**\n"
     yield from (f"* {fix}" for fix in rule["fixes"])
-    yield f"\n**Silent when:** {rule['silent_when']}\n"
+    yield f"\n**No finding when:** {rule['silent_when']}\n"
     if rule["thresholds"]:
         yield "| threshold | default | because |"
         yield "|---|---|---|"

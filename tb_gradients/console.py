@@ -213,7 +213,7 @@ class Console:
         for title, text in (
             ("Why it matters", page.why),
             ("Definition", page.definition),
-            ("Silent when", page.silent_when),
+            ("No finding when", page.silent_when),
         ):
             lines += self._wrapped(f"{title}: {text}", "  ", hang=4)
         lines += ["  Try:"]

@@ -200,7 +200,7 @@ def test_rules_prints_one_page(capsys: pytest.CaptureFixture[str]) -> None:
 
     out = capsys.readouterr().out
     assert out.startswith("dead_units")
-    assert "Silent when:" in out
+    assert "No finding when:" in out
     assert "zero_gradient  " not in out
 
 

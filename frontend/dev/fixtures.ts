@@ -20,20 +20,20 @@ interface FixtureVariable {
   readonly depth: number;
 }
 
-type Sickness = 'none' | 'vanishing' | 'nan';
+type Fault = 'none' | 'vanishing' | 'nan';
 
 interface FixtureRun {
   readonly name: string;
-  readonly sickness: Sickness;
+  readonly fault: Fault;
   readonly layers: number;
   readonly lastStep: number;
 }
 
 export const FIXTURE_RUNS: readonly FixtureRun[] = [
-  { name: 'healthy', sickness: 'none', layers: 4, lastStep: 1000 },
-  { name: 'deep_sigmoid', sickness: 'vanishing', layers: 8, lastStep: 1000 },
-  { name: 'deep_relu', sickness: 'none', layers: 8, lastStep: 1000 },
-  { name: 'exploded', sickness: 'nan', layers: 60, lastStep: 4000 },
+  { name: 'healthy', fault: 'none', layers: 4, lastStep: 1000 },
+  { name: 'deep_sigmoid', fault: 'vanishing', layers: 8, lastStep: 1000 },
+  { name: 'deep_relu', fault: 'none', layers: 8, lastStep: 1000 },
+  { name: 'exploded', fault: 'nan', layers: 60, lastStep: 4000 },
 ];
 
 const LOWEST_EXPONENT = -72;
@@ -99,9 +99,9 @@ function valueOf(
   name: string,
 ): number {
   const jitter = Math.exp(0.5 * (noise(row, step) - 0.5));
-  const fade = run.sickness === 'vanishing' ? 10 ** (-1.3 * (run.layers - 1 - variable.depth)) : 1;
+  const fade = run.fault === 'vanishing' ? 10 ** (-1.3 * (run.layers - 1 - variable.depth)) : 1;
   const rms = 2e-3 * jitter * fade * Math.exp(-step / 2000);
-  const sick = run.sickness === 'nan' && step >= NAN_FROM && variable.depth >= run.layers - 6;
+  const faulty = run.fault === 'nan' && step >= NAN_FROM && variable.depth >= run.layers - 6;
   switch (name) {
     case 'gradient_rms':
       return rms;
@@ -110,14 +110,14 @@ function valueOf(
     case 'gradient_mean':
       return rms * 0.1 * (noise(row, step, 3) - 0.5);
     case 'gradient_zero_share':
-      return run.sickness === 'nan' && variable.depth === 2 ? Math.min(1, step / 900) : 0;
+      return run.fault === 'nan' && variable.depth === 2 ? Math.min(1, step / 900) : 0;
     case 'dead_unit_share':
-      return step < 20 ? Number.NaN : run.sickness === 'nan' && variable.depth === 2 ? 0.5 : 0;
+      return step < 20 ? Number.NaN : run.fault === 'nan' && variable.depth === 2 ? 0.5 : 0;
     case 'gradient_nan_count':
     case 'gradient_nonfinite_count':
-      return sick ? 12 : 0;
+      return faulty ? 12 : 0;
     case 'nonfinite_age':
-      return sick ? 0 : -1;
+      return faulty ? 0 : -1;
     case 'update_ratio':
       return 1e-3 * jitter * Math.sqrt(fade) * Math.min(1, (step + 5) / 60);
     default:
@@ -126,14 +126,14 @@ function valueOf(
 }
 
 function contextOf(run: FixtureRun, step: number, name: string): number {
-  const broken = run.sickness === 'nan' && step >= NAN_FROM;
+  const broken = run.fault === 'nan' && step >= NAN_FROM;
   if (name === 'learning_rate') return 1e-3 * Math.min(1, (step + 1) / 50);
   if (name === 'loss_nonfinite_age') return broken ? 0 : -1;
   return broken ? Number.NaN : 0.4 + 1.9 * Math.exp(-step / 300) + 0.05 * noise(step);
 }
 
 function flagsOf(run: FixtureRun) {
-  if (run.sickness === 'vanishing') {
+  if (run.fault === 'vanishing') {
     return [
       {
         id: 'vanishing',
@@ -171,7 +171,7 @@ function flagsOf(run: FixtureRun) {
       },
     ];
   }
-  if (run.sickness === 'none') return [];
+  if (run.fault === 'none') return [];
   return [
     {
       id: 'nan',
@@ -219,7 +219,7 @@ function runOf(run: FixtureRun) {
       dtype: 'float32',
       layer_class: 'Dense',
       role: path.split('/')[1],
-      activation: run.sickness === 'vanishing' ? 'sigmoid' : 'relu',
+      activation: run.fault === 'vanishing' ? 'sigmoid' : 'relu',
       initializer: 'GlorotUniform',
       trainable: true,
       units: 64,
@@ -231,10 +231,10 @@ function runOf(run: FixtureRun) {
     context: { optimizer: 'Adam', optimizer_config: { learning_rate: '0.001' }, loss: 'MSE' },
     flags: flagsOf(run),
     errors:
-      run.sickness === 'nan'
+      run.fault === 'nan'
         ? [{ rule: 'bad_data', step: 12, message: 'division by zero in check()' }]
         : [],
-    sampled: run.sickness === 'nan',
+    sampled: run.fault === 'nan',
     judged: 'live',
     histogram_steps: stepsOf(run).filter((step) => step % 50 === 0),
     histogram: { lowest_exponent: LOWEST_EXPONENT, octaves: OCTAVES },

@@ -168,7 +168,7 @@ export function createHost(): Host {
         preference.addEventListener('change', notify);
         return;
       }
-      // TensorBoard tells its guests nothing about dark mode; its body's class does.
+      // TensorBoard says nothing about dark mode to its guests; its body's class does.
       new MutationObserver(notify).observe(parent.document.body, {
         attributes: true,
         attributeFilter: ['class'],

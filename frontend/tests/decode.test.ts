@@ -42,7 +42,7 @@ describe('decoding the server’s answers', () => {
     expect(unknown?.origin).toBeNull();
   });
 
-  it('tells a run that was not judged yet from a healthy one', () => {
+  it('distinguishes a run that was not judged yet from a healthy one', () => {
     const runs = decodeRuns({
       runs: [
         { run: 'a', verdict: null },

@@ -90,7 +90,7 @@ describe('the layer profile', () => {
     expect(createDepthAxis([], 100).slots).toEqual([]);
   });
 
-  it('tells the slope per layer', () => {
+  it('shows the slope per layer', () => {
     expect(growthPerLayer([1e-8, 1e-6, 1e-4, 1e-2])).toBeCloseTo(100);
     expect(growthPerLayer([1, 1, NaN, 1, 1])).toBeCloseTo(1);
     expect(growthPerLayer([1, 0, 1, 1])).toBeNull();

@@ -29,7 +29,7 @@ describe('a change', () => {
     expect(related.low).toBe(related.high);
   });
 
-  it('over time is told from the start of the run, or from what was measured first', () => {
+  it('over time is measured from the start of the run, or from what was measured first', () => {
     const high = floats(1, NaN, 3, NaN, 2, NaN, 50, 7, 60, 8);
     const grid: Grid = {
       rows: 2,
@@ -62,7 +62,7 @@ describe('a change', () => {
     expect([low[0], high[0]]).toEqual([0.5, 2]);
   });
 
-  it('to or from zero is told apart from no change', () => {
+  it('to or from zero is distinguished from no change', () => {
     const grid = seriesGrid(floats(0, 3, 0));
     const related = relateGrid(grid, floats(0), 'ratio');
     expect([...related.high]).toEqual([1, Infinity, 1]);
@@ -105,7 +105,7 @@ describe('a change', () => {
     expect(fitRelation('change', [floats(0.001)]).high).toBe(0.1);
   });
 
-  it('is told in words', () => {
+  it('is said in words', () => {
     expect(formatRelation(1.001, 'ratio')).toBe('the same');
     expect(formatRelation(0.01, 'ratio')).toBe('÷ 100');
     expect(formatRelation(3.21, 'ratio')).toBe('× 3.2');

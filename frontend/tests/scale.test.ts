@@ -340,7 +340,7 @@ describe('text', () => {
     expect(formatShare(0.00012)).toBe('0.012\u00a0%');
   });
 
-  it('tells NaN that was seen from a value that is missing', () => {
+  it('distinguishes NaN that was seen from a value that is missing', () => {
     expect(formatEvidence('loss', NaN)).toBe('NaN');
     expect(formatValue(NaN, 'loss')).toBe('not measured');
   });
@@ -414,12 +414,12 @@ describe('names and sentences', () => {
       ['resnet-adam-warmup', '-seed-2'],
     ]);
     expect(splitName('seed-10', 3)).toEqual(['seed', '-10']);
-    expect(splitName('sick')).toEqual(['', 'sick']);
+    expect(splitName('faulty')).toEqual(['', 'faulty']);
     expect(splitName('in größe 📈📉', 3)).toEqual(['in größe', ' 📈📉']);
     expect(splitName('')).toEqual(['', '']);
   });
 
-  it('tell a pattern that nothing matches from one that is none', () => {
+  it('distinguish a pattern that nothing matches from one that is none', () => {
     expect(nothingMatches('run', 'seed_[12]')).toBe('No run matches the filter.');
     expect(nothingMatches('run', 'seed_[12')).toBe(
       'No run has “seed_[12” in its name, and it is no regular expression.',

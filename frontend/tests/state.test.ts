@@ -28,7 +28,7 @@ import {
   ruleStatesOf,
   shownFrames,
   shownSides,
-  sickestRun,
+  worstRun,
   sortRuns,
   statisticOf,
   verdictOf,
@@ -70,7 +70,7 @@ function start(link: Record<string, string> = {}, fetcher = fixtureFetch) {
 }
 
 describe('the tab', () => {
-  it('lands on the sickest run and reads its heat-map', async () => {
+  it('lands on the worst run and reads its heat-map', async () => {
     const { store } = start();
     await vi.waitFor(() => {
       expect(store.get().matrix).not.toBeNull();
@@ -173,14 +173,14 @@ describe('the tab', () => {
     let judge = (): void => undefined;
     const { store } = start({ run: 'deep_sigmoid' }, ((address: string) => {
       asked.push(address);
-      const told = json(`run?run=deep_sigmoid`) as Record<string, unknown>;
+      const reported = json(`run?run=deep_sigmoid`) as Record<string, unknown>;
       const reply = (body: unknown): Response => new Response(JSON.stringify(body));
       if (address.startsWith('./run?'))
-        return Promise.resolve(reply({ ...told, judged: null, flags: [] }));
+        return Promise.resolve(reply({ ...reported, judged: null, flags: [] }));
       if (!address.startsWith('./verdict')) return fixtureFetch(address);
       return new Promise((resolve) => {
         judge = () => {
-          resolve(reply(told));
+          resolve(reply(reported));
         };
       });
     }) as typeof fetch);
@@ -201,16 +201,16 @@ describe('the tab', () => {
 
   it('glances at a large run first, and then reads it', async () => {
     const asked: string[] = [];
-    const told = json('run?run=deep_sigmoid') as Record<string, unknown>;
+    const reported = json('run?run=deep_sigmoid') as Record<string, unknown>;
     const { store } = start({ run: 'deep_sigmoid' }, ((address: string) => {
       asked.push(address);
       if (address.startsWith('./marks') && address.includes('revision=some'))
         return Promise.resolve(new Response(new Uint8Array(5 * 120)));
       if (!address.startsWith('./run?')) return fixtureFetch(address);
       const glance = address.includes('glance');
-      const steps = told.steps as number[];
+      const steps = reported.steps as number[];
       const answered = {
-        ...told,
+        ...reported,
         ...(glance ? { glance, steps: steps.slice(-5), revision: 'some', flags: [] } : {}),
       };
       return Promise.resolve(new Response(JSON.stringify({ ...answered, judged: 'live' })));
@@ -231,14 +231,14 @@ describe('the tab', () => {
   });
 
   it('drops what is read on for a run that nobody looks at any more', async () => {
-    const told = (name: string): Record<string, unknown> =>
+    const reported = (name: string): Record<string, unknown> =>
       json(`run?run=${name}`) as Record<string, unknown>;
     let readOn = (): void => undefined;
     const { store, actions } = start({ run: 'deep_sigmoid' }, ((address: string) => {
       if (address.startsWith('./marks') && address.includes('revision=some'))
         return Promise.resolve(new Response(new Uint8Array(5 * 120)));
       if (!address.startsWith('./run?run=deep_sigmoid')) return fixtureFetch(address);
-      const whole = { ...told('deep_sigmoid'), judged: 'live' };
+      const whole = { ...reported('deep_sigmoid'), judged: 'live' };
       if (!address.includes('glance'))
         return new Promise((resolve) => {
           readOn = () => {
@@ -519,11 +519,9 @@ describe('runs', () => {
     expect(names('name')).toEqual(['deep_relu', 'deep_sigmoid', 'exploded', 'healthy']);
   });
 
-  it('are opened at the sickest', () => {
-    expect(sickestRun(orderRuns(runs, ['healthy', 'deep_sigmoid', 'exploded']))).toBe(
-      'deep_sigmoid',
-    );
-    expect(sickestRun([])).toBeNull();
+  it('are opened at the worst', () => {
+    expect(worstRun(orderRuns(runs, ['healthy', 'deep_sigmoid', 'exploded']))).toBe('deep_sigmoid');
+    expect(worstRun([])).toBeNull();
   });
 
   it('have a verdict in one line', () => {
@@ -607,11 +605,11 @@ describe('rows', () => {
       named('net/head/kernel', 'net/head'),
     ];
     expect(sharedPrefix(model)).toEqual(['net']);
-    const told = (collapsed: string[]) =>
+    const reported = (collapsed: string[]) =>
       buildRows(model, new Set(collapsed)).map(
         ({ label, within }) => '  '.repeat(within.length) + label,
       );
-    expect(told([])).toEqual([
+    expect(reported([])).toEqual([
       'encoder',
       '  block_0',
       '    dense/kernel',
@@ -621,13 +619,13 @@ describe('rows', () => {
       'head',
       '  kernel',
     ]);
-    expect(told(['net/encoder'])).toEqual(['encoder', 'head', '  kernel']);
+    expect(reported(['net/encoder'])).toEqual(['encoder', 'head', '  kernel']);
   });
 
   it('can be those with findings alone, if there are any', () => {
-    const [healthy, sick] = [run('healthy'), run('deep_sigmoid')];
-    const shown = rowMatcher('kernel', true, sick);
-    expect(sick.variables.map(({ path }) => path).filter(shown)).toEqual([
+    const [healthy, faulty] = [run('healthy'), run('deep_sigmoid')];
+    const shown = rowMatcher('kernel', true, faulty);
+    expect(faulty.variables.map(({ path }) => path).filter(shown)).toEqual([
       'dense_0/kernel',
       'dense_1/kernel',
       'dense_7/kernel',
@@ -645,7 +643,7 @@ describe('rows', () => {
     expect(closed.has('dense_59')).toBe(false);
   });
 
-  it('know the sick direction of a statistic', () => {
+  it('know the bad direction of a statistic', () => {
     const { statistics } = run('healthy');
     const worst = (name: string) => {
       const column = statistics.find((candidate) => candidate.name === name);
@@ -659,8 +657,8 @@ describe('rows', () => {
 
 describe('small things', () => {
   it('finds the statistic that a flag’s evidence is named after', () => {
-    const sick = run('deep_sigmoid');
-    expect(sick.flags.map((flag) => statisticOf(flag, sick))).toEqual(['gradient_rms', null]);
+    const faulty = run('deep_sigmoid');
+    expect(faulty.flags.map((flag) => statisticOf(flag, faulty))).toEqual(['gradient_rms', null]);
   });
 
   it('splits advice into text and code', () => {
@@ -687,7 +685,7 @@ describe('small things', () => {
     expect(parseLink('#p.gradient_health.flag=%')).toEqual({ flag: '%' });
   });
 
-  it('tells listeners of the newest state only', () => {
+  it('gives listeners the newest state only', () => {
     const store = createStore({ a: 0, b: 0 });
     const seen: string[] = [];
     store.subscribe(({ a, b }) => {

@@ -115,7 +115,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The folder of runs that most tests look at, and none changes."""
     folder = tmp_path_factory.mktemp("gallery")
     made_up_runs.write_healthy(folder / "healthy")
-    made_up_runs.write_sick(folder / "sick")
+    made_up_runs.write_faulty(folder / "sick")
     return folder
 
 

@@ -1,7 +1,7 @@
 """Runs with the look of real training, for eyes and for a browser: no TensorFlow, no waiting.
 
 In:  a log folder.
-Out: event files of a small convolutional network, healthy or with one of each sickness.
+Out: event files of a small convolutional network, healthy or with one of each fault.
 Does not know about browsers. ``python made_up_runs.py DIR`` writes them to look at.
 """
 
@@ -146,7 +146,7 @@ def with_histogram(frame: Frame, table: VariableTable) -> Frame:
     return dataclasses.replace(frame, histograms=counts)
 
 
-def sick_frames(table: VariableTable, steps: Iterable[int]) -> list[Frame]:
+def faulty_frames(table: VariableTable, steps: Iterable[int]) -> list[Frame]:
     """Vanishing early blocks, a dying head, a spike, a disconnected variable, NaN at the end."""
     paths = list(table.paths)
     block = np.array([int(p.split("_")[1][0]) if "block_" in p else 7 for p in paths])
@@ -176,7 +176,7 @@ def sick_frames(table: VariableTable, steps: Iterable[int]) -> list[Frame]:
     return frames
 
 
-def sick_flags(table: VariableTable, last_step: int) -> list[Flag]:
+def faulty_flags(table: VariableTable, last_step: int) -> list[Flag]:
     block_6 = tuple(p for p in table.paths if "block_6" in p or p.startswith("head"))
     return [
         Flag(
@@ -246,10 +246,10 @@ def judged(table: VariableTable, frames: Sequence[Frame]) -> StoredVerdict:
     )
 
 
-def write_sick(folder: pathlib.Path, last: int = 3000) -> VariableTable:
+def write_faulty(folder: pathlib.Path, last: int = 3000) -> VariableTable:
     table = network()
-    flags = [flag for flag in sick_flags(table, last) if flag.first_step <= last]
-    recordings.write_run(folder, table, sick_frames(table, schedule(last)), flags=flags)
+    flags = [flag for flag in faulty_flags(table, last) if flag.first_step <= last]
+    recordings.write_run(folder, table, faulty_frames(table, schedule(last)), flags=flags)
     return table
 
 
@@ -269,10 +269,10 @@ def large_network(layers: int) -> VariableTable:
 def write_large(folder: pathlib.Path, layers: int = 2500, frames: int = 40) -> VariableTable:
     """Twice as many variables as layers, one of which is flagged."""
     table = large_network(layers)
-    sick = table.paths[-4]
+    faulty = table.paths[-4]
     flag = Flag(
-        "disconnected_gradient", Severity.WARNING, (sick,), 0, frames - 1, True,
-        f"The gradient of {sick} is None at every step: the loss does not depend on it.",
+        "disconnected_gradient", Severity.WARNING, (faulty,), 0, frames - 1, True,
+        f"The gradient of {faulty} is None at every step: the loss does not depend on it.",
         (Evidence("none_step_share", 1.0, 1.0),),
     )  # fmt: skip
     recordings.write_run(folder, table, recordings.make_frames(table, range(frames)), flags=[flag])
@@ -280,10 +280,10 @@ def write_large(folder: pathlib.Path, layers: int = 2500, frames: int = 40) -> V
 
 
 def write_more(folder: pathlib.Path, after: int, last: int) -> None:
-    """More frames of a sick run, as a training that goes on appends them."""
+    """More frames of a faulty run, as a training that goes on appends them."""
     table = network()
-    frames = sick_frames(table, [step for step in schedule(last) if step > after])
-    flags = [flag for flag in sick_flags(table, last) if flag.first_step <= last]
+    frames = faulty_frames(table, [step for step in schedule(last) if step > after])
+    flags = [flag for flag in faulty_flags(table, last) if flag.first_step <= last]
     verdict = recordings.StoredVerdict(tuple(flags), (), last, len(schedule(last)))
     events = [recordings.frame_event(frame, table) for frame in frames]
     recordings.write_events(folder, [*events, recordings.verdict_event(verdict, last)])
@@ -292,7 +292,7 @@ def write_more(folder: pathlib.Path, after: int, last: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     logdir = pathlib.Path(arguments[0])
     write_healthy(logdir / "healthy")
-    write_sick(logdir / "sick")
+    write_faulty(logdir / "sick")
     write_large(logdir / "large")
 
 

@@ -15,7 +15,7 @@ THEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
 @THEMES
-def test_the_first_look_at_a_sick_run_is_accessible(tab: Any, dark: bool) -> None:
+def test_the_first_look_at_a_faulty_run_is_accessible(tab: Any, dark: bool) -> None:
     tab.open(run="sick", dark=dark)
     expect(tab.find(".flag")).to_have_count(6)
     expect(tab.find(".progress")).to_be_hidden()

@@ -34,7 +34,7 @@ def test_an_empty_folder_says_what_to_add_and_fills_by_itself(tab: Any, server: 
 
 
 def test_a_run_that_grows_is_appended_to_and_nothing_jumps(tab: Any, server: Any) -> None:
-    made_up_runs.write_sick(server.logdir / "grows", last=300)
+    made_up_runs.write_faulty(server.logdir / "grows", last=300)
     server.wait_for_runs("grows", frames=120)
     tab.open(run="grows", statistic="update_ratio", step="50", rows="conv")
     expect(tab.find(".verdict")).to_contain_text("121 frames over 301 steps")
@@ -72,7 +72,7 @@ def test_a_run_that_nobody_has_judged_shows_its_numbers_before_its_verdict(
     tab: Any, server: Any
 ) -> None:
     table = made_up_runs.network()
-    frames = made_up_runs.sick_frames(table, made_up_runs.schedule(300))
+    frames = made_up_runs.faulty_frames(table, made_up_runs.schedule(300))
     recordings.write_run(server.logdir / "crashed", table, frames)
     server.wait_for_runs("crashed", frames=len(frames))
     held: list[Any] = []

@@ -18,7 +18,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With TensorBoard's Python loader; in all other tests it takes the other, if it has one."""
     logdir = tmp_path_factory.mktemp("logs")
     made_up_runs.write_large(logdir / "large", frames=64)
-    made_up_runs.write_sick(logdir / "sick")
+    made_up_runs.write_faulty(logdir / "sick")
     for name in ("healthy", "fixed", "again"):
         made_up_runs.write_healthy(logdir / name, last=300)
     with tensorboard(logdir, "--load_fast=false") as running:

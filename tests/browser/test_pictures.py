@@ -41,7 +41,7 @@ def test_zoom_is_reached_by_keyboard(tab: Any) -> None:
     expect(tab.find("button.zoom")).to_be_hidden()
 
 
-def test_the_profile_tells_the_slope_and_is_walked_by_keyboard(tab: Any) -> None:
+def test_the_profile_shows_the_slope_and_is_walked_by_keyboard(tab: Any) -> None:
     tab.open(run="sick", view="profile", step="1000")
     expect(tab.find(".profile-slope")).to_contain_text("From layer to layer towards the input: ÷")
     tab.find(".profile-canvas").focus()

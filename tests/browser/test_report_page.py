@@ -21,9 +21,9 @@ def test_it_is_accessible_and_fits_a_phone(
 ) -> None:
     table = recordings.make_table()
     frames = recordings.make_frames(table, range(60))
-    sick = recordings.turn_nonfinite(frames, table, 30)
+    faulty = recordings.turn_nonfinite(frames, table, 30)
     recordings.write_run(tmp_path / "good", table, frames)
-    recordings.write_run(tmp_path / ("a_long_name_of_a_series_" * 4), table, sick)
+    recordings.write_run(tmp_path / ("a_long_name_of_a_series_" * 4), table, faulty)
     page = browser.new_page(color_scheme=scheme, viewport={"width": 360, "height": 640})
 
     page.set_content(html_document(load(tmp_path), "logs"))

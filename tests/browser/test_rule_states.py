@@ -65,7 +65,7 @@ def test_what_has_passed_is_folded_and_names_its_rules(tab: Any) -> None:
     tab.find(".passed > summary").click()
     tab.find(".passed").get_by_role("button", name="The loss does not fall").click()
     expect(tab.find(".rule-card h2")).to_have_text("The loss does not fall")
-    expect(tab.find(".rule-card h3")).to_contain_text(["When it stays silent"])
+    expect(tab.find(".rule-card h3")).to_contain_text(["No finding when"])
     expect(tab.find(".rule-card")).not_to_contain_text("When it is wrong")
 
 
@@ -77,6 +77,6 @@ def test_what_was_not_seen_says_how_to_give_it(tab: Any) -> None:
     expect(tab.find(".run-note")).to_contain_text("The rules that could judge")
 
 
-def test_undecided_runs_stand_between_the_sick_and_the_healthy(tab: Any) -> None:
+def test_undecided_runs_stand_between_the_faulty_and_the_healthy(tab: Any) -> None:
     tab.open()  # of these three, the undecided one is the one to look at
     expect(tab.find(".head .run-name")).to_have_text("early")

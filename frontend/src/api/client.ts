@@ -117,12 +117,12 @@ export function createClient(fetcher: typeof fetch = (...args) => fetch(...args)
     ];
     const response = await get('runs', parameters, known);
     const now = Date.parse(response.headers.get('date') ?? '');
-    const told = { runs: [], now: Number.isNaN(now) ? null : now };
-    if (response.status === NOT_MODIFIED) return told;
+    const reported = { runs: [], now: Number.isNaN(now) ? null : now };
+    if (response.status === NOT_MODIFIED) return reported;
     const state = response.headers.get('etag');
     if (state === null) states.delete(keyOf(among));
     else states.set(keyOf(among), state);
-    return { ...told, runs: decodeRuns(await response.json()) };
+    return { ...reported, runs: decodeRuns(await response.json()) };
   }
   const json = async (route: string, parameters?: Parameters): Promise<unknown> =>
     (await get(route, parameters)).json();

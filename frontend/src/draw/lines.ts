@@ -92,7 +92,7 @@ export function drawChart(
   for (const line of chart.lines) drawShape(context, line, x, line.right ? yRight : y, palette);
   if (right) drawRightLabels(context, right, x + width, yRight, palette);
   if (first) {
-    // Of all runs: which one it was, the break in its line tells.
+    // Of all runs: the break in its line shows which one it was.
     const marked = first.strip.marked.map((_, i) =>
       chart.lines.reduce((mark, { strip }) => mark | (strip.marked[i] ?? 0), 0),
     );

@@ -12,7 +12,7 @@ export interface Layer {
   /** Position of each joint variable in the profile; -1: not in this run. */
   readonly columns: Int32Array;
   readonly colour: string;
-  /** Shape tells runs and steps apart where colour does not. */
+  /** Shape distinguishes runs and steps where colour does not. */
   readonly shape: Shape | 'ring';
   readonly band: boolean;
   /** Sideways, in pixels, so that layers do not hide each other. */

@@ -131,7 +131,7 @@ export async function picture(
 const TOO_TALL =
   'It shows the rows in view: all of them would be too tall for a picture. Close modules or filter the variables to have all.';
 
-/** In words, what the axis over steps tells on the page. */
+/** In words, what the axis over steps shows on the page. */
 function interval(state: State): string {
   const steps = jointSteps(...shownRuns(state).map((run) => run.steps));
   const { from, to } = shownFrames(steps, state.stepRange);

@@ -7,7 +7,7 @@
  * the element may move either, or it would lose the place to which it is scrolled.
  */
 
-/** Told to the element when its content was unrolled or rolled up: what is drawn by need is due. */
+/** Sent to the element when its content was unrolled or rolled up: what is drawn by need is due. */
 export const UNROLLED = 'unrolled';
 
 /** In pixels of the page; of more no browser makes a picture for certain. */
@@ -36,17 +36,17 @@ export function unroll(root: HTMLElement): Unrolled {
   }
   // Its neighbours stay where they are.
   root.style.marginBottom = `${-hidden}px`;
-  const tell = (unrolled: boolean): void => {
+  const report = (unrolled: boolean): void => {
     root.toggleAttribute('data-unrolled', unrolled);
     root.dispatchEvent(new Event(UNROLLED));
   };
-  tell(true);
+  report(true);
   return {
     height,
     rollUp() {
       for (const { element, style } of before) element.style.cssText = style;
       box.scrollTop = scrollTop;
-      tell(false);
+      report(false);
     },
   };
 }

@@ -164,7 +164,7 @@ const LEAST_CONTRAST = 3;
 
 /**
  * Colours of the lines of runs side by side: those of the runs, as far from the page as lines
- * have to be. One run alone needs none of its own; equal ones are told apart.
+ * have to be. One run alone needs none of its own; equal ones are distinguished.
  */
 export function lineColours(positions: readonly number[], theme: Theme): string[] {
   const { first, second, healthy, outline, surface, text } = PALETTES[theme];

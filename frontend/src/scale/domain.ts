@@ -9,7 +9,7 @@
 import type { Column } from '../api/types';
 
 export interface Domain {
-  /** `ratio` and `change` tell how far a value is from another one: see `relate.ts`. */
+  /** `ratio` and `change` say how far a value is from another one: see `relate.ts`. */
   readonly kind: 'log' | 'signed' | 'linear' | 'ratio' | 'change';
   /** Of magnitudes for `signed`. */
   readonly low: number;
@@ -106,7 +106,7 @@ const clamp = (t: number): number => Math.min(1, Math.max(0, t));
 export function ticks(domain: Domain, most: number): number[] {
   const { kind, low, high } = domain;
   if (kind === 'linear') {
-    // One label alone tells no scale.
+    // One label alone shows no scale.
     for (let count = most; count <= most + 4; count++) {
       const values = linearTicks(low, high, count);
       if (values.length > 1) return values;

@@ -26,7 +26,7 @@ export interface Source {
   readonly grid: Grid;
   /** Position of each joint variable in the grid; -1: this run does not have it. */
   readonly columns: Int32Array;
-  /** So many frames are the beginning that a change is told from. */
+  /** So many frames are the beginning that a change is measured from. */
   readonly start: number;
 }
 
@@ -120,7 +120,7 @@ function ownStrip(
   const source = sources[pane];
   if (!source || !axis) return joinStrips(axis?.width ?? 0, []);
   const members = variables.map((i) => source.columns[i] ?? -1).filter((i) => i >= 0);
-  // A change is sick in both directions, whatever its statistic.
+  // A change is bad in both directions, whatever its statistic.
   const changes = relation !== null && encoding === 'relative';
   const worst = group && !changes ? worstOf(column) : 'both';
   return reduceRow(source.grid, members, axis, worst);

@@ -1,6 +1,6 @@
 /** What was not finite: the bits of a mark, see `docs/http_api.md`, and their words. Pure. */
 
-/** Something was not finite: NaN or Inf, not told apart. */
+/** Something was not finite: NaN or Inf, not distinguished. */
 export const NONFINITE = 1;
 /** Elements of the gradient are NaN. */
 export const NAN = 2;

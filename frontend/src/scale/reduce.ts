@@ -1,9 +1,9 @@
 /**
- * Many values -> one pixel column, without losing what is sick.
+ * Many values -> one pixel column, without losing what is faulty.
  *
  * Several steps may share a pixel, and a closed module stands for all of its variables.
  * Kept of them: the smallest and the largest value, and whether any was non-finite or not
- * measured. Never a mean, never a random pick: a mean hides the one sick value.
+ * measured. Never a mean, never a random pick: a mean hides the one faulty value.
  */
 
 import type { StepAxis } from './axis';
@@ -27,7 +27,7 @@ export function seriesGrid(values: Float32Array, marks: Uint8Array | null = null
   return { rows: 1, edges, high: values, low: values, marks };
 }
 
-/** Which extreme of a statistic is the sick one: decides what a closed module shows. */
+/** Which extreme of a statistic is the faulty one: decides what a closed module shows. */
 export type Worst = 'high' | 'low' | 'both';
 
 export interface Strip {
@@ -82,7 +82,7 @@ export function reduceRow(
   return { low, high, marked };
 }
 
-/** Several strips as one, by their extremes: nothing sick is lost. */
+/** Several strips as one, by their extremes: nothing faulty is lost. */
 export function joinStrips(width: number, strips: readonly Strip[]): Strip {
   const [first] = strips;
   if (strips.length === 1 && first) return first;

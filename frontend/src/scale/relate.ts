@@ -2,7 +2,7 @@
  * Values as a change: against a variable's own start, or against another run. Pure.
  *
  * Sizes (norms, ratios, counts) are related by division: 1 is "the same", and zero stays zero.
- * Shares are related by subtraction, in points: from 1 % to 2 % is not "twice as sick".
+ * Shares are related by subtraction, in points: from 1 % to 2 % is not "twice as bad".
  */
 
 import type { Column } from '../api/types';
@@ -127,7 +127,7 @@ export function fitRelation(
   parts: readonly Float32Array[],
   mostDecades = MOST_DECADES,
 ): Domain {
-  // A few thousand of them tell as much as all.
+  // A few thousand of them show as much as all.
   const sizes = new Float32Array(SAMPLE);
   let count = 0;
   const share = Math.floor(SAMPLE / Math.max(1, parts.length));

@@ -25,7 +25,7 @@ const FEW_VARIABLES = 2;
 
 /**
  * Rows in network order. A module is a run of neighbours: when a model comes back to a
- * module later, that is a second header, because order tells more than tidiness.
+ * module later, that is a second header, because order says more than tidiness.
  */
 export function buildRows(
   variables: readonly Variable[],
@@ -94,7 +94,7 @@ export function buildRows(
   return rows;
 }
 
-/** The parts of a name that all modules begin with: they tell nothing apart. */
+/** The parts of a name that all modules begin with: they distinguish nothing. */
 export function sharedPrefix(variables: readonly Variable[]): readonly string[] {
   const parts = variables.map((variable) => moduleOf(variable).split('/'));
   const shared = sharedParts(parts, 0, parts.length);
@@ -144,7 +144,7 @@ const range = (from: number, to: number): number[] =>
   Array.from({ length: to - from }, (_, i) => from + i);
 
 /**
- * The sick direction of a statistic.
+ * The bad direction of a statistic.
  *
  * Shares and counts say how much is broken: high is worst. Sizes (gradients, updates,
  * weights) hurt at both ends: nothing moves, or everything does. `unit_spread` falls to 0

@@ -233,9 +233,9 @@ function showFlag(state: State, run: Run, flag: Flag): Partial<State> {
 }
 
 function openModulesOf(state: State, run: Run, flag: Flag): ReadonlySet<string> {
-  const sick = new Set(flag.variables);
+  const faulty = new Set(flag.variables);
   const needed = buildRows(run.variables, new Set())
-    .filter(({ kind, key }) => kind === 'variable' && sick.has(key))
+    .filter(({ kind, key }) => kind === 'variable' && faulty.has(key))
     .flatMap(({ within }) => within);
   if (!needed.some((module) => state.collapsed.has(module))) return state.collapsed;
   const collapsed = new Set(state.collapsed);

@@ -79,10 +79,10 @@ export function startFrames(steps: readonly number[]): number {
   return Math.max(1, steps.findLastIndex((step) => step <= first + START * (last - first)) + 1);
 }
 
-/** Fewer frames before a finding tell nothing. */
+/** Fewer frames before a finding show nothing. */
 const FEWEST_FRAMES = 3;
 
-/** The frames that a change is told from: those before the first finding, or the first tenth. */
+/** The frames that a change is measured from: those before the first finding, or the first tenth. */
 export function healthyStart({ steps, flags }: Run): number {
   const first = Math.min(...flags.map(({ firstStep }) => firstStep));
   const before = steps.findIndex((step) => step >= first);

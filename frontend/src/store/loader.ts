@@ -18,7 +18,7 @@ import {
   quietModules,
   shownFrames,
   shownStatistic,
-  sickestRun,
+  worstRun,
 } from './selectors';
 import {
   MOST_SIDES,
@@ -142,7 +142,7 @@ export function createLoader(
       const known = (name: string | null): boolean => runs.some(({ run }) => run === name);
       const selectedRun = known(state.selectedRun)
         ? state.selectedRun
-        : sickestRun(orderRuns(runs, order));
+        : worstRun(orderRuns(runs, order));
       const beside = state.compareRuns.filter((name) => known(name) && name !== selectedRun);
       const same = beside.length === state.compareRuns.length;
       const missing = runs.length > 0 && !known(state.selectedRun) ? state.selectedRun : null;

@@ -1,4 +1,4 @@
-/** All runs beside each other: what tells them apart, and which rules found something. Pure. */
+/** All runs beside each other: what distinguishes them, and which rules found something. Pure. */
 
 import { SEVERITIES, type RunSummary, type Severity } from '../api/types';
 

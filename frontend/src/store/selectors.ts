@@ -65,8 +65,8 @@ const RANK: Readonly<Record<Verdict, number>> = {
 };
 const rank = ({ summary }: RunEntry): number => RANK[summary.verdict ?? 'healthy'];
 
-/** Where to land: the sickest run, and of several the first. */
-export function sickestRun(entries: readonly RunEntry[]): string | null {
+/** Where to land: the worst run, and of several the first. */
+export function worstRun(entries: readonly RunEntry[]): string | null {
   let best: RunEntry | null = null;
   for (const entry of entries) {
     if (!best || rank(entry) > rank(best)) best = entry;
@@ -213,8 +213,8 @@ export function verdictSentence(run: Run, short = false): string {
   })).filter(({ count }) => count > 0);
   const counts = found.map(({ severity, count }) => plural(count, severity)).join(', ');
   if (verdictOf(run) === 'undecided') {
-    const told = counts === '' ? 'Undecided' : `Undecided, ${counts}`;
-    return short ? told : `${told}: ${run.undecided}`;
+    const reported = counts === '' ? 'Undecided' : `Undecided, ${counts}`;
+    return short ? reported : `${reported}: ${run.undecided}`;
   }
   if (found.length === 0) return short ? 'Healthy' : `Healthy: ${seen}, nothing found`;
   return short ? counts : `${counts} in ${seen}`;

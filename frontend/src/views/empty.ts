@@ -107,7 +107,7 @@ function noFrames(run: string): Child {
     h(
       'p',
       {},
-      'The monitor was attached; the first frame is written with the first training step. If training runs and nothing comes: a loop of one’s own has to call ',
+      'The monitor was attached; the first frame is written with the first training step. If training runs and nothing comes: a custom training loop has to call ',
       h('code', {}, 'monitor.step()'),
       ' after every step.',
     ),

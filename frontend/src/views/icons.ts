@@ -1,4 +1,4 @@
-/** Small icons whose shape alone tells them apart; decoration to a screen reader. */
+/** Small icons whose shape alone distinguishes them; decoration to a screen reader. */
 
 import type { Verdict } from '../api/types';
 

@@ -192,7 +192,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     if (!state) return;
     const palette = PALETTES[state.theme];
     const flag: Flag | null = selectedFlag(state);
-    const sick = new Set(flag?.variables);
+    const faulty = new Set(flag?.variables);
     const y = profileHeights(domain ?? { kind: 'linear', low: 0, high: 1 }, height);
     const chosen = layers.find(({ shape }) => shape === 'dot');
     for (const { row, from, to } of axis.slots) {
@@ -200,7 +200,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
         const path = variables[i]?.path ?? '';
         const value = chosen?.profile.value[chosen.columns[i] ?? -1] ?? Number.NaN;
         const selected = path === state.selectedVariable;
-        if (Number.isNaN(value) || (!sick.has(path) && !selected)) continue;
+        if (Number.isNaN(value) || (!faulty.has(path) && !selected)) continue;
         context.strokeStyle = selected ? palette.text : palette.outline;
         context.lineWidth = 2;
         context.beginPath();
@@ -231,7 +231,12 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
             `${layers.some((layer) => layer.name !== name) ? `${name}, ` : ''}step ${formatCount(step)}`,
           ),
         ),
-      h('li', {}, mark('band'), 'range over the steps shown, thick: the middle half'),
+      h(
+        'li',
+        {},
+        mark('band'),
+        'range over the steps shown; thick: from the 25th to the 75th percentile',
+      ),
       guide !== '' && h('li', {}, mark('guide'), guide),
     );
   });

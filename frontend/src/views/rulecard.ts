@@ -77,7 +77,7 @@ function content(card: RuleCard): Child[] {
       h('h3', {}, 'What to try'),
       h('ol', { class: 'fixes' }, card.fixes.map(advice)),
     ],
-    part('When it stays silent', card.silentWhen),
+    part('No finding when', card.silentWhen),
   ];
 }
 

@@ -149,7 +149,7 @@ function runRow(
   actions: Actions,
 ): HTMLElement {
   const { run, lastStep, frames, state, error, leading, loss } = entry.summary;
-  const told =
+  const reported =
     state === 'unreadable'
       ? `cannot be read. ${error}`
       : [
@@ -172,7 +172,7 @@ function runRow(
         type: 'button',
         'aria-current': run === selected,
         'data-focus': `run ${run}`,
-        title: `${runName(run)}: ${told}`,
+        title: `${runName(run)}: ${reported}`,
         onclick: () => {
           actions.selectRun(run);
         },

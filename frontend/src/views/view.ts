@@ -1,4 +1,4 @@
-/** What every view is: made once in a parent, told of each new state, taken away again. */
+/** What every view is: made once in a parent, given each new state, taken away again. */
 
 import type { State } from '../store/state';
 

@@ -76,7 +76,7 @@ export function createHistogramPanel(actions: Actions, axes: Axes): Panel {
     const others = sides.slice(1).map(({ name }) => name);
     note.textContent =
       form === 'map'
-        ? `${others.length > 0 ? `of ${sides[0]?.name ?? ''}, ` : ''}by sign and power of two; strength: share of the elements`
+        ? `${others.length > 0 ? `of ${sides[0]?.name ?? ''}, ` : ''}one row per sign and power of two; stronger: more of the elements`
         : `height: share of the elements${others.length > 0 ? `; dashed: ${others.join(', ')}` : ''}`;
     drawing.request();
   }

@@ -226,7 +226,7 @@ const lineColour = (
   palette: Palette,
 ): string => (sides.length < 2 && column > 0 ? palette.second : (sides[which]?.colour ?? ''));
 
-/** The chosen frame, and some others: a line is told from its neighbours all along. */
+/** The chosen frame, and some others: a line is distinguished from its neighbours all along. */
 function shapeFrames(axis: StepAxis, chosen: number): number[] {
   const others = SHAPE_PLACES.map((share) => frameAtX(axis, Math.floor(share * axis.width)));
   return [...new Set([chosen, ...others])];

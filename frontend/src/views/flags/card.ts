@@ -23,7 +23,7 @@ export interface Context {
   readonly selected: string | null;
   readonly variable: string | null;
   readonly rules: RuleBook | null;
-  /** Nothing goes on any more: what ended is all there is to tell. */
+  /** Nothing goes on any more: what ended is all there is to say. */
   readonly allEnded: boolean;
   readonly actions: Actions;
   /** The address of a view. */

@@ -123,8 +123,8 @@ export function createHeatmap(parent: HTMLElement, actions: Actions): View {
   );
   const revealFlag = onChange((flag: Flag | null) => {
     if (!flag) return;
-    const sick = new Set(flag.variables);
-    reveal(shown.rows.findIndex(({ kind, key }) => kind === 'variable' && sick.has(key)));
+    const faulty = new Set(flag.variables);
+    reveal(shown.rows.findIndex(({ kind, key }) => kind === 'variable' && faulty.has(key)));
   });
   const revealVariable = onChange((path: string | null) => {
     if (path === null) return;

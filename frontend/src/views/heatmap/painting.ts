@@ -163,18 +163,18 @@ export function createPainting(shown: Shown, top: () => number): Painting {
     // A flag belongs to the selected run.
     const flag = which === 0 ? selectedFlag(state) : null;
     if (!flag) return;
-    const sick = new Set(flag.variables);
+    const faulty = new Set(flag.variables);
     for (let i = from; i < to; i++) {
       const row = rows[i];
-      if (row && isSick(row, sick)) underline(context, axis, flag, yOf(i + 1));
+      if (row && isFaulty(row, faulty)) underline(context, axis, flag, yOf(i + 1));
     }
   }
 
   /** A closed module is marked for its variables; an open one leaves that to them. */
-  function isSick(row: Row | undefined, sick: ReadonlySet<string>): boolean {
+  function isFaulty(row: Row | undefined, faulty: ReadonlySet<string>): boolean {
     if (!row) return false;
-    if (row.kind === 'variable') return sick.has(row.key);
-    return !row.open && row.variables.some((i) => sick.has(shown.variables[i]?.path ?? ''));
+    if (row.kind === 'variable') return faulty.has(row.key);
+    return !row.open && row.variables.some((i) => faulty.has(shown.variables[i]?.path ?? ''));
   }
 
   /** When the finding was so: a bar in the gap below the cells, which stay as they are. */

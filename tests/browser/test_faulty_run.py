@@ -1,4 +1,4 @@
-"""A sick run beside a healthy one: from the verdict to the numbers."""
+"""A faulty run beside a healthy one: from the verdict to the numbers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def outlined_pixels(tab: Any) -> int:
     )
 
 
-def test_the_sickest_run_is_shown_first_with_its_verdict(tab: Any) -> None:
+def test_the_worst_run_is_shown_first_with_its_verdict(tab: Any) -> None:
     tab.open()
     expect(tab.find(".head .run-name")).to_have_text("sick")
     expect(tab.find(".verdict")).to_contain_text("2 critical, 3 warnings, 1 info")
@@ -179,7 +179,7 @@ def test_the_rule_card_explains_the_rule(tab: Any) -> None:
     card = tab.find("dialog.rule-card")
     expect(card).to_contain_text("vanishing_gradient")
     expect(card).to_contain_text("Why it matters")
-    expect(card).to_contain_text("When it stays silent")
+    expect(card).to_contain_text("No finding when")
     tab.page.keyboard.press("Escape")
     expect(card).to_be_hidden()
     # A finding that is known can be put away, and comes back.
@@ -210,7 +210,7 @@ def test_the_run_is_chosen_by_keyboard_alone(tab: Any) -> None:
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("Enter")
     expect(tab.find(".verdict")).to_contain_text("Healthy")
-    # All runs as a table: the same choice, with what tells them apart.
+    # All runs as a table: the same choice, with what distinguishes them.
     tab.find("button", has_text="Table").press("Enter")
     rows = tab.find(".run-table tbody tr")
     expect(rows.first).to_contain_text("NaN or Inf in the gradient2,600NaN or Inf")
@@ -235,7 +235,7 @@ def test_rows_and_steps_are_walked_by_keyboard(tab: Any) -> None:
     expect(tab.find(".inspector")).to_be_hidden()
 
 
-def test_a_cell_tells_its_number_and_chooses_its_step(tab: Any) -> None:
+def test_a_cell_shows_its_number_and_chooses_its_step(tab: Any) -> None:
     tab.open(run="sick")
     cells = tab.find("canvas.cells").first
     tab.wait_until(lambda: colours(tab, "canvas.cells") > 50)
@@ -248,7 +248,7 @@ def test_a_cell_tells_its_number_and_chooses_its_step(tab: Any) -> None:
     expect(tab.find(".step-bar h3")).not_to_have_text("At step 3,000")
 
 
-def test_nan_is_marked_in_its_row_and_told(tab: Any) -> None:
+def test_nan_is_marked_in_its_row_and_in_words(tab: Any) -> None:
     tab.open(run="sick", variable="head/logits/kernel")
     expect(tab.find(".value-table tr", has_text="Gradient NaN count")).to_contain_text("40")
     expect(tab.find(".bars-figure figcaption")).to_contain_text("100 % NaN")
