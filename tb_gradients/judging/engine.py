@@ -435,6 +435,23 @@ class Engine:
         Raises:
             ValueError: the frame does not fit the variable table.
         """
+        news = self._advance(frame)
+        if not news:
+            return []
+        new = {case.opened for case in news}
+        return self._reported(
+            fault
+            for fault in self._faults(self._worded())
+            if fault.leading.opened in new or fault.severity() > fault.severity(without=new)
+            if not fault.leading.provisional
+        )
+
+    def advance(self, frame: Frame) -> None:
+        """The same for who reads the flags later: their text takes time."""
+        self._advance(frame)
+
+    def _advance(self, frame: Frame) -> list[_Case]:
+        """Judge the next frame; the cases that opened or became worse."""
         news: list[_Case] = []
         waits = len(self._history) > 0  # between frames, rules see the ones before
         if not waits:
@@ -453,15 +470,7 @@ class Engine:
                         news += self._ask(track)
         self._relent()
         self._shown.add(self._table, frame)
-        if not news:
-            return []
-        new = {case.opened for case in news}
-        return self._reported(
-            fault
-            for fault in self._faults(self._worded())
-            if fault.leading.opened in new or fault.severity() > fault.severity(without=new)
-            if not fault.leading.provisional
-        )
+        return news
 
     def _ask(self, track: _Track) -> list[_Case]:
         """One rule on the newest row; the cases that it opened or made worse."""
@@ -667,14 +676,8 @@ def replay(
     Raises:
         ValueError: unknown rules or thresholds; the message names the known ones.
     """
-    engine: Engine | None = None
-    for recording in recordings:
-        if engine is None:
-            engine = Engine(recording.table, rules)
-        else:
-            engine.set_table(recording.table)
-        for frame in recording.each_frame():
-            yield engine, frame.step, engine.update(frame)
+    for engine, frame in _each_frame(recordings, rules):
+        yield engine, frame.step, engine.update(frame)
 
 
 def judge(
@@ -686,9 +689,24 @@ def judge(
         ValueError: unknown rules or thresholds; the message names the known ones.
     """
     engine: Engine | None = None
-    for judging, _, _ in replay(recordings, rules):
+    for judging, frame in _each_frame(recordings, rules):
         engine = judging
+        engine.advance(frame)
     if engine is None:
         make_rules(rules)  # wrong settings are an error, data or not
         return Verdict()
     return Verdict(engine.flags, engine.errors, engine.states, engine.undecided)
+
+
+def _each_frame(
+    recordings: Sequence[Recording], rules: RuleSettings | Iterable[Rule] | None
+) -> Iterator[tuple[Engine, Frame]]:
+    """The frames in order, each with the engine that is to judge it."""
+    engine: Engine | None = None
+    for recording in recordings:
+        if engine is None:
+            engine = Engine(recording.table, rules)
+        else:
+            engine.set_table(recording.table)
+        for frame in recording.each_frame():
+            yield engine, frame

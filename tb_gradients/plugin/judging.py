@@ -110,7 +110,7 @@ class RunJudge:
                 # By id: a table that was merely read again is no change of variables.
                 self._engine.set_table(table)
             self._table = table
-            self._engine.update(frame)
+            self._engine.advance(frame)
             self._seen = dates[: len(self._seen) + 1]
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_gradients.flags import Evidence, Severity
-from tb_gradients.frames import FloatArray
+from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import (
@@ -16,11 +16,17 @@ from tb_gradients.judging.learning_rates import (
     settings_of,
 )
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import IntArray, Rows, Window
 from tb_gradients.judging.words import NO_UPDATE_LOOKED_AT, names
 
 NEAR_EPSILON = 10.0
 """At this multiple of epsilon, Adam divides a gradient by 1.1 times its own size."""
+
+
+def limits(table: VariableTable, _: Rows) -> dict[str, float]:
+    """The limits of the gradient that are set in the optimizer."""
+    settings = settings_of(table)
+    return {name: settings[name] for name in LIMITS if name in settings}
 
 
 class ClippingDominates(Rule):
@@ -66,9 +72,8 @@ class ClippingDominates(Rule):
         return "" if self._limits(window) else "the optimizer does not clip"
 
     def detect(self, window: Window) -> Detection | None:
-        limits = self._limits(window)
         judged = window.rows.judged
-        if not limits:
+        if not self._limits(window):
             return HEALTHY
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
@@ -106,8 +111,7 @@ class ClippingDominates(Rule):
 
     @staticmethod
     def _limits(window: Window) -> dict[str, float]:
-        settings = settings_of(window.table)
-        return {name: settings[name] for name in LIMITS if name in settings}
+        return window.rows.once(limits)
 
     @classmethod
     def _applied(cls, window: Window) -> FloatArray:

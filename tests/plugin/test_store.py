@@ -72,7 +72,7 @@ def _judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     engine = mock.create_autospec(judging.Engine)
     engine.return_value.flags = (made.make_flag(),)
     engine.return_value.errors = ()
-    engine.return_value.update.side_effect = lambda frame: steps.append(frame.step)
+    engine.return_value.advance.side_effect = lambda frame: steps.append(frame.step)
     monkeypatch.setattr(judging, "Engine", engine)
     return steps
 
@@ -295,7 +295,7 @@ def test_a_run_that_another_request_is_judging_does_not_hold_up_the_list(
         listed.extend(store.summaries(source, ""))
 
     engine = mock.create_autospec(judging.Engine)
-    engine.return_value.update.side_effect = list_meanwhile
+    engine.return_value.advance.side_effect = list_meanwhile
     monkeypatch.setattr(judging, "Engine", engine)
     store.load(source, "", "a").judgement()
     assert [summary.flags for summary in listed] == [None, None]
