@@ -69,6 +69,20 @@ function start(link: Record<string, string> = {}, fetcher = fixtureFetch) {
   return { store, actions };
 }
 
+describe('a link to a run that is not there', () => {
+  it('opens another one and says so, on load and later', async () => {
+    const { store, actions } = start({ run: 'gone' });
+    await vi.waitFor(() => {
+      expect(store.get().selectedRun).toBe('exploded');
+    });
+    expect(store.get().missingRun).toBe('gone');
+    actions.selectRun('healthy');
+    expect(store.get().missingRun).toBeNull();
+    actions.followLink({ run: 'renamed' });
+    expect(store.get()).toMatchObject({ selectedRun: 'healthy', missingRun: 'renamed' });
+  });
+});
+
 describe('the tab', () => {
   it('lands on the worst run and reads its heat-map', async () => {
     const { store } = start();

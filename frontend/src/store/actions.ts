@@ -210,7 +210,14 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     refresh,
     followLink(link) {
       const next = selectionOf(link);
-      set({ ...next, selectedRun: next.selectedRun ?? get().selectedRun });
+      const { runs, selectedRun } = get();
+      const wanted = next.selectedRun ?? selectedRun;
+      const known = !runs?.length || runs.some(({ run }) => run === wanted);
+      set({
+        ...next,
+        selectedRun: known ? wanted : selectedRun,
+        missingRun: known ? null : wanted,
+      });
     },
   };
 }

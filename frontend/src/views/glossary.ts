@@ -47,7 +47,7 @@ export function createGlossary(parent: HTMLElement): HTMLElement {
   const dialog = h(
     'dialog',
     {
-      class: 'rule-card glossary',
+      class: 'glossary',
       'aria-labelledby': 'glossary-title',
       onclick: (event: MouseEvent) => {
         if (event.target === dialog) dialog.close();

@@ -100,7 +100,7 @@ export function createHeader(parent: HTMLElement, actions: Actions, ...tools: Ch
       const text =
         missingRun === null
           ? ''
-          : `There is no run “${missingRun}”. This is “${selectedRun ?? ''}”, the one with the worst verdict.`;
+          : `There is no run “${missingRun}”. This is “${selectedRun ?? ''}”.`;
       if (missing.textContent !== text) missing.textContent = text;
       live.view.update(state);
     },
