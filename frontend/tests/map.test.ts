@@ -15,6 +15,7 @@ function source(frames: readonly (readonly number[])[], columns: readonly number
     grid: { rows: frames[0]?.length ?? 0, edges, high: values, low: values, marks: null },
     columns: Int32Array.from(columns),
     start: 1,
+    healthy: null,
   };
 }
 

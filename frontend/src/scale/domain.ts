@@ -10,7 +10,7 @@ import type { Column } from '../api/types';
 
 export interface Domain {
   /** `ratio` and `change` say how far a value is from another one: see `relate.ts`. */
-  readonly kind: 'log' | 'signed' | 'linear' | 'ratio' | 'change';
+  readonly kind: 'log' | 'signed' | 'linear' | 'ratio' | 'change' | 'health';
   /** Of magnitudes for `signed`. */
   readonly low: number;
   readonly high: number;
@@ -23,7 +23,7 @@ const FEWEST_DECADES = 3;
 
 /** Colours grow in both directions from the middle of the scale. */
 export const isDiverging = (kind: Domain['kind']): boolean =>
-  kind === 'signed' || kind === 'ratio' || kind === 'change';
+  kind === 'signed' || kind === 'ratio' || kind === 'change' || kind === 'health';
 
 /** The smallest sensible scale that holds all finite values of these arrays. */
 export function fitDomain(column: Column, ...parts: readonly Float32Array[]): Domain {
@@ -93,7 +93,8 @@ export const isZero = (domain: Domain, value: number): boolean =>
 /** Position on the scale in [0, 1]; for `signed`, 0.5 is zero. NaN stays NaN. */
 export function position(domain: Domain, value: number): number {
   const { kind, low, high } = domain;
-  if (kind === 'linear' || kind === 'change') return clamp((value - low) / (high - low));
+  if (kind === 'linear' || kind === 'change' || kind === 'health')
+    return clamp((value - low) / (high - low));
   const magnitude = Math.abs(value);
   const depth = magnitude > 0 ? clamp(Math.log(magnitude / low) / Math.log(high / low)) : 0;
   if (kind === 'signed') return 0.5 + (0.5 * Math.sign(value) * (1 + 15 * depth)) / 16;
@@ -115,6 +116,7 @@ export function ticks(domain: Domain, most: number): number[] {
   }
   if (kind === 'signed') return [-high, 0, high];
   if (kind === 'change') return [low, 0, high];
+  if (kind === 'health') return [-1, 0, 1];
   if (kind === 'ratio') return [low, 1, high];
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);

@@ -57,6 +57,7 @@ export function formatRelation(value: number, relation: 'ratio' | 'change'): str
 /** A value as a label of a scale. */
 export function formatTick(kind: string, value: number, share = false): string {
   if (kind === 'ratio' || kind === 'change') return formatRelation(value, kind);
+  if (kind === 'health') return value === 0 ? 'healthy' : value < 0 ? 'too low' : 'too high';
   return share ? formatShare(value) : formatNumber(value);
 }
 

@@ -8,6 +8,7 @@
 import type { Column } from '../api/types';
 import type { StepAxis } from './axis';
 import { fitDomain, fitLinear, type Domain } from './domain';
+import { HEALTH, healthGrid, type Healthy } from './health';
 import { joinStrips, reduceRow, type Grid, type Strip } from './reduce';
 import {
   fitRelation,
@@ -28,9 +29,11 @@ export interface Source {
   readonly columns: Int32Array;
   /** So many frames are the beginning that a change is measured from. */
   readonly start: number;
+  /** What the rules call healthy of this statistic; null: nothing, or it is not known yet. */
+  readonly healthy: Healthy | null;
 }
 
-export type MapEncoding = 'absolute' | 'relative' | 'difference';
+export type MapEncoding = 'health' | 'absolute' | 'relative' | 'difference';
 
 export interface MapScale {
   readonly column: Column;
@@ -61,6 +64,18 @@ export function scaleMap(
     );
     const domain = fitRelation(relation, parts(known(related)));
     return { column, encoding, relation, domain, sources: related };
+  }
+  if (encoding === 'health' && known(sources).every(({ healthy }) => healthy !== null)) {
+    const held = sources.map(
+      (source) => source?.healthy && { ...source, grid: healthGrid(source.grid, source.healthy) },
+    );
+    return {
+      column,
+      encoding,
+      relation: null,
+      domain: HEALTH,
+      sources: held.map((source) => source ?? null),
+    };
   }
   const [reference, ...others] = sources;
   if (encoding === 'difference' && reference && others.some((other) => other !== null)) {
@@ -121,7 +136,7 @@ function ownStrip(
   if (!source || !axis) return joinStrips(axis?.width ?? 0, []);
   const members = variables.map((i) => source.columns[i] ?? -1).filter((i) => i >= 0);
   // A change is bad in both directions, whatever its statistic.
-  const changes = relation !== null && encoding === 'relative';
+  const changes = (relation !== null && encoding === 'relative') || encoding === 'health';
   const worst = group && !changes ? worstOf(column) : 'both';
   return reduceRow(source.grid, members, axis, worst);
 }

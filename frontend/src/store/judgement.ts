@@ -2,7 +2,10 @@
 
 import type { HealthyRange, RuleBook, Run, Variable } from '../api/types';
 import { formatNumber, formatRelation, formatShare } from '../scale/format';
+import type { Healthy } from '../scale/health';
+import { starts } from '../scale/relate';
 import { seriesColumn } from './selectors';
+import { gridOf, type MatrixData } from './state';
 
 /** Within what is usual; outside of it; beyond the limit of a rule. */
 export type Standing = 'healthy' | 'unusual' | 'beyond';
@@ -140,4 +143,27 @@ export function judgedNumbers(
     return [{ statistic, value, change, judgement }];
   });
   return numbers.slice(0, MOST);
+}
+
+/** So many of the last kernels are the end of the network. */
+const LAST_KERNELS = 3;
+
+/** What the values of a matrix are held against; null: the rules say nothing of its statistic. */
+export function healthyOf(matrix: MatrixData, rules: RuleBook | null): Healthy | null {
+  const { run, statistic } = matrix;
+  const own = rangeOf(rules, statistic);
+  const since = rangeOf(rules, statistic, 'start');
+  const towards = rangeOf(rules, statistic, 'last_layers');
+  if (!own && !since && !towards) return null;
+  const kernels = run.variables.map(({ shape }) => shape.length >= 2);
+  const last = kernels.flatMap((kernel, i) => (kernel ? [i] : [])).slice(-LAST_KERNELS);
+  return {
+    share: run.statistics.find(({ name }) => name === statistic)?.unit === 'share',
+    own,
+    since,
+    starts: starts(gridOf(matrix), healthyStart(run)),
+    towards,
+    last,
+    kernels,
+  };
 }

@@ -78,7 +78,7 @@ export function selectionOf(address: Link): Linked {
     compareStep: step(link.compareStep),
     stepRange: range(link.zoom),
     view: oneOf(['heatmap', 'profile'], link.view),
-    encoding: oneOf(['absolute', 'relative', 'difference'], link.encoding),
+    encoding: oneOf(['health', 'absolute', 'relative', 'difference'], link.encoding),
     spacing: oneOf(['steps', 'frames', 'log'], link.axis),
     valueScale: oneOf(['own', 'linear'], link.values),
     histogramForm: oneOf(['map', 'ridges'], link.histograms),

@@ -78,10 +78,10 @@ export type Slot = 'runs' | 'rules' | RunSlot | `${RunSlot} of ${string}`;
 export const MOST_SIDES = 4;
 
 /**
- * A value itself; how far it is from its variable's own median over the steps shown; or, of two
+ * How far a value is from what the rules call healthy; the value itself; how far it is from its variable's own median over the steps shown; or, of two
  * runs, how far the second one's is from the first one's.
  */
-export type Encoding = 'absolute' | 'relative' | 'difference';
+export type Encoding = 'health' | 'absolute' | 'relative' | 'difference';
 /** Variables over steps, or variables by depth at one step. */
 export type MainView = 'heatmap' | 'profile';
 /** A statistic's own scale (mostly logarithmic), or a linear one. */
@@ -186,7 +186,7 @@ export const DEFAULT_VIEW = {
   compareStep: null,
   stepRange: null,
   view: 'heatmap',
-  encoding: 'absolute',
+  encoding: 'health',
   spacing: 'steps',
   valueScale: 'own',
   histogramForm: 'map',

@@ -47,6 +47,11 @@ export function createControls(parent: HTMLElement, actions: Actions, ...tools: 
   const encoding = choice<Encoding>(
     'Colours',
     [
+      [
+        'health',
+        'Health',
+        'Colour is the distance from what the rules call healthy: pale is healthy, the marks on the scale are limits',
+      ],
       ['absolute', 'Value', 'Colour is the value itself: which variable is faulty?'],
       [
         'relative',

@@ -106,6 +106,18 @@ function drawScale(context: Pen, domain: Domain, theme: Theme, width: number): v
     context.fillStyle = `rgb(${colours[c]} ${colours[c + 1]} ${colours[c + 2]})`;
     context.fillRect(left + x, y, 1.5, height);
   }
+  if (domain.kind === 'health') {
+    // The limits of the rules.
+    context.fillStyle = palette.text;
+    for (const limit of [-1, 1]) {
+      context.fillRect(
+        left + Math.round(position(domain, limit) * (bar - 1)),
+        y - 2,
+        1,
+        height + 4,
+      );
+    }
+  }
   context.font = FONT;
   context.fillStyle = palette.quiet;
   context.textBaseline = 'top';

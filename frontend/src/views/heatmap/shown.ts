@@ -1,12 +1,12 @@
 /** What the heat-map shows of a state: rows over steps, in the colours of one scale. */
 
-import type { Flag, Run, Variable } from '../../api/types';
+import type { Flag, RuleBook, Run, Variable } from '../../api/types';
 import { onChange, remember } from '../../dom';
 import { jointSteps } from '../../scale/axis';
 import { scaleMap, type MapScale, type Source } from '../../scale/map';
 import { buildRows, sharedPrefix, type Row } from '../../scale/rows';
 import { heard } from '../../store/muted';
-import { healthyStart } from '../../store/judgement';
+import { healthyOf, healthyStart } from '../../store/judgement';
 import {
   columnOf,
   columnsIn,
@@ -82,6 +82,7 @@ export function createShown(forget: () => void): {
       joint: readonly Variable[],
       encoding: State['encoding'],
       linear: boolean,
+      rules: RuleBook | null,
       ...matrices: readonly (MatrixData | null)[]
     ) => {
       forget();
@@ -93,6 +94,7 @@ export function createShown(forget: () => void): {
             grid: gridOf(matrix),
             columns: columnsIn(matrix.run, joint),
             start: healthyStart(matrix.run),
+            healthy: healthyOf(matrix, rules),
           },
       );
       shown.scale = column && scaleMap(column, shown.plain, encoding, linear);
@@ -127,10 +129,10 @@ export function createShown(forget: () => void): {
       const joint = first ? join(first.run, ...sides.slice(1).map(({ run }) => run)) : NO_ROWS;
       // Until another run is there, the first one is shown as it is.
       const alone = others.every((matrix) => matrix === null);
-      const encoding = next.encoding === 'difference' && alone ? 'absolute' : next.encoding;
+      const encoding = next.encoding === 'difference' && alone ? 'health' : next.encoding;
       const runs = sides.map(({ run }) => run);
       prepareRows(joint, next.collapsed, matcherOf(next.rowFilter, next.onlyFlagged, ...runs));
-      prepareScale(joint, encoding, next.valueScale === 'linear', ...matrices);
+      prepareScale(joint, encoding, next.valueScale === 'linear', next.rules, ...matrices);
       prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
       prepareFlags(next.muted, ...runs);
     },

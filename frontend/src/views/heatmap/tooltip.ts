@@ -115,6 +115,9 @@ function describeChange(
   const { scale, sides, plain } = shown;
   const [relation, drawn] = [scale?.relation, scale?.sources[which]];
   const steps = sides[which]?.run?.steps;
+  if (scale?.encoding === 'health' && drawn && steps) {
+    return healthText(readRow(drawn, row, frameAtStep(steps, step)));
+  }
   if (!relation || !drawn || !steps) return '';
   const text = (value: number): string => formatRelation(value, relation);
   if (scale?.encoding === 'relative') {
@@ -124,6 +127,16 @@ function describeChange(
   if (which === 0 || row.kind === 'module' || !first || !before) return '';
   const { high } = readRow(before, row, frameAtStep(first.steps, step));
   return text(against(reading.high, high, relation));
+}
+
+/** The worse end of what a cell stands for. */
+function healthText({ low, high }: Reading): string {
+  const worst = Math.abs(low) > Math.abs(high) ? low : high;
+  if (Number.isNaN(worst) || worst === 0) return Number.isNaN(worst) ? '' : 'healthy';
+  const side = worst < 0 ? 'low' : 'high';
+  return Math.abs(worst) >= 1
+    ? `too ${side}: beyond the limit of a rule`
+    : `${side}, within the limits`;
 }
 
 function rangeText({ low, high }: Reading, format: (value: number) => string): string {
