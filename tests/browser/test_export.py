@@ -125,7 +125,7 @@ def test_a_picture_holds_what_is_scrolled_out_of_view_and_leaves_the_page_as_it_
 
 
 def test_lines_profile_and_histograms_are_vectors(tab: Any) -> None:
-    tab.page.set_viewport_size({"width": 1280, "height": 1600})
+    tab.page.set_viewport_size({"width": 1300, "height": 1600})
     tab.open(run="sick", variable=KERNEL, zoom="0-1000")
     expect(tab.find(".inspector h2")).to_have_text(KERNEL)
     expect(tab.find(".panel[data-title='Loss'] canvas")).to_be_visible()
@@ -168,13 +168,13 @@ def test_names_of_runs_are_escaped_and_keep_their_ends(window: Any, tmp_path: pa
     with tensorboard(tmp_path / "logs") as server:
         server.wait_for_runs(*names, frames=121)
         tab = Tab(window.new_page(), server.address)
-        tab.page.set_viewport_size({"width": 1280, "height": 1600})
+        tab.page.set_viewport_size({"width": 1300, "height": 1600})
         tab.open(run=names[0], compare=names[1], variable=KERNEL)
         keys = tab.find(".panel[data-title='Loss'] dt")
         expect(keys).to_have_text(names)
         for i, name in enumerate(names):
             end = keys.nth(i).locator("span").last
-            expect(end).to_have_text(name[-7:])
+            expect(end).to_have_text(name[-4:])
             expect(end).to_be_in_viewport(ratio=1)
 
         picture = vectors(tab, "Variable over steps")
@@ -182,6 +182,6 @@ def test_names_of_runs_are_escaped_and_keep_their_ends(window: Any, tmp_path: pa
         written = texts(picture)
         assert f"Variable over steps · {names[0]} and {names[1]} · {KERNEL}" in " ".join(written)
         assert any(text.startswith("a <") and text.endswith("…") for text in written)
-        assert {name[-7:] for name in names} <= set(written)
+        assert {name[-4:] for name in names} <= set(written)
         tab.page.close()
     assert tab.complaints == []
