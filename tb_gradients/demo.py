@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tb_gradients.flags import Flag
+    from tb_gradients.flags import Flag, Origin
 
 DEFAULT_LOGDIR = "logs/tb_gradients_demo"
 BATCH = 32
@@ -41,6 +41,7 @@ class Case:
         rule, cause: the worst flag must be one of these rules and name this cause;
             None: there must be no warning.
         variable: a part of the path that the flag's variables must contain.
+        operation: type of the operation that the flag's origin must name, in this file; "": any.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Case:
     rules: tuple[str, ...] = ()
     cause: str | None = None
     variable: str = ""
+    operation: str = ""
 
     def verdict_is_right(self, flags: Sequence[Flag]) -> bool:
         loud = [flag for flag in flags if flag.severity.label != "info"]
@@ -58,8 +60,18 @@ class Case:
             flag.rule in self.rules
             and self.cause in [cause.id for cause in flag.causes]
             and any(self.variable in path for path in flag.variables)
+            and (not self.operation or _is_here(flag.origin, self.operation))
             for flag in loud
         )
+
+
+def _is_here(origin: Origin | None, operation: str) -> bool:
+    """Whether an origin is this operation, in this file."""
+    return (
+        origin is not None
+        and origin.operation == operation
+        and pathlib.Path(origin.file).name == pathlib.Path(__file__).name
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +163,8 @@ def _print_verdict(case: Case, flags: Sequence[Flag], right: bool, seconds: floa
         print("  healthy: no warning")
     if not right:
         expected = " or ".join(case.rules) if case.rules else "no warning"
-        print(f"  WRONG: expected {expected}, cause {case.cause}, at *{case.variable}*")
+        where = f", from {case.operation}" if case.operation else ""
+        print(f"  WRONG: expected {expected}, cause {case.cause}, at *{case.variable}*{where}")
 
 
 def _serve(logdir: pathlib.Path, port: int) -> int:
@@ -299,6 +312,21 @@ def missing_values(folder: str) -> Sequence[Flag]:
     return _fit(_model([64, 32]), folder, inputs=x)
 
 
+def zero_row(folder: str) -> Sequence[Flag]:
+    """Images are scaled to length one; one of them is blank, and its length is zero."""
+    import keras
+    import tensorflow as tf
+
+    class UnitLength(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, images: Any) -> Any:
+            return images / tf.norm(images, axis=-1, keepdims=True)
+
+    x, _ = _digits()
+    x[700] = 0.0
+    parts = [keras.Input((64,)), UnitLength(name="unit_length"), *_model([64, 32]).layers]
+    return _fit(keras.Sequential(parts, name="digits"), folder, inputs=x)
+
+
 def forgotten_update(folder: str) -> Sequence[Flag]:
     """A hand-written loop that updates the output layer only."""
     import keras
@@ -391,6 +419,14 @@ CASES = (
         ("nonfinite_gradient",),
         "nonfinite_inputs",
         "hidden_1/kernel",
+    ),
+    Case(
+        "zero_row",
+        "images are divided by their norm, and one image is blank",
+        zero_row,
+        ("nonfinite_gradient",),
+        "numeric_overflow",
+        operation="RealDiv",
     ),
     Case(
         "forgotten_update",

@@ -122,7 +122,7 @@ def test_the_activation_that_switches_units_off_is_named(
 ) -> None:
     start = keras.initializers.Constant(np.repeat([bias, 0.0], 4))
     part = layers.Dense(8, activation=activation, bias_initializer=start, name="off")
-    origin = origin_of(network([part]), 0, UNITS)
+    origin = origin_of(network([part, layers.Dense(5, name="next")]), 0, UNITS)
     assert (origin.operation, origin.layer) == (operation, "off")
     assert origin.share == 0.5 and "4 of 8 units" in origin.summary
 

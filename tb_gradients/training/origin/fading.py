@@ -150,9 +150,7 @@ class _Measured:
                 copied = copies[passage.operation, passage.within]
                 before = next(filter(_is_dense, copied.arriving), None)
                 behind = next(filter(_is_dense, copied.leaving), None)
-                if before is None or behind is None or before.shape.rank in (None, 0):
-                    continue
-                if before.shape.rank != behind.shape.rank:
+                if before is None or behind is None or not _has_same_units(before, behind):
                     continue
                 places.append(place)
                 measured.append(_units_without(before, behind))
@@ -171,15 +169,16 @@ def _units_without(before: Tensor, behind: Tensor) -> Tensor:
     sizes = [
         tf.sqrt(tf.reduce_mean(tf.square(tf.cast(t, tf.float64)), axes)) for t in (before, behind)
     ]
-    count = tf.size(sizes[0])
+    lost = (sizes[0] > 0) & (sizes[1] <= UNIT_RATIO * sizes[0])
+    share = tf.reduce_mean(tf.cast(lost, tf.float64))
+    return tf.stack([share, tf.cast(tf.size(lost), tf.float64)])
 
-    def share() -> Tensor:
-        lost = (sizes[0] > 0) & (sizes[1] <= UNIT_RATIO * sizes[0])
-        return tf.reduce_mean(tf.cast(lost, tf.float64))
 
-    same = tf.equal(count, tf.size(sizes[1]))
-    found = tf.cond(same, share, lambda: tf.zeros([], tf.float64))
-    return tf.stack([found, tf.cast(count, tf.float64)])
+def _has_same_units(before: Tensor, behind: Tensor) -> bool:
+    """Whether the last axes of two gradients are known to be the same units."""
+    if not before.shape.rank or before.shape.rank != behind.shape.rank:
+        return False
+    return before.shape[-1] is not None and before.shape[-1] == behind.shape[-1]
 
 
 def _is_read(tensor: Tensor) -> bool:

@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 LIBRARIES = ("keras", "tf_keras", "tensorflow", "tb_gradients")
 """Packages whose lines are not the user's."""
 
+PROGRAMS = ("tb_gradients/demo.py",)
+"""Files of these packages that are programs of a user."""
+
 DRIVERS = (
     "models/functional.py",
     "models/sequential.py",
@@ -83,6 +86,8 @@ def is_library(file: str) -> bool:
     if file.startswith("<"):
         return file.startswith("<frozen ")
     path = os.path.abspath(file)
+    if path.replace(os.sep, "/").endswith(PROGRAMS):
+        return False
     if path.startswith(_libraries()):
         return True
     return path.startswith(_STANDARD) and "-packages" + os.sep not in path
