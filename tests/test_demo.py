@@ -25,6 +25,13 @@ def test_each_case_is_given_the_right_verdict(case: demo.Case, tmp_path: pathlib
     assert tuple(run.flags) == tuple(flags)
 
 
+def test_the_readme_shows_the_line_at_which_the_demo_divides_by_a_norm() -> None:
+    lines = pathlib.Path(demo.__file__).read_text(encoding="utf-8").splitlines()
+    [at] = [i for i, line in enumerate(lines, 1) if "/ tf.norm(" in line]
+    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    assert f"where     demo.py:{at}  {lines[at - 1].strip()}" in readme.read_text(encoding="utf-8")
+
+
 def test_a_wrong_verdict_would_be_noticed() -> None:
     healthy, faulty = demo.CASES[0], demo.CASES[1]
     flag = tbg.Flag("dead_units", tbg.Severity.WARNING, ("a/kernel",), 0, 1, True, "")

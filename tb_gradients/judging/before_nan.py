@@ -265,14 +265,22 @@ def locate(window: Window) -> str:
 
     XLA compiles no checks, and some operations give NaN under XLA alone (``docs/guide/nan.md``).
     """
-    if window.table.run.jit_compile:
-        return (
-            "Compile the model with `jit_compile=False` once. If there is NaN still, "
-            "`tf.debugging.enable_check_numerics()` names the operation. If not, it is an "
-            "operation that gives NaN under XLA alone: a square root, norm or division at 0, also "
-            "in the branch that `tf.where` does not take."
-        )
-    return "`tf.debugging.enable_check_numerics()` names the operation."
+    return LOCATE_UNDER_XLA if window.table.run.jit_compile else LOCATE
+
+
+LOCATE = "`tf.debugging.enable_check_numerics()` names the operation."
+
+LOCATE_UNDER_XLA = (
+    "Compile the model with `jit_compile=False` once. If there is NaN still, "
+    f"{LOCATE} If not, it is an operation that gives NaN under XLA alone: a square root, norm or "
+    "division at 0, also in the branch that `tf.where` does not take."
+)
+
+
+def without_search(fixes: Sequence[str]) -> list[str]:
+    """The fixes without how to find the operation, where it is known."""
+    left = [fix.replace(LOCATE_UNDER_XLA, "").replace(LOCATE, "").strip() for fix in fixes]
+    return [fix for fix in left if fix]
 
 
 SAFE_SLOPE = (

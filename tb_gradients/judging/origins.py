@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from tb_gradients.flags import Cause, Flag, Origin
+from tb_gradients.judging.before_nan import without_search
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.operations import (
     FADES,
@@ -108,6 +109,7 @@ def explain(flag: Flag, origin: Origin) -> Flag:
     else:  # what made the values large leads; the operation is where they became too large
         causes = [*others[:1], _below(found, others[0].confidence), *others[1:]]
         fixes = [*flag.fixes[:1], advice.fix, *flag.fixes[1:]]
+    fixes = without_search(fixes)
     return dataclasses.replace(flag, origin=origin, causes=tuple(causes), fixes=tuple(fixes))
 
 

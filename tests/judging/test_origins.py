@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tb_gradients.flags import Cause, Flag, Origin, PathRow, Severity
+from tb_gradients.judging.before_nan import LOCATE, LOCATE_UNDER_XLA
 from tb_gradients.judging.causes import CAUSES
 from tb_gradients.judging.operations import (
     FADES,
@@ -47,6 +48,17 @@ def test_the_operation_leads_the_causes_and_its_fix_the_fixes() -> None:
     assert flag.causes[0] == Cause("numeric_overflow", 0.97, "0 / 0.")
     assert "divide_no_nan" in flag.fixes[0]
     assert len(flag.causes) == 1
+
+
+@pytest.mark.parametrize("search", [LOCATE, LOCATE_UNDER_XLA], ids=["graph", "xla"])
+def test_how_to_find_the_operation_is_not_advised_where_it_is_known(search: str) -> None:
+    fast = (Cause("learning_rate_too_large", 0.9, "grew"), *NAN.causes)
+    fixes = ("Lower the rate.", f"Guard the operation. {search}", search)
+    flag = dataclasses.replace(NAN, causes=fast, fixes=fixes)
+    for operation in ("RealDiv", "Exp"):  # of which the first leads the causes, the second does not
+        found = explained(flag, dataclasses.replace(DIVISION, operation=operation))
+        assert not any("enable_check_numerics" in fix for fix in found.fixes)
+        assert "Guard the operation." in found.fixes and "Lower the rate." in found.fixes
 
 
 def test_what_made_the_values_large_goes_on_leading_before_the_operation_that_overflowed() -> None:

@@ -257,6 +257,11 @@ def test_it_can_be_switched_off(tmp_path: pathlib.Path, options: dict[str, Any])
     assert flags and all(flag.origin is None for flag in flags)
 
 
+def test_a_step_that_is_too_large_to_be_repeated_is_still_read(tmp_path: pathlib.Path) -> None:
+    flags = fitted(tmp_path, chosen, explain_bytes=0)
+    assert origin_of(flags, "disconnected_gradient").operation == "ArgMax"
+
+
 def test_a_wrong_option_is_an_error_that_names_the_right_ones(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match='True, False or "lines"'):
         tbg.GradientHealth(tmp_path, explain="no")
