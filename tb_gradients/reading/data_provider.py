@@ -23,23 +23,25 @@ from tensorboard.data import provider as tb_provider
 from tb_gradients import schema
 from tb_gradients.frames import FormatError
 from tb_gradients.proto import gradient_health_pb2 as pb
-from tb_gradients.reading.settings import last_loss, settings_of
-from tb_gradients.reading.source import (
-    HistogramFrame,
+from tb_gradients.reading.assembling import (
     Message,
-    NoSuchRunError,
     Point,
-    ReadError,
-    RunData,
-    StoredVerdict,
     assemble,
     bytes_of,
     check_date,
     check_metadata,
-    covers,
-    frames_are_missing,
     latest_timeline,
     point_of,
+)
+from tb_gradients.reading.settings import last_loss, settings_of
+from tb_gradients.reading.source import (
+    HistogramFrame,
+    NoSuchRunError,
+    ReadError,
+    RunData,
+    StoredVerdict,
+    covers,
+    frames_are_missing,
 )
 
 _ALL = 1 << 62  # 0 would mean "no points at all", and None is refused

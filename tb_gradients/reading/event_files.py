@@ -29,13 +29,9 @@ from tb_gradients import schema
 from tb_gradients.crc32c import masked_crc32c
 from tb_gradients.frames import MOST_DIMENSIONS, FloatArray, FormatError
 from tb_gradients.proto import event_pb2
-from tb_gradients.reading.on_disk import Place
-from tb_gradients.reading.source import (
-    HistogramFrame,
+from tb_gradients.reading.assembling import (
     Message,
     Point,
-    ReadError,
-    RunData,
     assemble,
     bytes_of,
     check_date,
@@ -43,6 +39,8 @@ from tb_gradients.reading.source import (
     latest_timeline,
     point_of,
 )
+from tb_gradients.reading.on_disk import Place
+from tb_gradients.reading.source import HistogramFrame, ReadError, RunData
 
 _OUR_SUFFIX = f".{schema.PLUGIN_NAME}"  # of every file that our writer makes
 _EVENT_FILE_MARK = "tfevents"  # as TensorBoard decides (io_wrapper.IsTensorFlowEventsFile)

@@ -20,7 +20,8 @@ import tensorflow as tf
 from tb_gradients import schema
 from tb_gradients.host.parts import Parts
 from tb_gradients.training.model.variables import native
-from tb_gradients.training.probe.batch import Batch, columns, inputs_of, tensors_of
+from tb_gradients.training.probe.batch import Batch, columns
+from tb_gradients.training.probe.given import inputs_of, tensors_of
 
 KEPT_LOSSES = 4096
 """The most losses that are kept for one frame, which may stand for many steps."""

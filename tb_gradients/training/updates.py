@@ -20,7 +20,8 @@ from tb_gradients.training.model.variables import key_of
 from tb_gradients.training.optimizers import replicas
 from tb_gradients.training.optimizers.hook import Hook
 from tb_gradients.training.origin.explainer import Explainer
-from tb_gradients.training.probe.batch import Batch, inputs_of, tensors_of
+from tb_gradients.training.probe.batch import Batch
+from tb_gradients.training.probe.given import inputs_of, tensors_of
 from tb_gradients.training.probe.graphs import symbolic
 from tb_gradients.training.probe.pending import OptimizerView
 from tb_gradients.training.step_count import StepCount

@@ -50,9 +50,10 @@ from tb_gradients.frames import FormatError, VariableTable, pack_histograms, unp
 from tb_gradients.judging import all_rules
 from tb_gradients.plugin.plugin import GradientHealthPlugin
 from tb_gradients.proto import gradient_health_pb2 as pb
+from tb_gradients.reading.assembling import check_metadata
 from tb_gradients.reading.event_files import EventFileSource, our_records
 from tb_gradients.reading.report import Report, load
-from tb_gradients.reading.source import ReadError, StoredVerdict, check_metadata
+from tb_gradients.reading.source import ReadError, StoredVerdict
 
 _T = TypeVar("_T")
 

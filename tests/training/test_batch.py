@@ -20,7 +20,8 @@ from probing import MODES
 from recorder import separation
 
 from tb_gradients import schema
-from tb_gradients.training.probe.batch import QUARTILE_ROWS, Batch, columns, inputs_of, tensors_of
+from tb_gradients.training.probe.batch import QUARTILE_ROWS, Batch, columns
+from tb_gradients.training.probe.given import inputs_of, tensors_of
 
 NAN = math.nan
 generator = np.random.default_rng(0)

@@ -17,17 +17,14 @@ from tb_gradients.frames import FormatError, Frame, VariableTable
 from tb_gradients.lane import Lane
 from tb_gradients.lane_pack import pack
 from tb_gradients.proto import gradient_health_pb2 as pb
-from tb_gradients.reading.source import (
+from tb_gradients.reading.assembling import (
     Message,
     Point,
-    ReadError,
-    RunData,
-    StoredVerdict,
     assemble,
     check_metadata,
-    frames_are_missing,
     latest_timeline,
 )
+from tb_gradients.reading.source import ReadError, RunData, StoredVerdict, frames_are_missing
 
 TABLE = made.make_table(2)
 
