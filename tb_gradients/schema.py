@@ -367,6 +367,14 @@ CONTEXT: tuple[Column, ...] = (
         "both (not under XLA).",
     ),
     Column(
+        "inputs_nonfinite_age",
+        "steps",
+        "window",
+        "count",
+        "Like nonfinite_age, for the inputs (under XLA only, where the batch of that step may be "
+        "gone by the time of the frame).",
+    ),
+    Column(
         "added_loss",
         "loss",
         "step",

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from tb_gradients.host.sampling import Layout
 
-LAYOUT, APPLIED, LOSS = range(3)
-HEADER = 3
+LAYOUT, APPLIED, LOSS, INPUTS = range(4)
+HEADER = 4
 """A row of a step: number of its layout, 1 if weights were changed (-1 if a loss-scaling optimizer
-skipped the step), loss, and sums of squares."""
+skipped the step), loss, 1 if an input was not finite (-1: unknown), and sums of squares."""
 
 UNKNOWN = -1
 """Number of the layout of steps whose rows are lost. NaN in the place of a variable, in the order
@@ -49,6 +49,7 @@ class Window:
         self._has_loss = False
         self._losses: list[npt.NDArray[Any]] = []
         self._loss_broken_at = -1
+        self._inputs_seen, self._inputs_broken_at = False, -1
 
     def add(self, first: int, rows: npt.NDArray[np.float32]) -> None:
         """The steps from ``first`` on, one per row; those of ``UNKNOWN`` are only counted."""
@@ -86,6 +87,10 @@ class Window:
         self._steps += len(rows)
         self._applied += float((rows[:, APPLIED] > 0).sum())
         self._skipped += float((rows[:, APPLIED] < 0).sum())
+        inputs = rows[:, INPUTS]
+        self._inputs_seen |= bool((inputs >= 0).any())
+        if (inputs > 0).any() and self._inputs_broken_at < 0:
+            self._inputs_broken_at = int(steps[inputs > 0].min())
         if layout.has_loss:
             self._add_losses(steps, rows[:, LOSS].astype(np.float64))
 
@@ -128,5 +133,8 @@ class Window:
                 context["loss_min"], context["loss_max"] = float(losses.min()), float(losses.max())
             broken = self._loss_broken_at
             context["loss_nonfinite_age"] = float(step - broken) if broken >= 0 else -1.0
+        if self._inputs_seen:
+            broken = self._inputs_broken_at
+            context["inputs_nonfinite_age"] = float(step - broken) if broken >= 0 else -1.0
         self._reset()
         return columns, context

@@ -46,6 +46,7 @@ NONFINITE_NEEDS = (
     "loss_mean",
     "loss_max",
     "inputs_nonfinite",
+    "inputs_nonfinite_age",
     "targets_nonfinite",
     "inputs_outlier",
     "targets_max_abs",
@@ -82,6 +83,10 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
                     f"{'is' if count == 1 else 'are'} NaN or Inf.",
                 )
             )
+    age = float(window.context("inputs_nonfinite_age")[first])
+    if not found and age >= 0 and int(window.steps[first]) - age <= since:
+        text = f"an input of the batch of step {int(window.steps[first] - age)} is NaN or Inf."
+        found.append(cause("nonfinite_inputs", 0.97, text))
     growth, what = _growth(window, first)
     outliers = None
     if growth >= GROWTH and not found:

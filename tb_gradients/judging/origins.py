@@ -88,6 +88,8 @@ what comes to the operation is zero."""
 
 def explain(flag: Flag, origin: Origin) -> Flag:
     """The flag with an origin, and with the cause and the fix that follow from it in front."""
+    if origin.only_xla and flag.causes[:1] and flag.causes[0].id in _OF_THE_DATA:
+        return flag  # the step held NaN from the start, and without XLA other operations show it
     advice = _advice(flag, origin)
     if ASKS[flag.rule] in BY_SIZE:
         return dataclasses.replace(flag, origin=origin, fixes=_fixes_by_size(flag.fixes, advice))

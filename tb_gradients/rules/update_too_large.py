@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
-from tb_gradients.judging.causes import likeliest_first
+from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
@@ -16,12 +18,17 @@ from tb_gradients.judging.data_scales import (
     unscaled_targets_cause,
 )
 from tb_gradients.judging.learning import MINIMUM_STEPS
-from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.learning_rates import clipped, large_rate_cause, slower
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names
+
+LARGER_EPSILON = (
+    "Use a larger epsilon where you divide by a norm: `tf.nn.l2_normalize(x, axis=-1, "
+    "epsilon=1e-2)`, `x / (tf.norm(x) + 1e-2)`; or leave out samples that are all zero."
+)
 
 
 class UpdateTooLarge(Rule):
@@ -34,14 +41,15 @@ class UpdateTooLarge(Rule):
     hundred times the usual 1e-3 (CS231n). (‖weights‖ is floored at its value at the start.) Or a
     single step was above 0.3, and the median kernel has since grown to three times its initial
     norm. And the loss confirms it: it is not finite, or clearly above both its start and that of a
-    constant prediction, or it does not fall.
+    constant prediction, or it does not fall. Or a single step moved a bias or a scale by 10 per
+    element (or ten times the largest input or target), and the loss does not fall.
 
     Try:
     * Lower the learning rate to the optimizer's default, or divide it by ten.
     * Warm it up over the first few hundred steps.
 
     Silent when: the run learns (large batches, cyclic rates and the first steps of Adam make large
-    steps too); the variable is a bias or a scale. Only `info` if no loss is seen.
+    steps too); a bias or a scale moves within that. Only `info` if no loss is seen.
     """
 
     id = "update_too_large"
@@ -49,6 +57,8 @@ class UpdateTooLarge(Rule):
     severity = Severity.CRITICAL
     needs = (
         "update_ratio",
+        "update_norm",
+        "gradient_norm",
         "weight_norm",
         "learning_rate",
         "loss",
@@ -70,6 +80,12 @@ class UpdateTooLarge(Rule):
     thrown = Threshold(
         0.3, "Adam's first step at 1e-2 in a wide layer is 0.2, and recovers; this is more"
     )
+    offset = Threshold(
+        10.0,
+        "per element, of a bias or a scale: the outputs of layers are of the order of 1, or of "
+        "that of the inputs or targets if they are larger",
+    )
+    steep = Threshold(1000.0, "gradients of the layers of one healthy model differ by less")
     grown = Threshold(
         3.0, "trained weights reach two to three times their initial norm, over epochs"
     )
@@ -80,6 +96,16 @@ class UpdateTooLarge(Rule):
     basis = Basis(sees=("update_ratio",), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS)
 
     def detect(self, window: Window) -> Detection | None:
+        found = self._of_kernels(window)
+        if (found is not None and found.faulty.any()) or not window.learning.stuck:
+            return found
+        offsets = self._thrown_offsets(window)
+        if offsets is None:
+            return found
+        severity = Severity.CRITICAL if window.learning.worse else Severity.WARNING
+        return Detection.of(offsets, window.largest_at("update_norm"), severity, together=True)
+
+    def _of_kernels(self, window: Window) -> Detection | None:
         kernels: BoolArray = np.asarray(window.rows.judged & window.rows.kernel)
         if not kernels.any():
             return None
@@ -137,7 +163,50 @@ class UpdateTooLarge(Rule):
         norm = window.largest("weight_norm")[kernels] / window.rows.initial_norm[kernels]
         return bool(np.isfinite(norm).any() and np.nanmedian(norm) >= self.grown)
 
+    def _thrown_offsets(self, window: Window) -> BoolArray | None:
+        """Biases and scales that a single step has moved far beyond what their layer gives.
+
+        They start at 0 or 1, so no ratio to their own size means anything.
+        """
+        minor = window.rows.judged & window.rows.minor
+        step = window.largest("update_norm") / np.sqrt(window.rows.elements)
+        if not (step[minor] > self.offset).any():  # cheap, and the usual case
+            return None
+        scales = [window.latest(f"{side}_max_abs") for side in ("inputs", "targets")]
+        usual = max(1.0, *(scale for scale in scales if math.isfinite(scale)), 0.0)
+        thrown: BoolArray = minor & (step > self.offset * usual)
+        return thrown if thrown.any() else None
+
+    def _explain_offsets(self, window: Window, rows: IntArray, since: int) -> Finding:
+        step = window.largest("update_norm")[rows] / np.sqrt(window.rows.elements[rows])
+        worst = int(rows[int(np.argmax(step))])
+        gradient = window.largest("gradient_norm")
+        others = gradient[window.rows.judged & window.rows.kernel]
+        usual = float(np.nanmedian(others)) if np.isfinite(others).any() else math.nan
+        name = window.table.paths[worst]
+        causes: tuple[Cause, ...]
+        if gradient[worst] > self.steep * usual:
+            text = (
+                f"the gradient of {name} reached {gradient[worst]:.3g}, that of a typical kernel "
+                f"{usual:.3g}: a division by nearly zero behind it, such as by the norm of a row "
+                "of zeros, multiplies it by 1 / epsilon"
+            )
+            causes = (cause("numeric_overflow", 0.75, f"{text}."),)
+        else:
+            observed = f"a single step moved {name} by {float(step.max()):.3g} per element"
+            causes = (large_rate_cause(window, observed, 0.6),)
+        return Finding(
+            summary=f"At step {since} one update moved {names(window.table, rows)} by "
+            f"{float(step.max()):.3g} per element; the layers' outputs are of the order of 1.",
+            with_loss=True,
+            evidence=(Evidence("update_rms", float(step.max()), self.offset),),
+            causes=causes,
+            fixes=tuple(self._fix(window, reason) for reason in causes),
+        )
+
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
+        if window.rows.minor[rows].all():
+            return self._explain_offsets(window, rows, since)
         peak = window.largest("update_ratio")[rows]
         worst = float(np.nanmax(peak))
         causes = self._causes(window, float(np.nanmedian(peak)))
@@ -168,6 +237,9 @@ class UpdateTooLarge(Rule):
     def _fix(window: Window, reason: Cause) -> str:
         if reason.id == "low_precision":
             return MIXED
+        if reason.id == "numeric_overflow":
+            clip = clipped(window.table, 1.0)
+            return f"{LARGER_EPSILON} Or clip the gradients: `{clip}`."
         if reason.id == "unscaled_targets":
             return SCALE_TARGETS
         return SCALE_INPUTS if reason.id == "unscaled_inputs" else slower(window)

@@ -93,7 +93,7 @@ class UpdateTooSmall(Rule):
         "bad_data",
         "poor_initialization",
     )
-    comes_of = ("weights_replaced",)
+    comes_of = ("weights_replaced", "update_too_large")
     provisional = True
 
     ratio = Threshold(

@@ -83,24 +83,57 @@ def bayesian(weight: float) -> Program:
     )
 
 
+class Unit(keras.layers.Layer):
+    """Gives each row a length of one."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def call(self, x: Any) -> Any:
+        return tf.nn.l2_normalize(x, axis=-1, epsilon=self.epsilon)
+
+
+def contrastive(y: Any, z: Any) -> Any:
+    cosine = tf.matmul(z, z, transpose_b=True)
+    same = tf.cast(tf.equal(y, tf.transpose(y)), tf.float32)
+    return tf.reduce_mean(
+        same * tf.square(1 - cosine) + (1 - same) * tf.square(tf.nn.relu(cosine - 0.3))
+    )
+
+
+def rows_of_zeros(epsilon: float) -> Program:
+    """Every tenth row is zero, and so is its embedding before it is normalised."""
+    x = np.where(np.arange(400)[:, np.newaxis] % 10, X, 0.0)
+    layers = (dense(32, "relu"), dense(8), Unit(epsilon))
+    y = CLASSES[:, np.newaxis].astype("float32")
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+    return Program(layers, contrastive, y, x, optimizer=optimizer, epochs=8)
+
+
 KINDS: dict[str, tuple[Callable[[Any], Program], Any, Any, str, str]] = {
     "the sign of a likelihood": (likelihood, -1, 1, "unbounded_loss", "wrong_sign"),
     "a class that is rare": (rare, 0.0, 3.0, "not_learning", "class_imbalance"),
     "a divergence that is not divided by the number of samples": (
         bayesian, 1.0, 1 / 400, "regularizer_dominates", "strong_regularization"
     ),
+    "the norm of rows of zeros": (
+        rows_of_zeros, 1e-12, 1e-2, "update_too_large", "numeric_overflow"
+    ),
 }  # fmt: skip
 """The program, its argument with the fault and without, the rule and its first cause."""
 
 
-def loud_flags(program: Program, folder: pathlib.Path) -> dict[str, tbg.Flag]:
+def loud_flags(program: Program, folder: pathlib.Path, every: int = 5) -> dict[str, tbg.Flag]:
     keras.utils.set_random_seed(0)
     x = X if program.x is None else program.x
     model = keras.Sequential([keras.Input(x.shape[1:]), *program.layers])
     model.compile(program.optimizer, program.loss, jit_compile=program.jit_compile)
-    watched = tbg.GradientHealth(folder, every=5, verbose=0, histograms=False, explain=False)
+    watched = tbg.GradientHealth(folder, every=every, verbose=0, histograms=False, explain=False)
     y = Y if program.y is None else program.y
-    model.fit(x, y, batch_size=32, epochs=program.epochs, verbose=0, callbacks=[watched])
+    model.fit(
+        x, y, batch_size=32, epochs=program.epochs, shuffle=False, verbose=0, callbacks=[watched]
+    )
     assert watched.errors == ()
     return {flag.rule: flag for flag in watched.report if flag.severity.label != "info"}
 
@@ -113,6 +146,25 @@ def test_the_fault_is_reported_by_its_name(kind: str, tmp_path: pathlib.Path) ->
 
     assert list(flags) == [rule]
     assert flags[rule].causes[0].id == cause
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_nan_in_an_input_that_a_maximum_drops_is_found(
+    jit_compile: bool, tmp_path: pathlib.Path
+) -> None:
+    x = np.random.default_rng(0).normal(size=(96, 6, 6, 1)).astype("float32")
+    x[37, 3, 3] = np.nan
+    layers = (
+        keras.layers.Conv2D(4, 3, activation="relu"),
+        keras.layers.GlobalMaxPooling2D(),
+        dense(2),
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    program = Program(layers, loss, np.arange(96) % 2, x, epochs=1, jit_compile=jit_compile)
+
+    flag = loud_flags(program, tmp_path, every=16)["nonfinite_gradient"]
+
+    assert flag.causes[0].id == "nonfinite_inputs"
 
 
 @pytest.mark.parametrize("kind", KINDS)

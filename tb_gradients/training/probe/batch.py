@@ -227,6 +227,14 @@ def _extent(tensors: Sequence[Tensor], xla: bool) -> tuple[Tensor, Tensor, Tenso
     return nonfinite, tf.where(none, _NAN, low), tf.where(none, _NAN, high)
 
 
+def any_nonfinite(tensors: Sequence[Tensor]) -> Tensor:
+    """float32: 1 if an element is NaN or Inf, 0 if none is, -1 if there are no such tensors."""
+    found = [tf.reduce_any(~tf.math.is_finite(t)) for t in _numbers(tensors) if t.dtype.is_floating]
+    if not found:
+        return tf.constant(-1.0)
+    return tf.cast(tf.reduce_any(tf.stack(found)), tf.float32)
+
+
 def _extent_of(tensor: Tensor, careful: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The same of one tensor; low > high if no element is finite."""
     nonfinite = tf.zeros([])

@@ -30,7 +30,7 @@ from tb_gradients.host.window import HEADER
 from tb_gradients.training.model.variables import key_of, native
 from tb_gradients.training.optimizers import replicas
 from tb_gradients.training.probe import activations, measuring
-from tb_gradients.training.probe.batch import Batch
+from tb_gradients.training.probe.batch import Batch, any_nonfinite
 from tb_gradients.training.probe.compiled import CompiledSteps
 from tb_gradients.training.probe.device_state import NEVER, DeviceState
 from tb_gradients.training.probe.fetching import Fetcher
@@ -308,7 +308,9 @@ class Probe:
         loss = tf.constant(np.nan) if batch.loss is None else batch.loss
         ring = self._device.ring
         rest = np.zeros(ring.width - HEADER - len(layout.order), np.float32)
-        header = tf.stack([float(layout.number), applied, loss])
+        # Elsewhere the step itself becomes a frame, with all that is known about its batch.
+        inputs = any_nonfinite([*batch.inputs, *batch.data_inputs]) if in_xla() else -1.0
+        header = tf.stack([float(layout.number), applied, loss, inputs])
         pending.noted = row = tf.concat([header, pending.squares, rest], 0)
         ring.put(pending.step, row, layout.order, in_xla())
 
