@@ -28,7 +28,7 @@ LAYOUTS = {0: layout(0, (2, 0)), 1: layout(1, (1,), (0,))}
 
 
 def row(number: int, *squares: float, applied: float = 1, loss: float = 0) -> list[float]:
-    return [number, applied, loss, *squares, *[0.0] * (3 - len(squares))]
+    return [number, applied, loss, -1, *squares, *[0.0] * (3 - len(squares))]
 
 
 def rows(*several: list[float]) -> np.ndarray:
