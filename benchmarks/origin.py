@@ -103,6 +103,20 @@ def run(name: str, peers: bool) -> Outcome:
     return outcome
 
 
+def _several_devices() -> None:
+    import tensorflow as tf
+
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+
+
+def _setting(name: str) -> str:
+    from origin_programs import training
+
+    [snippet] = [s for s in all_snippets() if s.name == name]
+    return training.setting_of(snippet)
+
+
 def _peer(snippet: Snippet, setting: str, file: Path, line: int) -> tuple[bool, float]:
     """Whether TensorFlow's own check names the planted line, and its seconds."""
     import tensorflow as tf
@@ -137,10 +151,18 @@ def main() -> int:
     options = parser.parse_args()
     names = [s.name for s in all_snippets() if fnmatch.fnmatch(s.name, options.programs)]
     outcomes: list[Outcome] = []
+    # Several replicas need several devices, which a process has from its beginning or not at all.
+    apart = [name for name in names if _setting(name) == "mirrored"]
+    groups = [apart, [name for name in names if name not in apart]]
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    for start in range(0, len(names), TOGETHER):
-        with spawn.Pool(1) as pool:
-            tasks = [(name, options.peers) for name in names[start : start + TOGETHER]]
+    chunks = [
+        (group is apart, group[start : start + TOGETHER])
+        for group in groups
+        for start in range(0, len(group), TOGETHER)
+    ]
+    for several, chunk in chunks:
+        with spawn.Pool(1, _several_devices if several else None) as pool:
+            tasks = [(name, options.peers) for name in chunk]
             for outcome in pool.starmap(run, tasks, chunksize=1):
                 outcomes.append(outcome)
                 shown = options.reveal or outcome.half == HALVES[0]

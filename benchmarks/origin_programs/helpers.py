@@ -21,3 +21,9 @@ def distance(h):
     """Distance of each row from the origin."""
     squares = tf.reduce_sum(tf.square(h), axis=-1, keepdims=True)
     return tf.sqrt(squares)  # planted for distance_by_a_helper: Sqrt
+
+
+def faint(h):
+    """The same, very small."""
+    wide = tf.concat([h, -h], axis=-1)
+    return wide * 1e-6  # planted for faint_by_a_helper: Mul

@@ -15,7 +15,7 @@ from typing import Any
 
 MARK = "# planted:"
 
-MODULES = ("none", "forward", "backward", "compiled", "zero")
+MODULES = ("none", "forward", "backward", "compiled", "zero", "fading", "growing", "calls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +43,15 @@ class Snippet:
         lines, first = inspect.getsourcelines(self.function)
         file = Path(inspect.getsourcefile(self.function) or "")
         marked = [i for i, line in enumerate(lines) if MARK in line]
-        if not marked:  # it is in the module that the function calls
+        if not marked:  # it is in a function that this one calls, here or in another module
             from origin_programs import helpers
 
-            file = Path(helpers.__file__)
             wanted = f"{MARK[:-1]} for {self.function.__name__}:"
-            text = file.read_text().splitlines()
-            [at] = [i for i, line in enumerate(text) if wanted in line]
-            return file, at + 1, _operations(text[at].partition(wanted)[2])
+            for module in (file, Path(helpers.__file__)):
+                text = module.read_text().splitlines()
+                for at, line in enumerate(text, 1):
+                    if wanted in line:
+                        return module, at, _operations(line.partition(wanted)[2])
         [at] = marked
         return file, first + at, _operations(lines[at].partition(MARK)[2])
 

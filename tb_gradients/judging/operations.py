@@ -100,6 +100,10 @@ _CUTS = {
     **dict.fromkeys(("PyFunc", "PyFuncStateless"), _PYTHON),
     "Unique": _cut("has no gradient", "Find the unique values of the data before the training."),
     "UniqueV2": _cut("has no gradient", "Find the unique values of the data before the training."),
+    "IdentityN": _cut(
+        "has a gradient of its own (`tf.custom_gradient`), which gives `None` here",
+        "Return a gradient for this argument, too, from the function that computes it.",
+    ),
     "AssignVariableOp": _cut(
         "keeps the value in a variable, which the gradient does not follow",
         "Use the value itself in the loss, not the variable that it was assigned to.",
@@ -236,6 +240,11 @@ _BREAKS = {
             _OVERFLOW,
         ),
     ),
+    "IdentityN": Remedy(
+        "has a gradient of its own (`tf.custom_gradient`), which is not finite here",
+        "Correct the function that computes it: guard its divisions, logarithms and roots.",
+        _OVERFLOW,
+    ),
     "CheckNumerics": _LARGE,
 }
 
@@ -263,6 +272,11 @@ _ZEROS = {
     ),
     **dict.fromkeys(("Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf"), _FLAT),
     **dict.fromkeys(("ClipByValue", "Minimum", "Maximum"), _BOUND),
+    "IdentityN": Remedy(
+        "has a gradient of its own (`tf.custom_gradient`), which is zero here",
+        "Correct the function that computes the gradient, or let it pass: `lambda dy: dy`.",
+        _NO_GRADIENT,
+    ),
     "Sign": Remedy(
         "has the slope zero everywhere",
         "Use `tf.tanh(steepness * x)`, or let the gradient pass: "
@@ -349,6 +363,11 @@ _GROWS = {
             "Keep the argument away from the point where the slope is infinite: "
             "`tf.sqrt(x + 1e-3)`.",
         ),
+    ),
+    "SelfAdjointEigV2": _resized(
+        "divides by the differences of eigenvalues, of which two are close",
+        "Use the eigenvalues and not the vectors in the loss, or move the values apart: "
+        "`x + tf.linalg.diag(1e-3 * tf.range(3.0))`.",
     ),
     **dict.fromkeys(
         ("Exp", "Expm1", "Sinh", "Cosh", "Square", "Cumprod", "Prod"),

@@ -63,6 +63,7 @@ class Copied:
         arriving: per output the gradient that comes back to it; None: none does.
         leaving: per input the gradient that goes on from it; None: none does.
         opaque: its gradient could not be made.
+        tensors: of the graph that it is from -> their copies.
     """
 
     source: Operation
@@ -71,6 +72,7 @@ class Copied:
     arriving: tuple[Tensor | None, ...] = ()
     leaving: tuple[Tensor | None, ...] = ()
     opaque: bool = False
+    tensors: Mapping[Any, Tensor] = dataclasses.field(default_factory=dict)
 
 
 Bind = Callable[[Tensor], Tensor]
@@ -122,8 +124,7 @@ class Copy:
             if not self._graph._is_function(name):
                 self._graph._add_function_recursive(function)
         copies.update(given)
-        needed = ancestors(tensor.op for tensor in targets)
-        for operation in [op for op in graph.get_operations() if op in needed]:
+        for operation in _in_order(tensor.op for tensor in targets):
             if all(tensor.ref() in copies for tensor in operation.outputs) and operation.outputs:
                 continue
             if operation.type == "Placeholder":
@@ -140,16 +141,21 @@ class Copy:
                 outputs = list(body.outputs)
                 known = {t.ref(): c for t, c in zip(body.inputs, inputs, strict=True)}
                 self._copy(outputs, inner, (*within, operation), known)
-                for tensor, output in zip(operation.outputs, outputs, strict=True):
+                # (A tape may have given the function further outputs, behind its own.)
+                for tensor, output in zip(operation.outputs, outputs, strict=False):
                     copies[tensor.ref()] = inner[output.ref()]
                 continue
             for tensor, copied in zip(
-                operation.outputs, self._again(operation, inputs, within), strict=True
+                operation.outputs, self._again(operation, inputs, within, copies), strict=True
             ):
                 copies[tensor.ref()] = copied
 
     def _again(
-        self, operation: Operation, inputs: list[Tensor], within: tuple[Operation, ...]
+        self,
+        operation: Operation,
+        inputs: list[Tensor],
+        within: tuple[Operation, ...],
+        copies: Mapping[Any, Tensor],
     ) -> list[Tensor]:
         if operation.type in _CHECKS:
             made = tf.identity(inputs[0]).op
@@ -166,7 +172,7 @@ class Copy:
                 attrs=attributes,
                 name=operation.name.rpartition("/")[2],
             )
-        self.operations.append(Copied(operation, made, within))
+        self.operations.append(Copied(operation, made, within, tensors=copies))
         return list(made.outputs)
 
     # --- backward ---------------------------------------------------------------------------
@@ -183,7 +189,7 @@ class Copy:
         end = self.of(loss)
         within = None if from_ is None else self._behind(from_)
         arrived: dict[Any, list[Any]] = {end.ref(): [tf.ones_like(end)]}
-        for copied in reversed(self.operations):
+        for copied in reversed(list(self.operations)):
             operation = copied.copy
             sums = [_sum(arrived.get(tensor.ref(), [])) for tensor in operation.outputs]
             copied.arriving = tuple(sums)
@@ -198,7 +204,10 @@ class Copy:
             if function is None:
                 continue
             try:
-                leaving = function(operation, *_filled(operation, sums))
+                if _has_own_gradient(copied.source):
+                    leaving = self._own_gradient(copied, function, sums)
+                else:
+                    leaving = function(operation, *_filled(operation, sums))
             except Exception:
                 copied.opaque = True
                 continue
@@ -215,6 +224,30 @@ class Copy:
                 if gradient is not None:
                     arrived.setdefault(tensor.ref(), []).append(gradient)
 
+    def _own_gradient(
+        self, copied: Copied, function: Callable[..., Any], arriving: list[Any]
+    ) -> list[Any]:
+        """The gradient that the program itself gives (``tf.custom_gradient``).
+
+        Its function refers to tensors of the step's graph: it is called there once more, and what
+        it makes is copied. (The function that the training runs was compiled from that graph
+        before, and does not change.)
+        """
+        source = copied.source
+        with source.graph.as_default():
+            given = [tf.compat.v1.placeholder(t.dtype, t.shape) for t in source.outputs]
+            leaving = list(function(source, *given))
+        tensors = dict(copied.tensors)
+        for place, gradient, output in zip(given, arriving, copied.copy.outputs, strict=True):
+            known = tf.zeros_like(output) if gradient is None else tf.convert_to_tensor(gradient)
+            tensors[place.ref()] = known
+        operations, self.operations = self.operations, []
+        try:
+            self._copy([g for g in leaving if g is not None], tensors, copied.within, {})
+        finally:
+            self.operations = operations
+        return [None if gradient is None else tensors[gradient.ref()] for gradient in leaving]
+
     def _behind(self, variables: Iterable[Tensor]) -> set[Any]:
         """What depends on some variables, and themselves."""
         found = {_key(variable) for variable in variables}
@@ -222,6 +255,35 @@ class Copy:
             if any(_key(tensor) in found for tensor in copied.copy.inputs):
                 found.update(_key(tensor) for tensor in copied.copy.outputs)
         return found
+
+
+def _in_order(operations: Iterable[Operation]) -> list[Operation]:
+    """The operations and all that they depend on, each behind what feeds it.
+
+    (The order of their making is not enough: the gradient of a loop gives the loop new inputs.)
+    """
+    needed = ancestors(operations)
+    found: list[Operation] = []
+    done: set[Operation] = set()
+    for first in next(iter(needed)).graph.get_operations():
+        waiting = [first] if first in needed else []
+        while waiting:
+            operation = waiting[-1]
+            missing = [t.op for t in operation.inputs if t.op not in done]
+            if operation in done or not missing:
+                waiting.pop()
+                if operation not in done:
+                    done.add(operation)
+                    found.append(operation)
+            else:
+                waiting += missing
+    return found
+
+
+def _has_own_gradient(operation: Operation) -> bool:
+    """Whether ``tf.custom_gradient`` made it."""
+    kind = operation.node_def.attr.get("_gradient_op_type")
+    return kind is not None and kind.s.startswith(b"CustomGradient")
 
 
 def _key(tensor: Tensor) -> int:

@@ -211,7 +211,8 @@ class Explainer:
         loss = None if kept is None else Cuts(kept.step).loss
         if kept is None or loss is None:
             return None
-        wanted = [path for path in flag.variables if path in kept.step.paths]
+        # From the inputs on; a flag may name the worst variable first.
+        wanted = [path for path in kept.step.paths if path in flag.variables]
         present = dataclasses.replace(kept, weights={})
         if lost == ZERO:
             return self._of_zero(kept, loss, wanted) or self._of_size(kept, loss, wanted, FADES)
@@ -243,7 +244,7 @@ class Explainer:
 
     def _of_size(self, kept: Kept, loss: Any, wanted: Sequence[str], lost: str) -> Origin | None:
         """Of gradients that fade or grow on their way from the loss, or of units without one."""
-        for path in wanted[:VARIABLES]:  # those that are farthest from the loss
+        for path in wanted[:VARIABLES]:
             way = way_to(kept, loss, path, self._limit)
             if way is None:
                 continue

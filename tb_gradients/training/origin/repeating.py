@@ -372,8 +372,20 @@ class _Health:
             if before:
                 waiting += before
             else:
-                found.append(copied)
+                found.append(self._filler(copied))
         return min(found, key=lambda c: self._order[id(c)], default=None)
+
+    def _filler(self, copied: Copied) -> Copied:
+        """Of an operation that only reads a list, the loop that has filled it: lists are not
+        looked into."""
+        kept = copied
+        while copied.copy.type.startswith("TensorList"):
+            lists = [t for t in copied.copy.inputs if t.dtype == tf.variant]
+            maker = self._made_by.get(lists[0].ref()) if lists else None
+            if maker is None:
+                return kept
+            copied = maker
+        return copied
 
     def _made_infinite(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Those of infinite tensors that were computed to be so: a mask of -inf is a constant."""

@@ -33,7 +33,6 @@ _SIDE_EFFECTS = {
     "EagerPyFunc": "Python functions",
     "PyFuncStateless": "Python functions",
     "IteratorGetNext": "drawing from a data set",
-    "OptionalGetValue": "drawing from a data set",
     "LookupTableInsertV2": "changes of tables",
     "LookupTableImportV2": "changes of tables",
     "WriteFile": "writing of files",

@@ -31,7 +31,7 @@ DOMINATES = 0.6
 """Share of the whole change at one place that makes it the origin."""
 
 MOVES = frozenset(
-    {"Identity", "IdentityN", "Cast", "Reshape", "ExpandDims", "Squeeze", "Transpose", "Tile"}
+    {"Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Transpose", "Tile"}
     | {"BroadcastTo", "Pack", "Unpack", "ConcatV2", "Split", "SplitV", "Slice", "StridedSlice"}
     | {"GatherV2", "GatherNd", "ResourceGather", "ReadVariableOp", "Pad", "PadV2", "MirrorPad"}
     | {"Mean", "Sum", "AddN", "AddV2", "Add", "Sub", "Neg", "AvgPool", "AvgPool3D", "MaxPool"}
@@ -94,9 +94,13 @@ class Way:
         return self.outer[first:]
 
     def changes(self, *, grows: bool) -> bool:
-        """Whether the size changes much on the whole way."""
-        change = sum(passage.change for passage in (self.outer if grows else self.hidden))
-        return (change if grows else -change) >= DECADES
+        """Whether the size changes much on the whole way.
+
+        Of growth only what grows counts: the mean over a batch hides it otherwise.
+        """
+        if grows:
+            return sum(max(passage.change, 0.0) for passage in self.outer) >= DECADES
+        return -sum(passage.change for passage in self.hidden) >= DECADES
 
     def rows(self, place: PlaceOf) -> tuple[PathRow, ...]:
         """The way as rows, the operations of one place together."""
