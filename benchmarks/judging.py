@@ -3,16 +3,25 @@
     python benchmarks/judging.py
     python benchmarks/judging.py --variables 6            # what most small models have
     python benchmarks/judging.py --variables 200 --frames 500 --json judging.json
+    python benchmarks/judging.py --base CHECKOUT          # beside another version, with ratios
+    python benchmarks/judging.py --base CHECKOUT --runs tests/judging/recorded   # recorded trainings
 
 The frames are made up, so that each fault holds in hundreds of variables at once, the
 costly case. Printed are CPU seconds for all frames, milliseconds per frame (live is the same
-code: one frame at a time), and the flags. Aims: 2 s offline, 5 ms per frame.
+code: one frame at a time), and the flags. Aims: 2 s offline, 5 ms per frame. With ``--base`` the
+versions take turns, each in a process of its own; printed are the medians of three rounds, and
+whether the flags are the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -170,32 +179,84 @@ FAULTS: dict[str, Callable[[Run], None]] = {
 }
 
 
+def results(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Of each fault, or of the runs of a folder together: CPU seconds, frames, flags."""
+    if arguments.runs:
+        from tb_gradients.reading.event_files import EventFileSource
+
+        source = EventFileSource(arguments.runs)
+        runs = {"runs": [source.read(name).recordings for name in source.runs()]}
+    else:
+        runs = {}
+        for name, fault in FAULTS.items():
+            run = Run(arguments.variables, arguments.frames)
+            fault(run)
+            runs[name] = [(run.recording(),)]
+    found = {}
+    for name, several in runs.items():
+        start = time.process_time()
+        verdicts = [judge(recordings) for recordings in several]
+        seconds = time.process_time() - start
+        frames = sum(len(recording) for recordings in several for recording in recordings)
+        found[name] = {
+            "seconds": seconds,
+            "milliseconds_per_frame": 1000 * seconds / frames,
+            "flags": [[f.rule, len(f.variables)] for v in verdicts for f in v.flags],
+        }
+    return found
+
+
+def beside(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The results of another checkout and of this one, in turn."""
+    here = str(pathlib.Path(__file__).resolve().parents[1])
+    rounds: dict[str, list[dict[str, Any]]] = {"base": [], "here": []}
+    options = ["--variables", str(arguments.variables), "--frames", str(arguments.frames)]
+    options += ["--runs", str(pathlib.Path(arguments.runs).resolve())] if arguments.runs else []
+    for _ in range(3):
+        for version, checkout in (("base", arguments.base), ("here", here)):
+            done = subprocess.run(
+                [sys.executable, __file__, *options, "--json", "-"],
+                env={**os.environ, "PYTHONPATH": checkout},
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            rounds[version].append(json.loads(done.stdout))
+    return rounds
+
+
+def compare(rounds: dict[str, Any]) -> None:
+    """Print the medians of both versions and their ratio."""
+    for name, one in rounds["here"][0].items():
+        before, now = (
+            statistics.median(found[name]["milliseconds_per_frame"] for found in rounds[version])
+            for version in ("base", "here")
+        )
+        same = "same flags" if rounds["base"][0][name]["flags"] == one["flags"] else "OTHER FLAGS"
+        print(f"{name:16}{before:7.3f} -> {now:7.3f} ms per frame, x {now / before:.2f}   {same}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variables", type=int, default=1000)
     parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--runs", metavar="FOLDER", help="recorded runs instead of made-up ones")
+    parser.add_argument("--base", metavar="CHECKOUT", help="another version, to compare with")
+    parser.add_argument("--json", metavar="FILE", help="-: standard output, and nothing else")
     arguments = parser.parse_args()
-    results = {}
-    print(f"{arguments.variables} variables, {arguments.frames} frames")
-    for name, fault in FAULTS.items():
-        run = Run(arguments.variables, arguments.frames)
-        fault(run)
-        recording = run.recording()
-        start = time.process_time()
-        verdict = judge([recording])
-        seconds = time.process_time() - start
-        flags = ", ".join(f"{f.rule} ({len(f.variables)})" for f in verdict.flags) or "no flag"
-        results[name] = {
-            "seconds": seconds,
-            "milliseconds_per_frame": 1000 * seconds / arguments.frames,
-            "flags": [flag.rule for flag in verdict.flags],
-        }
-        per_frame = results[name]["milliseconds_per_frame"]
-        print(f"{name:14}{seconds:7.2f} s  {per_frame:6.2f} ms per frame   {flags}")
+    found = beside(arguments) if arguments.base else results(arguments)
+    if arguments.json == "-":
+        print(json.dumps(found))
+        return
+    print(arguments.runs or f"{arguments.variables} variables, {arguments.frames} frames")
+    if arguments.base:
+        compare(found)
+    else:
+        for name, one in found.items():
+            flags = ", ".join(f"{rule} ({count})" for rule, count in one["flags"]) or "no flag"
+            per_frame = f"{one['milliseconds_per_frame']:6.2f} ms per frame"
+            print(f"{name:16}{one['seconds']:7.2f} s  {per_frame}   {flags}")
     if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as stream:
-            json.dump(results, stream, indent=2)
+        pathlib.Path(arguments.json).write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":
