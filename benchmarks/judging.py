@@ -4,7 +4,7 @@
     python benchmarks/judging.py --variables 6            # what most small models have
     python benchmarks/judging.py --variables 200 --frames 500 --json judging.json
     python benchmarks/judging.py --base CHECKOUT          # beside another version, with ratios
-    python benchmarks/judging.py --base CHECKOUT --runs tests/judging/recorded   # recorded trainings
+    python benchmarks/judging.py --base CHECKOUT --runs tests/judging/recorded
 
 The frames are made up, so that each fault holds in hundreds of variables at once, the
 costly case. Printed are CPU seconds for all frames, milliseconds per frame (live is the same
