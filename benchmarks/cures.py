@@ -64,11 +64,6 @@ class Trial:
         return not self.error and self.after >= share * self.twin
 
 
-def attempts(folder: str, names: Sequence[str], twin: str, seed: int) -> list[Trial]:
-    """Those of programs that share a twin, which is trained once."""
-    return [attempt(folder, name, twin, seed) for name in names]
-
-
 def attempt(folder: str, name: str, twin: str, seed: int) -> Trial:
     """Follow the advice that a recorded program is given, once."""
     from zoo import cures
@@ -79,9 +74,8 @@ def attempt(folder: str, name: str, twin: str, seed: int) -> Trial:
     from tb_gradients.reading.event_files import EventFileSource
 
     [program] = [p for p in programs() if p.name == name]
-    for missing in (twin, name):
-        if not (recording.folder_of(folder, missing, seed) / judging.OUTCOME).exists():
-            recording.record(folder, missing, seed)
+    if not (recording.folder_of(folder, name, seed) / judging.OUTCOME).exists():
+        recording.record(folder, name, seed)
     recipe = program.train.args[0]  # type: ignore[attr-defined]
     here = recording.folder_of(folder, name, seed)
     recordings = EventFileSource(str(here)).read(".").recordings
@@ -152,23 +146,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", help="write all of it to this file")
     options = parser.parse_args(arguments)
 
+    from zoo.programs import programs
+
     folder = options.recordings or tempfile.mkdtemp(prefix="zoo_")
     kept = Path(options.json) if options.json else None
     stored = json.loads(kept.read_text()) if kept is not None and kept.exists() else []
     trials = [Trial(**fields) for fields in stored]
     made = {(trial.program, trial.seed) for trial in trials}
-    todo: dict[str, list[str]] = {}
-    for program in chosen(options.programs, options.per_fault):
-        if (program.name, options.seed) not in made:
-            todo.setdefault(program.twin, []).append(program.name)
+    todo = [
+        program
+        for program in chosen(options.programs, options.per_fault)
+        if (program.name, options.seed) not in made
+    ]
+    twins = [p for p in programs() if p.name in {program.twin for program in todo}]
+    detection.train_missing(twins, [options.seed], folder, options.workers, False)
     with futures.ProcessPoolExecutor(
         options.workers, detection.SPAWN, recording.start_worker
     ) as pool:
         tasks = [
-            pool.submit(attempts, folder, names, twin, options.seed) for twin, names in todo.items()
+            pool.submit(attempt, folder, program.name, program.twin, options.seed)
+            for program in todo
         ]
         for task in futures.as_completed(tasks):
-            trials += task.result()
+            trials.append(task.result())
             if kept is not None:
                 kept.write_text(json.dumps([dataclasses.asdict(t) for t in trials], indent=1))
     for trial in sorted(trials, key=lambda trial: trial.program):
