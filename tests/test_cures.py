@@ -27,6 +27,12 @@ def test_arguments_go_to_the_layers_that_the_sentence_names() -> None:
     assert not changes.optimizer and not changes.data
 
 
+def test_they_may_be_a_list() -> None:
+    changes = cures.read("In dense_0, m/dense_1 and dense_3 use a penalty: `units=3`.", LAYERS)
+
+    assert list(changes.layers) == ["dense_0", "dense_1", "dense_3"]
+
+
 def test_of_several_ways_the_first_is_taken() -> None:
     changes = cures.read(
         "Lower the rate: `keras.optimizers.SGD(learning_rate=0.01)`. Or clip the gradients, too: "

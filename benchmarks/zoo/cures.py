@@ -39,7 +39,8 @@ LAYERS = (
     keras.layers.Activation,
 )
 
-_SPAN = re.compile(r"(?:In (?P<first>[\w/]+)(?: to (?P<last>[\w/]+))?[^`]*?)?`(?P<code>[^`]+)`")
+_SPAN = re.compile(r"(?:In (?P<where>[^`]*?))?`(?P<code>[^`]+)`")
+_NAMES = re.compile(r"([\w/]+)(?: to ([\w/]+))?")
 
 
 @dataclasses.dataclass
@@ -76,7 +77,7 @@ def read(fix: str, layers: Sequence[str]) -> Changes:
     for match in _SPAN.finditer(fix):
         code = match["code"]
         if arguments := _arguments(code):
-            names = _between(layers, match["first"], match["last"]) or _between(
+            names = _listed(layers, match["where"] or "") or _between(
                 layers, *_named_before(fix[: match.start()])
             )
             for name in names:
@@ -107,7 +108,9 @@ def _statement(code: str, fix: str, layers: Sequence[str], changes: Changes) -> 
         named = named or re.search(r"last layer (\w+)", fix)
         if named:
             changes.replaced[named[1]] = code
-    elif re.match(r"(x|y|mean|low|keep|\w+, \w+) ?=|(low, high|mean, std) =", code):
+    elif "keras." not in code and re.match(
+        r"(x|y|mean|low|keep|\w+, \w+) ?=|(low, high|mean, std) =", code
+    ):
         changes.data = code
 
 
@@ -128,6 +131,11 @@ def _named_before(text: str) -> tuple[str | None, str | None]:
     """The layers that the words before a code name last: ``Start a/b at random: ``"""
     found = re.findall(r"(?:Start |, |In )([\w/]+)(?: to ([\w/]+))?", text)
     return found[-1] if found else (None, None)
+
+
+def _listed(layers: Sequence[str], words: str) -> list[str]:
+    """The layers that a sentence names: ``a/b, a/c to a/f and head use``."""
+    return [name for ends in _NAMES.findall(words) for name in _between(layers, *ends)]
 
 
 def _between(layers: Sequence[str], first: str | None, last: str | None) -> list[str]:
