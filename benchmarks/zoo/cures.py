@@ -40,6 +40,7 @@ LAYERS = (
 )
 
 _SPAN = re.compile(r"(?:In (?P<where>[^`]*?))?`(?P<code>[^`]+)`")
+_OF_DATA = re.compile(r"(x|y|mean|low|keep|\w+, \w+) ?=|(low, high|mean, std) =")
 _NAMES = re.compile(r"([\w/]+)(?: to ([\w/]+))?")
 
 
