@@ -30,6 +30,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 SIZE = (1280, 800)
+WIDE = (1440, 900)
+"""With room for the numbers of a variable, which fold away in a smaller window."""
 NOTEBOOK = (700, 900)
 PATIENCE = 60_000
 """Milliseconds to wait for the server and for anything on the page."""
@@ -58,7 +60,12 @@ class Picture:
 
 def open_worst_flag(tab: Any) -> None:
     tab.locator(".flag-head").first.click()
-    tab.locator(".value-table").first.wait_for()
+    tab.locator(".flag[data-open]").first.wait_for()
+
+
+def open_table(tab: Any) -> None:
+    tab.get_by_role("button", name="Table").click()
+    tab.locator(".run-table tbody tr").first.wait_for()
 
 
 def open_rule(tab: Any) -> None:
@@ -74,16 +81,19 @@ def scroll_to_histograms(tab: Any) -> None:
 
 PICTURES = (
     Picture("overview", {"run": FAULTY}),
-    Picture("gradient-health", {"run": FAULTY}, open_worst_flag),
+    Picture("gradient-health", {"run": FAULTY}, open_worst_flag, size=WIDE),
+    Picture("finding", {"run": "missing_values"}, open_worst_flag, size=WIDE),
+    Picture("runs", {"run": FAULTY}, open_table, themes=("light",)),
     Picture("healthy", {"run": HEALTHY}),
     Picture("compare", {"run": FAULTY, "compare": FIXED}),
     Picture("profile", {"run": FAULTY, "compare": FIXED, "view": "profile"}),
-    Picture("variable", {"run": FAULTY, "variable": VARIABLE}, scroll_to_histograms),
+    Picture("variable", {"run": FAULTY, "variable": VARIABLE}, scroll_to_histograms, size=WIDE),
     Picture(
         "ridges",
         {"run": FAULTY, "variable": VARIABLE, "histograms": "ridges", "compareStep": "0"},
         scroll_to_histograms,
         themes=("light",),
+        size=WIDE,
     ),
     Picture("change", {"run": "missing_values", "encoding": "relative"}, themes=("light",)),
     Picture(

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HealthyRange } from '../src/api/types';
 import { position } from '../src/scale/domain';
-import { distance, HEALTH, healthGrid, type Healthy } from '../src/scale/health';
+import { HEALTH, healthGrid, meter, type Healthy } from '../src/scale/health';
 import type { Grid } from '../src/scale/reduce';
 
 const range = (fields: Partial<HealthyRange>): HealthyRange => ({
@@ -17,17 +17,17 @@ const ratio = range({ above: 1e-6, below: 0.1, usual: [1e-4, 1e-2], kernelsOnly:
 
 describe('the distance from what is healthy', () => {
   it('is nothing within what is usual, one at the limit, and grows beyond', () => {
-    const of = (value: number) => Number(distance(ratio, value, false).toFixed(3));
+    const of = (value: number) => Number(meter(ratio, false)(value).toFixed(3));
     expect([1e-4, 1e-3, 1e-2].map(of)).toEqual([0, 0, 0]);
     expect([1e-5, 1e-6, 1e-7].map(of)).toEqual([-0.5, -1, -1.5]);
     expect([0.1, 100].map(of)).toEqual([1, 2]);
-    expect(distance(ratio, NaN, false)).toBeNaN();
+    expect(meter(ratio, false)(NaN)).toBeNaN();
   });
 
   it('of shares and counts is about too much', () => {
     const share = range({ below: 0.5 });
-    expect([0, 0.25, 0.5, 1].map((value) => distance(share, value, true))).toEqual([0, 0, 1, 2]);
-    expect([0, 1].map((value) => distance(range({ below: 0 }), value, false))).toEqual([0, 2]);
+    expect([0, 0.25, 0.5, 1].map(meter(share, true))).toEqual([0, 0, 1, 2]);
+    expect([0, 1].map(meter(range({ below: 0 }), false))).toEqual([0, 2]);
   });
 
   it('is that of the range that is left furthest, and of biases little is said', () => {
