@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tb_gradients.plugin.judging import RunJudge
     from tb_gradients.reading.event_files import EventFileSource
 
-HEALTHY, SICK, UNUSABLE = 0, 1, 2
+HEALTHY, UNHEALTHY, UNUSABLE = 0, 1, 2
 DEFAULT_INTERVAL = 5.0
 
 
@@ -160,7 +160,7 @@ class Screen:
     def __init__(self, stream: IO[str], console: Console, height: int) -> None:
         self._stream, self._console, self._height = stream, console, height
         self._lines = 0
-        self._told: dict[str, tuple[str, str]] = {}
+        self._reported: dict[str, tuple[str, str]] = {}
 
     def show(self, rows: Sequence[Row], waiting: str, now: float) -> None:
         """The newest rows; ``waiting``: what to say while there are none."""
@@ -174,17 +174,17 @@ class Screen:
         self._stream.flush()
 
     def _changes(self, rows: Sequence[Row], waiting: str) -> Iterator[str]:
-        if not rows and not self._told:
-            self._told[""] = ("", "")
+        if not rows and not self._reported:
+            self._reported[""] = ("", "")
             yield waiting
         for row in rows:
             # The text of a finding changes with every frame: what counts is which one it is.
             state = (row.verdict, row.finding.partition(":")[0])
-            if self._told.get(row.run) != state:
-                self._told[row.run] = state
+            if self._reported.get(row.run) != state:
+                self._reported[row.run] = state
                 at = "" if row.step is None else f" at step {row.step}"
-                told = f": {' '.join(row.finding.split())}" if row.finding else ""
-                yield inert(f"{row.verdict or 'not judged'}  {row.run}{at}{told}")
+                summary = f": {' '.join(row.finding.split())}" if row.finding else ""
+                yield inert(f"{row.verdict or 'not judged'}  {row.run}{at}{summary}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -246,5 +246,5 @@ def _status(rows: Sequence[Row], fail_on: str) -> int:
     if not judged:
         return UNUSABLE
     if fail_on != "never" and max(map(VERDICTS.index, judged)) >= VERDICTS.index(fail_on):
-        return SICK
+        return UNHEALTHY
     return HEALTHY

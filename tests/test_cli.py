@@ -603,8 +603,8 @@ def test_since_step_counts_what_is_open_or_began_later(
     assert check(str(tmp_path / "over"), "--since-step", "10") == 1
     capsys.readouterr()
     assert check(str(tmp_path / "over"), "--since-step", "100") == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "Only findings that are open, or began at step 100 or later, count:" in told
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Only findings that are open, or began at step 100 or later, count:" in said
     assert check(str(tmp_path / "open"), "--since-step", "100") == 1
     capsys.readouterr()
     assert check(str(tmp_path / "over"), "--since-step", "100", "--format", "json") == 0

@@ -92,8 +92,8 @@ def test_it_stays_small() -> None:
 
 
 def test_the_worst_run_comes_first_and_is_unfolded() -> None:
-    healthy, sick = RunReport("a", 0, 99, 100), run_of("b")
-    text = Report((healthy, sick))._repr_html_()
+    healthy, faulty = RunReport("a", 0, 99, 100), run_of("b")
+    text = Report((healthy, faulty))._repr_html_()
     assert text.index(">b (") if ">b (" in text else text.index(" b (") < text.index(" a (")
     assert text.count("<details open>") == 2  # the run, and its flag
 

@@ -62,9 +62,9 @@ class NotebookLine:
 
     def _text(self, step: int) -> str:
         found = self._sentences
-        told = found[-1].removeprefix("tb_gradients: ") if found else "no warning so far"
+        newest = found[-1].removeprefix("tb_gradients: ") if found else "no warning so far"
         others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return f"tb_gradients: step {step}: {' '.join(told.split())}{others}"
+        return f"tb_gradients: step {step}: {' '.join(newest.split())}{others}"
 
 
 def _shell() -> Any:

@@ -95,7 +95,7 @@ class EventWriter:
         self._waiting = 0  # bytes
         self._lock = threading.Lock()
         self.left_out = 0
-        self._told_gone = False
+        self._reported_gone = False
         self._thread = threading.Thread(target=self._run, name="tb_gradients writer", daemon=True)
         self._thread.start()
         self._closed = False
@@ -231,8 +231,8 @@ class EventWriter:
         """Flush; raise if the file is gone: one can write for ever to a file without a name."""
         self._file.flush()
         gone = "://" not in self.path and not os.path.exists(self.path)
-        if gone and not self._told_gone:
-            self._told_gone = True
+        if gone and not self._reported_gone:
+            self._reported_gone = True
             raise FileNotFoundError(f"{self.path} was removed while it was written to")
 
     def _record(

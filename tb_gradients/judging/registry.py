@@ -62,8 +62,8 @@ def _installed(taken: set[str]) -> Iterator[type[Rule]]:
             if rule.id in taken:
                 raise ValueError(f"there is a rule {rule.id!r} already")
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
-            _log.warning("tb_gradients: the rule %s is left out: %s", point.value, told)
+            reason = f"{type(error).__name__}: {error}"
+            _log.warning("tb_gradients: the rule %s is left out: %s", point.value, reason)
         else:
             taken.add(rule.id)
             yield rule

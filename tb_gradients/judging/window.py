@@ -104,7 +104,7 @@ class Rows:
         """Factor by which a kernel scales a signal at the start; Glorot's is 1, He's 1.4."""
         self.chain = Chain(table, self)
         self._table = table
-        self._told: dict[Callable[..., object], object] = {}
+        self._described: dict[Callable[..., object], object] = {}
         self.rounding: npt.NDArray[np.float64] = np.array(
             [_EPSILON.get(v.dtype, _EPSILON["float32"]) / 2 for v in variables], np.float64
         )
@@ -112,9 +112,9 @@ class Rows:
 
     def once(self, describe: Callable[[VariableTable, Rows], T]) -> T:
         """What a function says of the table: asked once, as the table stays."""
-        if describe not in self._told:
-            self._told[describe] = describe(self._table, self)
-        return cast(T, self._told[describe])
+        if describe not in self._described:
+            self._described[describe] = describe(self._table, self)
+        return cast(T, self._described[describe])
 
 
 DENSE_OR_ACTIVATION = ("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")

@@ -333,8 +333,8 @@ class RunReport:
         """The same with the findings alone that are open, or began at a step or later."""
         kept = tuple(flag for flag in self.flags if flag.open or flag.first_step >= step)
         over = len(self.flags) - len(kept)
-        told = f"{over} earlier finding{' is' if over == 1 else 's are'} left out"
-        narrowed = f"Only findings that are open, or began at step {step} or later, count: {told}."
+        left = f"{over} earlier finding{' is' if over == 1 else 's are'} left out"
+        narrowed = f"Only findings that are open, or began at step {step} or later, count: {left}."
         return dataclasses.replace(self, flags=kept, narrowed=narrowed)
 
     def to_json(self) -> dict[str, Any]:
@@ -506,8 +506,8 @@ def report_run(
         verdict = judge(list(data.recordings), rules)
     except Exception as error:
         problem = Problem(f"The rules cannot judge this run ({type(error).__name__}: {error}).")
-        told = "the rules cannot judge this run"
-        failed = RunReport.of(data, (), (problem,), undecided=told, source=source)
+        reason = "the rules cannot judge this run"
+        failed = RunReport.of(data, (), (problem,), undecided=reason, source=source)
         return dataclasses.replace(failed, unreadable=True)
     elsewhere = of_rules_elsewhere(data.stored_flags, applied)
     flags = ranked([*with_origins(verdict.flags, data.stored_flags), *elsewhere])

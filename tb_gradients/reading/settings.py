@@ -1,4 +1,4 @@
-"""What the list of runs says of a run's settings, so that runs can be told apart.
+"""What the list of runs says of a run's settings, so that runs can be distinguished.
 
 In:  the variable table as it is stored, the last context vectors.
 Out: short texts by name, in the order in which they matter; the last loss.

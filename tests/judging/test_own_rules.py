@@ -167,15 +167,15 @@ def test_a_class_that_is_no_rule_is_refused_with_what_it_lacks(rule: type[Rule])
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [("x = 1\n", "defines no class"), ("1 / 0\n", "cannot be run .ZeroDivisionError")],
 )
 def test_a_file_without_rules_is_refused(
-    tmp_path: pathlib.Path, text: str, told: str, logs: pathlib.Path
+    tmp_path: pathlib.Path, text: str, reported: str, logs: pathlib.Path
 ) -> None:
     file = tmp_path / "rules.py"
     file.write_text(text)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         rules_in(str(file))
     assert cli.main(["check", str(logs), "--rules", str(file)]) == 2
     assert cli.main(["check", str(logs), "--rules", str(tmp_path / "none.py")]) == 2

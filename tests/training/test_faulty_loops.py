@@ -151,7 +151,7 @@ def test_a_loop_that_never_applies_its_gradients_is_reported(tmp_path: Path) -> 
 
 
 class ForgetsToApply(keras.Model):
-    """A train_step of one's own that computes gradients and leaves it at that."""
+    """A custom train_step that computes gradients and leaves it at that."""
 
     def train_step(self, data: Any) -> Any:
         x, y = data

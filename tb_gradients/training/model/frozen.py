@@ -4,8 +4,8 @@ In:  a Keras model before its first step.
 Out: facts of the run: which layers these are.
 Does not know whether the run learns in spite of it.
 
-No initializer can be told from its values alone, but offsets, scales and moving averages start at
-exactly 0 or 1 and have left that after any training.
+No initializer can be recognised from its values alone, but offsets, scales and moving averages
+start at exactly 0 or 1 and have left that after any training.
 """
 
 from __future__ import annotations
