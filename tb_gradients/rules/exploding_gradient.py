@@ -56,8 +56,9 @@ class ExplodingGradient(Rule):
       Bengio 2013).
     * Scale inputs and targets.
 
-    Silent when: the loss does not rise with the gradient, e.g. when the run leaves a plateau; only
-    single steps are far off (gradient_spike); the norm is large at the start and comes down.
+    Silent when: the loss does not rise with the gradient, e.g. when the run leaves a plateau;
+    another loss has its turn, with larger gradients of other variables; only single steps are far
+    off (gradient_spike); the norm is large at the start and comes down.
     """
 
     id = "exploding_gradient"
@@ -143,6 +144,9 @@ class ExplodingGradient(Rule):
             norm = norm.copy()
             norm[-1] = np.sqrt(np.nansum(np.square(finite)))
             own = np.where(nonfinite, largest, own)
+        # Losses that take turns, of an actor and a critic, have variables of their own each. So a
+        # step is held against the first steps of the variables that it has.
+        norm = np.minimum(norm, start * self._own_growth(window, nonfinite))
         level = np.fmax(window.context_at_start("loss"), window.learning.guess)
         level = np.fmax(level, window.context_at_start("loss_mean")) if np.isnan(level) else level
         if np.isnan(level) or np.isnan(own).all():
@@ -156,6 +160,19 @@ class ExplodingGradient(Rule):
         if np.isnan(window.learning.guess):
             slow[:] = False  # with two competing networks one may get steadily worse
         return fast, slow, nonfinite
+
+    @staticmethod
+    def _own_growth(window: Window, nonfinite: BoolArray) -> FloatArray:
+        """float [frames]: how often the first steps' norm of those variables that have a gradient
+        at a frame goes into their norm there; 0 if the first steps had none of them."""
+        start = window.at_start("gradient_norm").astype(np.float64)
+        now = window.statistic("gradient_norm").astype(np.float64)
+        now[nonfinite] = window.statistic("gradient_norm_max")[nonfinite]
+        known = np.isfinite(now) & np.isfinite(start)
+        before = np.sqrt(np.where(known, np.square(start), 0.0).sum(axis=1))
+        after = np.sqrt(np.where(known, np.square(now), 0.0).sum(axis=1))
+        growth: FloatArray = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
+        return growth
 
     @staticmethod
     def _growth(window: Window) -> FloatArray:

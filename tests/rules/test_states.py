@@ -43,7 +43,10 @@ def zero(ill: bool) -> Run:
 def explodes(ill: bool, distance: int) -> Run:
     """Ten times the gradient and three times the loss of the first frame from the second one on."""
     made = run(loss=2.3)
-    return made.say(distance, global_norm=17.0).loss(7.0, since=distance) if ill else made
+    if ill:
+        made.set(since=distance, gradient_norm=6.0).say(distance, global_norm=17.0)
+        made.loss(7.0, since=distance)
+    return made
 
 
 def falls_below(ill: bool) -> Run:

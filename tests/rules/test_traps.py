@@ -79,6 +79,37 @@ def test_a_variable_that_is_none_at_every_step_is_named_from_step_0() -> None:
     assert (flag.first_step, flag.severity) == (0, Severity.CRITICAL)
 
 
+ACTOR, CRITIC = slice(0, 4), slice(4, 8)
+
+
+def in_turn(block: int, explodes: bool = False) -> list[Frame]:
+    """Some updates of an actor, whose loss and gradient are tiny, then as many of a critic."""
+    frames = []
+    for frame in make_frames(TABLE, STEPS):
+        acts = frame.step // block % 2 == 0
+        [frame] = turn_missing([frame], TABLE, CRITIC if acts else ACTOR)
+        norm, loss = (0.01, -1e-8) if acts else (100.0, 200.0)
+        if explodes and not acts and frame.step > 40:
+            norm, loss = 1e3 * norm, 1e2 * loss
+        for name in ("gradient_norm", "gradient_norm_max"):
+            frame = with_value(frame, TABLE, name, norm / 2, ACTOR if acts else CRITIC)
+        frames += with_context([frame], global_norm=norm, loss=loss, loss_mean=loss, loss_max=loss)
+    return frames
+
+
+@pytest.mark.parametrize("block", [3, 10])
+def test_the_gradient_of_a_critic_does_not_explode_because_that_of_the_actor_is_small(
+    block: int,
+) -> None:
+    assert "exploding_gradient" not in flags_of(in_turn(block))
+
+
+def test_the_gradient_of_a_critic_explodes_when_it_outgrows_its_own_start() -> None:
+    flag = flags_of(in_turn(3, explodes=True))["exploding_gradient"]
+
+    assert flag.variables == TABLE.paths[CRITIC]
+
+
 @pytest.mark.parametrize("fields", [{"trainable": False}, {"analytically_zero": True}])
 def test_frozen_and_analytically_zero_variables_may_be_zero(fields: dict[str, bool]) -> None:
     assert flags_of(turn_zero(healthy(), TABLE, [0]), change(0, **fields)) == {}
