@@ -23,10 +23,10 @@ def frames_of(steps: int, step_seconds: float, frame_seconds: float) -> tuple[li
     return taken, spent
 
 
-def is_coarse(step: int) -> bool:
-    """Whether a step is one of the two of its octave that are always taken."""
-    octave = 1 << step.bit_length() - 1
-    return step in (octave, octave + octave // 2)
+def coarse_steps(first: int, last: int) -> set[int]:
+    """The two steps of each octave that are always taken, after the first and up to the last."""
+    octaves = [1 << octave for octave in range(last.bit_length())]
+    return {s for o in octaves for s in (o, o + o // 2) if first < s <= last}
 
 
 def test_every_n_is_every_multiple_of_n() -> None:
@@ -81,10 +81,7 @@ def test_whatever_the_time_says_the_coarsest_grid_is_taken(times: list[float], f
     for number, spent in enumerate(times):
         step = schedule.next_due(step, 0.01 * number, spent)
         taken.append(step)
-    coarse = [first]
-    while coarse[-1] < step:
-        coarse.append(next(s for s in itertools.count(coarse[-1] + 1) if is_coarse(s)))
-    assert {s for s in coarse if first < s <= step} <= set(taken)
+    assert coarse_steps(first, step) <= set(taken)
 
 
 @pytest.mark.parametrize("frame_seconds", [0.005, 0.05, 0.5])
