@@ -36,7 +36,7 @@ from tb_gradients.judging.learning_rates import (
     usual_learning_rate,
 )
 from tb_gradients.judging.outputs import head_mismatch
-from tb_gradients.judging.precision import WIDER
+from tb_gradients.judging.precision import LARGER_CONSTANT, WIDER, vanished_constant_cause
 from tb_gradients.judging.window import BoolArray, Window
 from tb_gradients.judging.words import in_fit, plural
 
@@ -124,6 +124,9 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
         )
     precision = window.table.run.precision
     scale = window.latest("loss_scale")
+    small = None if found or infinities > 0 or scale == 1 else vanished_constant_cause(window)
+    if small is not None:
+        found.append(small)
     if "float16" in precision and "bfloat16" not in precision and not scale > 1:
         found.append(
             cause(
@@ -255,6 +258,7 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "unscaled_inputs": SCALE_INPUTS,
         "unscaled_targets": SCALE_TARGETS,
         "low_precision": WIDER,
+        "numeric_underflow": LARGER_CONSTANT,
         "numeric_overflow": f"{SAFE_SLOPE} {locate(window)}"
         if any(c.summary == INFINITE_SLOPE for c in causes)
         else "Guard the operation: `tf.math.log(x + 1e-7)`, "

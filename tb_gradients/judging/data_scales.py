@@ -77,6 +77,24 @@ def large_inputs_cause(window: Window, confidence: float) -> Cause | None:
     return cause("unscaled_inputs", confidence, f"{text}, and no layer scales them.")
 
 
+LOOK_BEHIND_SCALING = (
+    "Look at what leaves the first layer: `print(np.abs(model.layers[0](x)).max(axis=0))`. Adapt "
+    "it to the data of the training, and drop columns that are constant there: their variance is 0."
+)
+
+
+def bad_scaling_cause(window: Window) -> Cause | None:
+    """unscaled_inputs, if a layer scales the inputs and the loss is absurd all the same."""
+    layer = window.table.run.facts.get("input_scaling")
+    if layer is None:
+        return None
+    text = (
+        f"the first layer ({layer}) scales the inputs, and what leaves it may be far from 1: a "
+        "column that was constant when its statistics were taken is divided by 1e-7"
+    )
+    return cause("unscaled_inputs", 0.6, f"{text}.")
+
+
 MANY_FEATURES = 100
 """From so many inputs of the first kernel on they are pixels or words rather than columns of a
 table: some occur almost never, and none matters much."""

@@ -84,6 +84,38 @@ def _all_underflown(window: Window, narrow: BoolArray) -> Cause | None:
     )
 
 
+ROOM = 256.0
+"""The square of a larger number is beyond 65504, where float16 ends."""
+
+HALF_NEEDS = ("inputs_max_abs", "targets_max_abs", "loss_max")
+
+LARGER_CONSTANT = (
+    "In a float16 layer use an epsilon of 1e-4 or more, or let this layer compute in float32: "
+    '`dtype="float32"`.'
+)
+
+
+def vanished_constant_cause(window: Window) -> Cause | None:
+    """numeric_underflow, if a layer computes in float16 and all that was seen is far from its
+    largest number."""
+    variables = window.table.variables
+    if not any(v.facts.get("compute_dtype", v.dtype) == "float16" for v in variables):
+        return None
+    if not window.was_seen("inputs_max_abs"):
+        return None
+    seen = np.concatenate([window.context(name) for name in HALF_NEEDS])
+    extreme = float(np.abs(seen[np.isfinite(seen)]).max(initial=0.0))
+    if extreme > ROOM:
+        return None
+    return cause(
+        "numeric_underflow",
+        0.7,
+        f"nothing that was seen is larger than {extreme:.3g}, and float16 ends at 65504; but it "
+        "has nothing below 6e-8: a constant such as an epsilon of 1e-12 is 0 in a float16 layer, "
+        "and 0 / 0 or log(0) follows.",
+    )
+
+
 def uses_loss_scale(window: Window) -> bool:
     """Whether the loss is scaled, or steps are skipped because of their gradients."""
     scale, skips = window.context("loss_scale"), window.context("skipped_steps")

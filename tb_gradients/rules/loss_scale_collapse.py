@@ -7,7 +7,13 @@ import numpy as np
 from tb_gradients.flags import Evidence, Severity
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
-from tb_gradients.judging.precision import scale_ends, uses_loss_scale
+from tb_gradients.judging.precision import (
+    HALF_NEEDS,
+    LARGER_CONSTANT,
+    scale_ends,
+    uses_loss_scale,
+    vanished_constant_cause,
+)
 from tb_gradients.judging.window import IntArray, Window
 
 OTHER_RANGE = (
@@ -46,6 +52,7 @@ class LossScaleCollapse(Rule):
         "inputs_nonfinite",
         "targets_nonfinite",
         "gradient_inf_count",
+        *HALF_NEEDS,
         "loss_nonfinite_age",
     )
 
@@ -102,6 +109,8 @@ class LossScaleCollapse(Rule):
                 "the loss itself is NaN or Inf, so no scale helps: the forward pass leaves the "
                 "range of float16 (65504), e.g. by a mask of -1e9 or exp"
             )
+        small = None if infinite.any() else vanished_constant_cause(window)
+        large = cause("numeric_overflow", 0.5 if small else 0.8, f"{text}.")
         return Finding(
             summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the last "
             f"{int(window.spans.sum())} steps (up to step {window.step}) were skipped."
@@ -110,12 +119,6 @@ class LossScaleCollapse(Rule):
                 Evidence("loss_scale", scale, self.lowest),
                 Evidence("skipped_share", share, self.skipped),
             ),
-            causes=(
-                cause(
-                    "numeric_overflow",
-                    0.8,
-                    f"{text}.",
-                ),
-            ),
-            fixes=(OTHER_RANGE,),
+            causes=(large,) if small is None else (small, large),
+            fixes=(OTHER_RANGE,) if small is None else (LARGER_CONSTANT, OTHER_RANGE),
         )

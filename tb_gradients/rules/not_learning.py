@@ -12,10 +12,13 @@ from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
+    LOOK_BEHIND_SCALING,
     SCALE_INPUTS,
     SCALE_TARGETS,
+    bad_scaling_cause,
     far_targets_cause,
     input_scale_cause,
+    scales_itself,
 )
 from tb_gradients.judging.freezing import train_the_base, untrained_base_cause
 from tb_gradients.judging.learning import WORSE
@@ -60,7 +63,8 @@ class NotLearning(Rule):
     size, it is a warning after 1000 steps and 20 epochs; with a cause in the network, the learning
     rate or the data, after 200 steps or 3 epochs. And if nine in ten targets of two classes are of
     one class, it is a warning after 200 steps and 3 epochs that predictions of the rare class lie
-    less than half a standard deviation above those of the other class, whatever the loss does.
+    less than half a standard deviation above those of the other class, whatever the loss does. So
+    is a loss without a penalty that is then still 100 times that of a constant prediction.
 
     Try:
     * Overfit 32 samples first. If that fails, the model, the loss or the update is wrong. If it
@@ -82,6 +86,7 @@ class NotLearning(Rule):
         "loss_scale",
         "predictions_spread",
         "predictions_separation",
+        "added_loss",
         "targets_std",
         *FAR_TARGETS_NEEDS,
         *INPUT_NEEDS,
@@ -132,6 +137,7 @@ class NotLearning(Rule):
         0.9, "nine in ten are of one class: predicting it always has a low loss already"
     )
 
+    absurd = Threshold(100.0, "losses of single batches differ by far less")
     batches = Threshold(4, "batches that hold the rare class: of fewer the mean is chance")
     separated = Threshold(
         0.5, "deviations: an area of 0.64 under the curve; a class that is learnt has 1 and more"
@@ -142,6 +148,8 @@ class NotLearning(Rule):
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning
         if self._separation(window) is not None:
+            return Detection.of_run(window.first_step, Severity.WARNING)
+        if self._is_absurd(window):
             return Detection.of_run(window.first_step, Severity.WARNING)
         if not learning.stuck or learning.steps < self.steps:
             return HEALTHY
@@ -215,9 +223,31 @@ class NotLearning(Rule):
         mean = float(gaps.mean())
         return mean if mean < min(self.separated, 2 / math.sqrt(len(gaps))) else None
 
+    def _is_absurd(self, window: Window) -> bool:
+        """Whether the loss, of which no penalty is a part, is still far above that of a constant
+        prediction, whatever it has come down from."""
+        learning, epoch = window.learning, window.table.run.steps_per_epoch
+        if not learning.now >= self.absurd * learning.guess > 0:  # cheap, and nearly always so
+            return False
+        if learning.steps < max(self.stands, self.stands_epochs * epoch):
+            return False
+        penalties = any(v.regularizer for v in window.table.variables)
+        return not penalties and not window.was_seen("added_loss")
+
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         learning = window.learning
         causes = self._causes(window)
+        if self._is_absurd(window):
+            return Finding(
+                summary=f"After {learning.steps} steps the loss was {learning.now:.3g}; that of a "
+                f"constant prediction is {learning.guess:.3g}.",
+                evidence=(Evidence("loss_median", learning.now, self.absurd * learning.guess),),
+                causes=causes,
+                fixes=(
+                    *(self._fix(window, reason) for reason in likeliest_first(causes)),
+                    OVERFIT,
+                ),
+            )
         separation = self._separation(window)
         if separation is not None:
             return Finding(
@@ -307,6 +337,7 @@ class NotLearning(Rule):
         more = (
             untrained_base_cause(window.table, 0.8),
             input_scale_cause(window, 0.55),
+            bad_scaling_cause(window) if self._is_absurd(window) else None,
             far_targets_cause(window),
             deep_narrow_cause(window, 0.7),
         )
@@ -353,6 +384,8 @@ class NotLearning(Rule):
             return slower(window)
         if reason.id == "deep_narrow_network":
             return SHORTCUTS
+        if reason.id == "unscaled_inputs" and scales_itself(window.table):
+            return LOOK_BEHIND_SCALING
         if reason.id == "untrained_base":
             return train_the_base(window.table)
         return SCALE_INPUTS
