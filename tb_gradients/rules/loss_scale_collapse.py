@@ -52,6 +52,7 @@ class LossScaleCollapse(Rule):
         "inputs_nonfinite",
         "targets_nonfinite",
         "gradient_inf_count",
+        "gradient_nan_count",
         *HALF_NEEDS,
         "loss_nonfinite_age",
     )
@@ -109,7 +110,9 @@ class LossScaleCollapse(Rule):
                 "the loss itself is NaN or Inf, so no scale helps: the forward pass leaves the "
                 "range of float16 (65504), e.g. by a mask of -1e9 or exp"
             )
-        small = None if infinite.any() else vanished_constant_cause(window)
+        # 0 / 0 gives NaN; what overflows is Inf first.
+        undefined = (window.statistic("gradient_nan_count")[-1] > 0).any() and not infinite.any()
+        small = vanished_constant_cause(window) if undefined else None
         large = cause("numeric_overflow", 0.5 if small else 0.8, f"{text}.")
         return Finding(
             summary=f"The loss scale fell from {highest:g} to {scale:g}; {share:.0%} of the last "
