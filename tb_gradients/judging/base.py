@@ -226,9 +226,9 @@ class Rule(abc.ABC):
     began no later, and was there until then, this is what came of it, and may outlast it."""
     provisional: ClassVar[bool] = False
     """A suspicion that stands as long as the run does not learn; if it does, it was `info`."""
-    table_decides: ClassVar[bool] = True
-    """Whether ``nothing_to_judge`` follows from the variable table alone. Where it says something
-    then, the rule is not asked as long as the table holds."""
+    table_decides: ClassVar[bool] = False
+    """Whether ``nothing_to_judge`` follows from the variable table alone, and rules every finding
+    out. Where it says something then, the rule is not asked as long as the table holds."""
     signs: ClassVar[tuple[str, ...]] = ()
     """Counts, shares or ages, one of which shows its fault at the last frame wherever it finds one:
     above zero, or an age that is not -1. Else it need not be asked; none: it always is."""

@@ -68,6 +68,8 @@ class ClippingDominates(Rule):
     basis = Basis(sees=("gradient_norm",), steps=steps, frames=frames)
     unjudged = NO_UPDATE_LOOKED_AT
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         return "" if self._limits(window) else "the optimizer does not clip"
 

@@ -120,6 +120,8 @@ class DeadUnits(Rule):
     basis = Basis(sees=("zero_step_share",))
     unjudged = "needs to know which units had a gradient, which was not measured"
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         return "" if self._judged(window).any() else "no kernel has several units"
 

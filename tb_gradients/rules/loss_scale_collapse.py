@@ -45,7 +45,6 @@ class LossScaleCollapse(Rule):
     id = "loss_scale_collapse"
     title = "The loss scale collapses"
     severity = Severity.CRITICAL
-    table_decides = False  # frames show whether a loss scale is used
     needs = (
         "loss_scale",
         "skipped_steps",

@@ -91,6 +91,8 @@ class SaturatedUnits(Rule):
 
     basis = Basis(sees=(), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS)
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         rows, _ = window.rows.once(flat_on_both_sides)
         return "" if rows.size else "no hidden layer has an activation with two flat sides"

@@ -64,6 +64,8 @@ class SymmetricUnits(Rule):
 
     basis = Basis(sees=("unit_spread",), steps=steps, frames=frames)
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         may = window.rows.judged & ~window.rows.minor & (window.rows.units > 1)
         may &= ~window.rows.once(start_different)

@@ -58,6 +58,8 @@ class UpdateLost(Rule):
     basis = Basis(sees=("lost_share",), updates=steps, frames=frames)
     unjudged = NO_UPDATE_LOOKED_AT
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         return "" if self._judged(window).any() else "no weight is float16 or bfloat16"
 

@@ -117,6 +117,8 @@ class UpdateTooSmall(Rule):
         "‖update‖ / ‖gradient‖ that no published recipe uses, for any optimizer (SGD: 1e-4 up)",
     )
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         return "" if (window.rows.judged & window.rows.kernel).any() else "there is no kernel"
 

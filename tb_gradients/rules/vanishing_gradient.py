@@ -104,6 +104,8 @@ class VanishingGradient(Rule):
         sees=("gradient_norm", "weight_norm"), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS
     )
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         if len(window.rows.once(on_the_way)) >= self.layers or window.rows.once(simple_recurrences):
             return ""

@@ -53,6 +53,8 @@ class WeightsReplaced(Rule):
 
     basis = Basis(sees=("weight_norm",), updates=1)
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         return "" if self._judged(window).sum() >= 2 else "there are fewer than two kernels"
 
