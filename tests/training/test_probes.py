@@ -201,8 +201,10 @@ def two_layers() -> list[Any]:
     ]
 
 
-def alternating(monitor: Any, parts: list[Any], optimizers: list[Any]) -> None:
-    """One part of the model is updated at even steps, the other at odd ones."""
+def alternating(
+    monitor: Any, parts: list[Any], optimizers: list[Any], steps: int = STEPS, turn: int = 1
+) -> None:
+    """The parts of the model are updated in turns of so many steps."""
 
     @tf.function
     def step(x: Any, index: int) -> Any:
@@ -212,8 +214,8 @@ def alternating(monitor: Any, parts: list[Any], optimizers: list[Any]) -> None:
         optimizers[index].apply(tape.gradient(loss, variables), variables)
         return loss
 
-    for number in range(STEPS):
-        monitor.step(loss=step(tf.constant(REAL[:BATCH]), number % 2))
+    for number in range(steps):
+        monitor.step(loss=step(tf.constant(REAL[:BATCH]), number // turn % 2))
     monitor.close()
 
 
@@ -228,6 +230,23 @@ def test_alternating_optimizers_share_the_steps(tmp_path: pathlib.Path) -> None:
     for number, row in enumerate(seen):
         assert list(row) == [number % 2 == 0] * 2 + [number % 2 == 1] * 2
     assert not [flag for flag in monitor.flags if flag.rule == "disconnected_gradient"]
+
+
+@pytest.mark.parametrize("every", ["auto", 7])
+def test_where_optimizers_take_long_turns_every_loss_has_its_step(
+    tmp_path: pathlib.Path, every: Any
+) -> None:
+    parts = two_layers()
+    optimizers = [keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1)]
+    monitor = tbg.watch(optimizers, tmp_path, model=parts, every=every, verbose=0)
+    alternating(monitor, parts, optimizers, steps=90, turn=10)
+    lane = tbg.load(tmp_path).runs[0].lane
+    assert list(lane.steps) == list(range(90))
+    assert np.isfinite(lane.loss).all()
+    # Whose step an update was is known as long as one optimizer is applied at every step.
+    known = np.isfinite(lane.norms).any(axis=1)
+    assert known[:7].all()
+    assert not known[20:].any()
 
 
 @pytest.mark.parametrize("graph", [True, False], ids=["graph", "eager"])

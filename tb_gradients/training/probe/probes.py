@@ -26,9 +26,9 @@ import numpy as np
 import tensorflow as tf
 
 from tb_gradients import schema
-from tb_gradients.host.lane_buffer import combined
+from tb_gradients.host.lane_buffer import LaneBuffer, combined
 from tb_gradients.host.making import Drained
-from tb_gradients.lane import Lane
+from tb_gradients.lane import UNSEEN, Lane
 from tb_gradients.training.probe.device_state import NEVER
 from tb_gradients.training.probe.probe import Probe
 
@@ -36,6 +36,10 @@ _NORM = schema.statistic_names().index("gradient_norm")
 _GLOBAL_NORM = schema.context_names().index("global_norm")
 _LEARNING_RATE = schema.context_names().index("learning_rate")
 _OF_LAYERS = [i for i, n in enumerate(schema.statistic_names()) if n.startswith("activation_")]
+
+
+UNREAD_STEPS = 1024
+"""Steps that nobody has read are made in so many at once, and then put together to blocks."""
 
 
 @dataclasses.dataclass
@@ -68,6 +72,8 @@ class Probes:
         self._members: list[_Member] = []
         self._due, self._interval = NEVER, NEVER
         self._sampling = True
+        self._laned = self._blanked = 0  # next steps of the lane, and of what nobody has read of it
+        self._blank: LaneBuffer | None = None
 
     def of(self, owner: Any, step: int, rows: Collection[int] = ()) -> Probe:
         """The probe of an optimizer (None: of hand-written updates), made when first asked for.
@@ -208,17 +214,35 @@ class Probes:
     def lane(self, now: int, step: int | None = None) -> Lane:
         """The dense lane up to a step, each block once, in order.
 
-        (Of optimizers that are applied once per step; which step of the training an update of
-        others belongs to, nobody knows.)
+        Where no optimizer is applied once per step, nobody knows which step an update belongs to.
+        Then the steps are there without norms, so that their losses have a place.
 
         Args:
             now: the number of the next step, as the host has counted.
             step: of the frame that was made last; None: all there is.
         """
-        if len(self._members) == 1:
-            return self._members[0].probe.fetcher.lane(step)
-        even = [member for member in self._members if self._counts_steps(member, now)]
-        return combined([m.probe.fetcher.lane(step) for m in even or self._members[:1]])
+        members = self._members
+        even = [self._counts_steps(member, now) for member in members]
+        lanes = [member.probe.fetcher.lane(step) for member in members]
+        if any(even):
+            lane = combined([lane for lane, counts in zip(lanes, even, strict=True) if counts])
+            lane = lane[int(np.searchsorted(lane.first, self._laned)) :]
+        else:
+            lane = self._unseen(now, step, variables=lanes[0].low.shape[1])
+        self._laned = max(self._laned, lane.last_step + 1)
+        return lane
+
+    def _unseen(self, now: int, step: int | None, variables: int) -> Lane:
+        """The steps since the last block, none of them read."""
+        start = min(member.start for member in self._members)
+        if self._blank is None:
+            self._blank = LaneBuffer(variables, start)
+        end = now if step is None else step + 1
+        for first in range(max(self._blanked, self._laned, start), end, UNREAD_STEPS):
+            codes = np.full((min(UNREAD_STEPS, end - first), variables), UNSEEN, np.uint16)
+            self._blank.add(Lane.of_steps(first, codes, seen=False))
+        self._blanked = max(self._blanked, end)
+        return self._blank.take(step)
 
 
 def _merged(step: int, parts: list[tuple[_Member, Drained]]) -> Drained:
