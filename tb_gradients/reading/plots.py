@@ -45,7 +45,8 @@ def new_axes(axes: Axes | None) -> Axes:
         import matplotlib.pyplot
     except ImportError as error:
         raise ImportError("plot() needs matplotlib: pip install matplotlib") from error
-    return matplotlib.pyplot.subplots(layout="constrained")[1]
+    made: Axes = matplotlib.pyplot.subplots(layout="constrained")[1]
+    return made
 
 
 def heat_map(

@@ -298,7 +298,8 @@ class GradientMonitor:
         Args:
             step_function: what the training calls for each step, with ``tf.function`` or without:
                 it must call ``apply_gradients`` of the watched optimizer, or ``observe``.
-            arguments, named: of one call. Pass a batch, not an iterator.
+            *arguments: of one call. Pass a batch, not an iterator.
+            **named: the same, by name.
 
         Returns:
             Variable -> ``Origin``, with a readable ``str``: where its gradient becomes None, not

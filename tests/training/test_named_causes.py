@@ -160,9 +160,9 @@ def test_a_nan_in_an_input_that_a_maximum_drops_is_found(
         dense(2),
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    program = Program(layers, loss, np.arange(96) % 2, x, epochs=1, jit_compile=jit_compile)
+    program = Program(layers, loss, np.arange(96) % 2, x, epochs=2, jit_compile=jit_compile)
 
-    flag = loud_flags(program, tmp_path, every=16)["nonfinite_gradient"]
+    flag = loud_flags(program, tmp_path, every=4)["nonfinite_gradient"]
 
     assert flag.causes[0].id == "nonfinite_inputs"
 
