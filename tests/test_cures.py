@@ -51,6 +51,7 @@ def test_a_sentence_without_code_changes_nothing() -> None:
     assert not cures.read("Remove `stop_gradient`, or look at `argmax`.", LAYERS)
 
 
+@pytest.mark.long
 def test_a_training_with_the_advice_followed_learns(tmp_path: pathlib.Path) -> None:
     faulty = Recipe("digits", rate=30.0, steps=120)
     changes = cures.read("Lower it: `keras.optimizers.Adam(learning_rate=0.003)`.", LAYERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -40,7 +41,17 @@ def test_every_page_shows_a_finding_and_a_repair_that_ends_it(case: Case) -> Non
 
 @slow
 @quiet
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.page}-{case.title}")
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=f"{case.page}-{case.title}",
+            marks=pytest.mark.long if before and before.page == case.page else (),
+        )
+        for before, case in itertools.pairwise([None, *CASES])
+    ],
+)
 def test_a_program_prints_what_the_page_says(case: Case) -> None:
     told = "run: python scripts/guide_programs.py"
     assert named(guide_programs.printed_by(case.program)) == named(case.printed), told

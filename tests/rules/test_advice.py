@@ -118,7 +118,9 @@ def policy() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("policy")
-@pytest.mark.parametrize("run", FAULTY)
+@pytest.mark.parametrize(
+    "run", [pytest.param(r, marks=pytest.mark.long if i % 2 else ()) for i, r in enumerate(FAULTY)]
+)
 def test_advice_that_is_code_runs(run: str) -> None:
     pieces = list(dict.fromkeys(codes(run)))
     if not pieces:

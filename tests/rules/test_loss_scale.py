@@ -52,8 +52,14 @@ def reported(
     return [(f.rule, f.severity, f.variables) for f in judged(program)]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        pytest.param(model, optimizer, marks=pytest.mark.long if (i + j) % 2 else ())
+        for i, model in enumerate(MODELS)
+        for j, optimizer in enumerate(OPTIMIZERS)
+    ],
+)
 def test_scaling_the_loss_and_the_rate_changes_no_verdict(model: str, optimizer: str) -> None:
     usual = reported(model, optimizer, 1.0)
 

@@ -38,7 +38,10 @@ def reported(program: Program, policy: str) -> list[tuple[str, Severity, tuple[s
     return [(f.rule, f.severity, f.variables) for f in judged(under_policy)]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long if i % 2 else ()) for i, n in enumerate(PROGRAMS)],
+)
 def test_computing_in_bfloat16_changes_no_verdict(name: str) -> None:
     program = PROGRAMS[name]
 

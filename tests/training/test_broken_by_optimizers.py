@@ -85,7 +85,9 @@ CASES: dict[str, tuple[Callable[[], Any], str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if i % 2 else ()) for i, n in enumerate(CASES)]
+)
 def test_the_optimizer_is_named_and_the_advice_cures(name: str, tmp_path: pathlib.Path) -> None:
     make, policy, rule, cause = CASES[name]
 

@@ -109,8 +109,14 @@ def test_weights_of_which_only_some_rows_are_kept_are_bit_identical_too(
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("make", [dense, wide, convolutional, wide_convolutional])
+@pytest.mark.parametrize(
+    ("make", "optimizer"),
+    [
+        pytest.param(make, name, marks=() if make is dense or name == "adam" else pytest.mark.long)
+        for make in (dense, wide, convolutional, wide_convolutional)
+        for name in OPTIMIZERS
+    ],
+)
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 def test_weights_are_bit_identical_after_200_steps(
     tmp_path: pathlib.Path, make: Any, optimizer: str, xla: bool
