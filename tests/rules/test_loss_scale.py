@@ -55,7 +55,7 @@ def reported(
 @pytest.mark.parametrize(
     ("model", "optimizer"),
     [
-        pytest.param(model, optimizer, marks=pytest.mark.long if (i + j) % 2 else ())
+        pytest.param(model, optimizer, marks=pytest.mark.long if (i + j) % 4 else ())
         for i, model in enumerate(MODELS)
         for j, optimizer in enumerate(OPTIMIZERS)
     ],

@@ -784,8 +784,15 @@ def alarms(flags: tuple[Flag, ...]) -> list[str]:
     return [str(flag) for flag in flags if flag.severity >= Severity.WARNING]
 
 
+# What all of them recorded is judged in tests/judging/test_stored_verdicts.py.
+SOME_CASES = [
+    pytest.param(name, marks=pytest.mark.long if number % 2 else ())
+    for number, name in enumerate(CASES)
+]
+
+
 @pytest.mark.parametrize("cadence", CADENCES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SOME_CASES)
 def test_the_faulty_program_gets_its_rule_and_its_cause(name: str, seed: int, cadence: int) -> None:
     case = CASES[name]
 
@@ -804,7 +811,7 @@ def test_the_faulty_program_gets_its_rule_and_its_cause(name: str, seed: int, ca
 
 
 @pytest.mark.parametrize("cadence", CADENCES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SOME_CASES)
 def test_the_repaired_program_is_silent(name: str, seed: int, cadence: int) -> None:
     assert alarms(judged(CASES[name].repaired, cadence, seed)) == []
 

@@ -215,6 +215,7 @@ def test_the_source_archive_holds_the_bundle_and_all_that_it_was_built_from(
     assert not [name for name in names if "node_modules" in name]
 
 
+@pytest.mark.long
 def test_a_checkout_without_bundle_installs_where_there_is_no_node(
     machines: Machines, tmp_path: Path
 ) -> None:

@@ -131,7 +131,14 @@ def assert_harmless(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [name for name in CHANGES if name != "nothing"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(name, marks=pytest.mark.long if number % 2 else ())
+        for number, name in enumerate(CHANGES)
+        if name != "nothing"
+    ],
+)
 def test_a_second_fit_trains_the_same(change: str, tmp_path: pathlib.Path) -> None:
     assert_harmless(tmp_path, change)
 

@@ -121,6 +121,7 @@ def test_of_two_workers_the_chief_writes_what_one_device_would(
     assert_same_frames(recording(tmp_path / "log"), recording(tmp_path / "single"))
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_leaves_a_readable_log(tmp_path: pathlib.Path) -> None:
     chief, other = start_workers(tmp_path, "die")
     try:
