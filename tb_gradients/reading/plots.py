@@ -120,6 +120,13 @@ def over_steps(
     return axes
 
 
+def _at_height(axes: Axes, places: Any, height: float, style: str, colour: str, label: str) -> None:
+    """Marks of values that have no place on the axis, at a height from 0 to 1."""
+    heights = np.full(len(places), height)
+    bottom = axes.get_xaxis_transform()
+    axes.plot(places, heights, style, color=colour, transform=bottom, label=label)
+
+
 def _dots(
     axes: Axes, column: schema.Column, places: Any, values: FloatArray, marks: Marks, style: str
 ) -> None:
@@ -128,25 +135,10 @@ def _dots(
         shown[shown <= 0] = np.nan
         axes.set_yscale("log")
     axes.plot(places, shown, style, markersize=4)
-    bottom = axes.get_xaxis_transform()  # the height of the axes is 0 to 1
     if column.scale == "log" and (zero := values == 0).any():
-        axes.plot(
-            places[zero],
-            np.full(zero.sum(), 0.02),
-            "v",
-            color=_ZERO,
-            transform=bottom,
-            label="zero",
-        )
+        _at_height(axes, places[zero], 0.02, "v", _ZERO, "zero")
     if marks.any():
-        axes.plot(
-            places[marks],
-            np.full(marks.sum(), 0.98),
-            "x",
-            color=_NONFINITE,
-            transform=bottom,
-            label="NaN or infinite",
-        )
+        _at_height(axes, places[marks], 0.98, "x", _NONFINITE, "NaN or infinite")
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
     axes.set_ylabel(f"{column.name} ({column.unit})")

@@ -106,17 +106,17 @@ export interface JudgedNumber {
   readonly judgement: Judgement | null;
 }
 
-/** In this order; what is not measured makes room for the next. */
-const FIRST = [
+/** The statistics to start with, in this order. */
+export const LEADING = [
   'gradient_rms',
   'update_ratio',
   'gradient_zero_share',
   'dead_unit_share',
   'gradient_nonfinite_count',
-  'none_step_share',
-  'zero_step_share',
-  'weight_rms',
 ] as const;
+
+/** In this order; what is not measured makes room for the next. */
+const FIRST = [...LEADING, 'none_step_share', 'zero_step_share', 'weight_rms'] as const;
 const MOST = 5;
 
 /** The numbers of a variable that decide, at one frame; `first`: that of the open finding. */

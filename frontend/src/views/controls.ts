@@ -7,19 +7,14 @@ import { isPattern } from '../scale/pattern';
 import { worstOf } from '../scale/rows';
 import { unitWords } from '../scale/units';
 import type { Actions } from '../store/actions';
+import { LEADING } from '../store/judgement';
 import { columnOf, flaggedPaths, isMeasured, shownSides, shownStatistic } from '../store/selectors';
 import type { Encoding, MainView, MatrixData } from '../store/state';
 import { choice } from './choice';
 import type { View } from './view';
 
 /** The ones to start with; the rest follows in the server's order. */
-const FIRST = [
-  'gradient_rms',
-  'update_ratio',
-  'gradient_zero_share',
-  'dead_unit_share',
-  'gradient_nonfinite_count',
-];
+const FIRST: readonly string[] = LEADING;
 
 const WORST = {
   high: 'A closed module shows its largest value.',

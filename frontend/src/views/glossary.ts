@@ -1,7 +1,7 @@
 /** The words of the tab and its keys, behind "?". */
 
 import { h } from '../dom';
-import { icon } from './icons';
+import { dialogHead } from './dialog';
 
 const WORDS: readonly (readonly [string, string])[] = [
   ['Frame', 'The numbers of all variables at one training step. Not every step has one.'],
@@ -56,23 +56,7 @@ export function createGlossary(parent: HTMLElement): HTMLElement {
     h(
       'div',
       { class: 'rule-body' },
-      h(
-        'header',
-        {},
-        h('h2', { id: 'glossary-title' }, 'Words and keys'),
-        h(
-          'button',
-          {
-            class: 'plain',
-            type: 'button',
-            'aria-label': 'Close',
-            onclick: () => {
-              dialog.close();
-            },
-          },
-          icon('close'),
-        ),
-      ),
+      dialogHead('glossary-title', 'Words and keys'),
       list(WORDS),
       h('h3', {}, 'Keys'),
       list(KEYS),

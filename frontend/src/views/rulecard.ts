@@ -6,7 +6,7 @@ import type { Actions } from '../store/actions';
 import { ruleTitle } from '../store/selectors';
 import { advice, prose } from './code';
 import { sentence } from '../scale/format';
-import { icon } from './icons';
+import { dialogHead } from './dialog';
 import type { View } from './view';
 
 export function createRuleCard(parent: HTMLElement, actions: Actions): View {
@@ -34,23 +34,7 @@ export function createRuleCard(parent: HTMLElement, actions: Actions): View {
       h(
         'div',
         { class: 'rule-body' },
-        h(
-          'header',
-          {},
-          h('h2', { id: 'rule-title' }, ruleTitle(rules, open)),
-          h(
-            'button',
-            {
-              class: 'plain',
-              type: 'button',
-              'aria-label': 'Close',
-              onclick: () => {
-                dialog.close();
-              },
-            },
-            icon('close'),
-          ),
-        ),
+        dialogHead('rule-title', ruleTitle(rules, open)),
         h('p', { class: 'rule-id' }, h('code', {}, open), card?.severity && ` · ${card.severity}`),
         card ? content(card) : h('p', {}, failure ?? 'The rule book has no page for this rule.'),
       ),

@@ -9,6 +9,7 @@ import type { Actions } from '../store/actions';
 import { differingSettings, flaggedRules } from '../store/runtable';
 import { orderRuns, ruleTitle, sortRuns, type RunEntry } from '../store/selectors';
 import type { RunOrder } from '../store/state';
+import { dialogHead } from './dialog';
 import { icon } from './icons';
 import { createRoving } from './roving';
 import { lossText, runLabel, runName, verdictBadge } from './runs';
@@ -36,23 +37,7 @@ export function createRunTable(parent: HTMLElement, actions: Actions): View {
     h(
       'div',
       { class: 'run-table-body' },
-      h(
-        'header',
-        {},
-        h('h2', { id: 'run-table-title' }, 'Runs ', count),
-        h(
-          'button',
-          {
-            class: 'plain',
-            type: 'button',
-            'aria-label': 'Close',
-            onclick: () => {
-              dialog.close();
-            },
-          },
-          icon('close'),
-        ),
-      ),
+      dialogHead('run-table-title', 'Runs ', count),
       h(
         'div',
         { class: 'run-table-scroll', tabindex: 0, role: 'region', 'aria-label': 'All runs' },
