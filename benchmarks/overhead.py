@@ -8,6 +8,11 @@ and for CPU time of the process, and written as JSON with ``--json FILE``.
 
     python benchmarks/overhead.py                       # all models, graph and XLA
     python benchmarks/overhead.py --models mlp --modes graph --cadences auto,1,naive
+    python benchmarks/overhead.py --base CHECKOUT       # beside another version
+
+With ``--base`` every instance of either version is a process of its own, and the processes take
+turns, in another order each round. Printed are, over all pairs of instances, the median ratio of
+the watched steps of both versions and the interval in which the median lies with 95 %.
 
 "naive" is what people write by hand: one ``tf.summary.histogram`` and three scalars per
 variable and step, inside the step (graph mode only; XLA cannot compile ``tf.summary``).
@@ -22,6 +27,7 @@ import dataclasses
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -261,6 +267,164 @@ def measure(
             )
 
 
+# --- beside another version -------------------------------------------------------------------
+
+
+def serve(name: str, mode: str, cadence: str, warmup: float) -> None:
+    """One bare and one watched trainer; for each number read, a burst of so many steps of each.
+
+    The first line written holds the seconds of their first calls, each further one the seconds
+    per step: bare wall, bare CPU, watched wall, watched CPU.
+    """
+    kind = int(cadence) if cadence.isdigit() else cadence
+    with tempfile.TemporaryDirectory() as logs:
+        make_trainer(name, mode == "xla", None, logs).burst(1)  # what the process pays once
+        bare = make_trainer(name, mode == "xla", None, logs)
+        watched = make_trainer(name, mode == "xla", kind, logs)
+        print(json.dumps([bare.burst(1)[0], watched.burst(1)[0]]), flush=True)
+        warm_up(bare, 0.0)
+        warm_up(watched, warmup if cadence == "auto" else 0.0)
+        for line in sys.stdin:
+            print(json.dumps([*bare.burst(int(line)), *watched.burst(int(line))]), flush=True)
+        watched.close()
+
+
+class Version:
+    """Instances of one checkout: processes that wait for their turn."""
+
+    def __init__(self, checkout: str, instances: int, task: list[str]) -> None:
+        environment = {**os.environ, "PYTHONPATH": checkout}
+        command = [sys.executable, __file__, "--serve", *task]
+        self.processes = []
+        self.first_calls: list[list[float]] = []
+        for _ in range(instances):  # one after the other, or they would slow each other's start
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            assert process.stdout is not None
+            self.first_calls.append(json.loads(process.stdout.readline()))
+            self.processes.append(process)
+
+    def burst(self, instance: int, count: int) -> list[float]:
+        process = self.processes[instance]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{count}\n")
+        process.stdin.flush()
+        return list(map(float, json.loads(process.stdout.readline())))
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.communicate()
+
+
+def median_interval(values: Any) -> tuple[float, float, float]:
+    """The median of values [n] and its 95 % interval, by resampling (percentile bootstrap)."""
+    resampled = np.random.default_rng(0).choice(values, (2000, len(values)))
+    low, high = np.percentile(np.median(resampled, axis=1), [2.5, 97.5])
+    return float(low), float(np.median(values)), float(high)
+
+
+def beside(
+    base: str,
+    name: str,
+    mode: str,
+    cadence: str,
+    repeats: int,
+    seconds: float,
+    warmup: float,
+    instances: int,
+) -> dict[str, Any]:
+    """Both versions, instance by instance in turns; ratios of this one to the base."""
+    task = [name, mode, cadence, str(warmup)]
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    versions = {"base": Version(base, instances, task), "here": Version(here, instances, task)}
+    per_step = np.mean([versions["here"].burst(i, 3)[0] for i in range(instances)])
+    count = max(2, round(seconds / per_step))
+    order = np.random.default_rng(0)
+    seconds_of = {version: np.zeros((repeats, instances, 4)) for version in versions}
+    for round_ in range(repeats):
+        for instance in range(instances):
+            for version in order.permutation(list(versions)):
+                seconds_of[version][round_, instance] = versions[version].burst(instance, count)
+    for version in versions.values():
+        version.close()
+    cost = {version: found[..., 2:] / found[..., :2] for version, found in seconds_of.items()}
+    # Two instances differ more (where their memory lies) than two rounds of one: each counts once.
+    to_base = np.median(cost["here"] / cost["base"], axis=0)
+    first = {key: [w / b for b, w in version.first_calls] for key, version in versions.items()}
+    return {
+        "model": name,
+        "mode": mode,
+        "cadence": cadence,
+        "wall": {key: float(np.median(values[..., 0])) for key, values in cost.items()},
+        "cpu": {key: float(np.median(values[..., 1])) for key, values in cost.items()},
+        "wall_to_base": median_interval(to_base[:, 0]),
+        "cpu_to_base": median_interval(to_base[:, 1]),
+        "first_call": {key: statistics.median(values) for key, values in first.items()},
+    }
+
+
+def compare(name: str, mode: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure beside the base and print a line for each cadence."""
+    for cadence in arguments.cadences.split(","):
+        if cadence == "naive":  # the same code in both
+            continue
+        result = beside(
+            arguments.base,
+            name,
+            mode,
+            cadence,
+            arguments.repeats,
+            arguments.seconds,
+            arguments.warmup,
+            arguments.instances,
+        )
+        for clock in ("wall", "cpu"):
+            low, median, high = result[f"{clock}_to_base"]
+            base, here = (result[clock][version] for version in ("base", "here"))
+            print(
+                f"{name:12} {mode:6} {cadence:5} {clock:5} base {base:.3f}  here {here:.3f}  "
+                f"here / base {median:.3f} ({low:.3f} to {high:.3f})",
+                flush=True,
+            )
+        first = result["first_call"]
+        print(
+            f"{name:12} {mode:6} {cadence:5} first call: "
+            f"base {first['base']:.2f}  here {first['here']:.2f}",
+            flush=True,
+        )
+        yield result
+
+
+def alone(name: str, mode: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure this version and print a line for each cadence."""
+    cadences = [c for c in arguments.cadences.split(",") if not (c == "naive" and mode == "xla")]
+    for result in measure(
+        name,
+        mode,
+        cadences,
+        arguments.repeats,
+        arguments.seconds,
+        arguments.warmup,
+        arguments.instances,
+    ):
+        wall, cpu = ("/".join(f"{r:.3f}" for r in x) for x in (result.wall, result.cpu))
+        print(
+            f"{result.model:12} {result.mode:6} {result.cadence:8} "
+            f"{result.step_ms:7.2f} ms  {wall:>26}  {cpu:>20}  "
+            f"{result.first_call:10.2f}  {result.frames:6d}  "
+            f"{result.bytes_per_frame_and_variable:11.0f}",
+            flush=True,
+        )
+        yield dataclasses.asdict(result)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default=",".join(MODELS))
@@ -272,38 +436,27 @@ def main() -> int:
         "--warmup", type=float, default=10.0, help="seconds before 'auto' is measured"
     )
     parser.add_argument("--instances", type=int, default=3, help="of each, bare and watched")
+    parser.add_argument("--base", metavar="CHECKOUT", help="another version, to compare with")
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    header = (
-        f"{'model':12} {'mode':6} {'cadence':8} {'bare step':>10}  "
-        f"{'wall ratio min/median/max':>26}  {'CPU ratio':>20}  {'first call':>10}  "
-        f"{'frames':>6}  {'B/frame/var':>11}"
-    )
-    print(header, flush=True)
-    results = []
-    for name in arguments.models.split(","):
-        for mode in arguments.modes.split(","):
-            cadences = [
-                c for c in arguments.cadences.split(",") if not (c == "naive" and mode == "xla")
-            ]
-            for result in measure(
-                name,
-                mode,
-                cadences,
-                arguments.repeats,
-                arguments.seconds,
-                arguments.warmup,
-                arguments.instances,
-            ):
-                results.append(dataclasses.asdict(result))
-                wall, cpu = ("/".join(f"{r:.3f}" for r in x) for x in (result.wall, result.cpu))
-                print(
-                    f"{result.model:12} {result.mode:6} {result.cadence:8} "
-                    f"{result.step_ms:7.2f} ms  {wall:>26}  {cpu:>20}  "
-                    f"{result.first_call:10.2f}  {result.frames:6d}  "
-                    f"{result.bytes_per_frame_and_variable:11.0f}",
-                    flush=True,
-                )
+    if arguments.serve:
+        name, mode, cadence, warmup = arguments.serve
+        serve(name, mode, cadence, float(warmup))
+        return 0
+    if not arguments.base:
+        print(
+            f"{'model':12} {'mode':6} {'cadence':8} {'bare step':>10}  "
+            f"{'wall ratio min/median/max':>26}  {'CPU ratio':>20}  {'first call':>10}  "
+            f"{'frames':>6}  {'B/frame/var':>11}",
+            flush=True,
+        )
+    results = [
+        result
+        for name in arguments.models.split(",")
+        for mode in arguments.modes.split(",")
+        for result in (compare if arguments.base else alone)(name, mode, arguments)
+    ]
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump({"versions": {"tensorflow": tf.__version__}, "results": results}, file)
