@@ -51,6 +51,24 @@ def test_a_sentence_without_code_changes_nothing() -> None:
     assert not cures.read("Remove `stop_gradient`, or look at `argmax`.", LAYERS)
 
 
+def test_later_advice_is_followed_on_top_of_the_first() -> None:
+    advice = (
+        "Lower it: `keras.optimizers.SGD(learning_rate=0.1)`.",
+        "Scale them: `x = x / 255`.",
+        'In dense_1 use `activation="relu"`.',
+        "Lower it: `keras.optimizers.SGD(learning_rate=0.01)`.",
+        "Scale them: `y = y / 1000`.",
+        "In dense_1 use `units=3`.",
+    )
+    whole = cures.Changes()
+    for fix in advice:
+        whole = whole.then(cures.read(fix, LAYERS))
+
+    assert whole.optimizer == "keras.optimizers.SGD(learning_rate=0.01)"
+    assert whole.data.splitlines() == ["x = x / 255", "y = y / 1000"]
+    assert whole.layers == {"dense_1": {"activation": "relu", "units": 3}}
+
+
 @pytest.mark.long
 def test_a_training_with_the_advice_followed_learns(tmp_path: pathlib.Path) -> None:
     faulty = Recipe("digits", rate=30.0, steps=120)

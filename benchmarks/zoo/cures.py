@@ -63,6 +63,20 @@ class Changes:
     replaced: dict[str, str] = dataclasses.field(default_factory=dict)
     data: str = ""
 
+    def then(self, later: Changes) -> Changes:
+        """These changes, and later ones on top of them."""
+        layers = {name: dict(arguments) for name, arguments in self.layers.items()}
+        for name, arguments in later.layers.items():
+            layers.setdefault(name, {}).update(arguments)
+        return Changes(
+            {**self.recipe, **later.recipe},
+            later.optimizer or self.optimizer,
+            later.loss or self.loss,
+            layers,
+            {**self.replaced, **later.replaced},
+            "\n".join(filter(None, (self.data, later.data))),
+        )
+
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in dataclasses.fields(self))
 
