@@ -7,6 +7,7 @@ Does not know what the arguments are for; rules and cadences check their own.
 
 from __future__ import annotations
 
+import functools
 import numbers
 import os
 from collections.abc import Iterable, Mapping
@@ -85,12 +86,17 @@ def check_order(optimizer: Any) -> None:
 
 def is_loss(value: Any) -> bool:
     """Whether it can be the loss of a step: a number, or a tensor or array of numbers."""
+    if tf.is_tensor(value):
+        return _holds_numbers(value.dtype)
     if isinstance(value, (numbers.Real, np.ndarray, np.generic)):
         return getattr(value, "dtype", np.dtype(float)).kind in "biuf"
     dtype = getattr(value, "dtype", None)
-    if dtype is None or not (tf.is_tensor(value) or hasattr(value, "assign")):
-        return False
-    return bool(tf.as_dtype(dtype).is_floating or tf.as_dtype(dtype).is_integer)
+    return dtype is not None and hasattr(value, "assign") and _holds_numbers(tf.as_dtype(dtype))
+
+
+@functools.cache  # asked in every step
+def _holds_numbers(dtype: tf.DType) -> bool:
+    return bool(dtype.is_floating or dtype.is_integer)
 
 
 def is_count(value: Any) -> bool:

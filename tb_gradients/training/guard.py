@@ -40,18 +40,22 @@ class Guard:
         self.failed = False
         self._parts, self._backlog, self._on_failure = parts, backlog, on_failure
 
+    # AutoGraph may trace the user's step; nothing that is called in here may be rewritten.
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def run(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Call an action so that no failure of it reaches the training; None if it fails.
 
         Nothing is done while a step is traced to be explained (``GradientMonitor.explain``).
         """
+        return self.run_on_host(action, *arguments)
+
+    def run_on_host(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """``run`` for what happens in every step and is never traced: half the time."""
         if self.failed or request_of_graph() is not None:
             return None
         try:
             with unobserved():
-                # AutoGraph may trace the user's step; our code must not be rewritten.
-                return tf.autograph.experimental.do_not_convert(action)(*arguments)
+                return action(*arguments)
         except Exception as error:
             self.fail(error)
             return None

@@ -277,7 +277,7 @@ class GradientMonitor:
         if inputs is not None or targets is not None or predictions is not None:
             add, number = self._recorder.batches.add, self._steps.next
             self._guard.part(GIVEN_BATCH, add, number, inputs, targets, predictions)
-        self._guard.run(self._collector.after_step, 1, loss, step)
+        self._guard.run_on_host(self._collector.after_step, 1, loss, step)
         self._show_line()
         return self.should_stop
 
@@ -336,7 +336,7 @@ class GradientMonitor:
 
     def advance(self, count: int, loss: Any = None) -> bool:
         """Like ``step``, for ``count`` steps that one call of the device has made."""
-        self._guard.run(self._collector.after_step, count, loss, None)
+        self._guard.run_on_host(self._collector.after_step, count, loss, None)
         self._show_line()
         return self.should_stop
 
