@@ -604,7 +604,7 @@ class Window:
         return onset
 
     def at_every_step_since(self, share: FloatArray) -> IntArray:
-        """int64 [variables]: since which step it has been so at every step.
+        """int64 [variables]: since which step it has been so at every step that is known.
 
         Args:
             share: [frames, variables], at how many of the frame's steps it was so; NaN where
@@ -615,7 +615,9 @@ class Window:
         last = np.where(others, frames, -1).max(axis=0)
         steps = np.take_along_axis(share, np.maximum(last, 0)[np.newaxis], axis=0)[0]
         steps = np.rint(steps * self.spans[last])
-        since = np.where(last < 0, self.steps[0] - self.spans[0], self.steps[last] - steps) + 1
+        known = np.argmax(~np.isnan(share), axis=0)  # what is unknown before it was not seen so
+        always = self.steps[known] - self.spans[known]
+        since = np.where(last < 0, always, self.steps[last] - steps) + 1
         onset: IntArray = np.maximum(since, 0).astype(np.int64)
         return onset
 

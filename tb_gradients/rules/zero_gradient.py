@@ -85,6 +85,8 @@ class ZeroGradient(Rule):
     picture = Picture(statistic="zero_step_share", chart=("gradient_norm", "loss"))
     comes_of = ("weights_replaced",)
     follows = (
+        "nonfinite_weight",  # a fused ReLU makes 0 of NaN, and passes 0 back
+        "nonfinite_gradient",
         "disconnected_gradient",
         "dead_units",
         "symmetric_units",

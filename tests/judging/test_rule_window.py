@@ -49,3 +49,11 @@ def test_frames_of_which_nothing_is_known_break_nothing() -> None:
     share[3] = np.nan
 
     assert set(window.at_every_step_since(share).tolist()) == {4}
+
+
+def test_what_is_unknown_at_the_start_does_not_count_as_seen() -> None:
+    window = framed([True] * 10, [2] * 5)
+    share = window.statistic("zero_step_share").copy()
+    share[:2] = np.nan
+
+    assert set(window.at_every_step_since(share).tolist()) == {4}
