@@ -5,7 +5,8 @@ Out: standard summaries in event files, or a table as CSV, JSON or Parquet.
 Does not know about the rules, or about command-line arguments.
 
 The table has a row for each variable at each frame, and a column for each statistic, stored or
-derived. What was not measured is empty (CSV), null (JSON, Parquet).
+derived; behind them one for each loss that ``step(losses=...)`` was given. What was not measured is
+empty (CSV), null (JSON, Parquet).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -43,8 +44,17 @@ class ExportError(ValueError):
 # --- A table --------------------------------------------------------------------------------
 
 
-def tables(data: RunData) -> Iterator[dict[str, Any]]:
+def columns_of(runs: Iterable[RunData]) -> tuple[str, ...]:
+    """Columns of the table behind "variable": ``COLUMNS``, then the named losses of all runs."""
+    names = dict.fromkeys(name for data in runs for name in data.named_losses)
+    return (*COLUMNS, *(schema.named_loss(name).name for name in names))
+
+
+def tables(data: RunData, losses: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Name of a column -> its values, frame after frame; a table for each stretch of frames.
+
+    Args:
+        losses: columns of named losses, which are the same for all variables of a frame.
 
     "run" and "variable" are lists of strings, "step" is int64, "wall_time" float64 (seconds since
     the epoch), and the statistics are float32.
@@ -62,21 +72,26 @@ def tables(data: RunData) -> Iterator[dict[str, Any]]:
         }
         for name in COLUMNS:
             columns[name] = recording.statistic(name).ravel()
+        unknown = np.full(frames, np.nan, np.float32)
+        for name in losses:
+            own = recording.named_losses.get(name.removeprefix(schema.NAMED_LOSSES), unknown)
+            columns[name] = np.repeat(own, variables)
         yield columns
 
 
 def write_csv(runs: Sequence[RunData], stream: IO[str]) -> None:
     """The table as CSV, with a line of names first."""
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["run", "step", "wall_time", "variable", *COLUMNS])
+    names = columns_of(runs)
+    writer.writerow(["run", "step", "wall_time", "variable", *map(_text_cell, names)])
     for data in runs:
-        for table in tables(data):
+        for table in tables(data, names[len(COLUMNS) :]):
             columns = [
                 [*map(_text_cell, table["run"])],
                 table["step"].tolist(),
                 table["wall_time"].tolist(),
                 [*map(_text_cell, table["variable"])],
-                *(map(_number_cell, table[name].tolist()) for name in COLUMNS),
+                *(map(_number_cell, table[name].tolist()) for name in names),
             ]
             writer.writerows(zip(*columns, strict=True))
 
@@ -114,6 +129,7 @@ def _recording_json(recording: Recording) -> dict[str, Any]:
         "context": {
             name: _numbers(recording.context_value(name)) for name in schema.context_names()
         },
+        "losses": {name: _numbers(values) for name, values in recording.named_losses.items()},
     }
 
 
@@ -143,11 +159,12 @@ def write_parquet(runs: Sequence[RunData], path: str) -> None:
         raise ExportError("Parquet needs pyarrow: pip install pyarrow") from None
     kinds = {"run": pyarrow.string(), "step": pyarrow.int64(), "wall_time": pyarrow.float64()}
     kinds["variable"] = pyarrow.string()
-    kinds |= {name: pyarrow.float32() for name in COLUMNS}
+    names = columns_of(runs)
+    kinds |= {name: pyarrow.float32() for name in names}
     types = pyarrow.schema(list(kinds.items()))
     with pyarrow.parquet.ParquetWriter(path, types) as writer:
         for data in runs:
-            for table in tables(data):
+            for table in tables(data, names[len(COLUMNS) :]):
                 arrays = [
                     pyarrow.array(table[name], kind, from_pandas=True)  # NaN is null
                     for name, kind in kinds.items()

@@ -412,6 +412,11 @@ class Recording:
             return np.full(len(self), np.nan, np.float32)
         raise KeyError(name)
 
+    @functools.cached_property
+    def named_losses(self) -> dict[str, FloatArray]:
+        """Name -> float32 [frames] of each named loss; see ``Lane.named_losses_at``."""
+        return {} if self.lane is None else self.lane.named_losses_at(self.steps)
+
     def row(self, path: str) -> int:
         """Position of a variable in the table; ``KeyError`` if it is not there."""
         try:

@@ -1,4 +1,4 @@
-"""The dense lane: of every step the gradient norms, the loss, and whether weights moved.
+"""The dense lane: of every step the gradient norms, the losses, and whether weights moved.
 
 In:  sums of squares and losses of consecutive steps.
 Out: ``Lane``.
@@ -16,7 +16,7 @@ function of the step alone, so the same training always has the same blocks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ optimizer skipped, whose loss is known, and whose loss is finite."""
 COUNTS = 5
 LOW, HIGH, MEAN = range(3)
 """Columns of ``Lane.losses``."""
+
+MOST_LOSSES = 16
+"""Named losses that one run may have. Each takes at most 4 bytes of a single step, as a variable
+does."""
 
 DENSE_BYTES = 16 << 20
 """At most so much is spent on single steps, before compression; see ``block_size``."""
@@ -98,6 +102,46 @@ def codes_of(squares: npt.ArrayLike) -> CodeArray:
     return result
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class NamedLoss:
+    """One of several losses of a step, in the blocks of a lane.
+
+    Attributes:
+        name: as the loop passed it.
+        counts: int64 [blocks, 2], steps of which it is known, and of which it is finite.
+        losses: float32 [blocks, 3], smallest, largest and mean finite value; NaN without one.
+    """
+
+    name: str
+    counts: StepArray
+    losses: FloatArray
+
+    @classmethod
+    def unknown(cls, name: str, blocks: int) -> NamedLoss:
+        """Not known at any step."""
+        losses = np.full((blocks, 3), np.nan, np.float32)
+        return cls(name, np.zeros((blocks, 2), np.int64), losses)
+
+    def __getitem__(self, blocks: slice) -> NamedLoss:
+        return NamedLoss(self.name, self.counts[blocks], self.losses[blocks])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        return self.counts.nbytes + self.losses.nbytes
+
+    @property
+    def loss(self) -> FloatArray:
+        """float32 [blocks]: mean of the finite values; NaN where it is not known or not finite."""
+        return self.losses[:, MEAN]
+
+    @property
+    def nonfinite(self) -> BoolArray:
+        """bool [blocks]: whether some value was NaN or Inf."""
+        result: BoolArray = self.counts[:, 0] > self.counts[:, 1]
+        return result
+
+
 @dataclasses.dataclass(frozen=True)
 class Lane:
     """Consecutive steps of one variable table, in blocks of one or more steps.
@@ -113,6 +157,7 @@ class Lane:
             norm, if some step had it.
         counts: int64 [blocks, 5], see ``SEEN``.
         losses: float32 [blocks, 3], smallest, largest and mean finite loss; NaN without one.
+        named: the losses that have names, in the order in which they first came.
     """
 
     first: StepArray
@@ -123,6 +168,7 @@ class Lane:
     marks: MarkArray
     counts: StepArray
     losses: FloatArray
+    named: tuple[NamedLoss, ...] = ()
 
     @classmethod
     def empty(cls, variables: int) -> Lane:
@@ -177,7 +223,8 @@ class Lane:
     @property
     def nbytes(self) -> int:
         """Memory that its arrays take."""
-        return sum(getattr(self, field.name).nbytes for field in dataclasses.fields(self))
+        arrays = (getattr(self, name) for name in _ARRAYS)
+        return sum(part.nbytes for part in (*arrays, *self.named))
 
     # --- What users read -----------------------------------------------------------------
 
@@ -219,6 +266,27 @@ class Lane:
         return result
 
     @property
+    def named_losses(self) -> dict[str, FloatArray]:
+        """Name -> float32 [blocks], like ``loss``: those that ``step(losses=...)`` was given."""
+        return {one.name: one.loss for one in self.named}
+
+    def named_losses_at(self, steps: npt.ArrayLike) -> dict[str, FloatArray]:
+        """Name -> float32 [steps]: at a step, or the mean of its block; NaN where not known."""
+        wanted = np.asarray(steps, np.int64)
+        block, inside = self._blocks_of(wanted)
+        found = {one.name: np.full(len(wanted), np.nan, np.float32) for one in self.named}
+        for one in self.named:
+            found[one.name][inside] = one.loss[block[inside]]
+        return found
+
+    def _blocks_of(self, steps: StepArray) -> tuple[StepArray, BoolArray]:
+        """The block of each step, and whether it has one."""
+        block = np.searchsorted(self.first, steps, side="right") - 1
+        inside = block >= 0
+        inside[inside] = steps[inside] < (self.first + self.spans)[block[inside]]
+        return block, inside
+
+    @property
     def moved(self) -> FloatArray:
         """float32 [blocks]: share of the steps that changed weights; NaN where none was seen."""
         seen = self.counts[:, SEEN]
@@ -238,7 +306,8 @@ class Lane:
     # --- Cutting and joining --------------------------------------------------------------
 
     def __getitem__(self, blocks: slice) -> Lane:
-        return Lane(*(getattr(self, field.name)[blocks] for field in dataclasses.fields(self)))
+        arrays = {name: getattr(self, name)[blocks] for name in _ARRAYS}
+        return Lane(**arrays, named=tuple(one[blocks] for one in self.named))
 
     def shifted(self, steps: int) -> Lane:
         """The same with other numbers of its steps."""
@@ -255,31 +324,73 @@ class Lane:
             steps: of the losses, rising; those of other steps are left out.
         """
         steps, values = np.asarray(steps, np.int64), np.asarray(losses, np.float32)
-        block = np.searchsorted(self.first, steps, side="right") - 1
-        here = (block >= 0) & (steps < (self.first + self.spans)[block])
-        here &= self.counts[block, LOSSES] == 0
+        block, here = self._blocks_of(steps)
+        here[here] = self.counts[block[here], LOSSES] == 0
         if not here.any():
             return self
-        rows, values = block[here], values[here]
         counts, summary = self.counts.copy(), self.losses.copy()
-        np.add.at(counts[:, LOSSES], rows, 1)
-        finite = np.isfinite(values)
-        rows, values = rows[finite], values[finite]
-        np.add.at(counts[:, FINITE_LOSSES], rows, 1)
-        np.fmin.at(summary[:, LOW], rows, values)
-        np.fmax.at(summary[:, HIGH], rows, values)
-        sums = np.bincount(rows, values, len(self))
-        met = np.unique(rows)
-        summary[met, MEAN] = sums[met] / counts[met, FINITE_LOSSES]
+        _add_losses(counts[:, LOSSES:], summary, block[here], values[here])
         return dataclasses.replace(self, counts=counts, losses=summary)
+
+    def with_named_losses(self, given: Mapping[str, Sequence[tuple[int, float]]]) -> Lane:
+        """The same with named losses, which it does not have yet.
+
+        Args:
+            given: steps and values of each; those of other steps are left out.
+        """
+        named = []
+        for name, pairs in given.items():
+            one = NamedLoss.unknown(name, len(self))
+            steps = np.array([step for step, _ in pairs], np.int64)
+            block, here = self._blocks_of(steps)
+            values = np.array([value for _, value in pairs], np.float32)
+            _add_losses(one.counts, one.losses, block[here], values[here])
+            named.append(one)
+        return dataclasses.replace(self, named=(*self.named, *named))
+
+    def with_names(self, names: Iterable[str]) -> Lane:
+        """The same with these named losses, in this order; what it lacks is not known."""
+        own = {one.name: one for one in self.named}
+        named = tuple(own.get(name) or NamedLoss.unknown(name, len(self)) for name in names)
+        return dataclasses.replace(self, named=named)
+
+
+_ARRAYS = tuple(field.name for field in dataclasses.fields(Lane) if field.name != "named")
+"""Attributes of a lane that are arrays [blocks, ...]."""
+
+
+def _add_losses(counts: StepArray, summary: FloatArray, block: StepArray, values: Any) -> None:
+    """Add losses to blocks that have none yet.
+
+    Args:
+        counts: int64 [blocks, 2], known and finite ones; changed.
+        summary: float32 [blocks, 3], smallest, largest and mean finite one; changed.
+        block: of each loss.
+    """
+    np.add.at(counts[:, 0], block, 1)
+    finite = np.isfinite(values)
+    block, values = block[finite], values[finite]
+    np.add.at(counts[:, 1], block, 1)
+    np.fmin.at(summary[:, LOW], block, values)
+    np.fmax.at(summary[:, HIGH], block, values)
+    sums = np.bincount(block, values, len(summary))
+    met = np.unique(block)
+    summary[met, MEAN] = sums[met] / counts[met, 1]
 
 
 def joined(parts: Sequence[Lane]) -> Lane:
     """Consecutive lanes of one table as one; at least one of them."""
     if len(parts) == 1:
         return parts[0]
-    names = [field.name for field in dataclasses.fields(Lane)]
-    return Lane(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    names = tuple(dict.fromkeys(one.name for part in parts for one in part.named))
+    columns = zip(*(part.with_names(names).named for part in parts), strict=True)
+    return Lane(**arrays, named=tuple(map(_joined_losses, columns)))
+
+
+def _joined_losses(parts: Sequence[NamedLoss]) -> NamedLoss:
+    counts = np.concatenate([part.counts for part in parts])
+    return NamedLoss(parts[0].name, counts, np.concatenate([part.losses for part in parts]))
 
 
 def spread(lane: Lane, columns: Sequence[int], variables: int) -> Lane:
@@ -320,17 +431,8 @@ def in_blocks(lane: Lane, origin: int) -> Lane:
     block = first // size
     begins = np.flatnonzero(np.diff(block, prepend=-1) | np.diff(size, prepend=0))
     due = origin + (block[begins] + 1) * size[begins] - 1
-    counts = np.add.reduceat(lane.counts, begins)
     low = np.where(lane.low == UNSEEN, 0xFFFF, lane.low)
     high = np.maximum.reduceat(lane.high, begins)
-    losses = np.stack(
-        [
-            np.fmin.reduceat(lane.losses[:, LOW], begins),
-            np.fmax.reduceat(lane.losses[:, HIGH], begins),
-            _means(lane, begins, counts[:, FINITE_LOSSES]),
-        ],
-        axis=1,
-    )
     return Lane(
         lane.first[begins],
         np.add.reduceat(lane.spans, begins),
@@ -338,8 +440,16 @@ def in_blocks(lane: Lane, origin: int) -> Lane:
         np.where(high == UNSEEN, UNSEEN, np.minimum.reduceat(low, begins)).astype(np.uint16),
         high,
         np.bitwise_or.reduceat(lane.marks, begins),
-        counts,
-        losses,
+        np.add.reduceat(lane.counts, begins),
+        _reduced(lane.losses, lane.counts[:, FINITE_LOSSES], begins),
+        tuple(
+            NamedLoss(
+                one.name,
+                np.add.reduceat(one.counts, begins),
+                _reduced(one.losses, one.counts[:, 1], begins),
+            )
+            for one in lane.named
+        ),
     )
 
 
@@ -349,7 +459,15 @@ def _changes(last: int, variables: int) -> list[int]:
     return [0, *(dense << i for i in range((last // dense).bit_length()))]
 
 
-def _means(lane: Lane, begins: StepArray, finite: StepArray) -> Any:
-    sums = np.nan_to_num(lane.losses[:, MEAN].astype(np.float64)) * lane.counts[:, FINITE_LOSSES]
+def _reduced(losses: FloatArray, finite: StepArray, begins: StepArray) -> FloatArray:
+    """float32 [blocks, 3]: smallest, largest and mean loss of larger blocks.
+
+    Args:
+        finite: int64 [blocks], how many losses each mean is of.
+    """
+    sums = np.nan_to_num(losses[:, MEAN].astype(np.float64)) * finite
     with np.errstate(all="ignore"):
-        return (np.add.reduceat(sums, begins) / finite).astype(np.float32)
+        means = np.add.reduceat(sums, begins) / np.add.reduceat(finite, begins)
+    low = np.fmin.reduceat(losses[:, LOW], begins)
+    high = np.fmax.reduceat(losses[:, HIGH], begins)
+    return np.stack([low, high, means.astype(np.float32)], axis=1)

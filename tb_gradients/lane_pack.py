@@ -15,7 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.frames import LARGEST_COUNT, LARGEST_STEP, FormatError, inflated
-from tb_gradients.lane import COUNTS, FINITE_LOSSES, MEAN, CodeArray, FloatArray, Lane
+from tb_gradients.lane import (
+    COUNTS,
+    FINITE_LOSSES,
+    MEAN,
+    MOST_LOSSES,
+    CodeArray,
+    FloatArray,
+    Lane,
+    NamedLoss,
+)
 from tb_gradients.proto import gradient_health_pb2 as pb
 
 
@@ -32,10 +41,15 @@ def pack(lane: Lane, table_id: int) -> bytes:
         norms=_compressed(b"".join(_planes(some) for some in codes)),
         marks=_compressed(_columns(lane.marks)) if (lane.marks.any()) else b"",
         counts=_compressed(_columns(lane.counts.astype("<u4"))),
-        losses=_compressed(_columns(_losses(lane, single)))
+        losses=_compressed(_columns(_losses(lane.losses, single)))
         if lane.counts[:, FINITE_LOSSES].any()
         else b"",
     )
+    if lane.named:
+        message.loss_names.extend(one.name for one in lane.named)
+        counts = b"".join(_columns(one.counts.astype("<u4")) for one in lane.named)
+        losses = b"".join(_columns(_losses(one.losses, single)) for one in lane.named)
+        message.named_counts, message.named_losses = _compressed(counts), _compressed(losses)
     return message.SerializeToString()
 
 
@@ -63,8 +77,10 @@ def unpack(data: bytes) -> tuple[int, Lane]:
         if message.losses:
             losses[:] = _from_columns(message.losses, "<f4", count, 1 if single else 3)
         due = first + spans - 1 + behind
-        lane = Lane(first, spans, due, codes[0], codes[-1], marks, counts, losses)
-        if not all(len(getattr(lane, f.name)) == count for f in dataclasses.fields(lane)):
+        named = _named(message, count, 1 if single else 3)
+        lane = Lane(first, spans, due, codes[0], codes[-1], marks, counts, losses, named)
+        arrays = (getattr(lane, f.name) for f in dataclasses.fields(lane) if f.name != "named")
+        if not all(len(array) == count for array in arrays):
             raise ValueError("its parts are of different lengths")
     except Exception as error:  # the protobuf runtimes disagree on the exception's module
         raise FormatError(f"unreadable lane: {error}") from error
@@ -81,8 +97,25 @@ def _check_steps(message: pb.LanePack) -> None:
         raise FormatError("it has more steps than can be")
 
 
-def _losses(lane: Lane, single: bool) -> FloatArray:
-    return lane.losses[:, MEAN:] if single else lane.losses
+def _named(message: pb.LanePack, blocks: int, columns: int) -> tuple[NamedLoss, ...]:
+    """The first ``MOST_LOSSES`` of the losses with names; one name stands for one of them."""
+    names = list(message.loss_names)
+    if not names:
+        return ()
+    counts = _from_columns(message.named_counts, "<u4", blocks, 2 * len(names))
+    losses = _from_columns(message.named_losses, "<f4", blocks, columns * len(names))
+    found: dict[str, NamedLoss] = {}
+    for i, name in enumerate(names):
+        if name not in found and len(found) < MOST_LOSSES:
+            one = NamedLoss.unknown(name, blocks)
+            one.counts[:] = counts[:, 2 * i : 2 * i + 2]
+            one.losses[:] = losses[:, columns * i : columns * (i + 1)]
+            found[name] = one
+    return tuple(found.values())
+
+
+def _losses(losses: FloatArray, single: bool) -> FloatArray:
+    return losses[:, MEAN:] if single else losses
 
 
 def _compressed(data: bytes) -> bytes:

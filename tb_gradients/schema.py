@@ -384,6 +384,17 @@ CONTEXT: tuple[Column, ...] = (
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 
+NAMED_LOSSES = "losses/"
+"""Begins the names of the columns of the losses that ``step(losses=...)`` was given. Frames do not
+have them: a frame's value is that of the dense lane at its step."""
+
+
+def named_loss(name: str) -> Column:
+    """The context column of a loss that ``step(losses=...)`` was given."""
+    meaning = "A loss that the loop gave this name (of a long run the mean over some steps)."
+    return Column(f"{NAMED_LOSSES}{name}", "loss", "step", "linear", meaning)
+
+
 ROLES = (
     "kernel",
     "recurrent_kernel",

@@ -5,9 +5,10 @@ Out: scalars, histograms and a text in TensorBoard's event format.
 Does not know about files, training steps or TensorFlow.
 
 The tags group by statistic in TensorBoard: ``gradient_norm/PATH``, ``zero_fraction/PATH``,
-``update_ratio/PATH`` and ``gradients/PATH``. The values are those of the frames; no gradient is
-read again. Scalars and histograms have the first form of these summaries (``simple_value`` and
-``histo``), which all readers know: TensorBoard, ``EventAccumulator``, tbparse, hosted viewers.
+``update_ratio/PATH``, ``gradients/PATH`` and ``losses/NAME``. The values are those of the frames;
+no gradient is read again. Scalars and histograms have the first form of these summaries
+(``simple_value`` and ``histo``), which all readers know: TensorBoard, ``EventAccumulator``,
+tbparse, hosted viewers.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ from tb_gradients.proto import event_pb2
 HISTOGRAMS = "gradients"
 """Stands for the histograms of the gradients among the names of statistics."""
 
+LOSSES = "losses"
+"""Stands for the losses that ``step(losses=...)`` was given among the names of statistics."""
+
 FINDINGS_TAG = "findings"
 """Tag of the text summary with the flags."""
 
 _COLUMNS = {"zero_fraction": "gradient_zero_share"}
 """Tags whose name is not that of the column."""
 
-DEFAULT = ("gradient_norm", "zero_fraction", "update_ratio", HISTOGRAMS)
+DEFAULT = ("gradient_norm", "zero_fraction", "update_ratio", HISTOGRAMS, LOSSES)
 MEBIBYTE = 2**20
 
 _DT_STRING = 7
@@ -48,7 +52,8 @@ class Summaries:
 
     Attributes:
         statistics: names of tags: "gradient_norm", "zero_fraction", "update_ratio", "gradients"
-            (histograms), or any statistic of the data format, such as "dead_unit_share".
+            (histograms), "losses" (those with names), or any statistic of the data format, such as
+            "dead_unit_share".
         variables: a regular expression; summaries are written of variables whose path contains a
             match. Empty: of all.
         budget: bytes that they may take on disk in one run. The more of it is used, the fewer
@@ -143,7 +148,7 @@ def values_of(
     nans = one.statistic("gradient_nan_count")[0]
     infinities = one.statistic("gradient_inf_count")[0]
     for name in wanted.statistics:
-        if name == HISTOGRAMS:
+        if name in (HISTOGRAMS, LOSSES):
             continue
         numbers = one.statistic(_COLUMNS.get(name, name))[0]
         if name == "gradient_norm":  # the column has the norm of the finite elements
@@ -155,6 +160,10 @@ def values_of(
                 yield event_pb2.Summary.Value(
                     tag=f"{name}/{table.paths[row]}", simple_value=float(numbers[row])
                 )
+    if LOSSES in wanted.statistics and frame.lane is not None:
+        for name, values in frame.lane.named_losses_at([frame.step]).items():
+            if not np.isnan(values[0]):
+                yield event_pb2.Summary.Value(tag=f"{LOSSES}/{name}", simple_value=float(values[0]))
     if HISTOGRAMS in wanted.statistics and frame.histograms is not None:
         smallest, largest, mean, rms = (
             one.statistic(f"gradient_{name}")[0].tolist() for name in ("min", "max", "mean", "rms")

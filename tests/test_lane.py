@@ -47,10 +47,18 @@ def lane_of(
     return Lane.of_steps(first, codes, [1] * len(codes) if applied is None else applied, losses)
 
 
+def arrays_of(lane: Lane) -> dict[str, Any]:
+    """All arrays of a lane, by name."""
+    found = {f.name: getattr(lane, f.name) for f in dataclasses.fields(Lane) if f.name != "named"}
+    for i, one in enumerate(lane.named):
+        found |= {f"counts {i} {one.name}": one.counts, f"losses {i} {one.name}": one.losses}
+    return found
+
+
 def same(one: Lane, other: Lane) -> bool:
-    return all(
-        np.array_equal(getattr(one, f.name), getattr(other, f.name), equal_nan=f.name == "losses")
-        for f in dataclasses.fields(Lane)
+    mine, theirs = arrays_of(one), arrays_of(other)
+    return mine.keys() == theirs.keys() and all(
+        np.array_equal(mine[name], theirs[name], equal_nan="losses" in name) for name in mine
     )
 
 
@@ -123,6 +131,29 @@ def test_losses_of_somebody_else_fill_the_steps_that_have_none() -> None:
     assert lane.loss_nonfinite.tolist() == [False, False, False, False, True]
 
 
+def test_named_losses_are_those_of_their_steps() -> None:
+    lane = lane_of([[1.0]] * 4, first=3).with_named_losses(
+        {"mse": [(2, 9.0), (3, 1.0), (5, math.nan), (6, 4.0), (7, 9.0)], "kl": [(4, 2.0)]}
+    )
+    mse, kl = lane.named
+    np.testing.assert_array_equal(mse.loss, [1, np.nan, np.nan, 4])
+    assert mse.nonfinite.tolist() == [False, False, True, False]
+    np.testing.assert_array_equal(lane.named_losses["kl"], [np.nan, 2, np.nan, np.nan])
+    at = lane.named_losses_at([0, 3, 6, 7])
+    np.testing.assert_array_equal(at["mse"], [np.nan, 1, 4, np.nan])
+    assert not kl.nonfinite.any()
+
+
+def test_parts_of_a_lane_may_have_different_named_losses() -> None:
+    bare, first = lane_of([[1.0]]), lane_of([[1.0]], first=1).with_named_losses({"a": [(1, 5.0)]})
+    second = lane_of([[1.0]], first=2).with_named_losses({"b": [(2, 6.0)], "a": [(2, 7.0)]})
+    lane = lanes.joined([bare, first, second])
+    np.testing.assert_array_equal(lane.named_losses["a"], [np.nan, 5, 7])
+    np.testing.assert_array_equal(lane.named_losses["b"], [np.nan, np.nan, 6])
+    assert same(unpack(pack(lane, 0))[1], lane)
+    assert list(lane[1:2].named_losses) == ["a", "b"]
+
+
 # --- Blocks ---------------------------------------------------------------------------------
 
 
@@ -139,7 +170,11 @@ def steps_of_a_long_run(count: int, seed: int = 0) -> Lane:
     squares = random.lognormal(size=(count, 3)).astype(np.float32)
     squares[random.random(squares.shape) < 0.01] = np.nan
     squares[random.random(squares.shape) < 0.01] = 0
-    return lane_of(squares, random.choice([-1, 0, 1], count), random.normal(size=count))
+    lane = lane_of(squares, random.choice([-1, 0, 1], count), random.normal(size=count))
+    kl = np.where(random.random(count) < 0.1, np.nan, random.normal(size=count))
+    return lane.with_named_losses(
+        {"mse": list(enumerate(random.normal(size=count))), "kl": list(enumerate(kl))[::2]}
+    )
 
 
 def test_the_blocks_of_a_long_run_grow_with_it(short: int) -> None:
@@ -168,6 +203,15 @@ def test_a_block_holds_extremes_and_every_mark_of_its_steps(short: int) -> None:
         assert blocks.losses[i] == pytest.approx(
             [some.loss.min(), some.loss.max(), some.loss.mean()], rel=1e-5, abs=1e-6
         )
+        for named, of_steps in zip(blocks.named, some.named, strict=True):
+            known = of_steps.loss[np.isfinite(of_steps.loss)]
+            assert (named.counts[i] == of_steps.counts.sum(axis=0)).all()
+            assert named.losses[i] == pytest.approx(
+                [known.min(), known.max(), known.mean()] if len(known) else [np.nan] * 3,
+                rel=1e-5,
+                abs=1e-6,
+                nan_ok=True,
+            )
 
 
 @quick
@@ -182,10 +226,8 @@ def test_it_does_not_matter_how_the_steps_came(portions: list[int]) -> None:
         grown = single[:0]
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             grown = lanes.in_blocks(lanes.joined([grown, single[int(begin) : int(end)]]), 0)
-        for field in dataclasses.fields(Lane):
-            np.testing.assert_allclose(
-                getattr(grown, field.name), getattr(whole, field.name), rtol=1e-5, atol=1e-6
-            )
+        for name, expected in arrays_of(whole).items():
+            np.testing.assert_allclose(arrays_of(grown)[name], expected, rtol=1e-5, atol=1e-6)
         assert same(unpack(pack(whole, 0))[1], whole)
 
 
@@ -227,8 +269,21 @@ def test_damaged_bytes_are_refused(data: bytes) -> None:
         unpack(data)
 
 
+NAMED = lane_of([[1.0]] * 3).with_named_losses({"a": [(0, 1.0)], "b": [(1, 2.0)]})
+
+
+def test_of_a_file_with_too_many_losses_the_first_are_read() -> None:
+    given = {f"loss {i}": [(0, float(i))] for i in range(lanes.MOST_LOSSES + 5)}
+    many = lane_of([[1.0]]).with_named_losses(given)
+    _, lane = unpack(pack(many, 0))
+    assert list(lane.named_losses) == list(given)[: lanes.MOST_LOSSES]
+    np.testing.assert_array_equal(lane.named[-1].loss, [lanes.MOST_LOSSES - 1])
+    _, lane = unpack(_odd(loss_names=["a", "a"]))
+    np.testing.assert_array_equal(lane.named_losses["a"], [1, np.nan, np.nan])
+
+
 def _odd(**fields: Any) -> bytes:
-    message = pb.LanePack.FromString(pack(lane_of([[1.0]] * 3), 1))
+    message = pb.LanePack.FromString(pack(NAMED, 1))
     for name, value in fields.items():
         if isinstance(value, list):
             getattr(message, name)[:] = value
@@ -250,6 +305,10 @@ def _odd(**fields: Any) -> bytes:
         _odd(norms=zlib.compress(bytes(frames.MOST_INFLATED_BYTES + 1))),
         _odd(counts=zlib.compress(bytes(3))),
         _odd(marks=zlib.compress(bytes(60))[:-5]),
+        _odd(loss_names=["a"]),
+        _odd(loss_names=["a", "b", "c"]),
+        _odd(named_counts=b""),
+        _odd(named_losses=zlib.compress(bytes(4))),
     ],
     ids=lambda data: f"{len(data)} bytes",
 )

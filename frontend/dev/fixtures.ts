@@ -65,6 +65,16 @@ const CONTEXT = [
   column('learning_rate', '1/step', 'log', 'Of the optimizer at this step.'),
 ];
 
+const NAMED = ['mse', '<b>kl</b>'];
+const NAMED_COLUMNS = NAMED.map((name) =>
+  column(`losses/${name}`, 'loss', 'linear', 'A loss that the loop gave this name.'),
+);
+
+/** Of one run only. */
+const namesOf = (run: FixtureRun): readonly string[] => (run.fault === 'nan' ? NAMED : []);
+const contextColumnsOf = (run: FixtureRun) =>
+  namesOf(run).length > 0 ? [...CONTEXT, ...NAMED_COLUMNS] : CONTEXT;
+
 /** A repeatable number in [0, 1) for any place (a 32-bit integer hash). */
 function noise(...place: readonly number[]): number {
   let hash = 2166136261;
@@ -129,6 +139,7 @@ function contextOf(run: FixtureRun, step: number, name: string): number {
   const broken = run.fault === 'nan' && step >= NAN_FROM;
   if (name === 'learning_rate') return 1e-3 * Math.min(1, (step + 1) / 50);
   if (name === 'loss_nonfinite_age') return broken ? 0 : -1;
+  if (name === 'losses/mse') return 1 / (step + 1);
   return broken ? Number.NaN : 0.4 + 1.9 * Math.exp(-step / 300) + 0.05 * noise(step);
 }
 
@@ -227,7 +238,7 @@ function runOf(run: FixtureRun) {
       facts: { fed_by: 'the layer before' },
     })),
     statistics: STATISTICS,
-    context_columns: CONTEXT,
+    context_columns: contextColumnsOf(run),
     context: { optimizer: 'Adam', optimizer_config: { learning_rate: '0.001' }, loss: 'MSE' },
     flags: flagsOf(run),
     errors:
@@ -329,12 +340,13 @@ function laneOf(
   const norm = (step: number): number =>
     variable ? valueOf(run, variable, row, step, 'gradient_norm') : Number.NaN;
   const loss = (step: number): number => contextOf(run, step, 'loss');
+  const names = namesOf(run);
   const marks = first.map(
     (step) =>
       Number(variable !== null && Number.isNaN(norm(step))) + 2 * Number(!isFinite(loss(step))),
   );
   const parts = [
-    Uint32Array.of(first.length, 0),
+    Uint32Array.of(first.length, names.length),
     Float64Array.from([...first, ...last]),
     Float32Array.from([
       ...[...first.map(norm), ...last.map(norm)],
@@ -342,6 +354,14 @@ function laneOf(
       ...first.map(() => 1),
     ]),
     Uint8Array.from(marks),
+    ...names.flatMap((name) => {
+      const value = (step: number): number => contextOf(run, step, `losses/${name}`);
+      return [
+        Float32Array.from([...first.map(value), ...last.map(value)]),
+        Uint8Array.from(first.map((step) => Number(Number.isNaN(value(step))))),
+      ];
+    }),
+    names.length > 0 ? new TextEncoder().encode(JSON.stringify(names)) : new Uint8Array(0),
   ];
   const bytes = parts.flatMap((part) => [...new Uint8Array(part.buffer)]);
   return { status: 200, type: 'application/octet-stream', body: Uint8Array.from(bytes) };
@@ -379,7 +399,11 @@ export function answer(address: string): Answer {
     case 'marks':
       return marksOf(run, steps, variables, Number(searchParams.get('columns')));
     case 'context':
-      return floats(steps.flatMap((step) => CONTEXT.map(({ name }) => contextOf(run, step, name))));
+      return floats(
+        steps.flatMap((step) =>
+          contextColumnsOf(run).map(({ name }) => contextOf(run, step, name)),
+        ),
+      );
     case 'series':
       if (!variable) break;
       return floats(

@@ -5,6 +5,8 @@ import { createClient } from '../src/api/client';
 import { decodeLane, LOSS_BIT, type Lane } from '../src/api/lane';
 import { decodeRun } from '../src/api/decode';
 import { denseLine } from '../src/views/charts/dense';
+import { title } from '../src/scale/format';
+import { namedLosses } from '../src/scale/losses';
 import { NONFINITE } from '../src/scale/nonfinite';
 
 const fetcher = ((address: string) => {
@@ -39,6 +41,16 @@ describe('the dense lane', () => {
       loss: { low: Float32Array.of(1, NaN), high: Float32Array.of(1, NaN) },
       moved: Float32Array.of(1, 0.5),
       marks: Uint8Array.of(0, LOSS_BIT),
+      named: new Map([
+        [
+          'kl',
+          {
+            low: Float32Array.of(3, NaN),
+            high: Float32Array.of(4, NaN),
+            marks: Uint8Array.of(0, 1),
+          },
+        ],
+      ]),
     };
     const data = { run, variable: variable?.path ?? null, lane };
     const root = Math.sqrt(variable?.elements ?? 0);
@@ -50,6 +62,21 @@ describe('the dense lane', () => {
     expect([...(loss?.grid.marks ?? [])]).toEqual([0, NONFINITE]);
     expect(loss?.steps).toEqual([0, 1]);
     expect(denseLine(data, 'moved')?.grid.low[1]).toBe(0.5);
+    const kl = denseLine(data, 'losses/kl');
+    expect([kl?.grid.low[0], kl?.grid.high[0]]).toEqual([3, 4]);
+    expect([...(kl?.grid.marks ?? [])]).toEqual([0, NONFINITE]);
+    expect(denseLine(data, 'losses/mse')).toBeNull();
+  });
+
+  it('has the losses that have names, of any name', async () => {
+    const lane = await client.lane(run, null, { columns: 2000, steps: [0, 9] });
+    expect([...lane.named.keys()]).toEqual(['mse', '<b>kl</b>']);
+    expect([...(lane.named.get('mse')?.low.slice(0, 2) ?? [])]).toEqual([1, 0.5]);
+    expect(namedLosses(run.contextColumns)).toEqual(['losses/mse', 'losses/<b>kl</b>']);
+    expect(title('losses/a_nan_b')).toBe('losses/a_nan_b');
+    const other = decodeRun(JSON.parse(answer('run?run=healthy').body as string));
+    const without = await client.lane(other, null, { columns: 2000, steps: null });
+    expect(without.named.size).toBe(0);
   });
 
   it('is nothing to draw where a run has none', () => {

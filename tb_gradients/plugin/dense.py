@@ -1,12 +1,15 @@
 """The dense lane of one variable, as small as the chart that is drawn of it.
 
 In:  the lanes of a run's recordings, a range of steps, a number of columns.
-Out: bytes: smallest and largest norm and loss of each column, and whether anything was not finite.
+Out: bytes: smallest and largest norm and loss of each column, of each loss with a name, too, and
+     whether anything was not finite.
 Does not know about HTTP. See ``docs/http_api.md`` for the layout.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import struct
 from collections.abc import Sequence
 
@@ -17,10 +20,10 @@ from tb_gradients.frames import Recording
 from tb_gradients.lane import APPLIED, HIGH, LOW, SEEN, Lane, joined, spread
 
 HEADER = struct.Struct("<2I")
-"""Number of columns, and 0."""
+"""Number of columns, and of named losses."""
 
 GRADIENT, LOSS = 1, 2
-"""Bits of a mark: a gradient, or the loss, was NaN or Inf."""
+"""Bits of a mark: a gradient, or the loss, was NaN or Inf. Those of a named loss are 0 and 1."""
 
 
 def lane_of(recordings: Sequence[Recording], path: str | None) -> Lane:
@@ -35,15 +38,11 @@ def lane_of(recordings: Sequence[Recording], path: str | None) -> Lane:
         alone = slice(row, row + 1 if known else row)
         parts.append(
             spread(
-                Lane(
-                    lane.first,
-                    lane.spans,
-                    lane.due,
-                    lane.low[:, alone],
-                    lane.high[:, alone],
-                    lane.marks[:, alone],
-                    lane.counts,
-                    lane.losses,
+                dataclasses.replace(
+                    lane,
+                    low=lane.low[:, alone],
+                    high=lane.high[:, alone],
+                    marks=lane.marks[:, alone],
                 ),
                 [0] if known else [],
                 1,
@@ -84,13 +83,21 @@ def columns(lane: Lane, most: int, steps: tuple[float, float]) -> bytes:
     marks = _any(shown.nonfinite[:, 0], begins) * GRADIENT
     marks |= _any(shown.loss_nonfinite, begins) * LOSS
     last_steps = (shown.first + shown.spans - 1)[stops]
+    named = [
+        np.fmin.reduceat(one.losses[:, LOW], begins).astype("<f4").tobytes()
+        + np.fmax.reduceat(one.losses[:, HIGH], begins).astype("<f4").tobytes()
+        + _any(one.nonfinite, begins).astype(np.uint8).tobytes()
+        for one in shown.named
+    ]
     return b"".join(
         (
-            HEADER.pack(len(begins), 0),
+            HEADER.pack(len(begins), len(named)),
             shown.first[begins].astype("<f8").tobytes(),
             last_steps.astype("<f8").tobytes(),
             np.array(numbers, "<f4").tobytes(),
             marks.astype(np.uint8).tobytes(),
+            *named,
+            json.dumps([one.name for one in shown.named]).encode() if named else b"",
         )
     )
 

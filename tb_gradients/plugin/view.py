@@ -53,7 +53,7 @@ class RunView:
         ) + tuple(schema.DERIVED)
         self.context_columns = _columns(
             schema.CONTEXT, (name for t in tables for name in t.context)
-        )
+        ) + tuple(map(schema.named_loss, data.named_losses))
 
     @property
     def run_context(self) -> RunContext:
@@ -123,12 +123,15 @@ class RunView:
 
     def context(self) -> FloatArray:
         """float32 [steps, context columns]."""
+        names = [column.name for column in self.context_columns]
         parts = []
         for recording in self.data.recordings:
             part = np.full((len(recording), len(self.context_columns)), np.nan, np.float32)
             for i, column in enumerate(self.context_columns):
                 if column.name in recording.table.context:
                     part[:, i] = recording.context_value(column.name)
+            for name, values in recording.named_losses.items():
+                part[:, names.index(schema.named_loss(name).name)] = values
             parts.append(part)
         return _stacked(parts, len(self.context_columns))
 

@@ -282,7 +282,7 @@ class FlagList(_message.Message):
     def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class LanePack(_message.Message):
-    __slots__ = ("table_id", "first_step", "blocks", "spans", "behind", "norms", "marks", "counts", "losses")
+    __slots__ = ("table_id", "first_step", "blocks", "spans", "behind", "norms", "marks", "counts", "losses", "loss_names", "named_counts", "named_losses")
     TABLE_ID_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +292,9 @@ class LanePack(_message.Message):
     MARKS_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
+    LOSS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    NAMED_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_LOSSES_FIELD_NUMBER: _ClassVar[int]
     table_id: int
     first_step: int
     blocks: int
@@ -301,4 +304,7 @@ class LanePack(_message.Message):
     marks: bytes
     counts: bytes
     losses: bytes
-    def __init__(self, table_id: _Optional[int] = ..., first_step: _Optional[int] = ..., blocks: _Optional[int] = ..., spans: _Optional[_Iterable[int]] = ..., behind: _Optional[_Iterable[int]] = ..., norms: _Optional[bytes] = ..., marks: _Optional[bytes] = ..., counts: _Optional[bytes] = ..., losses: _Optional[bytes] = ...) -> None: ...
+    loss_names: _containers.RepeatedScalarFieldContainer[str]
+    named_counts: bytes
+    named_losses: bytes
+    def __init__(self, table_id: _Optional[int] = ..., first_step: _Optional[int] = ..., blocks: _Optional[int] = ..., spans: _Optional[_Iterable[int]] = ..., behind: _Optional[_Iterable[int]] = ..., norms: _Optional[bytes] = ..., marks: _Optional[bytes] = ..., counts: _Optional[bytes] = ..., losses: _Optional[bytes] = ..., loss_names: _Optional[_Iterable[str]] = ..., named_counts: _Optional[bytes] = ..., named_losses: _Optional[bytes] = ...) -> None: ...

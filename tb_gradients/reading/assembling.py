@@ -24,7 +24,7 @@ from tb_gradients.frames import (
     Recording,
     VariableTable,
 )
-from tb_gradients.lane import Lane, joined
+from tb_gradients.lane import MOST_LOSSES, Lane, joined
 from tb_gradients.lane_pack import unpack
 from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.on_disk import FramesOnDisk, Open, Place, open_local
@@ -289,9 +289,13 @@ def _numbers(value: FloatArray | Place, open_file: Open) -> FloatArray:
 
 
 def _lanes(packs: Iterable[Message], problems: list[str]) -> list[tuple[int, Lane]]:
-    """Table ids and lanes that still count, in the order of steps; see ``latest_timeline``."""
+    """Table ids and lanes that still count, in the order of steps; see ``latest_timeline``.
+
+    No more than ``MOST_LOSSES`` named losses are kept of a run: the first ones.
+    """
     kept: list[tuple[int, Lane]] = []
     damaged: list[str] = []
+    names: dict[str, None] = {}
     for pack in packs:
         try:
             table_id, lane = unpack(pack.data)
@@ -300,6 +304,11 @@ def _lanes(packs: Iterable[Message], problems: list[str]) -> list[tuple[int, Lan
             continue
         if not len(lane):
             continue
+        for one in lane.named:
+            if len(names) < MOST_LOSSES:
+                names.setdefault(one.name)
+        if any(one.name not in names for one in lane.named):
+            lane = lane.with_names(one.name for one in lane.named if one.name in names)
         begin = int(lane.first[0])
         while kept and kept[-1][1].last_step >= begin:
             earlier, before = kept.pop()

@@ -180,6 +180,16 @@ class Measurements:
         return result
 
     @property
+    def losses(self) -> dict[str, FloatArray]:
+        """Name -> float32 [frames]; see ``RunReport.losses``."""
+        names = self._data.named_losses
+        result = {name: np.full(len(self.steps), np.nan, np.float32) for name in names}
+        for recording, place in self._parts():
+            for name, values in recording.named_losses.items():
+                result[name][place] = values[: place.stop - place.start]
+        return result
+
+    @property
     def histogram_steps(self) -> npt.NDArray[np.int64]:
         """int64 [histograms]: the frames that have some."""
         return np.array([item.step for item in self._histograms], np.int64)

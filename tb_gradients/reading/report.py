@@ -30,7 +30,7 @@ from tb_gradients.flags import (
 from tb_gradients.frames import FloatArray
 from tb_gradients.inert import inert
 from tb_gradients.judging.words import plural
-from tb_gradients.lane import Lane
+from tb_gradients.lane import HIGH, LOW, MEAN, Lane, NamedLoss
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.measurements import Histogram, Measurements, Variables
 from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
@@ -215,6 +215,15 @@ class RunReport:
         return self._measured().context(name)
 
     @property
+    def losses(self) -> dict[str, FloatArray]:
+        """Name -> float32 [frames]: the losses that ``step(losses=...)`` was given.
+
+        NaN: not known or not finite. Of a long run it is the mean over some steps. Every step is in
+        ``lane.named_losses``.
+        """
+        return self._measured().losses
+
+    @property
     def histogram_steps(self) -> npt.NDArray[np.int64]:
         """int64 [histograms]: the steps of the frames that have histograms."""
         return self._measured().histogram_steps
@@ -338,7 +347,9 @@ class RunReport:
         return dataclasses.replace(self, flags=kept, narrowed=narrowed)
 
     def to_json(self) -> dict[str, Any]:
-        """``narrowed`` is a key only where findings may have been left out."""
+        """``narrowed`` is a key only where findings may have been left out, ``losses`` only where
+        the loop gave some losses names."""
+        losses = {one.name: _loss_json(one) for one in self.lane.named} if self.lane else {}
         narrowed = {"narrowed": self.narrowed} if self.narrowed else {}
         return {
             "run": self.run,
@@ -352,8 +363,22 @@ class RunReport:
             "flags": [flag.to_json() for flag in self.flags],
             "rules": [state.to_json() for state in self.rules],
             "errors": [problem.to_json() for problem in self.errors],
+            **({"losses": losses} if losses else {}),
             **narrowed,
         }
+
+
+def _loss_json(loss: NamedLoss) -> dict[str, Any]:
+    """Range and latest value of a named loss, and at how many steps it was NaN or Inf."""
+    finite = loss.losses[np.isfinite(loss.losses).all(axis=1)]
+    known, counted = loss.counts.sum(axis=0).tolist()
+    return {
+        "last": float(finite[-1, MEAN]) if len(finite) else None,
+        "min": float(finite[:, LOW].min()) if len(finite) else None,
+        "max": float(finite[:, HIGH].max()) if len(finite) else None,
+        "steps": known,
+        "nonfinite_steps": known - counted,
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -195,6 +195,11 @@ class RunData:
         return joined(parts) if parts else None
 
     @property
+    def named_losses(self) -> tuple[str, ...]:
+        """Names of the losses that ``step(losses=...)`` was given."""
+        return tuple(dict.fromkeys(name for r in self.recordings for name in r.named_losses))
+
+    @property
     def stored_flags(self) -> tuple[Flag, ...]:
         """What the writer judged, of whatever part of the run."""
         return () if self.verdict is None else self.verdict.flags

@@ -18,6 +18,9 @@ import tensorflow as tf
 
 from tb_gradients.flags import Severity
 
+LONGEST_NAME = 100
+"""Letters in the name of a loss: it is written with every part of the dense lane."""
+
 
 def check_folder(log_dir: Any) -> None:
     """Raise TypeError if this is not a folder name."""
@@ -97,6 +100,34 @@ def is_loss(value: Any) -> bool:
 @functools.cache  # asked in every step
 def _holds_numbers(dtype: tf.DType) -> bool:
     return bool(dtype.is_floating or dtype.is_integer)
+
+
+def check_losses(losses: Any) -> None:
+    """Raise TypeError unless these are losses by name."""
+    if not isinstance(losses, Mapping):
+        raise TypeError(
+            'monitor.step(losses=...) takes losses by name, such as {"mse": mse, "kl": kl}, not '
+            f"{_shown(losses)}"
+        )
+
+
+def check_named_loss(name: Any, loss: Any) -> None:
+    """Raise TypeError or ValueError unless this can be one of ``losses=``."""
+    if not isinstance(name, str):
+        raise TypeError(f"monitor.step(losses=...) takes names that are text, not {_shown(name)}")
+    if not name or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"a name in monitor.step(losses=...) has 1 to {LONGEST_NAME} letters, not {len(name)}"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name!r} in monitor.step(losses=...) is no text: {error}") from None
+    if not is_loss(loss):
+        raise TypeError(
+            f"monitor.step(losses={{{name!r}: ...}}) takes a scalar tensor or a number, "
+            f"not {type(loss).__name__}"
+        )
 
 
 def is_count(value: Any) -> bool:

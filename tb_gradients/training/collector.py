@@ -11,6 +11,7 @@ device only when a frame is waiting.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -61,11 +62,14 @@ class Collector:
         self._updated = False
         self._last_poll = 0.0
 
-    def after_step(self, count: int, loss: Any, number: int | None) -> None:
+    def after_step(
+        self, count: int, loss: Any, number: int | None, named: Mapping[str, Any] | None = None
+    ) -> None:
         """``count`` steps were made since the last call.
 
         Args:
             loss: of the last one, if the loop has passed it.
+            named: its losses with names, if the loop has passed some.
             number: of the last one, if the user counts from another one.
         """
         if not tf.executing_eagerly():
@@ -77,6 +81,8 @@ class Collector:
         last = self._steps.add(count, number)
         if loss is not None:
             self._recorder.losses.add(last, loss)
+        if named:
+            self._recorder.named_losses.add(last, named)
         if self.passive:
             return
         probes, pacing = self._watched.probes, self._pacing

@@ -16,7 +16,7 @@ import functools
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -32,9 +32,12 @@ from tb_gradients.host.summary import summary_of
 from tb_gradients.inert import inert
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.words import plural
+from tb_gradients.lane import MOST_LOSSES
 from tb_gradients.summaries import Summaries
 from tb_gradients.training.arguments import (
     check_folder,
+    check_losses,
+    check_named_loss,
     check_settings,
     check_watched,
     is_count,
@@ -54,7 +57,7 @@ from tb_gradients.training.origin.explanation import Explanation, explanation_of
 from tb_gradients.training.origin.request import Request, request_of_graph
 from tb_gradients.training.origin.traced import layers_of
 from tb_gradients.training.pacing import Pacing
-from tb_gradients.training.recorder import GIVEN_BATCH, Recorder
+from tb_gradients.training.recorder import GIVEN_BATCH, NAMED_LOSSES, Recorder
 from tb_gradients.training.run_folder import RunFolder
 from tb_gradients.training.step_count import StepCount
 from tb_gradients.training.unseen import Unseen
@@ -241,6 +244,7 @@ class GradientMonitor:
         self,
         loss: Any = None,
         *,
+        losses: Mapping[str, Any] | None = None,
         step: int | None = None,
         inputs: Any = None,
         targets: Any = None,
@@ -250,6 +254,10 @@ class GradientMonitor:
 
         Args:
             loss: scalar tensor or number; read only when a frame is written.
+            losses: parts of the loss, or losses of several optimizers, by name, as in
+                ``{"mse": mse, "kl": kl}``: up to 16 scalar tensors or numbers, which are shown
+                beside the loss. They are read like ``loss`` and do not replace it: the rules judge
+                ``loss``.
             step: number of this step, if it is not the count of steps so far.
             inputs: what the model got: tensors, arrays, or structures of them, with samples along
                 the first axis.
@@ -271,13 +279,16 @@ class GradientMonitor:
         if loss is not None and not is_loss(loss):
             self._leave_out_argument("loss", "a scalar tensor or a number", loss)
             loss = None
+        named = None
+        if losses is not None:
+            named = self._parts.run(NAMED_LOSSES, self._named_losses, losses)
         if step is not None and not self._steps.is_renumbered and not is_count(step):
             self._leave_out_argument("step", "a whole number", step)
             step = None
         if inputs is not None or targets is not None or predictions is not None:
             add, number = self._recorder.batches.add, self._steps.next
             self._guard.part(GIVEN_BATCH, add, number, inputs, targets, predictions)
-        self._guard.run_on_host(self._collector.after_step, 1, loss, step)
+        self._guard.run_on_host(self._collector.after_step, 1, loss, step, named)
         self._show_line()
         return self.should_stop
 
@@ -328,6 +339,26 @@ class GradientMonitor:
             if origin is not None:
                 self._explainer.give(flag, origin)
         return found
+
+    def _named_losses(self, losses: Any) -> dict[str, Any]:
+        """Those that can be recorded; of another one it is logged what is wrong with it."""
+        check_losses(losses)
+        known = self._recorder.named_losses
+        usable: dict[str, Any] = {}
+        for name, loss in losses.items():
+            try:
+                check_named_loss(name, loss)
+                new = sum(other not in known for other in usable)
+                if name not in known and len(known) + new >= MOST_LOSSES:
+                    raise ValueError(
+                        f"monitor.step(losses=...) records {MOST_LOSSES} names in one run, and "
+                        f"{name!r} is one more"
+                    )
+            except (TypeError, ValueError) as error:
+                self._parts.leave_out(f"one of the {NAMED_LOSSES}", error)
+            else:
+                usable[name] = loss
+        return usable
 
     def _leave_out_argument(self, name: str, wanted: str, given: Any) -> None:
         kind = type(given).__name__

@@ -11,7 +11,7 @@ non-finite gradient has forced is found later, so the batches of some steps are 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,36 @@ class RecentLosses:
         window = [(s, value) for s, value in self._read if s <= step]
         self._read = [(s, value) for s, value in self._read if s > step]
         return window
+
+
+class RecentNamedLosses:
+    """The losses with names of the steps since the last frame, each like ``RecentLosses``."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, RecentLosses] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._recent
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self._recent)
+
+    def add(self, step: int, losses: Mapping[str, Any]) -> None:
+        """Keep the losses of a step, unread."""
+        for name, loss in losses.items():
+            self._recent.setdefault(name, RecentLosses()).add(step, loss)
+
+    def take(self) -> dict[str, list[tuple[int, Any]]]:
+        """Steps and losses of each name since the last call, unread."""
+        return {name: recent.take() for name, recent in self._recent.items()}
+
+    def until(
+        self, step: int, taken: Mapping[str, Iterable[tuple[int, Any]]]
+    ) -> dict[str, list[tuple[int, float]]]:
+        """Steps and losses of each name up to a step, read; later ones are kept."""
+        recent = tuple(self._recent.items())  # the training may add a name meanwhile
+        return {name: one.until(step, taken.get(name, ())) for name, one in recent}
 
 
 def _number(loss: Any) -> float:

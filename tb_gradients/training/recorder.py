@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -24,11 +25,17 @@ from tb_gradients.host.parts import Parts
 from tb_gradients.lane import Lane
 from tb_gradients.training.guard import Guard
 from tb_gradients.training.probe.probes import Coming
-from tb_gradients.training.recent import RecentBatches, RecentLosses
+from tb_gradients.training.recent import (
+    KEPT_LOSSES,
+    RecentBatches,
+    RecentLosses,
+    RecentNamedLosses,
+)
 from tb_gradients.training.step_count import StepCount
 from tb_gradients.training.watched import Watched
 
 GIVEN_BATCH = "the batch that was given to step()"
+NAMED_LOSSES = "losses with names that were given to step()"
 """What is left out if it fails."""
 
 
@@ -44,7 +51,7 @@ class Recorder:
         begin_file: first step -> the context in which the journal begins a file.
 
     Attributes:
-        losses, batches: that the loop has passed.
+        losses, named_losses, batches: that the loop has passed.
         unreported: updates that the loop has not reported, at the end of the training.
     """
 
@@ -59,7 +66,8 @@ class Recorder:
         backlog: Backlog,
         begin_file: Callable[[int], AbstractContextManager[None]],
     ) -> None:
-        self.losses = RecentLosses()
+        self.losses, self.named_losses = RecentLosses(), RecentNamedLosses()
+        self._waiting: dict[str, deque[tuple[int, float]]] = {}
         self.batches = RecentBatches(watched.model, parts)
         self.unreported = 0
         self._watched, self._journal = watched, journal
@@ -69,12 +77,12 @@ class Recorder:
 
     def add(self, coming: Iterable[Coming]) -> None:
         """Make, judge and write frames; they may wait for it, and the training goes on."""
-        losses = self.losses.take()
+        losses, named = self.losses.take(), self.named_losses.take()
         now, wait = time.time(), not self._may_wait()
         for frame in coming:
-            job = functools.partial(self._guard.run, self._judge, frame.make, losses, now)
+            job = functools.partial(self._guard.run, self._judge, frame.make, losses, named, now)
             self._backlog.add(job, wait=wait)
-            losses = []
+            losses, named = [], {}
         self.batches.clear()
 
     def _may_wait(self) -> bool:
@@ -85,11 +93,18 @@ class Recorder:
         complete = not self.batches and probes.rows_seen() == len(self._watched.variables)
         return self._journal.open and complete and not self._journal.awaited
 
-    def _judge(self, make: Callable[[], Drained], losses: Sequence[Any], now: float) -> None:
+    def _judge(
+        self,
+        make: Callable[[], Drained],
+        losses: Sequence[Any],
+        named: Mapping[str, Sequence[Any]],
+        now: float,
+    ) -> None:
         """Make, judge and write the next frame.
 
         Args:
             losses: steps and losses that ``step`` was given since the frame before.
+            named: the same of each named loss.
             now: when it was taken.
         """
         with self._backlog.lock:
@@ -100,7 +115,8 @@ class Recorder:
                 or []
             )
             run("the weights that no update was seen of", self._watched.weights.fill_others, values)
-            lane = run("the dense lane", self._lane, known, number)
+            known_named = run(NAMED_LOSSES, self.named_losses.until, number, named) or {}
+            lane = run("the dense lane", self._lane, known, known_named, number)
             self._write(number, values, context, histograms, now, lane)
 
     def add_unchanged_weights(self) -> None:
@@ -131,26 +147,40 @@ class Recorder:
         if rest is not None:
             number, values, context, _ = rest
             known = self.losses.fill(number, context, self.losses.take())
-            lane = self._lane(known, number)
+            named = self.named_losses.until(number, self.named_losses.take())
+            lane = self._lane(known, named, number)
             self._write(number, values, context, None, time.time(), lane)
 
     def add_rest(self) -> None:
         """Write the steps since the last frame, after which no frame follows."""
         probes = self._watched.probes
         if probes is not None and probes.used and self._journal.open:
-            losses = self.losses.until(self._steps.next, self.losses.take())
-            self._journal.add_lane(self._lane(losses))
+            end = self._steps.next
+            losses = self.losses.until(end, self.losses.take())
+            named = self.named_losses.until(end, self.named_losses.take())
+            self._journal.add_lane(self._lane(losses, named))
 
-    def _lane(self, losses: Sequence[tuple[int, float]], step: int | None = None) -> Lane:
+    def _lane(
+        self,
+        losses: Sequence[tuple[int, float]],
+        named: Mapping[str, Sequence[tuple[int, float]]],
+        step: int | None = None,
+    ) -> Lane:
         """The dense lane up to a step; without a step all of it.
 
         Args:
             losses: steps and losses that ``step`` was given.
+            named: the same of each named loss.
         """
         assert self._watched.probes is not None
         lane = self._watched.probes.lane(self._steps.next, step)
-        if losses and len(lane):
-            lane = lane.with_losses(*zip(*losses, strict=True))
+        for name, given in {"": losses, **named}.items():
+            self._waiting.setdefault(name, deque(maxlen=KEPT_LOSSES)).extend(given)
+        if len(lane):
+            ready = {name: _until(lane.last_step, given) for name, given in self._waiting.items()}
+            if own := ready.pop(""):
+                lane = lane.with_losses(*zip(*own, strict=True))
+            lane = lane.with_named_losses({name: own for name, own in ready.items() if own})
         offset = self._steps.shown(0)
         return lane.shifted(offset) if offset else lane
 
@@ -187,3 +217,11 @@ class Recorder:
         self._journal.set_table(watched.table)
         with self._begin_file(frame.step):
             self._journal.add(frame)
+
+
+def _until(step: int, waiting: deque[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Take the losses up to a step; those of a block that is not complete have to wait."""
+    ready = []
+    while waiting and waiting[0][0] <= step:
+        ready.append(waiting.popleft())
+    return ready

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 TABLE = recordings.make_table(3)
 LAST = 400
 FRAMES = range(0, LAST + 1, 100)
+HOSTILE = "<img src=x onerror=document.title='harm'> of a very long name"
 
 
 def lane() -> Lane:
@@ -28,7 +29,9 @@ def lane() -> Lane:
     squares = np.ones((LAST + 1, len(TABLE.variables)), np.float32)
     squares[150] = 1e6
     losses = np.where(steps == 250, np.nan, 2 - steps / LAST).astype(np.float32)
-    return Lane.of_steps(0, codes_of(squares), steps % 2, losses)
+    lane = Lane.of_steps(0, codes_of(squares), steps % 2, losses)
+    kl = np.where(steps == 200, np.nan, 1 + steps)
+    return lane.with_named_losses({"kl": [*enumerate(kl)], HOSTILE: [*enumerate(steps)]})
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,22 @@ def test_a_run_of_five_frames_has_a_line_of_all_its_steps(tab: Any) -> None:
     expect(tab.find(".progress")).to_be_hidden()
     assert longest_line(tab, "Gradient RMS") > 20 * len(FRAMES)
     expect(tab.find(".panel[data-title='Weights moved'] canvas")).to_be_visible()
+
+
+def test_each_loss_with_a_name_has_a_line_below_the_loss(tab: Any) -> None:
+    tab.open(run="sparse", variable="dense/kernel", step="200")
+    expect(tab.find(".progress")).to_be_hidden()
+    for name in ("kl", HOSTILE):
+        panel = tab.frame.locator(".panel").filter(has=tab.frame.get_by_text(name, exact=True))
+        expect(panel.locator("canvas")).to_be_visible()
+    titles = tab.find(".panel").evaluate_all("all => all.map(one => one.dataset.title)")
+    at = titles.index("Loss")
+    assert titles[at : at + 4] == ["Loss", "kl", HOSTILE, "Learning rate"]
+    assert tab.page.title() != "harm"
+    expect(tab.find(".panel[data-title='kl'] dd")).to_have_text("NaN or Inf")
+    label = tab.find(".panel-label").filter(has_text="onerror")
+    assert label.evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert longest_line(tab, "kl") > 20 * len(FRAMES)
 
 
 def is_zoomed(answer: Any) -> bool:

@@ -60,7 +60,9 @@ _T = TypeVar("_T")
 TABLE = made.make_table(2)
 FRAMES = made.make_frames(TABLE, range(6), histograms_every=3)
 CODES = lanes.codes_of(np.linspace(0, 2, 6 * 4, dtype=np.float32).reshape(6, 4))
-LANE = lanes.Lane.of_steps(0, CODES, [1, 1, 0, 1, -1, 1], [1, np.nan, 0.5, np.inf, 0.2, 0.1])
+LANE = lanes.Lane.of_steps(
+    0, CODES, [1, 1, 0, 1, -1, 1], [1, np.nan, 0.5, np.inf, 0.2, 0.1]
+).with_named_losses({"mse": [(0, 0.5), (3, np.nan)], "kl": [(1, 2.0)]})
 BLOCKS = lanes.Lane(
     np.array([0, 4]), np.array([4, 2]), np.array([3, 7]), CODES[:2], CODES[2:4],
     np.zeros((2, 4), np.uint8), np.full((2, 5), 2), np.ones((2, 3), np.float32),

@@ -16,7 +16,7 @@ from tb_gradients.frames import Frame
 from tb_gradients.judging import between, cells
 from tb_gradients.judging.engine import Engine
 from tb_gradients.judging.registry import all_rules
-from tb_gradients.lane import NONE, Lane, codes_of, in_blocks
+from tb_gradients.lane import NONE, Lane, codes_of, in_blocks, joined
 
 TABLE = make_table(2)
 COUNT = len(TABLE.variables)
@@ -146,9 +146,7 @@ def test_steps_that_nobody_has_seen_are_no_row() -> None:
     run = Run(np.ones((40, COUNT)), np.ones(40))
     lost = Lane.of_steps(0, np.zeros((30, COUNT), np.uint16), seen=False)
     frame = run.frame(39, 0)
-    parts = [lost, run.lane[30:]]
-    lane = Lane(*(np.concatenate([getattr(p, f) for p in parts]) for f in vars(lost)))
-    frame = Frame(39, 0.0, frame.values, frame.context, lane=lane)
+    frame = Frame(39, 0.0, frame.values, frame.context, lane=joined([lost, run.lane[30:]]))
 
     rows = list(between.rows(frame, TABLE, -1))
 

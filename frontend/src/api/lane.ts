@@ -17,6 +17,13 @@ export interface Lane {
   readonly moved: Float32Array;
   /** Bits `GRADIENT_BIT` and `LOSS_BIT`: something was NaN or Inf. */
   readonly marks: Uint8Array;
+  /** The losses that the training gave names. */
+  readonly named: ReadonlyMap<string, NamedLoss>;
+}
+
+export interface NamedLoss extends Extremes {
+  /** 1 where it was NaN or Inf. */
+  readonly marks: Uint8Array;
 }
 
 export interface Extremes {
@@ -30,7 +37,8 @@ export const LOSS_BIT = 2;
 const HEADER = 8;
 
 export function decodeLane(body: ArrayBuffer): Lane {
-  const count = new DataView(body).getUint32(0, true);
+  const head = new DataView(body);
+  const count = head.getUint32(0, true);
   const steps = (which: number): Float64Array =>
     new Float64Array(body.slice(HEADER + 8 * which * count, HEADER + 8 * (which + 1) * count));
   const from = HEADER + 16 * count;
@@ -43,5 +51,29 @@ export function decodeLane(body: ArrayBuffer): Lane {
     loss: { low: floats(2), high: floats(3) },
     moved: floats(4),
     marks: new Uint8Array(body, from + 20 * count, count),
+    named: decodeNamed(body, from + 21 * count, count, head.getUint32(4, true)),
   };
+}
+
+/** The named losses one behind the other, then their names. */
+function decodeNamed(
+  body: ArrayBuffer,
+  from: number,
+  count: number,
+  losses: number,
+): ReadonlyMap<string, NamedLoss> {
+  if (losses === 0) return new Map();
+  const names: unknown = JSON.parse(
+    new TextDecoder().decode(body.slice(from + 9 * count * losses)),
+  );
+  if (!Array.isArray(names) || names.length !== losses) throw new Error('lane: names of losses');
+  return new Map(
+    names.map((name, i) => {
+      const at = from + 9 * count * i;
+      const floats = (which: number): Float32Array =>
+        new Float32Array(body.slice(at + 4 * which * count, at + 4 * (which + 1) * count));
+      const marks = new Uint8Array(body, at + 8 * count, count);
+      return [String(name), { low: floats(0), high: floats(1), marks }];
+    }),
+  );
 }

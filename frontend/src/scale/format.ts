@@ -1,5 +1,6 @@
 /** Numbers and names as text. Pure. */
 
+import { isNamedLoss } from './losses';
 import { unitWords } from './units';
 
 /** A few significant digits; the names that are no numbers are spelled out. */
@@ -76,8 +77,9 @@ export function plural(count: number, noun: string): string {
   return `${formatCount(count)} ${word}`;
 }
 
-/** `gradient_zero_share` -> `Gradient zero share`. */
+/** `gradient_zero_share` -> `Gradient zero share`. A name of the user stays as it is. */
 export function title(name: string): string {
+  if (isNamedLoss(name)) return name;
   const words = name
     .replaceAll('_', ' ')
     .replaceAll('.', ' · ')

@@ -4,12 +4,13 @@
  */
 
 import type { Run } from '../../api/types';
-import { h } from '../../dom';
+import { h, onChange } from '../../dom';
+import { lossName, namedLosses, type NamedLossColumn } from '../../scale/losses';
 import type { Actions } from '../../store/actions';
 import { failureOf, shownSides } from '../../store/selectors';
 import type { State } from '../../store/state';
 import type { View } from '../view';
-import { createAxes } from './axes';
+import { createAxes, type Panel } from './axes';
 import { createHistogramPanel } from './histograms';
 import { createLeading } from './leading';
 import { createPanel, type PanelSpec } from './lines';
@@ -51,6 +52,7 @@ const PANELS: readonly PanelSpec[] = [
   {
     title: 'Loss',
     of: 'run',
+    isLoss: true,
     columns: [{ name: 'loss', label: '' }],
     dense: 'loss',
     marks: LOSS_MARKS,
@@ -72,6 +74,15 @@ const PANELS: readonly PanelSpec[] = [
     marks: [],
   },
 ];
+
+const namedPanel = (column: NamedLossColumn): PanelSpec => ({
+  title: lossName(column),
+  of: 'run',
+  isLoss: true,
+  columns: [{ name: column, label: '' }],
+  dense: column,
+  marks: [],
+});
 
 /** The selected variable, if the run has it. */
 function ownVariable(run: Run | null, { selectedVariable }: State): string | null {
@@ -108,6 +119,23 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
   element.append(missing);
   parent.append(element);
 
+  // Behind the loss, one for each that the shown runs have a name of.
+  const named = new Map<NamedLossColumn, Panel>();
+  const after = panels.findIndex(({ element }) => element.dataset.title === 'Loss') + 1;
+  const choose = onChange((...columns: readonly NamedLossColumn[]) => {
+    for (const [column, panel] of named) {
+      if (columns.includes(column)) continue;
+      panel.destroy();
+      named.delete(column);
+    }
+    const next = panels[after]?.element ?? missing;
+    for (const column of columns) {
+      const panel = named.get(column) ?? createPanel(namedPanel(column), actions, axes);
+      named.set(column, panel);
+      next.before(panel.element);
+    }
+  });
+
   return {
     update(state) {
       const sides = shownSides(state).map((side) => ({
@@ -126,7 +154,8 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
       message.hidden = message.textContent === '';
       element.dataset.sides = String(sides.length);
       leading.update(state, sides);
-      for (const panel of panels) panel.update(state, sides);
+      choose(...namedLosses(sides.flatMap(({ run }) => run?.contextColumns ?? [])));
+      for (const panel of [...panels, ...named.values()]) panel.update(state, sides);
       histogram.update(state, sides);
       const read = open && message.hidden;
       const empty = [...panels.map((panel) => panel.element), histogram.element].filter(
@@ -137,7 +166,7 @@ export function createCharts(parent: HTMLElement, actions: Actions): View {
     },
     destroy() {
       leading.destroy();
-      for (const panel of panels) panel.destroy();
+      for (const panel of [...panels, ...named.values()]) panel.destroy();
       histogram.destroy();
       element.remove();
     },

@@ -10,6 +10,7 @@ import { frameAtStep, frameAtX, frameAxis, type StepAxis } from '../../scale/axi
 import { PALETTES, type Palette } from '../../scale/colour';
 import { fitChartDomain, fitLinear, isZero, position, ticks } from '../../scale/domain';
 import { formatNumber, formatTick, formatValue, splitName } from '../../scale/format';
+import { isNamedLoss } from '../../scale/losses';
 import { markWords } from '../../scale/nonfinite';
 import { reduceRow, seriesGrid } from '../../scale/reduce';
 import type { Actions } from '../../store/actions';
@@ -25,6 +26,8 @@ import { readMarks, type Marking } from './marks';
 export interface PanelSpec {
   readonly title: string;
   readonly of: 'variable' | 'run';
+  /** It is among the charts that a small window shows of a run, too. */
+  readonly isLoss?: boolean;
   /** Up to two columns; the second is dashed. */
   readonly columns: readonly { readonly name: string; readonly label: string }[];
   /** What the dense lane has of the first column: it is drawn of every step then. */
@@ -58,8 +61,20 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
   let guide: readonly number[] = [];
   const element = h(
     'div',
-    { class: 'panel', 'data-of': spec.of, 'data-title': spec.title },
-    h('div', { class: 'panel-label' }, h('h3', {}, spec.title), value, unit, guideNote),
+    {
+      class: 'panel',
+      'data-of': spec.of,
+      'data-title': spec.title,
+      'data-loss': String(spec.isLoss ?? false),
+    },
+    h(
+      'div',
+      { class: 'panel-label' },
+      h('h3', { title: spec.title }, spec.title),
+      value,
+      unit,
+      guideNote,
+    ),
     drawing.element,
   );
   let state: State | null = null;
@@ -207,9 +222,26 @@ function readPanel(
   const marks = readMarks(run, values, all, spec.marks);
   const measured = columns.some(({ values }) => values.some((value) => !Number.isNaN(value)));
   const dense = spec.dense === undefined ? null : denseLine(lane, spec.dense);
+  // No column says of a named loss that it was not finite.
+  if (dense && lane && spec.dense !== undefined && isNamedLoss(spec.dense))
+    addMarks(marks, run.steps, dense, lane.lane.last);
   if (!measured && !dense && !marks.some((mark) => mark > 0)) return null;
   const data = { run, columns, marks, dense };
   return spec.quiet !== undefined && isQuiet(data, spec.quiet) ? null : data;
+}
+
+/** Mark the frames that lie in a column of the dense lane that is marked. */
+function addMarks(
+  marks: Uint8Array,
+  steps: readonly number[],
+  dense: DenseLine,
+  last: Float64Array,
+): void {
+  steps.forEach((step, frame) => {
+    const column = frameAtStep(dense.steps, step);
+    const inside = (dense.steps[column] ?? Infinity) <= step && step <= (last[column] ?? -1);
+    if (inside) marks[frame] = dense.grid.marks?.[column] ?? 0;
+  });
 }
 
 /** Whether a value was never another one. */
