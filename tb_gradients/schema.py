@@ -48,7 +48,10 @@ class Column:
     """What one number is.
 
     ``scope`` is "step" for a property of the frame's own step and "window" for one of
-    all steps since the previous frame. ``scale`` tells a view how to draw it.
+    all steps since the previous frame. ``scale`` tells a view how to draw it. ``span`` has the
+    magnitudes at the ends of a colour scale that is the same for every run: it holds what healthy
+    trainings have, and some decades below for what vanishes. ``None``: a share, whose ends are 0
+    and 1, or a column without a colour scale.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Column:
     scope: Scope
     scale: Scale
     meaning: str
+    span: tuple[float, float] | None = None
 
 
 STATISTICS: tuple[Column, ...] = (
@@ -65,10 +69,27 @@ STATISTICS: tuple[Column, ...] = (
         "step",
         "log",
         "L2 norm of the gradient, unscaled and before clipping, over its finite elements.",
+        span=(1e-9, 1e3),
     ),
-    Column("gradient_mean", "loss/weight", "step", "linear", "Mean of the finite elements."),
-    Column("gradient_min", "loss/weight", "step", "linear", "Smallest finite element."),
-    Column("gradient_max", "loss/weight", "step", "linear", "Largest finite element."),
+    Column(
+        "gradient_mean",
+        "loss/weight",
+        "step",
+        "linear",
+        "Mean of the finite elements.",
+        span=(1e-6, 1e1),
+    ),
+    Column(
+        "gradient_min",
+        "loss/weight",
+        "step",
+        "linear",
+        "Smallest finite element.",
+        span=(1e-5, 1e2),
+    ),
+    Column(
+        "gradient_max", "loss/weight", "step", "linear", "Largest finite element.", span=(1e-5, 1e2)
+    ),
     Column(
         "gradient_zero_share",
         "share",
@@ -76,14 +97,24 @@ STATISTICS: tuple[Column, ...] = (
         "linear",
         "Share of the elements that are exactly zero (of the touched rows for a sparse gradient).",
     ),
-    Column("gradient_nan_count", "elements", "step", "count", "Elements that are NaN."),
-    Column("gradient_inf_count", "elements", "step", "count", "Elements that are +Inf or -Inf."),
+    Column(
+        "gradient_nan_count", "elements", "step", "count", "Elements that are NaN.", span=(1, 1e6)
+    ),
+    Column(
+        "gradient_inf_count",
+        "elements",
+        "step",
+        "count",
+        "Elements that are +Inf or -Inf.",
+        span=(1, 1e6),
+    ),
     Column(
         "applied_norm",
         "loss/weight",
         "step",
         "log",
         "L2 norm of the gradient that reached the update rule: unscaled, reduced, clipped.",
+        span=(1e-9, 1e3),
     ),
     Column(
         "weight_norm",
@@ -92,6 +123,7 @@ STATISTICS: tuple[Column, ...] = (
         "log",
         "L2 norm of the finite weights after the step. Of a table with sparse gradients and "
         "more than a million elements it follows from a sample of the rows.",
+        span=(1e-4, 1e3),
     ),
     Column(
         "weight_nonfinite_count",
@@ -99,6 +131,7 @@ STATISTICS: tuple[Column, ...] = (
         "step",
         "count",
         "Weights that are NaN or Inf after the step.",
+        span=(1, 1e6),
     ),
     Column(
         "update_norm",
@@ -108,6 +141,7 @@ STATISTICS: tuple[Column, ...] = (
         "L2 norm of the update, that is of the weights after minus before the step. Of a variable "
         "of more than a million elements it follows from a sample of the rows. Not measured at a "
         "frame that a non-finite gradient has forced.",
+        span=(1e-9, 1e1),
     ),
     Column(
         "unchanged_share",
@@ -130,6 +164,7 @@ STATISTICS: tuple[Column, ...] = (
         "log",
         "Relative spread of the gradient over the output units: norm of the deviation from the "
         "mean over units, divided by the norm. 0: all units receive the same gradient.",
+        span=(1e-6, 1e0),
     ),
     Column(
         "dead_unit_share",
@@ -145,6 +180,7 @@ STATISTICS: tuple[Column, ...] = (
         "window",
         "log",
         "Largest gradient norm of all steps since the previous frame (finite ones).",
+        span=(1e-9, 1e3),
     ),
     Column(
         "nonfinite_age",
@@ -153,6 +189,7 @@ STATISTICS: tuple[Column, ...] = (
         "count",
         "How many steps before this frame the gradient was first non-finite, counted from the "
         "last frame; 0: at this very step; -1: at none.",
+        span=(1, 1e4),
     ),
     Column(
         "zero_step_share",
@@ -184,6 +221,7 @@ STATISTICS: tuple[Column, ...] = (
         "log",
         "Root mean square of the layer's output (on the row of its kernel; with "
         "`activations=True`).",
+        span=(1e-6, 1e3),
     ),
     Column(
         "activation_dead_share",
@@ -208,6 +246,7 @@ STATISTICS: tuple[Column, ...] = (
         "count",
         "For how many steps, this one included, more than half of the output units have had a "
         "gradient of exactly zero.",
+        span=(1, 1e4),
     ),
 )
 """Stored columns of a frame, one row per variable. Readers go by name, not by position."""
@@ -219,9 +258,15 @@ DERIVED: tuple[Column, ...] = (
         "step",
         "log",
         "gradient_norm / sqrt(number of elements).",
+        span=(1e-10, 1e2),
     ),
     Column(
-        "gradient_max_abs", "loss/weight", "step", "log", "Largest magnitude of a finite element."
+        "gradient_max_abs",
+        "loss/weight",
+        "step",
+        "log",
+        "Largest magnitude of a finite element.",
+        span=(1e-9, 1e3),
     ),
     Column(
         "gradient_nonfinite_count",
@@ -229,8 +274,16 @@ DERIVED: tuple[Column, ...] = (
         "step",
         "count",
         "gradient_nan_count + gradient_inf_count.",
+        span=(1, 1e6),
     ),
-    Column("weight_rms", "weight", "step", "log", "weight_norm / sqrt(number of elements)."),
+    Column(
+        "weight_rms",
+        "weight",
+        "step",
+        "log",
+        "weight_norm / sqrt(number of elements).",
+        span=(1e-6, 1e1),
+    ),
     Column(
         "update_ratio",
         "ratio",
@@ -238,6 +291,7 @@ DERIVED: tuple[Column, ...] = (
         "log",
         "update_norm / weight_norm, the latter floored at its scale at initialisation. "
         "A healthy value is around 1e-3.",
+        span=(1e-9, 1e0),
     ),
 )
 """Computed from the stored columns when read (``frames.Recording.statistic``)."""

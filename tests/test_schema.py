@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
+
+import numpy as np
 import pytest
 from reference import reference_row
 
+import tb_gradients
 from tb_gradients import schema
 
 ALL = (*schema.STATISTICS, *schema.DERIVED, *schema.CONTEXT)
@@ -21,6 +25,28 @@ def test_every_column_says_what_it_is(column: schema.Column) -> None:
     assert column.meaning.endswith(".")
     assert column.unit
     assert schema.column(column.name) is column
+
+
+def test_the_colours_of_a_statistic_hold_what_trainings_without_a_fault_have() -> None:
+    runs = [
+        run
+        for run in tb_gradients.load(pathlib.Path(__file__).parent / "judging/recorded").runs
+        if run.run.endswith(("_healthy", "_repaired"))
+    ]
+    assert len(runs) > 50
+    for column in (*schema.STATISTICS, *schema.DERIVED):
+        if column.span is None:
+            assert column.unit == "share"
+            continue
+        low, high = column.span
+        assert high >= 1e4 * low  # of fewer decades, noise would have all colours
+        sizes = [np.abs(run[column.name]).ravel() for run in runs]
+        measured = [own[own > 0] for own in sizes if (own > 0).any()]
+        # The mean of thousands of elements is small by rounding alone: only its large values tell.
+        low = low if column.scale == "log" else 0.0
+        # Targets that nobody has scaled give gradients of any size.
+        held = [low < np.percentile(own, 1) and np.percentile(own, 99) <= high for own in measured]
+        assert sum(held) >= 0.9 * len(held), column.name
 
 
 def test_an_unknown_column_is_a_key_error() -> None:

@@ -4,7 +4,14 @@ import { createStepAxis } from '../src/scale/axis';
 import { hasRow, readRow, scaleMap, stripOf, type Source } from '../src/scale/map';
 import type { Row } from '../src/scale/rows';
 
-const RMS: Column = { name: 'rms', unit: 'loss/weight', scope: 'step', scale: 'log', meaning: '' };
+const RMS: Column = {
+  name: 'rms',
+  unit: 'loss/weight',
+  scope: 'step',
+  scale: 'log',
+  meaning: '',
+  span: null,
+};
 const ZEROS: Column = { ...RMS, name: 'zero_share', unit: 'share', scale: 'linear' };
 
 /** Values by frame and variable; `columns` places them among the joint rows. */
@@ -41,17 +48,32 @@ const after = source([[1000], [2000]], [-1, 0]);
 
 describe('the heat-map of two runs', () => {
   it('has one scale that holds both', () => {
-    const { domain } = scaleMap(RMS, [before, after], 'absolute', false);
+    const { domain } = scaleMap(RMS, [before, after], 'absolute', 'run');
     expect(domain).toEqual({ kind: 'log', low: 1, high: 10_000 });
-    expect(scaleMap(RMS, [before, after], 'absolute', true).domain).toEqual({
+    expect(scaleMap(RMS, [before, after], 'absolute', 'run linear').domain).toEqual({
       kind: 'linear',
       low: 0,
       high: 2000,
     });
   });
 
+  it('has the same colours as every other run, unless they are fitted to it', () => {
+    const column: Column = { ...RMS, span: [1e-10, 100] };
+    const fixed = (one: Column) => scaleMap(one, [before, after], 'absolute', 'fixed').domain;
+    expect(fixed(column)).toEqual({ kind: 'log', low: 1e-10, high: 100 });
+    expect(fixed({ ...column, scale: 'linear' }).kind).toBe('signed');
+    expect(fixed(ZEROS)).toEqual({ kind: 'linear', low: 0, high: 1 });
+    expect(scaleMap(column, [before, after], 'absolute', 'run').domain.high).toBe(10_000);
+    // An older server names no range.
+    expect(fixed(RMS).high).toBe(10_000);
+    for (const encoding of ['relative', 'difference'] as const) {
+      const { low, high } = scaleMap(column, [before, after], encoding, 'fixed').domain;
+      expect([low, high]).toEqual([1e-3, 1e3]);
+    }
+  });
+
   it('finds the same row in each of them, or says that it is missing', () => {
-    const scale = scaleMap(RMS, [before, after], 'absolute', false);
+    const scale = scaleMap(RMS, [before, after], 'absolute', 'run');
     const pixels = (pane: number, row: Row) => [
       ...stripOf(scale, pane, row, [axis, axis], axis.width).high,
     ];
@@ -62,7 +84,7 @@ describe('the heat-map of two runs', () => {
   });
 
   it('shows by what factor the second differs from the first', () => {
-    const scale = scaleMap(RMS, [before, after], 'difference', false);
+    const scale = scaleMap(RMS, [before, after], 'difference', 'run');
     expect(scale.domain).toEqual({ kind: 'ratio', low: 0.01, high: 100 });
     const { low, high } = stripOf(scale, 0, module, [axis, axis], axis.width);
     expect([...low]).toEqual([100, 100]);
@@ -72,7 +94,7 @@ describe('the heat-map of two runs', () => {
   it('shows the difference of shares in points', () => {
     const few = source([[0.25], [0.25]], [0]);
     const many = source([[0.5], [1]], [0]);
-    const scale = scaleMap(ZEROS, [few, many], 'difference', false);
+    const scale = scaleMap(ZEROS, [few, many], 'difference', 'run');
     expect([...stripOf(scale, 0, variable(0), [axis, axis], 2).high]).toEqual([0.25, 0.75]);
   });
 });
@@ -88,7 +110,7 @@ describe('the heat-map of changes', () => {
       [0, 1],
     );
     const wide = createStepAxis([0, 1, 2], 3, 'frames');
-    const scale = scaleMap(ZEROS, [one], 'relative', false);
+    const scale = scaleMap(ZEROS, [one], 'relative', 'run');
     const { low, high } = stripOf(scale, 0, module, [wide], wide.width);
     expect([...low]).toEqual([0, 0, -0.5]);
     expect([...high]).toEqual([0, 0, 0.5]);

@@ -13,7 +13,7 @@ import {
 
 const floats = (...values: number[]) => Float32Array.from(values);
 const column = (unit: string) =>
-  ({ name: 'x', unit, scope: 'step', scale: 'log', meaning: '' }) as const;
+  ({ name: 'x', unit, scope: 'step', scale: 'log', meaning: '', span: null }) as const;
 
 describe('a change', () => {
   it('of a size is a factor, of a share a difference', () => {

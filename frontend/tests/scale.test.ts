@@ -40,6 +40,7 @@ const column = (fields: Partial<Column>): Column => ({
   scope: 'step',
   scale: 'log',
   meaning: '',
+  span: null,
   ...fields,
 });
 

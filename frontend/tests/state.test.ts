@@ -383,6 +383,7 @@ describe('the address', () => {
       encoding: 'relative',
       axis: 'log',
       values: 'linear',
+      colours: 'run',
       rows: '^dense',
       only: 'findings',
       hide: 'info,warning',

@@ -40,6 +40,12 @@ const fields = (json: unknown): Fields =>
 const list = <T>(json: unknown, decode: (item: unknown, index: number) => T): T[] =>
   Array.isArray(json) ? json.map(decode) : [];
 
+/** Two numbers; null where there are none. */
+function pair(json: unknown): readonly [number, number] | null {
+  const [low, high] = list(json, (one) => number(one));
+  return low !== undefined && high !== undefined ? [low, high] : null;
+}
+
 /** Rule cards may hold one paragraph or a list of them. */
 const text = (json: unknown): string => {
   if (typeof json === 'string') return json;
@@ -126,6 +132,7 @@ function column(json: unknown): Column {
     scope: f.scope === 'window' ? 'window' : 'step',
     scale: f.scale === 'log' || f.scale === 'count' ? f.scale : 'linear',
     meaning: text(f.meaning),
+    span: pair(f.span),
   };
 }
 
@@ -314,8 +321,6 @@ const limit = (json: unknown): number | null =>
 function healthyRange(json: unknown): HealthyRange[] {
   const f = fields(json);
   const against = (['', 'start', 'last_layers'] as const).find((one) => one === f.against);
-  const usual = list(f.usual, (one) => number(one));
-  const [low, high] = usual;
   if (against === undefined) return [];
   return [
     {
@@ -323,7 +328,7 @@ function healthyRange(json: unknown): HealthyRange[] {
       against,
       above: limit(f.above),
       below: limit(f.below),
-      usual: low !== undefined && high !== undefined ? [low, high] : null,
+      usual: pair(f.usual),
       kernelsOnly: f.kernels_only === true,
     },
   ];

@@ -50,6 +50,8 @@ export interface Column {
   readonly scope: 'step' | 'window';
   readonly scale: 'log' | 'linear' | 'count';
   readonly meaning: string;
+  /** The magnitudes that the colours have for every run; null: those of the run itself. */
+  readonly span: readonly [number, number] | null;
 }
 
 export interface Variable {

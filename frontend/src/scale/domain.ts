@@ -55,6 +55,15 @@ export function fitDomain(column: Column, ...parts: readonly Float32Array[]): Do
   return { kind: signed ? 'signed' : 'log', low: 10 ** first, high: 10 ** last };
 }
 
+/**
+ * The scale of a statistic that is the same for every run: equal colours mean equal values, today and
+ * tomorrow. What lies beyond its ends has their colour. Null: the statistic has none.
+ */
+export function fixedDomain({ unit, scale, span }: Column): Domain | null {
+  if (unit === 'share') return { kind: 'linear', low: 0, high: 1 };
+  return span && { kind: scale === 'linear' ? 'signed' : 'log', low: span[0], high: span[1] };
+}
+
 /** A linear scale that holds all finite values, and zero if they are all of one sign. */
 export function fitLinear(column: Column, ...parts: readonly Float32Array[]): Domain {
   if (column.unit === 'share') return { kind: 'linear', low: 0, high: 1 };

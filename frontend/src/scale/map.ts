@@ -7,11 +7,12 @@
 
 import type { Column } from '../api/types';
 import type { StepAxis } from './axis';
-import { fitDomain, fitLinear, type Domain } from './domain';
+import { fitDomain, fitLinear, fixedDomain, type Domain } from './domain';
 import { HEALTH, healthGrid, type Healthy } from './health';
 import { joinStrips, reduceRow, type Grid, type Strip } from './reduce';
 import {
   fitRelation,
+  fixedRelation,
   MOST_DECADES_BETWEEN_RUNS,
   medians,
   relateGrid,
@@ -35,6 +36,9 @@ export interface Source {
 
 export type MapEncoding = 'health' | 'absolute' | 'relative' | 'difference';
 
+/** The same colours for every run, or all colours for this one; those by decades or linear. */
+export type MapFit = 'fixed' | 'run' | 'run linear';
+
 export interface MapScale {
   readonly column: Column;
   readonly encoding: MapEncoding;
@@ -45,14 +49,16 @@ export interface MapScale {
   readonly sources: readonly (Source | null)[];
 }
 
-/** One scale for all runs: only then do equal colours mean equal values. */
+/** One scale for the runs side by side: only then do equal colours mean equal values. */
 export function scaleMap(
   column: Column,
   sources: readonly (Source | null)[],
   encoding: MapEncoding,
-  linear: boolean,
+  fit: MapFit,
 ): MapScale {
   const relation = relationOf(column);
+  const relate = (changes: () => readonly Float32Array[], mostDecades?: number): Domain =>
+    fit === 'fixed' ? fixedRelation(relation) : fitRelation(relation, changes(), mostDecades);
   const known = (all: readonly (Source | null)[]): Source[] => all.filter((one) => one !== null);
   if (encoding === 'relative') {
     const related = sources.map(
@@ -62,7 +68,7 @@ export function scaleMap(
           grid: relateGrid(source.grid, starts(source.grid, source.start), relation),
         },
     );
-    const domain = fitRelation(relation, parts(known(related)));
+    const domain = relate(() => parts(known(related)));
     return { column, encoding, relation, domain, sources: related };
   }
   if (encoding === 'health' && known(sources).every(({ healthy }) => healthy !== null)) {
@@ -79,12 +85,15 @@ export function scaleMap(
   }
   const [reference, ...others] = sources;
   if (encoding === 'difference' && reference && others.some((other) => other !== null)) {
-    const changes = known(others).map((other) => differences(reference, other, relation));
-    const domain = fitRelation(relation, changes, MOST_DECADES_BETWEEN_RUNS);
+    const domain = relate(
+      () => known(others).map((other) => differences(reference, other, relation)),
+      MOST_DECADES_BETWEEN_RUNS,
+    );
     return { column, encoding, relation, domain, sources };
   }
-  const fit = linear ? fitLinear : fitDomain;
-  const domain = fit(column, ...parts(known(sources)));
+  const fitted = fit === 'run linear' ? fitLinear : fitDomain;
+  const domain =
+    (fit === 'fixed' ? fixedDomain(column) : null) ?? fitted(column, ...parts(known(sources)));
   return { column, encoding: 'absolute', relation: null, domain, sources };
 }
 

@@ -118,6 +118,15 @@ const FEWEST_DECADES = 1;
 const MOST_DECADES = 4;
 export const MOST_DECADES_BETWEEN_RUNS = 8;
 
+/** So many decades in both directions for every run: a factor of 1000 is never a matter of chance. */
+const FIXED_DECADES = 3;
+
+/** A scale with "the same" in its middle that is the same for every run. */
+export const fixedRelation = (relation: Relation): Domain =>
+  relation === 'change'
+    ? { kind: 'change', low: -1, high: 1 }
+    : { kind: 'ratio', low: 10 ** -FIXED_DECADES, high: 10 ** FIXED_DECADES };
+
 /**
  * A scale with "the same" in its middle that holds nearly all of the changes: the first steps of a
  * training are far from its median, and would leave the rest without colour.

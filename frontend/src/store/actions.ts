@@ -12,6 +12,7 @@ import {
   ALL_FLAGS,
   DEFAULT_VIEW,
   MOST_SIDES,
+  type ColourRange,
   type Encoding,
   type FlagFilter,
   type HistogramForm,
@@ -52,6 +53,7 @@ export interface Actions {
   readonly setEncoding: (encoding: Encoding) => void;
   readonly setSpacing: (spacing: Spacing) => void;
   readonly setValueScale: (scale: ValueScale) => void;
+  readonly setColourRange: (range: ColourRange) => void;
   readonly setHistogramForm: (form: HistogramForm) => void;
   readonly setRowFilter: (text: string) => void;
   /** Only rows with a finding, or all. */
@@ -177,6 +179,9 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     },
     setValueScale(valueScale) {
       set({ valueScale });
+    },
+    setColourRange(colourRange) {
+      set({ colourRange });
     },
     setHistogramForm(histogramForm) {
       set({ histogramForm });

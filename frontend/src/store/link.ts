@@ -29,6 +29,7 @@ type Linked = Pick<
   | 'encoding'
   | 'spacing'
   | 'valueScale'
+  | 'colourRange'
   | 'histogramForm'
   | 'rowFilter'
   | 'onlyFlagged'
@@ -54,6 +55,7 @@ export function linkOf(state: Linked): Link {
     encoding: unless(DEFAULT_VIEW.encoding, state.encoding),
     axis: unless(DEFAULT_VIEW.spacing, state.spacing),
     values: unless(DEFAULT_VIEW.valueScale, state.valueScale),
+    colours: unless(DEFAULT_VIEW.colourRange, state.colourRange),
     histograms: unless(DEFAULT_VIEW.histogramForm, state.histogramForm),
     rows: state.rowFilter,
     only: state.onlyFlagged ? 'findings' : '',
@@ -81,6 +83,7 @@ export function selectionOf(address: Link): Linked {
     encoding: oneOf(['health', 'absolute', 'relative', 'difference'], link.encoding),
     spacing: oneOf(['steps', 'frames', 'log'], link.axis),
     valueScale: oneOf(['own', 'linear'], link.values),
+    colourRange: oneOf(['fixed', 'run'], link.colours),
     histogramForm: oneOf(['map', 'ridges'], link.histograms),
     rowFilter: link.rows ?? '',
     onlyFlagged: link.only === 'findings',
@@ -92,13 +95,14 @@ export function selectionOf(address: Link): Linked {
 
 /** Habits rather than a view: kept for the next visit, which may be to other runs. */
 export function preferencesOf(state: State): Link {
-  const { axis, values, encoding } = linkOf({
+  const { axis, values, colours, encoding } = linkOf({
     ...state,
     encoding: state.encoding === 'difference' ? DEFAULT_VIEW.encoding : state.encoding,
   });
   return {
     axis: axis ?? '',
     values: values ?? '',
+    colours: colours ?? '',
     encoding: encoding ?? '',
     order: state.runOrder,
     muted: JSON.stringify([...state.muted]),

@@ -86,6 +86,8 @@ export type Encoding = 'health' | 'absolute' | 'relative' | 'difference';
 export type MainView = 'heatmap' | 'profile';
 /** A statistic's own scale (mostly logarithmic), or a linear one. */
 export type ValueScale = 'own' | 'linear';
+/** Colours that mean the same in every run, or all of them for the values of this one. */
+export type ColourRange = 'fixed' | 'run';
 /** Histograms over steps: as colours, or as one line for each of some steps. */
 export type HistogramForm = 'map' | 'ridges';
 /** First and last step shown, both included. */
@@ -157,6 +159,7 @@ export interface State extends RunData {
   readonly encoding: Encoding;
   readonly spacing: Spacing;
   readonly valueScale: ValueScale;
+  readonly colourRange: ColourRange;
   readonly histogramForm: HistogramForm;
   readonly collapsed: ReadonlySet<string>;
   /** Closed modules of the last visit in this window; null: there was none. */
@@ -189,6 +192,7 @@ export const DEFAULT_VIEW = {
   encoding: 'health',
   spacing: 'steps',
   valueScale: 'own',
+  colourRange: 'fixed',
   histogramForm: 'map',
   rowFilter: '',
   onlyFlagged: false,

@@ -4,7 +4,7 @@ import { h, type Child } from '../dom';
 import type { Spacing } from '../scale/axis';
 import type { Actions } from '../store/actions';
 import { isDefaultView } from '../store/selectors';
-import type { ValueScale } from '../store/state';
+import type { ColourRange, ValueScale } from '../store/state';
 import { choice } from './choice';
 import { createPopup } from './popup';
 import type { View } from './view';
@@ -31,6 +31,14 @@ export function createOptions(actions: Actions): Options {
     ],
     actions.setValueScale,
   );
+  const colours = choice<ColourRange>(
+    'Range of the colours',
+    [
+      ['fixed', 'Same for all', 'The same colour is the same value in every run'],
+      ['run', 'Fit to run', 'All colours for the values of the runs that are shown'],
+    ],
+    actions.setColourRange,
+  );
   const button = (label: string, act: () => void): HTMLButtonElement =>
     h('button', { type: 'button', onclick: act }, label);
   const reset = button('Reset view', actions.resetView);
@@ -39,6 +47,7 @@ export function createOptions(actions: Actions): Options {
     'Options',
     option('Step axis', spacing.element),
     option('Values', scale.element),
+    option('Colours', colours.element),
     option(
       'Modules',
       h(
@@ -59,6 +68,7 @@ export function createOptions(actions: Actions): Options {
     update(state) {
       spacing.update(state.spacing);
       scale.update(state.valueScale);
+      colours.update(state.colourRange);
       reset.hidden = isDefaultView(state);
     },
     destroy() {

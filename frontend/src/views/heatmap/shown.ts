@@ -3,7 +3,7 @@
 import type { Flag, RuleBook, Run, Variable } from '../../api/types';
 import { onChange, remember } from '../../dom';
 import { jointSteps } from '../../scale/axis';
-import { scaleMap, type MapScale, type Source } from '../../scale/map';
+import { scaleMap, type MapFit, type MapScale, type Source } from '../../scale/map';
 import { buildRows, sharedPrefix, type Row } from '../../scale/rows';
 import { heard } from '../../store/muted';
 import { healthyOf, healthyStart } from '../../store/judgement';
@@ -81,7 +81,7 @@ export function createShown(forget: () => void): {
     (
       joint: readonly Variable[],
       encoding: State['encoding'],
-      linear: boolean,
+      fit: MapFit,
       rules: RuleBook | null,
       ...matrices: readonly (MatrixData | null)[]
     ) => {
@@ -97,7 +97,7 @@ export function createShown(forget: () => void): {
             healthy: healthyOf(matrix, rules),
           },
       );
-      shown.scale = column && scaleMap(column, shown.plain, encoding, linear);
+      shown.scale = column && scaleMap(column, shown.plain, encoding, fit);
     },
   );
   const prepareSteps = onChange(
@@ -132,12 +132,15 @@ export function createShown(forget: () => void): {
       const encoding = next.encoding === 'difference' && alone ? 'health' : next.encoding;
       const runs = sides.map(({ run }) => run);
       prepareRows(joint, next.collapsed, matcherOf(next.rowFilter, next.onlyFlagged, ...runs));
-      prepareScale(joint, encoding, next.valueScale === 'linear', next.rules, ...matrices);
+      prepareScale(joint, encoding, fitOf(next), next.rules, ...matrices);
       prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
       prepareFlags(next.muted, ...runs);
     },
   };
 }
+
+const fitOf = ({ colourRange, valueScale }: State): MapFit =>
+  colourRange === 'fixed' ? 'fixed' : valueScale === 'linear' ? 'run linear' : 'run';
 
 export const isDifference = ({ scale }: Shown): boolean => scale?.encoding === 'difference';
 
