@@ -32,8 +32,8 @@ def test_the_colours_of_a_statistic_hold_what_trainings_without_a_fault_have() -
         run
         for run in tb_gradients.load(pathlib.Path(__file__).parent / "judging/recorded").runs
         if run.run.endswith(("_healthy", "_repaired"))
-    ]
-    assert len(runs) > 50
+    ][::3]
+    assert len(runs) >= 20
     for column in (*schema.STATISTICS, *schema.DERIVED):
         if column.span is None:
             assert column.unit == "share"

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HealthyRange } from '../src/api/types';
 import { position } from '../src/scale/domain';
-import { HEALTH, healthGrid, meter, type Healthy } from '../src/scale/health';
+import { HEALTH, healthGrid, limitsAt, meter, type Healthy } from '../src/scale/health';
 import type { Grid } from '../src/scale/reduce';
 
 const range = (fields: Partial<HealthyRange>): HealthyRange => ({
@@ -44,6 +44,21 @@ describe('the distance from what is healthy', () => {
     const grid: Grid = { rows: 4, edges: Int32Array.of(0, 1, 2), high, low: high, marks: null };
     const found = [...healthGrid(grid, healthy).high].map((value) => Number(value.toFixed(3)));
     expect(found).toEqual([-2, 0, 1, 0, -2, -2, NaN, 0]);
+  });
+
+  it('has its limits as values, also those that move with the last layers', () => {
+    const ranges = {
+      share: false,
+      own: range({ below: 0.5 }),
+      since: null,
+      towards: range({ above: 1e-3, against: 'last_layers' }),
+      last: [1, 2],
+      kernels: [true, true, true],
+    };
+    const high = Float32Array.of(1, 2, 4, 1, NaN, NaN);
+    const grid: Grid = { rows: 3, edges: Int32Array.of(0, 1, 2), high, low: high, marks: null };
+    expect(limitsAt(grid, ranges, 0)).toEqual([0.5, 0.004]);
+    expect(limitsAt(grid, ranges, 1)).toEqual([0.5]);
   });
 
   it('has its limits on the scale, and healthy in the middle', () => {

@@ -384,6 +384,7 @@ describe('the address', () => {
       axis: 'log',
       values: 'linear',
       colours: 'run',
+      smoothing: '0.6',
       rows: '^dense',
       only: 'findings',
       hide: 'info,warning',

@@ -132,7 +132,7 @@ describe('a layer profile as vectors', () => {
       shift: 0,
     } as const;
     const svg = recorded((pen) => {
-      drawProfile(pen, axis, [layer], domain, [], 400, 300, palette);
+      drawProfile(pen, axis, [layer], domain, { usual: [], limits: [] }, 400, 300, palette);
     });
     const y = profileHeights(domain, 300);
     const dots = pathsOf(svg, { fill: '#123456', stroke: palette.surface });

@@ -10,6 +10,21 @@ expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.browser
 
 KERNEL = "encoder/block_1/conv/kernel"
+CELLS = "canvas.cells"
+LINES = ".panel[data-title='Gradient RMS'] canvas"
+
+
+def pixels(tab: Any, selector: str) -> str:
+    """What a canvas shows, once it was drawn."""
+    return str(
+        tab.run(
+            """async (selector) => {
+              await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+              return document.querySelector(selector).toDataURL();
+            }""",
+            selector,
+        )
+    )
 
 
 def test_dragging_over_the_cells_zooms_and_pressing_twice_shows_all(tab: Any) -> None:
@@ -31,6 +46,29 @@ def test_dragging_over_the_cells_zooms_and_pressing_twice_shows_all(tab: Any) ->
     expect(tab.find("button.zoom")).to_be_hidden()
 
 
+def test_options_set_axis_smoothing_and_colours_and_are_kept(tab: Any) -> None:
+    tab.open(run="sick", encoding="absolute", variable=KERNEL)
+    tab.find(LINES).wait_for()
+    before = {selector: pixels(tab, selector) for selector in (CELLS, LINES)}
+    tab.find(".options > summary").click()
+    for name, changes in (("Time", LINES), ("Fit to run", CELLS)):
+        tab.frame.get_by_role("button", name=name, exact=True).click()
+        tab.wait_until(lambda changed=changes: pixels(tab, changed) != before[changed])
+        before = {selector: pixels(tab, selector) for selector in before}
+    tab.frame.get_by_label("Smoothing of the charts").fill("0.9")
+    tab.wait_until(lambda: pixels(tab, LINES) != before[LINES])
+    assert pixels(tab, CELLS) == before[CELLS]
+    wanted = {"axis": "relative", "colours": "run", "smoothing": "0.9"}
+    tab.wait_until(lambda: wanted.items() <= tab.link().items())
+
+    tab.page.goto("about:blank")
+    tab.open()
+    tab.find(".options > summary").click()
+    pressed = tab.find(".options [aria-pressed=true]")
+    expect(pressed).to_have_text(["Time", "Log", "Fit to run"])
+    expect(tab.find(".options output")).to_have_text("0.90")
+
+
 def test_zoom_is_reached_by_keyboard(tab: Any) -> None:
     tab.open(run="sick", step="300")
     tab.find("canvas.cells:visible").wait_for()
@@ -50,6 +88,12 @@ def test_the_profile_shows_the_slope_and_is_walked_by_keyboard(tab: Any) -> None
     expect(tab.find(".profile [aria-live]")).to_contain_text("step 1,000")
     tab.page.keyboard.press("Enter")
     expect(tab.find(".inspector h2")).to_have_text(KERNEL)
+
+
+def test_a_finding_about_depth_has_its_limit_as_a_line(tab: Any) -> None:
+    tab.open(run="sick")
+    tab.find(".flag-head", has_text="vanish").click()
+    expect(tab.find(".profile-key")).to_contain_text("limit")
 
 
 def test_histograms_stand_behind_each_other_and_choose_their_step(tab: Any) -> None:

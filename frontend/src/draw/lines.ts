@@ -19,6 +19,8 @@ export interface Line {
   readonly dashed: boolean;
   /** A value holds until the next one, instead of being on its way there. */
   readonly stepped: boolean;
+  /** What a smoothed line was made of. */
+  readonly faint?: boolean;
   /** Its values are those of the scale on the right. */
   readonly right?: boolean;
   /** At these frames the line carries its run's shape; null: it needs none. */
@@ -45,6 +47,7 @@ export interface Chart extends ValueAxis {
 
 const PADDING = 5;
 const DOCK = 7;
+const FAINT = 0.3;
 
 /** Height of a value; zero sits on its dock below the lowest decade. */
 function heightOf(domain: Domain, height: number): (value: number) => number {
@@ -154,11 +157,12 @@ function drawRightLabels(
 /** Through the middle of every frame; a pixel of many steps shows their whole range. */
 function drawLine(
   context: Pen,
-  { strip, axis, colour, dashed, stepped }: Line,
+  { strip, axis, colour, dashed, stepped, faint }: Line,
   x: number,
   y: (value: number) => number,
 ): void {
   context.strokeStyle = colour;
+  context.globalAlpha = faint ? FAINT : 1;
   context.lineWidth = 1.5;
   context.lineJoin = 'round';
   context.setLineDash(dashed ? [4, 3] : []);
@@ -205,6 +209,7 @@ function drawLine(
   endStretch();
   context.stroke();
   context.setLineDash([]);
+  context.globalAlpha = 1;
 }
 
 /** Where the numbers beside the chart are read off. */

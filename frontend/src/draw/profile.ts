@@ -19,6 +19,12 @@ export interface Layer {
   readonly shift: number;
 }
 
+/** Values that are the same for all variables: what most trainings have, and the limits of the rules. */
+export interface Levels {
+  readonly usual: readonly number[];
+  readonly limits: readonly number[];
+}
+
 const TOP = 14;
 const SHORTEST_NAME = 16;
 /** Below this radius a shape is not seen, and thousands of squares are drawn faster. */
@@ -41,7 +47,7 @@ export function drawProfile(
   axis: DepthAxis,
   layers: readonly Layer[],
   domain: Domain,
-  guide: readonly number[],
+  { usual, limits }: Levels,
   width: number,
   height: number,
   palette: Palette,
@@ -49,7 +55,9 @@ export function drawProfile(
   const y = profileHeights(domain, height);
   const floor = height - DEPTH_LABELS;
   drawModules(context, axis, floor, palette);
-  drawValues(context, domain, y, floor, width, guide, palette);
+  drawValues(context, domain, y, floor, width, palette);
+  drawLevels(context, usual, y, width, palette.healthy, [2, 3]);
+  drawLevels(context, limits, y, width, palette.critical, [6, 3]);
   for (const layer of layers) if (layer.band) drawBands(context, axis, layer, y);
   for (const layer of layers) drawDots(context, axis, layer, y, palette);
 }
@@ -96,7 +104,6 @@ function drawValues(
   y: (value: number) => number,
   floor: number,
   width: number,
-  guide: readonly number[],
   palette: Palette,
 ): void {
   const share = domain.kind === 'linear' && domain.low === 0 && domain.high === 1;
@@ -116,10 +123,21 @@ function drawValues(
   context.lineTo(width, floor + 0.5);
   context.stroke();
   if (domain.kind === 'log') context.fillText('0', -8, y(0));
-  context.strokeStyle = palette.healthy;
-  context.setLineDash([2, 3]);
+}
+
+function drawLevels(
+  context: Pen,
+  levels: readonly number[],
+  y: (value: number) => number,
+  width: number,
+  colour: string,
+  dash: number[],
+): void {
+  context.strokeStyle = colour;
+  context.lineWidth = 1;
+  context.setLineDash(dash);
   context.beginPath();
-  for (const value of guide) {
+  for (const value of levels) {
     const at = Math.round(y(value)) + 0.5;
     context.moveTo(0, at);
     context.lineTo(width, at);

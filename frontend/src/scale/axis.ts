@@ -8,9 +8,19 @@
 
 import { formatCount } from './format';
 import { linearTicks } from './domain';
+import { timeTicks } from './time';
 
-/** By step is true to time; by frame, or by its logarithm, gives the dense start its room. */
-export type Spacing = 'steps' | 'frames' | 'log';
+/** By step is true to the training; by frame, or by its logarithm, gives the dense start its room. */
+type StepSpacing = 'steps' | 'frames' | 'log';
+/** By the time since a run's first frame, or by the clock: what a pause or a slow step has cost. */
+type TimeSpacing = 'relative' | 'wall';
+export type Spacing = StepSpacing | TimeSpacing;
+
+/** When each frame of a run was taken, in seconds since the epoch. */
+export interface Track {
+  readonly steps: readonly number[];
+  readonly wallTimes: readonly number[];
+}
 
 export interface StepAxis {
   readonly width: number;
@@ -30,7 +40,7 @@ export interface StepAxis {
 export function createStepAxis(
   steps: readonly number[],
   width: number,
-  spacing: Spacing,
+  spacing: StepSpacing,
   after: number | null = null,
 ): StepAxis {
   const count = steps.length;
@@ -49,7 +59,7 @@ export function createStepAxis(
 function edges(
   steps: readonly number[],
   width: number,
-  spacing: Spacing,
+  spacing: StepSpacing,
   after: number | null,
 ): (frame: number) => number {
   const count = steps.length;
@@ -90,6 +100,75 @@ export function frameAxis(shared: StepAxis, steps: readonly number[]): StepAxis 
   return { ...shared, steps, start, end };
 }
 
+/**
+ * The axes of runs side by side: one for all by step; by time each run has its own, on one clock.
+ *
+ * `steps` are those of all runs that are shown, `after` is the first one beyond them.
+ */
+export function runAxes(
+  tracks: readonly Track[],
+  steps: readonly number[],
+  after: number | null,
+  width: number,
+  spacing: Spacing,
+): readonly StepAxis[] {
+  if (spacing === 'relative' || spacing === 'wall') {
+    return timeAxes(tracks, steps, after, width, spacing);
+  }
+  const axis = createStepAxis(steps, width, spacing, after);
+  return tracks.map((track) => frameAxis(axis, track.steps));
+}
+
+function timeAxes(
+  tracks: readonly Track[],
+  shown: readonly number[],
+  after: number | null,
+  width: number,
+  spacing: TimeSpacing,
+): readonly StepAxis[] {
+  const [first = 0, last = 0] = [shown[0], shown.at(-1)];
+  const own = tracks.map(({ steps, wallTimes }) => ({
+    steps,
+    times: clockOf(wallTimes, spacing),
+    from: steps.findIndex((step) => step >= first),
+    to: steps.findLastIndex((step) => step <= last),
+  }));
+  const seen = own.filter(({ from, to }) => from >= 0 && to >= from);
+  const low = Math.min(...seen.map(({ times, from }) => times[from] ?? Infinity));
+  const high = Math.max(...seen.map(({ times, to }) => times[to] ?? -Infinity));
+  const room = Math.max(1, width - LAST);
+  const place = (time: number): number =>
+    high > low ? Math.floor((room * (time - low)) / (high - low)) : 0;
+  const most = Math.max(2, Math.floor(width / 90));
+  const ticks = timeTicks(low, high, most, spacing === 'wall').map(({ time, label }) => ({
+    x: place(time),
+    label,
+  }));
+  return own.map(({ steps, times, from, to }): StepAxis => {
+    const start = new Int32Array(steps.length);
+    const end = new Int32Array(steps.length);
+    for (let i = Math.max(0, from); i < steps.length; i++) {
+      if (i > to) {
+        [start[i], end[i]] = [width, width];
+        continue;
+      }
+      const x = place(times[i] ?? low);
+      start[i] = Math.min(x, Math.max(0, width - 1));
+      const until = i < to ? place(times[i + 1] ?? high) : x + LAST;
+      end[i] = Math.max(Math.min(until, width), x + 1);
+    }
+    const next = after ?? (steps.at(-1) ?? 0) + 1;
+    return { width, steps, next, even: false, start, end, ticks };
+  });
+}
+
+/** Times that never go back, as those of a run that was resumed on another machine may. */
+function clockOf(wallTimes: readonly number[], spacing: TimeSpacing): readonly number[] {
+  const zero = spacing === 'relative' ? (wallTimes[0] ?? 0) : 0;
+  let latest = -Infinity;
+  return wallTimes.map((time) => (latest = Math.max(latest, time - zero)));
+}
+
 /** The steps of all, without doubles: one axis for several runs. */
 export function jointSteps(...all: readonly (readonly number[])[]): readonly number[] {
   const [first = [], ...others] = [...new Set(all)].filter((steps) => steps.length > 0);
@@ -99,7 +178,7 @@ export function jointSteps(...all: readonly (readonly number[])[]): readonly num
 
 function stepTicks(
   axis: Omit<StepAxis, 'ticks'>,
-  spacing: Spacing,
+  spacing: StepSpacing,
 ): { x: number; label: string }[] {
   const { steps, width } = axis;
   if (steps.length === 0) return [];
@@ -113,7 +192,7 @@ function stepTicks(
   });
 }
 
-function tickSteps(steps: readonly number[], spacing: Spacing, most: number): number[] {
+function tickSteps(steps: readonly number[], spacing: StepSpacing, most: number): number[] {
   const first = steps[0] ?? 0;
   const last = steps.at(-1) ?? first;
   switch (spacing) {

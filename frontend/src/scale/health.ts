@@ -37,19 +37,24 @@ export function meter(
 /** Up to the furthest that is drawn. */
 const within = (away: number, least: number): number => Math.max(least, Math.min(FURTHEST, away));
 
-/** What the values of one statistic are held against. */
-export interface Healthy {
+/** What the rules say of one statistic. */
+export interface Ranges {
   readonly share: boolean;
   /** The value itself. */
   readonly own: HealthyRange | null;
-  /** Its factor since the start, of which `starts` has the values. */
+  /** Its factor since the start. */
   readonly since: HealthyRange | null;
-  readonly starts: Float32Array;
   /** Its factor to that of the last layers at the same step. */
   readonly towards: HealthyRange | null;
   readonly last: readonly number[];
   /** Of each variable, whether it is a kernel. */
   readonly kernels: readonly boolean[];
+}
+
+/** What the values of one statistic are held against. */
+export interface Healthy extends Ranges {
+  /** What each variable had at first. */
+  readonly starts: Float32Array;
 }
 
 /** The distance of every value; of several ranges the one that is left furthest. */
@@ -87,12 +92,29 @@ function distances(grid: Grid, values: Float32Array, healthy: Healthy): Float32A
   // What began with nothing has no factor: dividing by NaN says nothing of it.
   hold(since, false, (row) => positive(starts[row]));
   const columns = towards ? Math.floor(values.length / Math.max(1, rows)) : 0;
-  const ends = Array.from({ length: columns }, (_, column) =>
-    middleOf(last.map((row) => values[column * rows + row] ?? Number.NaN)),
-  );
+  const ends = Array.from({ length: columns }, (_, column) => endOf(values, rows, last, column));
   hold(towards, false, (_, column) => positive(ends[column]));
   return found;
 }
+
+/** The values at which a picture of one column has a limit of the rules: the same for all of its rows. */
+export function limitsAt(grid: Grid, { own, towards, last }: Ranges, column: number): number[] {
+  const end = positive(endOf(grid.high, grid.rows, last, column));
+  return [
+    own?.above ?? Number.NaN,
+    own?.below ?? Number.NaN,
+    (towards?.above ?? Number.NaN) * end,
+    (towards?.below ?? Number.NaN) * end,
+  ].filter((limit) => limit > 0);
+}
+
+/** What the last layers have, in the middle. */
+const endOf = (
+  values: Float32Array,
+  rows: number,
+  last: readonly number[],
+  column: number,
+): number => middleOf(last.map((row) => values[column * rows + row] ?? Number.NaN));
 
 const positive = (value = Number.NaN): number => (value > 0 ? value : Number.NaN);
 

@@ -54,6 +54,7 @@ export interface Actions {
   readonly setSpacing: (spacing: Spacing) => void;
   readonly setValueScale: (scale: ValueScale) => void;
   readonly setColourRange: (range: ColourRange) => void;
+  readonly setSmoothing: (weight: number) => void;
   readonly setHistogramForm: (form: HistogramForm) => void;
   readonly setRowFilter: (text: string) => void;
   /** Only rows with a finding, or all. */
@@ -182,6 +183,9 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
     },
     setColourRange(colourRange) {
       set({ colourRange });
+    },
+    setSmoothing(smoothing) {
+      set({ smoothing });
     },
     setHistogramForm(histogramForm) {
       set({ histogramForm });

@@ -2,7 +2,7 @@
 
 import type { HealthyRange, RuleBook, Run, Variable } from '../api/types';
 import { formatNumber, formatRelation, formatShare } from '../scale/format';
-import type { Healthy } from '../scale/health';
+import type { Healthy, Ranges } from '../scale/health';
 import { starts } from '../scale/relate';
 import { seriesColumn } from './selectors';
 import { gridOf, type MatrixData } from './state';
@@ -148,9 +148,8 @@ export function judgedNumbers(
 /** So many of the last kernels are the end of the network. */
 const LAST_KERNELS = 3;
 
-/** What the values of a matrix are held against; null: the rules say nothing of its statistic. */
-export function healthyOf(matrix: MatrixData, rules: RuleBook | null): Healthy | null {
-  const { run, statistic } = matrix;
+/** What the rules say of the statistic of a matrix; null: nothing. */
+export function rangesOf({ run, statistic }: MatrixData, rules: RuleBook | null): Ranges | null {
   const own = rangeOf(rules, statistic);
   const since = rangeOf(rules, statistic, 'start');
   const towards = rangeOf(rules, statistic, 'last_layers');
@@ -161,9 +160,14 @@ export function healthyOf(matrix: MatrixData, rules: RuleBook | null): Healthy |
     share: run.statistics.find(({ name }) => name === statistic)?.unit === 'share',
     own,
     since,
-    starts: starts(gridOf(matrix), healthyStart(run)),
     towards,
     last,
     kernels,
   };
+}
+
+/** What the values of a matrix are held against; null: the rules say nothing of its statistic. */
+export function healthyOf(matrix: MatrixData, rules: RuleBook | null): Healthy | null {
+  const ranges = rangesOf(matrix, rules);
+  return ranges && { ...ranges, starts: starts(gridOf(matrix), healthyStart(matrix.run)) };
 }

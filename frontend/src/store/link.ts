@@ -5,6 +5,7 @@
 
 import { SEVERITIES, type Severity } from '../api/types';
 import type { Link } from '../host';
+import { MOST_SMOOTHING } from '../scale/smooth';
 import {
   ALL_FLAGS,
   DEFAULT_VIEW,
@@ -30,6 +31,7 @@ type Linked = Pick<
   | 'spacing'
   | 'valueScale'
   | 'colourRange'
+  | 'smoothing'
   | 'histogramForm'
   | 'rowFilter'
   | 'onlyFlagged'
@@ -56,6 +58,7 @@ export function linkOf(state: Linked): Link {
     axis: unless(DEFAULT_VIEW.spacing, state.spacing),
     values: unless(DEFAULT_VIEW.valueScale, state.valueScale),
     colours: unless(DEFAULT_VIEW.colourRange, state.colourRange),
+    smoothing: unless(String(DEFAULT_VIEW.smoothing), String(state.smoothing)),
     histograms: unless(DEFAULT_VIEW.histogramForm, state.histogramForm),
     rows: state.rowFilter,
     only: state.onlyFlagged ? 'findings' : '',
@@ -81,9 +84,10 @@ export function selectionOf(address: Link): Linked {
     stepRange: range(link.zoom),
     view: oneOf(['heatmap', 'profile'], link.view),
     encoding: oneOf(['health', 'absolute', 'relative', 'difference'], link.encoding),
-    spacing: oneOf(['steps', 'frames', 'log'], link.axis),
+    spacing: oneOf(['steps', 'frames', 'log', 'relative', 'wall'], link.axis),
     valueScale: oneOf(['own', 'linear'], link.values),
     colourRange: oneOf(['fixed', 'run'], link.colours),
+    smoothing: share(link.smoothing),
     histogramForm: oneOf(['map', 'ridges'], link.histograms),
     rowFilter: link.rows ?? '',
     onlyFlagged: link.only === 'findings',
@@ -95,7 +99,7 @@ export function selectionOf(address: Link): Linked {
 
 /** Habits rather than a view: kept for the next visit, which may be to other runs. */
 export function preferencesOf(state: State): Link {
-  const { axis, values, colours, encoding } = linkOf({
+  const { axis, values, colours, smoothing, encoding } = linkOf({
     ...state,
     encoding: state.encoding === 'difference' ? DEFAULT_VIEW.encoding : state.encoding,
   });
@@ -103,6 +107,7 @@ export function preferencesOf(state: State): Link {
     axis: axis ?? '',
     values: values ?? '',
     colours: colours ?? '',
+    smoothing: smoothing ?? '',
     encoding: encoding ?? '',
     order: state.runOrder,
     muted: JSON.stringify([...state.muted]),
@@ -150,6 +155,11 @@ export function rememberedModules({ run, modules }: Link): RememberedModules | n
 
 function step(text: string | undefined): number | null {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : null;
+}
+
+function share(text: string | undefined): number {
+  const value = Number(text ?? DEFAULT_VIEW.smoothing);
+  return value > 0 ? Math.min(value, MOST_SMOOTHING) : 0;
 }
 
 function range(text: string | undefined): StepRange | null {

@@ -160,6 +160,8 @@ export interface State extends RunData {
   readonly spacing: Spacing;
   readonly valueScale: ValueScale;
   readonly colourRange: ColourRange;
+  /** Weight of the values before, in the lines of the charts; 0: none. */
+  readonly smoothing: number;
   readonly histogramForm: HistogramForm;
   readonly collapsed: ReadonlySet<string>;
   /** Closed modules of the last visit in this window; null: there was none. */
@@ -193,6 +195,7 @@ export const DEFAULT_VIEW = {
   spacing: 'steps',
   valueScale: 'own',
   colourRange: 'fixed',
+  smoothing: 0,
   histogramForm: 'map',
   rowFilter: '',
   onlyFlagged: false,

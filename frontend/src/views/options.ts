@@ -2,6 +2,7 @@
 
 import { h, type Child } from '../dom';
 import type { Spacing } from '../scale/axis';
+import { MOST_SMOOTHING } from '../scale/smooth';
 import type { Actions } from '../store/actions';
 import { isDefaultView } from '../store/selectors';
 import type { ColourRange, ValueScale } from '../store/state';
@@ -17,9 +18,11 @@ export function createOptions(actions: Actions): Options {
   const spacing = choice<Spacing>(
     'Step axis',
     [
-      ['steps', 'Step', 'True to time'],
+      ['steps', 'Step', 'All steps are equally wide'],
       ['frames', 'Frame', 'Every frame has the same width: room for the densely logged start'],
       ['log', 'Log step', 'Logarithmic: room for the start, by step'],
+      ['relative', 'Time', 'Time since the first frame of each run'],
+      ['wall', 'Clock', 'Date and time of day'],
     ],
     actions.setSpacing,
   );
@@ -39,6 +42,18 @@ export function createOptions(actions: Actions): Options {
     ],
     actions.setColourRange,
   );
+  const smoothing = h('input', {
+    type: 'range',
+    min: 0,
+    max: MOST_SMOOTHING,
+    step: 0.01,
+    'aria-label': 'Smoothing of the charts',
+    title: 'Exponential moving average, as in Time Series; the values themselves stay, faint',
+    oninput: () => {
+      actions.setSmoothing(smoothing.valueAsNumber);
+    },
+  });
+  const smooth = h('output', {});
   const button = (label: string, act: () => void): HTMLButtonElement =>
     h('button', { type: 'button', onclick: act }, label);
   const reset = button('Reset view', actions.resetView);
@@ -47,6 +62,7 @@ export function createOptions(actions: Actions): Options {
     'Options',
     option('Step axis', spacing.element),
     option('Values', scale.element),
+    option('Smoothing', h('span', { class: 'pair' }, smoothing, smooth)),
     option('Colours', colours.element),
     option(
       'Modules',
@@ -69,6 +85,8 @@ export function createOptions(actions: Actions): Options {
       spacing.update(state.spacing);
       scale.update(state.valueScale);
       colours.update(state.colourRange);
+      smoothing.valueAsNumber = state.smoothing;
+      smooth.textContent = state.smoothing === 0 ? 'off' : state.smoothing.toFixed(2);
       reset.hidden = isDefaultView(state);
     },
     destroy() {

@@ -8,11 +8,18 @@ import { fill, h, onChange, remember, type Child } from '../dom';
 import { createDrawing } from '../draw/canvas';
 import { SHAPES } from '../draw/marks';
 import type { Pen } from '../draw/pen';
-import { DEPTH_LABELS, drawProfile, profileHeights, type Layer } from '../draw/profile';
+import {
+  DEPTH_LABELS,
+  drawProfile,
+  profileHeights,
+  type Layer,
+  type Levels,
+} from '../draw/profile';
 import { frameAtStep } from '../scale/axis';
 import { PALETTES } from '../scale/colour';
 import { fitChartDomain, fitLinear, type Domain } from '../scale/domain';
 import { formatCount, formatNumber, formatRelation, formatValue, title } from '../scale/format';
+import { limitsAt } from '../scale/health';
 import { markWords } from '../scale/nonfinite';
 import { nothingMatches } from '../scale/pattern';
 import {
@@ -25,7 +32,7 @@ import {
 } from '../scale/profile';
 import { buildRows, type Row } from '../scale/rows';
 import type { Actions } from '../store/actions';
-import { usualOf } from '../store/judgement';
+import { rangesOf, usualOf } from '../store/judgement';
 import {
   columnOf,
   columnsIn,
@@ -38,7 +45,7 @@ import {
   shownSides,
   type Side,
 } from '../store/selectors';
-import { gridOf, type State } from '../store/state';
+import { gridOf, type MatrixData, type State } from '../store/state';
 import { CHART_INSET, FONT } from './layout';
 import type { View } from './view';
 
@@ -83,6 +90,8 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
   let variables: readonly Variable[] = [];
   let rows: readonly Row[] = [];
   let domain: Domain | null = null;
+  /** Of the first run at the chosen step. */
+  let levels: Levels = { usual: [], limits: [] };
   let axis: DepthAxis = { slots: [], modules: [] };
   let active = -1;
 
@@ -155,6 +164,14 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     });
   }
 
+  /** The limits that the rules have for the first run at the chosen step. */
+  function limitsOf(matrix: MatrixData, { rules, selectedStep }: State): readonly number[] {
+    const ranges = rangesOf(matrix, rules);
+    const frame = shownFrame(matrix.run, selectedStep);
+    const column = matrix.edges.findLastIndex((edge) => edge <= frame);
+    return ranges ? limitsAt(gridOf(matrix), ranges, column) : [];
+  }
+
   // --- Drawing ----------------------------------------------------------------------------
 
   function draw(context: Pen, width: number, height: number): void {
@@ -164,8 +181,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     axis = createDepthAxis(rows, room);
     context.font = FONT;
     context.translate(CHART_INSET, 0);
-    const guide = usualOf(state.rules, layers[0]?.side.matrix?.statistic ?? '') ?? [];
-    drawProfile(context, axis, layers, domain, guide, room, height, palette);
+    drawProfile(context, axis, layers, domain, levels, room, height, palette);
     drawFindings(context, height);
     drawFlagged(context, height);
     drawChosen(context, height);
@@ -218,7 +234,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     context.strokeRect(slot.from - 1, 1, slot.to - slot.from + 2, height - 36);
   }
 
-  const drawKey = onChange((...[names, guide]: [string, string, State['theme']]) => {
+  const drawKey = onChange((...[names, usual, limit]: [string, string, string, State['theme']]) => {
     const [mark, other] = [(shape: string) => h('span', { class: `mark mark-${shape}` }), layers];
     fill(
       key,
@@ -237,7 +253,8 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
         mark('band'),
         'range over the steps shown; thick: from the 25th to the 75th percentile',
       ),
-      guide !== '' && h('li', {}, mark('guide'), guide),
+      usual !== '' && h('li', {}, mark('guide'), usual),
+      limit !== '' && h('li', {}, mark('limit'), limit),
     );
   });
 
@@ -352,19 +369,23 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
       );
       layers = layersOf(next);
       const fit = next.valueScale === 'linear' ? fitLinear : fitChartDomain;
-      const guide = usualOf(next.rules, matrix?.statistic ?? '') ?? [];
+      const usual = usualOf(next.rules, matrix?.statistic ?? '') ?? [];
+      const all = matrix ? limitsOf(matrix, next) : [];
+      // A finding is about its limit; without one there is no need to make room for it.
+      const needed = selectedFlag(next) === null ? [] : all;
       domain =
         column &&
         fit(
           column,
           ...layers.flatMap(({ profile }) => [profile.low, profile.high, profile.value]),
-          Float32Array.from(guide),
+          Float32Array.from([...usual, ...needed]),
         );
+      const limits = all.filter((limit) => domain && limit >= domain.low && limit <= domain.high);
+      levels = { usual, limits };
       drawKey(
         layers.map(({ name, step, shape }) => `${name} ${step} ${shape}`).join('\n'),
-        guide.length === 0
-          ? ''
-          : `healthy: ${guide.map((value) => formatNumber(value)).join(' to ')}`,
+        usual.length > 0 ? `healthy: ${usual.map((one) => formatNumber(one)).join(' to ')}` : '',
+        limits.length > 0 ? `limit ${limits.map((one) => formatNumber(one)).join(', ')}` : '',
         next.theme,
       );
       slope.textContent = describeSlope();

@@ -5,12 +5,12 @@ import { remember } from '../../dom';
 import type { Pen } from '../../draw/pen';
 import { drawStepLine, flagX } from '../../draw/steps';
 import {
-  createStepAxis,
   frameAtX,
-  frameAxis,
   jointSteps,
+  runAxes,
   type Spacing,
   type StepAxis,
+  type Track,
 } from '../../scale/axis';
 import type { Palette } from '../../scale/colour';
 import type { Actions } from '../../store/actions';
@@ -41,20 +41,17 @@ export function createAxes(): Axes {
       width: number,
       spacing: Spacing,
       after: number | null,
-      ...runs: readonly (readonly number[])[]
-    ) => {
-      const axis = createStepAxis(steps, width, spacing, after);
-      return runs.map((own) => frameAxis(axis, own));
-    },
+      ...tracks: readonly Track[]
+    ) => runAxes(tracks, steps, after, width, spacing),
   );
   return (state, sides, width) => {
-    const runs = sides.map(({ run }) => run?.steps ?? NO_STEPS);
-    const { steps, after } = shown(state.stepRange, ...runs);
+    const runs = sides.map(({ run }) => run ?? NO_TRACK);
+    const { steps, after } = shown(state.stepRange, ...runs.map((run) => run.steps));
     return place(steps, Math.max(0, Math.floor(width)), state.spacing, after, ...runs);
   };
 }
 
-const NO_STEPS: readonly number[] = [];
+const NO_TRACK: Track = { steps: [], wallTimes: [] };
 
 /** Height of the bar that says when a finding was so. */
 const BAR = 3;

@@ -29,6 +29,7 @@ import { CHART_INSET, FONT } from '../layout';
 import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
 import { denseLine, type DenseColumn } from './dense';
 import { GRADIENT_MARKS, LOSS_MARKS, readMarks } from './marks';
+import { withSmoothing } from './smoothing';
 
 /** What the dense lane knows of every step. */
 const DENSE: Readonly<Record<string, DenseColumn>> = { gradient_norm: 'norm', loss: 'loss' };
@@ -200,28 +201,27 @@ function layOut(
   sides: readonly Side[],
   axes: readonly StepAxis[],
   limit: number | null,
-  { valueScale }: State,
+  { valueScale, smoothing }: State,
   palette: Palette,
   height: number,
 ): Chart {
   const unit = curves[0]?.column.unit;
-  const lines = curves.flatMap((curve): (Line & { readonly column: Column })[] => {
+  const lines = curves.flatMap((curve) => {
     const axis = axes[sides.indexOf(curve.side)];
     if (!axis) return [];
     const own = curve.steps ? frameAxis(axis, curve.steps) : axis;
     const { column } = curve;
-    return [
-      {
-        column,
-        strip: reduceRow(curve.grid, [0], own, 'both'),
-        axis: own,
-        colour: colourOf(curve, sides, palette),
-        dashed: isDashed(curve, sides),
-        stepped: STEPPED.has(column.name),
-        shape: null,
-        right: column.unit !== unit,
-      },
-    ];
+    const line: Line & { readonly column: Column } = {
+      column,
+      strip: reduceRow(curve.grid, [0], own, 'both'),
+      axis: own,
+      colour: colourOf(curve, sides, palette),
+      dashed: isDashed(curve, sides),
+      stepped: STEPPED.has(column.name),
+      shape: null,
+      right: column.unit !== unit,
+    };
+    return withSmoothing(line, curve.grid, column, smoothing);
   });
   const scaleOf = (right: boolean): ValueAxis | null => {
     const own = lines.filter((line) => line.right === right);

@@ -22,6 +22,7 @@ import { CHART_INSET, FONT } from '../layout';
 import { chooseByPointer, drawBackdrop, drawSteps, type Axes, type Panel } from './axes';
 import { denseLine, type DenseColumn, type DenseLine } from './dense';
 import { readMarks, type Marking } from './marks';
+import { withSmoothing } from './smoothing';
 
 export interface PanelSpec {
   readonly title: string;
@@ -149,18 +150,7 @@ export function createPanel(spec: PanelSpec, actions: Actions, axes: Axes): Pane
     const all = axes(state, sides, width - CHART_INSET);
     axis = all[0] ?? null;
     if (!axis) return;
-    const linear = state.valueScale === 'linear';
-    const chart = layOut(
-      data,
-      all,
-      sides,
-      palette,
-      height,
-      guide,
-      linear,
-      spec.stepped ?? false,
-      state.selectedStep,
-    );
+    const chart = layOut(data, all, sides, palette, height, guide, spec.stepped ?? false, state);
     context.font = FONT;
     // From here on x = 0 is where the cells of the heat-map begin.
     context.translate(CHART_INSET, 0);
@@ -274,22 +264,21 @@ function layOut(
   palette: Palette,
   height: number,
   guide: readonly number[],
-  linear: boolean,
   stepped: boolean,
-  step: number | null,
+  { valueScale, smoothing, selectedStep }: State,
 ): Chart {
   const first = data.find((part) => part !== null)?.columns[0];
   if (!first) return { domain: { kind: 'linear', low: 0, high: 1 }, lines: [], ticks: [], guide };
   const lines = data.flatMap((part, which): Line[] => {
     const axis = axes[which];
     if (!part || !axis) return [];
-    return part.columns.map(({ values }, i) => {
+    return part.columns.flatMap(({ column, values }, i) => {
       const dense = i === 0 ? part.dense : null;
       const own = dense ? frameAxis(axis, dense.steps) : axis;
       const grid = dense?.grid ?? seriesGrid(values, part.marks);
-      const frame = shownFrame(part.run, step);
+      const frame = shownFrame(part.run, selectedStep);
       const chosen = dense ? frameAtStep(dense.steps, part.run.steps[frame] ?? 0) : frame;
-      return {
+      const line: Line = {
         strip: reduceRow(grid, [0], own, 'both'),
         axis: own,
         colour: lineColour(which, i, sides, palette),
@@ -300,11 +289,16 @@ function layOut(
             ? { kind: SHAPES[which] ?? 'dot', frames: shapeFrames(own, chosen) }
             : null,
       };
+      return withSmoothing(line, grid, column, smoothing);
     });
   });
   const seen = lines.flatMap(({ strip }) => [strip.low, strip.high]);
   const room = Float32Array.from(guide);
-  const domain = (linear ? fitLinear : fitChartDomain)(first.column, ...seen, room);
+  const domain = (valueScale === 'linear' ? fitLinear : fitChartDomain)(
+    first.column,
+    ...seen,
+    room,
+  );
   const share = first.column.unit === 'share';
   const docked = seen.some((values) => values.some((value) => isZero(domain, value)));
   const labels = ticks(domain, Math.max(2, Math.floor(height / 24)))

@@ -6,7 +6,14 @@ import { drawCells, type Cells } from '../../draw/heatmap';
 import { drawOnset } from '../../draw/marks';
 import type { Pen } from '../../draw/pen';
 import { drawStepAxis, drawStepLabel, drawStepLine, flagX } from '../../draw/steps';
-import { createStepAxis, frameAxis, stepX, type Spacing, type StepAxis } from '../../scale/axis';
+import {
+  createStepAxis,
+  runAxes,
+  stepX,
+  type Spacing,
+  type StepAxis,
+  type Track,
+} from '../../scale/axis';
 import { PALETTES, ramp } from '../../scale/colour';
 import { hasRow, stripOf } from '../../scale/map';
 import type { Strip } from '../../scale/reduce';
@@ -14,7 +21,7 @@ import type { Row } from '../../scale/rows';
 import { selectedFlag, shownFrame, stepsPerEpoch } from '../../store/selectors';
 import { MOST_SIDES } from '../../store/state';
 import { AXIS, FONT, ROW } from '../layout';
-import { flagsOfRow, indexOfSide, isDifference, NO_STEPS, sideOf, type Shown } from './shown';
+import { flagsOfRow, indexOfSide, isDifference, sideOf, type Shown } from './shown';
 
 /** Rows `from` to `to`, that one not included. */
 export interface Extent {
@@ -34,6 +41,7 @@ export interface Painting {
 /** Height of the bar below the cells of a finding. */
 const BAR = 3;
 const NO_AXIS = createStepAxis([], 0, 'steps');
+const NO_TRACK: Track = { steps: [], wallTimes: [] };
 
 export function visibleRows({ rows }: Shown, top: number, height: number): Extent {
   const from = Math.max(0, Math.floor(top / ROW) - 1);
@@ -61,11 +69,10 @@ export function createPainting(shown: Shown, top: () => number): Painting {
         width: number,
         spacing: Spacing,
         after: number | null,
-        ...runs: readonly (readonly number[])[]
+        ...tracks: readonly Track[]
       ): readonly StepAxis[] => {
         forget();
-        const axis = createStepAxis(shared, width, spacing, after);
-        return runs.map((own) => frameAxis(axis, own));
+        return runAxes(tracks, shared, after, width, spacing);
       },
     ),
   );
@@ -75,8 +82,10 @@ export function createPainting(shown: Shown, top: () => number): Painting {
     const pane = panes[which];
     const { state, scale, rows } = shown;
     if (!state || !scale || !pane) return null;
-    const runs = shown.sides.map(({ run }) => run?.steps ?? NO_STEPS);
-    const axes = axesOf[which]?.(shown.steps, width, state.spacing, shown.after, ...runs) ?? [];
+    const tracks = shown.sides.map(({ run }) => run ?? NO_TRACK);
+    // What two runs had at one time of day says nothing: a difference needs a common start.
+    const spacing = isDifference(shown) && state.spacing === 'wall' ? 'relative' : state.spacing;
+    const axes = axesOf[which]?.(shown.steps, width, spacing, shown.after, ...tracks) ?? [];
     pane.axis = axes[indexOfSide(shown, which)] ?? NO_AXIS;
     const palette = PALETTES[state.theme];
     const { from, to } = visibleRows(shown, top(), height);

@@ -40,7 +40,7 @@ export interface Shown {
   active: string | null;
 }
 
-export const NO_STEPS: readonly number[] = [];
+const NO_STEPS: readonly number[] = [];
 const NO_ROWS: readonly Variable[] = [];
 
 /** `forget` is called when what has been computed of the rows does not hold any more. */
