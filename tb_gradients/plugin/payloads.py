@@ -47,6 +47,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "state": _state(summary),
         "error": summary.error,
         "verdict": verdict_of(flags or (), summary.undecided) if judged else None,
+        "undecided": judged and bool(summary.undecided),
         "counts": _counts(flags or ()),
         "mark": summary.mark,
         "newest": json_number(summary.newest),
@@ -54,6 +55,18 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "settings": dict(summary.settings),
         "leading": _leading(flags or ()),
         "flagged": _flagged(flags or ()),
+        "findings": [_finding(flag) for flag in flags or ()],
+    }
+
+
+def _finding(flag: Flag) -> dict[str, Any]:
+    """What a list of runs needs of a finding."""
+    return {
+        "rule": flag.rule,
+        "severity": flag.severity.label,
+        "variable": flag.variables[0] if flag.variables else "",
+        "first_step": flag.first_step,
+        "open": flag.open,
     }
 
 

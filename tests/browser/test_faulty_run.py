@@ -185,11 +185,15 @@ def test_the_rule_card_explains_the_rule(tab: Any) -> None:
     # A finding that is known can be put away, and comes back.
     tab.find(".flag[data-open] button", has_text="Mute").click()
     expect(tab.find(".muted > summary")).to_have_text("Muted (1)")
+    expect(tab.find(".verdict")).to_contain_text("1 critical, 3 warnings, 1 info")
+    expect(tab.find(".verdict")).to_contain_text("1 muted")
+    expect(tab.find("[data-run='sick'] .badge")).to_contain_text("1 muted")
     expect(tab.find(".flags-body > .flag", has_text=KERNEL)).to_have_count(0)
     tab.find(".muted > summary").click()
     tab.find(".muted .flag-head").click()
     tab.find(".muted button", has_text="Unmute").click()
     expect(tab.find(".muted")).to_have_count(0)
+    expect(tab.find(".verdict")).to_contain_text("2 critical")
 
 
 def test_a_healthy_run_says_so(tab: Any) -> None:

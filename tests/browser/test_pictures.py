@@ -49,15 +49,19 @@ def test_dragging_over_the_cells_zooms_and_pressing_twice_shows_all(tab: Any) ->
 def test_options_set_axis_smoothing_and_colours_and_are_kept(tab: Any) -> None:
     tab.open(run="sick", encoding="absolute", variable=KERNEL)
     tab.find(LINES).wait_for()
-    before = {selector: pixels(tab, selector) for selector in (CELLS, LINES)}
     tab.find(".options > summary").click()
-    for name, changes in (("Time", LINES), ("Fit to run", CELLS)):
+
+    def press(name: str, selector: str) -> None:
+        before = pixels(tab, selector)
         tab.frame.get_by_role("button", name=name, exact=True).click()
-        tab.wait_until(lambda changed=changes: pixels(tab, changed) != before[changed])
-        before = {selector: pixels(tab, selector) for selector in before}
+        tab.wait_until(lambda: pixels(tab, selector) != before)
+
+    press("Time", LINES)
+    press("Fit to run", CELLS)
+    cells, lines = pixels(tab, CELLS), pixels(tab, LINES)
     tab.frame.get_by_label("Smoothing of the charts").fill("0.9")
-    tab.wait_until(lambda: pixels(tab, LINES) != before[LINES])
-    assert pixels(tab, CELLS) == before[CELLS]
+    tab.wait_until(lambda: pixels(tab, LINES) != lines)
+    assert pixels(tab, CELLS) == cells
     wanted = {"axis": "relative", "colours": "run", "smoothing": "0.9"}
     tab.wait_until(lambda: wanted.items() <= tab.link().items())
 

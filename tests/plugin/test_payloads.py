@@ -108,7 +108,7 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
         "runs": [
             {
                 "run": "a", "first_step": 3, "last_step": 4, "frames": 2, "variables": 2,
-                "state": "judged", "error": None, "verdict": "warning",
+                "state": "judged", "error": None, "verdict": "warning", "undecided": False,
                 "counts": {"critical": 0, "warning": 1, "info": 1}, "mark": "", "newest": "NaN",
                 "loss": 0.5, "settings": {"optimizer": "Adam"},
                 "flagged": {flags[0].rule: "warning"},
@@ -116,22 +116,32 @@ def test_a_summary_counts_flags_and_names_the_worst_or_why_there_is_none() -> No
                     "rule": flags[0].rule, "severity": "warning",
                     "first_step": flags[0].first_step, "open": True,
                 },
+                "findings": [
+                    {
+                        "rule": flag.rule, "severity": flag.severity.label,
+                        "variable": flag.variables[0], "first_step": flag.first_step, "open": True,
+                    }
+                    for flag in flags
+                ],
             },
             {
                 "run": "b", "first_step": None, "last_step": None, "frames": 0, "variables": 2,
                 "state": "empty", "error": None, "verdict": None,
+                "undecided": False, "findings": [],
                 "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
                 "loss": "NaN", "settings": {}, "leading": None, "flagged": {},
             },
             {
                 "run": "c", "first_step": 0, "last_step": 0, "frames": 1, "variables": 2,
                 "state": "judging", "error": None, "verdict": None,
+                "undecided": False, "findings": [],
                 "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
                 "loss": "NaN", "settings": {}, "leading": None, "flagged": {},
             },
             {
                 "run": "d", "first_step": 0, "last_step": 0, "frames": 1, "variables": 0,
                 "state": "unreadable", "error": "It cannot be read.", "verdict": None,
+                "undecided": False, "findings": [],
                 "counts": {"critical": 0, "warning": 0, "info": 0}, "mark": "", "newest": "NaN",
                 "loss": "NaN", "settings": {}, "leading": None, "flagged": {},
             },

@@ -127,6 +127,16 @@ def test_runs_lists_every_run_of_ours(browser: Browser) -> None:
             "open": True,
         },
         "flagged": {FLAG.rule: "critical"},
+        "undecided": False,
+        "findings": [
+            {
+                "rule": FLAG.rule,
+                "severity": "critical",
+                "variable": FLAG.variables[0],
+                "first_step": FLAG.first_step,
+                "open": True,
+            }
+        ],
     }
     assert answer["runs"][0]["settings"]["layers"] == "3"
 

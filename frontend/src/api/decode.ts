@@ -26,6 +26,7 @@ import {
   type RuleState,
   type Run,
   type RunSummary,
+  type SummaryFinding,
   type RunVerdict,
   type Severity,
   type Variable,
@@ -102,19 +103,22 @@ function runSummary(json: unknown): RunSummary {
     newest: number(f.newest),
     loss: number(f.loss),
     settings: facts(f.settings),
-    leading: leading(f.leading),
+    leading: text(fields(f.leading).rule) === '' ? null : finding(f.leading),
+    findings: list(f.findings, finding),
+    undecided: f.undecided === true,
+    muted: 0,
     flagged: Object.fromEntries(
       Object.entries(fields(f.flagged)).map(([rule, one]) => [rule, severity(one)]),
     ),
   };
 }
 
-function leading(json: unknown): RunSummary['leading'] {
+function finding(json: unknown): SummaryFinding {
   const f = fields(json);
-  if (text(f.rule) === '') return null;
   return {
     rule: text(f.rule),
     severity: severity(f.severity),
+    variable: text(f.variable),
     firstStep: number(f.first_step, 0),
     open: f.open !== false,
   };
@@ -274,6 +278,7 @@ export function decodeRun(json: unknown): Run {
     contextColumns: list(f.context_columns, column),
     context: facts(f.context),
     ...decodeVerdict(f),
+    muted: [],
     sampled: f.sampled === true,
     glance: f.glance === true,
     histogramSteps: list(f.histogram_steps, (step) => number(step, 0)),

@@ -33,14 +33,27 @@ export interface RunSummary {
   /** What the program set, as texts, the most telling first. */
   readonly settings: Readonly<Record<string, string>>;
   /** The worst finding; null: there is none. */
-  readonly leading: {
-    readonly rule: string;
-    readonly severity: Severity;
-    readonly firstStep: number;
-    readonly open: boolean;
-  } | null;
+  readonly leading: LeadingFinding | null;
+  /** All findings. */
+  readonly findings: readonly SummaryFinding[];
+  /** Too little was seen to call the run healthy, whatever was found. */
+  readonly undecided: boolean;
+  /** How many more were put away by a person: see `muted.ts`. */
+  readonly muted: number;
   /** The worst severity of each rule that found something. */
   readonly flagged: Readonly<Record<string, Severity>>;
+}
+
+export interface LeadingFinding {
+  readonly rule: string;
+  readonly severity: Severity;
+  readonly firstStep: number;
+  readonly open: boolean;
+}
+
+export interface SummaryFinding extends LeadingFinding {
+  /** The first one; empty: it is about the run. */
+  readonly variable: string;
 }
 
 /** One column of numbers: a statistic per variable, or a value per step. */
@@ -174,6 +187,8 @@ export interface Run {
   readonly contextColumns: readonly Column[];
   readonly context: Readonly<Record<string, string>>;
   readonly flags: readonly Flag[];
+  /** Findings that a person has put away, and that are not among `flags`: see `muted.ts`. */
+  readonly muted: readonly Flag[];
   /** Why too little was seen to call the run healthy, a sentence; empty: enough was. */
   readonly undecided: string;
   /** Of every rule; empty where the verdict was stored by an older version. */

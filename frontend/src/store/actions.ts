@@ -7,7 +7,7 @@ import { buildRows } from '../scale/rows';
 import { selectionOf } from './link';
 import { withMuted } from './muted';
 import { pictureOf, soughtStep } from './findingpicture';
-import { jointVariables, quietModules, shownSides } from './selectors';
+import { jointVariables, quietModules, shownRun, shownSides } from './selectors';
 import {
   ALL_FLAGS,
   DEFAULT_VIEW,
@@ -207,7 +207,7 @@ export function createActions(store: Store<State>, refresh: () => void): Actions
       set({ collapsed: new Set(open ? [] : modules.map(({ key }) => key)) });
     },
     resetView() {
-      const { run } = get();
+      const run = shownRun(get());
       set({
         ...DEFAULT_VIEW,
         selectedFlag: null,

@@ -11,6 +11,7 @@ import { StaleRunError, type Client, type Cut } from '../api/client';
 import { columnEdges } from '../api/picture';
 import type { Run, RunVerdict } from '../api/types';
 import { latePicture, soughtStep } from './findingpicture';
+import { heardRun, heardRuns } from './muted';
 import {
   columnOf,
   isSameTrouble,
@@ -142,7 +143,7 @@ export function createLoader(
       const known = (name: string | null): boolean => runs.some(({ run }) => run === name);
       const selectedRun = known(state.selectedRun)
         ? state.selectedRun
-        : worstRun(orderRuns(runs, order));
+        : worstRun(orderRuns(heardRuns(runs, state.muted), order));
       const beside = state.compareRuns.filter((name) => known(name) && name !== selectedRun);
       const same = beside.length === state.compareRuns.length;
       const missing = runs.length > 0 && !known(state.selectedRun) ? state.selectedRun : null;
@@ -335,8 +336,13 @@ const findings = ({ flags, undecided, rules, errors }: RunVerdict): Omit<RunVerd
 });
 
 /** As they were left, or as they are at first. */
-const closedModules = ({ remembered, selectedVariable }: State, run: Run): ReadonlySet<string> =>
-  remembered?.run === run.run ? remembered.collapsed : quietModules(run, selectedVariable);
+const closedModules = (
+  { remembered, selectedVariable, muted }: State,
+  run: Run,
+): ReadonlySet<string> =>
+  remembered?.run === run.run
+    ? remembered.collapsed
+    : quietModules(heardRun(run, muted), selectedVariable);
 
 /** What to ask for of a run that is too large for all of its numbers; null: all of them. */
 function cutOf({ steps, variables, glance }: Run, range: StepRange | null): Cut | null {

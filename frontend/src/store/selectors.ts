@@ -19,6 +19,7 @@ import { readHistograms, type Histogram } from '../scale/histogram';
 import { matcher } from '../scale/pattern';
 import { medians } from '../scale/relate';
 import { buildRows } from '../scale/rows';
+import { heardRun } from './muted';
 import {
   DEFAULT_VIEW,
   gridOf,
@@ -33,6 +34,7 @@ import {
   type StepRange,
   type VariableData,
 } from './state';
+import { worstVerdict } from './verdict';
 
 export interface RunEntry {
   readonly summary: RunSummary;
@@ -106,7 +108,7 @@ export interface Side extends RunData {
   readonly colour: string;
 }
 
-/** The selected run, and those beside it. */
+/** The selected run, and those beside it, with the findings that are not muted. */
 export function shownSides(state: State): Side[] {
   const entries = new Map(
     orderRuns(state.runs ?? [], state.hostRuns).map(({ summary, position }) => [
@@ -126,7 +128,7 @@ export function shownSides(state: State): Side[] {
       name,
       position: positions[i] ?? 0,
       colour: colours[i] ?? '',
-      run: data.run?.run === name ? data.run : null,
+      run: data.run?.run === name ? heardRun(data.run, state.muted) : null,
       matrix: own(data.matrix),
       context: own(data.context),
       variable: own(data.variable),
@@ -212,20 +214,21 @@ export function verdictSentence(run: Run, short = false): string {
     count: run.flags.filter((flag) => flag.severity === severity).length,
   })).filter(({ count }) => count > 0);
   const counts = found.map(({ severity, count }) => plural(count, severity)).join(', ');
+  const rest = run.muted.length > 0 ? ` · ${formatCount(run.muted.length)} muted` : '';
   if (verdictOf(run) === 'undecided') {
     const reported = counts === '' ? 'Undecided' : `Undecided, ${counts}`;
-    return short ? reported : `${reported}: ${run.undecided}`;
+    return short ? reported + rest : `${reported}: ${run.undecided}${rest}`;
   }
-  if (found.length === 0) return short ? 'Healthy' : `Healthy: ${seen}, nothing found`;
-  return short ? counts : `${counts} in ${seen}`;
+  const nothing = rest === '' ? 'nothing found' : 'nothing else found';
+  if (found.length === 0) return `Healthy${short ? '' : `: ${seen}, ${nothing}`}${rest}`;
+  return `${counts}${short ? '' : ` in ${seen}`}${rest}`;
 }
 
 /** Null: there is nothing yet to judge by, or it is still being judged. */
 export function verdictOf(run: Run): Verdict | null {
   if (run.steps.length === 0 || run.judged === null) return null;
   const worst = SEVERITIES.find((s) => run.flags.some((flag) => flag.severity === s));
-  if (worst === 'critical' || worst === 'warning') return worst;
-  return run.undecided !== '' ? 'undecided' : (worst ?? 'healthy');
+  return worstVerdict(worst ?? null, run.undecided !== '');
 }
 
 export interface RuleStateGroup {
@@ -243,7 +246,7 @@ export function ruleStatesOf(run: Run): readonly RuleStateGroup[] {
 
 /** Smallest and largest usual gradient among the weights, as a sentence. */
 function reachOfGradients(run: Run, matrix: MatrixData | null): string {
-  if (matrix?.run !== run || matrix.statistic !== DEFAULT_VIEW.statistic) return '';
+  if (matrix?.run.run !== run.run || matrix.statistic !== DEFAULT_VIEW.statistic) return '';
   const usual = medians(gridOf(matrix));
   const weights = run.variables.flatMap(({ path, shape, trainable }, i) =>
     shape.length >= 2 && trainable ? [{ path, value: usual[i] ?? Number.NaN }] : [],
@@ -356,6 +359,10 @@ export function compareFlags(
   };
 }
 
+/** The selected run, with the findings that are not muted. */
+export const shownRun = ({ run, muted }: State): Run | null => run && heardRun(run, muted);
+
+/** Also one that is muted: it can still be looked at. */
 export function selectedFlag(state: State): Flag | null {
   return state.run?.flags.find((flag) => flag.id === state.selectedFlag) ?? null;
 }

@@ -11,6 +11,7 @@ import {
   selectedFlag,
   selectedVariable,
   shownFrame,
+  shownRun,
   shownStatistic,
 } from '../store/selectors';
 import type { ContextData, VariableData } from '../store/state';
@@ -88,7 +89,7 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
       element.hidden = variable === null;
       const data = state.variable?.variable === state.selectedVariable ? state.variable : null;
       drawHead(variable);
-      drawFlags(state.run, state.selectedVariable, state.selectedFlag, state.rules);
+      drawFlags(shownRun(state), state.selectedVariable, state.selectedFlag, state.rules);
       drawStep(state.run, state.selectedStep);
       const flag = selectedFlag(state);
       drawValues(

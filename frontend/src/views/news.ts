@@ -7,7 +7,8 @@ import type { Flag, Run, Verdict } from '../api/types';
 import { fill, h } from '../dom';
 import { formatInterval, plural } from '../scale/format';
 import type { Actions } from '../store/actions';
-import { ruleTitle, shownSides, verdictOf, verdictSentence, newFindings } from '../store/selectors';
+import { heardRun } from '../store/muted';
+import { ruleTitle, verdictOf, verdictSentence, newFindings } from '../store/selectors';
 import type { State } from '../store/state';
 import { icon } from './icons';
 import { runName } from './runs';
@@ -60,19 +61,21 @@ export function createNews(parent: HTMLElement, actions: Actions): View {
     spoken.textContent = `New ${first.severity} in ${runName(run.run)}: ${title}, ${since}${others}`;
   }
 
+  /** `run` with all of its findings: one that is brought back is not new. */
   function draw(run: Run, state: State): void {
     const before = last?.run === run.run ? last : null;
-    const verdict = verdictOf(run);
+    const heard = heardRun(run, state.muted);
+    const verdict = verdictOf(heard);
     if (!before) {
       close();
-      spoken.textContent = `${runName(run.run)}: ${verdictSentence(run, true)}`;
+      spoken.textContent = `${runName(run.run)}: ${verdictSentence(heard, true)}`;
     } else {
-      const fresh = newFindings(before, run);
+      const fresh = newFindings(before, run).filter((flag) => heard.flags.includes(flag));
       const still = open.filter(({ id }) => run.flags.some((flag) => flag.id === id));
       open = [...fresh, ...still];
       if (fresh.length > 0) announce(run, state);
       else if (verdict !== kind) {
-        spoken.textContent = `${runName(run.run)}: ${verdictSentence(run, true)}`;
+        spoken.textContent = `${runName(run.run)}: ${verdictSentence(heard, true)}`;
       }
     }
     last = run;
@@ -81,8 +84,8 @@ export function createNews(parent: HTMLElement, actions: Actions): View {
 
   return {
     update(state) {
-      const run = shownSides(state)[0]?.run ?? null;
-      if (run && run !== last && run.judged !== null) draw(run, state);
+      const { run } = state;
+      if (run?.run === state.selectedRun && run !== last && run.judged !== null) draw(run, state);
       // Who has opened it knows.
       if (open.some(({ id }) => id === state.selectedFlag)) close();
     },

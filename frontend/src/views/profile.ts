@@ -42,6 +42,7 @@ import {
   selectedFlag,
   shownFrame,
   shownFrames,
+  shownRun,
   shownSides,
   type Side,
 } from '../store/selectors';
@@ -192,7 +193,7 @@ export function createProfile(parent: HTMLElement, actions: Actions): View {
     if (!state) return;
     const palette = PALETTES[state.theme];
     const worst = new Map<string, Flag['severity']>();
-    for (const flag of [...(state.run?.flags ?? [])].reverse()) {
+    for (const flag of [...(shownRun(state)?.flags ?? [])].reverse()) {
       if (flag.open) for (const path of flag.variables) worst.set(path, flag.severity);
     }
     for (const { row, from, to } of axis.slots) {

@@ -8,6 +8,7 @@ import { formatCount, formatNumber, plural, splitName } from '../scale/format';
 import { isPattern, matcher, nothingMatches } from '../scale/pattern';
 import type { Actions } from '../store/actions';
 import { orderRuns, ruleTitle, sortRuns, type RunEntry } from '../store/selectors';
+import { heardRuns } from '../store/muted';
 import { MOST_SIDES, RUN_ORDERS, type RunOrder } from '../store/state';
 import { icon } from './icons';
 import { createRoving } from './roving';
@@ -120,7 +121,7 @@ export function createRuns(parent: HTMLElement, actions: Actions): View {
   return {
     update(state) {
       draw(
-        state.runs,
+        state.runs && heardRuns(state.runs, state.muted),
         state.hostRuns,
         state.selectedRun,
         state.compareRuns,
@@ -239,7 +240,7 @@ export function nameParts(name: string): Child[] {
 }
 
 /** Counts by severity, and the one word that a run without a warning has. */
-export function verdictBadge({ state, verdict, counts }: RunSummary): HTMLElement {
+export function verdictBadge({ state, verdict, counts, muted }: RunSummary): HTMLElement {
   const found = SEVERITIES.filter((severity) => counts[severity] > 0);
   const word = verdict ?? WITHOUT_VERDICT[state];
   const worded = verdict === null || verdict === 'undecided' || found.length === 0;
@@ -259,5 +260,6 @@ export function verdictBadge({ state, verdict, counts }: RunSummary): HTMLElemen
     { class: 'badge', 'data-verdict': worded ? verdict : null },
     worded && [verdict && icon(verdict), word],
     tallies,
+    muted > 0 && h('span', { class: 'muted-count' }, `${formatCount(muted)} muted`),
   );
 }

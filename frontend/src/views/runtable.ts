@@ -6,6 +6,7 @@ import type { Theme } from '../host';
 import { formatCount, formatFact, title } from '../scale/format';
 import { matcher } from '../scale/pattern';
 import type { Actions } from '../store/actions';
+import { heardRuns } from '../store/muted';
 import { differingSettings, flaggedRules } from '../store/runtable';
 import { orderRuns, ruleTitle, sortRuns, type RunEntry } from '../store/selectors';
 import type { RunOrder } from '../store/state';
@@ -99,7 +100,7 @@ export function createRunTable(parent: HTMLElement, actions: Actions): View {
     update(state) {
       draw(
         state.runTable,
-        state.runs,
+        state.runs && heardRuns(state.runs, state.muted),
         state.hostRuns,
         state.selectedRun,
         state.runFilter,

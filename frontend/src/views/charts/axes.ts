@@ -14,7 +14,7 @@ import {
 } from '../../scale/axis';
 import type { Palette } from '../../scale/colour';
 import type { Actions } from '../../store/actions';
-import { selectedFlag, shownFrame, shownFrames, type Side } from '../../store/selectors';
+import { selectedFlag, shownFrame, shownFrames, shownRun, type Side } from '../../store/selectors';
 import type { State, StepRange } from '../../store/state';
 import { attachBrush } from '../brush';
 import { CHART_INSET } from '../layout';
@@ -68,7 +68,7 @@ export function drawBackdrop(
   context.fillRect(0, 0, axis.width, height);
   const chosen = selectedFlag(state);
   const path = state.selectedVariable ?? '';
-  const own = (state.run?.flags ?? []).filter(
+  const own = (shownRun(state)?.flags ?? []).filter(
     (flag) => flag !== chosen && flag.variables.includes(path),
   );
   const mark = (flag: Flag, colour: string): void => {

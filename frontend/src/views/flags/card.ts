@@ -9,7 +9,6 @@ import type { Actions } from '../../store/actions';
 import { findingMarkdown } from '../../export/markdown';
 import type { Link } from '../../host';
 import { findingLink } from '../../store/findingpicture';
-import { isMuted } from '../../store/muted';
 import { isSameTrouble, ruleTitle } from '../../store/selectors';
 import { copyButton, prose } from '../code';
 import { icon } from '../icons';
@@ -28,7 +27,6 @@ export interface Context {
   readonly actions: Actions;
   /** The address of a view. */
   readonly addressOf: (link: Link) => string;
-  readonly muted: ReadonlySet<string>;
 }
 
 export function flagCard(flag: Flag, context: Context): HTMLElement {
@@ -96,9 +94,9 @@ export function flagCard(flag: Flag, context: Context): HTMLElement {
 }
 
 /** What can be done with a finding beside reading it. */
-function tools(flag: Flag, { run, rules, actions, addressOf, muted }: Context): HTMLElement {
+function tools(flag: Flag, { run, rules, actions, addressOf }: Context): HTMLElement {
   const address = addressOf(findingLink(flag, run, rules));
-  const quiet = isMuted(muted, run.run, flag);
+  const quiet = run.muted.includes(flag);
   return h(
     'div',
     { class: 'flag-tools' },

@@ -28,7 +28,7 @@ import { focusKey, foldsOf, restoreFolds } from '../focus';
 import { createRoving } from '../roving';
 import { flagCard, type Context } from './card';
 import { copyButton } from '../code';
-import { heard, isMuted, rulesSetting } from '../../store/muted';
+import { rulesSetting } from '../../store/muted';
 import { createFlagFilter } from './filter';
 import { aboutRun, errorList, healthyNote, judgingNote, undecidedNote } from './notes';
 import { createRuleStates } from './states';
@@ -64,7 +64,6 @@ export function createFlags(
       variable: string | null,
       rules: RuleBook | null,
       signs: string,
-      muted: ReadonlySet<string>,
       ...others: readonly Run[]
     ) => {
       if (!run) {
@@ -73,9 +72,7 @@ export function createFlags(
       }
       const focus = focusKey(body);
       const folds = foldsOf(body);
-      const audible = heard(run, muted);
-      const silent = run.flags.filter((flag) => isMuted(muted, run.run, flag));
-      const shown = filterFlags(audible, wanted);
+      const shown = filterFlags(run.flags, wanted);
       const { open, closed } = splitFlags(shown);
       const allEnded = run.flags.every((flag) => !flag.open);
       const context: Context = {
@@ -87,14 +84,13 @@ export function createFlags(
         allEnded,
         actions,
         addressOf,
-        muted,
       };
       fill(
         body,
         verdictOf(run) === 'healthy' && healthyNote(run, signs.split('\n')),
         verdictOf(run) === 'undecided' && undecidedNote(run),
         run.judged === null && judgingNote(),
-        audible.length > 0 &&
+        run.flags.length > 0 &&
           shown.length === 0 &&
           h('p', { class: 'nothing' }, 'No finding matches the filter.'),
         groupFlags(open).map((group) => flagGroup(group, context)),
@@ -111,7 +107,7 @@ export function createFlags(
             h('summary', { 'data-focus': 'ended' }, h('h3', {}, `Ended (${closed.length})`)),
             closed.map((flag) => flagCard(flag, context)),
           ),
-        silent.length > 0 && mutedList(silent, context),
+        run.muted.length > 0 && mutedList(run.muted, context),
         others.map((other) => onlyInOther(run, other, context)),
         ruleStates(run, rules),
         run.errors.length > 0 && errorList(run.errors),
@@ -140,7 +136,6 @@ export function createFlags(
         selected?.run?.flags.length === 0
           ? signsOf(selected.run, selected.context, selected.matrix).join('\n')
           : '',
-        state.muted,
         ...compared.flatMap(({ run }) => run ?? []),
       );
       const card = body.querySelector('[data-open]');

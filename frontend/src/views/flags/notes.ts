@@ -16,8 +16,8 @@ export function healthyNote(run: Run, signs: readonly string[]): HTMLElement {
       'p',
       {},
       icon('healthy'),
-      h('strong', {}, 'Nothing found. '),
-      `${unjudged ? 'The rules that could judge' : 'All rules'} looked at ${run.glance ? 'all frames' : plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')} and stayed silent.`,
+      h('strong', {}, run.muted.length > 0 ? 'Nothing but what is muted. ' : 'Nothing found. '),
+      `${unjudged ? 'The rules that could judge' : 'All rules'} looked at ${run.glance ? 'all frames' : plural(run.steps.length, 'frame')} of ${plural(run.variables.length, 'variable')}${run.muted.length > 0 ? '' : ' and stayed silent'}.`,
     ),
     signs.map((sign) => sign !== '' && h('p', { class: 'sign' }, sign)),
   );

@@ -5,7 +5,6 @@ import { onChange, remember } from '../../dom';
 import { jointSteps } from '../../scale/axis';
 import { scaleMap, type MapFit, type MapScale, type Source } from '../../scale/map';
 import { buildRows, sharedPrefix, type Row } from '../../scale/rows';
-import { heard } from '../../store/muted';
 import { healthyOf, healthyStart } from '../../store/judgement';
 import {
   columnOf,
@@ -108,10 +107,10 @@ export function createShown(forget: () => void): {
       shown.after = all[to] ?? null;
     },
   );
-  const prepareFlags = onChange((muted: ReadonlySet<string>, ...all: readonly (Run | null)[]) => {
+  const prepareFlags = onChange((...all: readonly (Run | null)[]) => {
     shown.flagsOf = all.map((run) => {
       const found = new Map<string, Flag[]>();
-      for (const flag of run ? heard(run, muted) : []) {
+      for (const flag of run?.flags ?? []) {
         for (const path of flag.variables) found.set(path, [...(found.get(path) ?? []), flag]);
       }
       return found;
@@ -134,7 +133,7 @@ export function createShown(forget: () => void): {
       prepareRows(joint, next.collapsed, matcherOf(next.rowFilter, next.onlyFlagged, ...runs));
       prepareScale(joint, encoding, fitOf(next), next.rules, ...matrices);
       prepareSteps(next.stepRange, ...sides.map(({ run }) => run?.steps ?? NO_STEPS));
-      prepareFlags(next.muted, ...runs);
+      prepareFlags(...runs);
     },
   };
 }
