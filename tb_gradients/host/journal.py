@@ -142,7 +142,7 @@ class Journal:
     def set_table(self, table: VariableTable) -> None:
         """The variables of the frames from the next one on."""
         if table.table_id != self._table.table_id:
-            self._write_lane()
+            self._write_lane(self._writer)
         self._table = table
         self._engine.set_table(table)
         self._early = True
@@ -172,7 +172,9 @@ class Journal:
             if summary is not None:
                 writer.summary(frame, summary)
         if frame.lane is not None:
-            self._parts.run("the dense lane", self._add_lane_of_frame, frame.lane)
+            self.add_lane(frame.lane)
+            if time.monotonic() - self._lane_written > LANE_SECONDS:
+                self._write_lane(writer)
         for flag in self._parts.run("judging while training", self._engine.update, frame) or ():
             self._announce(flag)
         # Also when one has closed or become less severe, or a rule has judged enough: the tab shows
@@ -183,23 +185,21 @@ class Journal:
             self._verdict = verdict
             self._write_flags(writer, frame.step)
 
-    def _add_lane_of_frame(self, lane: Lane) -> None:
-        self.add_lane(lane)
-        if time.monotonic() - self._lane_written > LANE_SECONDS:
-            self._write_lane()
-
     def add_lane(self, lane: Lane) -> None:
         """Write the next steps of the dense lane; a few may wait for more."""
         if len(lane):
             self._lane.append(lane)
         if sum(map(len, self._lane)) >= LANE_BLOCKS:
-            self._write_lane()
+            self._write_lane(self._writer)
 
-    def _write_lane(self) -> None:
+    def _write_lane(self, writer: EventWriter | None) -> None:
         waiting, self._lane = self._lane, []
         self._lane_written = time.monotonic()
-        if waiting and self._writer is not None:
-            self._writer.lane(joined(waiting), self._table.table_id)
+        if not waiting or writer is None:
+            return
+        lane = self._parts.run("the dense lane", joined, waiting)
+        if lane is not None:
+            writer.lane(lane, self._table.table_id)
 
     def explain(self, flag: Flag, origin: Origin) -> None:
         """Add the origin of a flag: print it, and write the verdict with it."""
@@ -212,16 +212,16 @@ class Journal:
 
     def flush(self) -> None:
         """Return when all that was handed in is in the file."""
-        self._write_lane()
+        self._write_lane(self._writer)
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
         """Write the last verdict and close the file; a further frame begins another."""
-        self._parts.run("the dense lane", self._write_lane)
         writer, self._writer = self._writer, None
         if writer is not None:
             with contextlib.closing(writer):
+                self._write_lane(writer)
                 self._write_flags(writer, self._last_step)
 
     def stop(self, step: int, reason: str) -> None:
@@ -232,7 +232,7 @@ class Journal:
         """
         self._stopped = RuleError("", step, reason, stopped=True)
         with contextlib.suppress(Exception):
-            self._write_lane()
+            self._write_lane(self._writer)
         writer, self._writer = self._writer, None
         with contextlib.suppress(Exception):  # it may be the file that has failed
             if writer is None:

@@ -146,6 +146,6 @@ class Collector:
             return
         recorder.unreported = self._unseen.unreported(probes.updates()) or recorder.unreported
         self.collect(due=True)
-        if recorder.unreported:
-            recorder.add_unreported()
+        if recorder.unreported or probes.ends_nonfinite():
+            recorder.add_last_rows()
         probes.schedule(self._steps.next, NEVER)

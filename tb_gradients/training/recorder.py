@@ -138,8 +138,11 @@ class Recorder:
         self.losses.fill(following - 1, context, self.losses.take())
         self._write(following - 1, values, context, None, time.time())
 
-    def add_unreported(self) -> None:
-        """Write a frame from the rows since the last one, after which ``step`` was not called."""
+    def add_last_rows(self) -> None:
+        """Write a frame of what the rows since the last one say; no step follows that could be it.
+
+        The loop has not reported these steps, or a gradient in one of them is not finite.
+        """
         probes = self._watched.probes
         assert probes is not None
         self._backlog.run()

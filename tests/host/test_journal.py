@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -159,6 +160,52 @@ def test_every_step_of_the_dense_lane_is_in_the_file(tmp_path: pathlib.Path) -> 
     assert lane is not None
     assert lane.steps.tolist() == list(range(len(HEALTHY) + 300))
     assert (lane.high[: len(HEALTHY)] == 1000 + np.arange(len(HEALTHY))[:, np.newaxis]).all()
+
+
+class Full:
+    """A file on a disk that becomes full."""
+
+    def __init__(self, path: str) -> None:
+        self.full, self._file = False, open_records(path)
+        self.write, self.flush, self.close = self._write, self._file.flush, self._file.close
+
+    def _write(self, record: bytes) -> None:
+        if self.full:
+            raise OSError("No space left on device")
+        self._file.write(record)
+
+
+@pytest.mark.parametrize("ending", ["frame", "lane", "close"])
+def test_a_full_disk_ends_the_journal_and_is_no_failure_of_a_part(
+    tmp_path: pathlib.Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is raised ends the monitor with one warning; a part that is left out would be two."""
+    monkeypatch.setattr("tb_gradients.host.journal.LANE_SECONDS", -1.0)  # with every frame
+    disks: list[Full] = []
+
+    def opened(path: str) -> Full:
+        disks.append(Full(path))
+        return disks[-1]
+
+    journal = Journal(str(tmp_path), opened)
+    journal.set_table(TABLE)
+    journal.add(dataclasses.replace(HEALTHY[0], lane=lane_steps(0, 1)))
+    journal.flush()
+    journal.add_lane(lane_steps(1, 1))
+    disks[0].full = True
+    writer = journal._writer
+    assert writer is not None
+    writer.table(TABLE, 1)
+    while writer._error is None:
+        time.sleep(0.001)
+    actions = {
+        "frame": lambda: journal.add(dataclasses.replace(HEALTHY[1], lane=lane_steps(2, 1))),
+        "lane": lambda: journal.add_lane(lane_steps(2, 300)),
+        "close": journal.close,
+    }
+    with pytest.raises(OSError, match="No space"):
+        actions[ending]()
+    assert journal.errors == ()
 
 
 def test_steps_of_the_lane_wait_for_a_frame_and_two_seconds_at_most(

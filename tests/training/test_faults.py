@@ -22,6 +22,7 @@ import pytest
 import tensorflow as tf
 
 import tb_gradients as tbg
+from tb_gradients.host import journal as journals
 from tb_gradients.host import writer as writers
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training import monitor as monitors
@@ -79,9 +80,15 @@ def _limit() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.parametrize("lane_seconds", [2.0, 0.0], ids=["", "with the dense lane"])
 def test_where_the_disk_is_full_one_warning_shows_it_and_what_is_there_is_readable(
-    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, limit: Callable[[int], None]
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+    limit: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    lane_seconds: float,
 ) -> None:
+    monkeypatch.setattr(journals, "LANE_SECONDS", lane_seconds)
     loop = Loop(tmp_path)
     loop.steps(10)
     loop.monitor.flush()

@@ -110,6 +110,26 @@ def test_a_nan_between_two_frames_asks_for_a_frame(
     assert flag.first_step == 4
 
 
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("first", [3, 5])
+def test_a_nan_that_no_frame_follows_is_reported(
+    tmp_path: pathlib.Path, jit: bool, first: int
+) -> None:
+    """It comes in the last step, or shortly before it."""
+    model, optimizer = make_model(), keras.optimizers.SGD(0.1)
+    with tbg.watch(optimizer, tmp_path, model=model, every=100, verbose=0) as monitor:
+        step = make_step(model, optimizer, jit)
+        for number in range(6):
+            if number == first:
+                model.trainable_variables[-1].assign_add([np.nan, 0.0, 0.0])
+            step()
+            monitor.step()
+    (flag,) = (f for f in monitor.report if f.rule == "nonfinite_gradient")
+    assert flag.first_step == first
+    (run,) = tbg.load(tmp_path).runs
+    assert run.verdict == "critical"
+
+
 def test_a_loop_that_hands_over_its_batches(tmp_path: pathlib.Path) -> None:
     model, optimizer = make_model(), keras.optimizers.SGD(0.1)
     with tbg.watch(optimizer, tmp_path, model=model, every=2, verbose=0) as monitor:

@@ -154,6 +154,14 @@ class Fetcher:
         rows = self._ring.take_until(self._ring.counted)
         return self._maker.rest(self._ring.counted - 1, rows) if rows else None
 
+    def ends_nonfinite(self) -> bool:
+        """Whether a gradient since the last frame was not finite, and no frame shows it.
+
+        After a compiled step, which cannot force a frame, the next step would have been one.
+        """
+        self._read_ring()
+        return self._device.armed and (self._ring.alarm or self._ring.holds_nonfinite())
+
     def lane(self, step: int | None) -> Lane:
         """See ``FrameMaker.lane``; without a step also what is on the device still."""
         if step is None:

@@ -174,6 +174,10 @@ class Probes:
         parts = [(member, rest) for member, rest in rests if rest is not None]
         return _merged(max(rest[0] for _, rest in parts), parts) if parts else None
 
+    def ends_nonfinite(self) -> bool:
+        """See ``Fetcher.ends_nonfinite``."""
+        return any(member.probe.fetcher.ends_nonfinite() for member in self._members)
+
     def fetch(self, now: int) -> list[Coming]:
         """The waiting frames, oldest first.
 

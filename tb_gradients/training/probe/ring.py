@@ -122,6 +122,10 @@ class Ring:
         rows[since[broken] - first, HEADER + broken] = np.nan
         return rows
 
+    def holds_nonfinite(self) -> bool:
+        """Whether some unread row has a non-finite number."""
+        return any(not np.isfinite(rows[:, HEADER:]).all() for _, rows in self.unread)
+
     def receive(self, rows: Any) -> None:
         """The rows of all reported steps came another way: they need not be read."""
         self.unread.append((self.counted, rows))
