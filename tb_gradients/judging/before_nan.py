@@ -37,6 +37,7 @@ from tb_gradients.judging.learning_rates import (
 )
 from tb_gradients.judging.outputs import head_mismatch
 from tb_gradients.judging.precision import LARGER_CONSTANT, WIDER, vanished_constant_cause
+from tb_gradients.judging.recurrences import bounded_recurrence, unbounded_recurrence_cause
 from tb_gradients.judging.window import BoolArray, Window
 from tb_gradients.judging.words import in_fit, plural
 
@@ -92,6 +93,9 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
     if growth >= GROWTH and not found:
         outliers = outliers_cause(window, 0.85, slice(0, first + 1))
         found += [outliers] if outliers else []
+    recurrent = unbounded_recurrence_cause(window) if not found else None
+    if recurrent is not None:
+        found.append(recurrent)
     rate = window.latest("learning_rate")
     usual = usual_learning_rate(window.table)
     if growth >= GROWTH:
@@ -100,7 +104,7 @@ def nonfinite_causes(window: Window, since: int) -> tuple[Cause, ...]:
         found.append(
             cause(
                 "learning_rate_too_large",
-                confidence if not found else 0.5 if outliers else 0.2,
+                confidence if not found else 0.5 if outliers or recurrent else 0.2,
                 f"the {what} had grown {growth:.3g}-fold before that step{text}.",
             )
         )
@@ -255,6 +259,7 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         f"`{KEEP_FINITE.format(data='y')}`.",
         "learning_rate_too_large": lower,
         "input_outliers": CLIP_INPUTS,
+        "unbounded_recurrence": bounded_recurrence(window.table),
         "unscaled_inputs": SCALE_INPUTS,
         "unscaled_targets": SCALE_TARGETS,
         "low_precision": WIDER,

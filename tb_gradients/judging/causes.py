@@ -90,6 +90,13 @@ CAUSES: dict[str, CauseKind] = {
             local=True,
         ),
         CauseKind(
+            "unbounded_recurrence",
+            "A recurrence has an activation without a bound",
+            "The state is multiplied by the same matrix at every time step. relu, elu and linear "
+            "let it grow exponentially, where tanh does not.",
+            built_in=True,
+        ),
+        CauseKind(
             "zero_initialization",
             "The weights start at zero",
             "Zero weights pass no gradient on, and all units of a layer stay the same.",

@@ -81,9 +81,11 @@ def _is_of(flag: Flag, other: Flag) -> bool:
     return not set(flag.variables).isdisjoint(other.variables)
 
 
-_EXACT = frozenset({"losses_not_added", "axis_of_length_one", "zero_initialization"})
-"""Causes that say more than the operation does: why a value that is read does not count, or why
-what comes to the operation is zero."""
+_EXACT = frozenset(
+    {"losses_not_added", "axis_of_length_one", "zero_initialization", "loss_output_mismatch"}
+)
+"""Causes that say more than the operation does: why a value that is read does not count, why what
+comes to the operation is zero, or which output a loss clips."""
 
 
 def explain(flag: Flag, origin: Origin) -> Flag:

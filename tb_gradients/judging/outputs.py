@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_gradients.flags import Cause
 from tb_gradients.frames import FloatArray, VariableTable
+from tb_gradients.judging.causes import cause
+from tb_gradients.judging.loss_domains import domain_of, name_of
 from tb_gradients.judging.networks import RELU
 from tb_gradients.judging.window import BoolArray, Window
 from tb_gradients.judging.words import layer
@@ -68,9 +71,10 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
             f'`keras.layers.Dense({units or "units"}, activation="softplus"{named})`',
             False,
         )
-    if not binary and not categorical:
+    divergence = name.startswith(("kldivergence", "kld"))
+    if not binary and not categorical and not divergence:
         return None
-    wanted = "sigmoid" if binary else "softmax"
+    wanted = "sigmoid" if binary or (divergence and units == "1") else "softmax"
     right = f'`keras.layers.Dense({units or "units"}, activation="{wanted}"{named})`'
     plain_loss = loss.partition("(")[0]
     camel = "".join(part[:1].upper() + part[1:] for part in plain_loss.split("_"))
@@ -91,7 +95,7 @@ def head_mismatch(table: VariableTable) -> tuple[str, str, bool] | None:
     if last == "linear":
         return (
             f"{the_head} has no activation, and {plain_loss} expects probabilities",
-            f"`keras.losses.{camel}(from_logits=True)`, or {right}",
+            right if divergence else f"`keras.losses.{camel}(from_logits=True)`, or {right}",
             False,
         )
     if last in RELU or last in ("tanh", "elu", "selu", "gelu", "softsign", "leaky_relu"):
@@ -150,6 +154,52 @@ def beyond_range(window: Window) -> tuple[str, str] | None:
         f"Scale the targets to that range: `y = {scaled}`; or use no activation in the last layer."
     )
     return text, fix
+
+
+def clipped_output_cause(window: Window) -> Cause | None:
+    """loss_output_mismatch, if no parameter has a gradient and the loss clips the output before it
+    looks at it: outside of its domain the loss is constant.
+
+    Not of an output that is a dead ReLU, which has no gradient before any loss.
+    """
+    table = window.table
+    domain = domain_of(table.run.loss)
+    last = table.run.facts.get("head_activation", "")
+    losses = window.context("loss_mean")
+    if domain is None or last in RELU or not losses[np.isfinite(losses)].any():
+        return None
+    least, most = window.context("predictions_min"), window.context("predictions_max")
+    known = np.isfinite(least) & np.isfinite(most)
+    reached = f"between {domain.low:g} and {domain.high:g}"
+    if not domain.high < np.inf:
+        reached = f"above {domain.low:g}"
+    text = f"{table.run.loss} has a gradient for outputs {reached} only: others are clipped first"
+    if known.any():
+        if not ((least <= domain.low) | (most >= domain.high))[known].all():
+            return None
+        low, high = float(least[known].min()), float(most[known].max())
+        return cause("loss_output_mismatch", 0.97, f"{text}. They were {low:.3g} to {high:.3g}.")
+    if not last:
+        return cause("loss_output_mismatch", 0.6, f"{text}.")
+    ends = RANGES.get(last, (0.0 if last in POSITIVE else -np.inf, np.inf))
+    if ends[0] >= 0 and ends[1] <= 1:
+        return None
+    return cause("loss_output_mismatch", 0.95, f"{text}, and the last layer has {last} outputs.")
+
+
+def inside_the_domain(table: VariableTable) -> str:
+    """What keeps the output where the loss does not clip it."""
+    domain = domain_of(table.run.loss)
+    if domain is None:
+        return "Fit the last layer to the loss."
+    units = table.run.facts.get("head_units", "units")
+    head = table.run.facts.get("head", "")
+    named = f', name="{head}"' if head else ""
+    activation = "sigmoid" if domain.activation == "softmax" and units == "1" else domain.activation
+    code = f'`keras.layers.Dense({units}, activation="{activation}"{named})`'
+    camel = "".join(part[:1].upper() + part[1:] for part in name_of(table.run.loss).split("_"))
+    logits = f", or `keras.losses.{camel}(from_logits=True)`" if domain.from_logits else ""
+    return f"Let the last layer end in {activation}: {code}{logits}."
 
 
 BINARY_TARGETS = (

@@ -33,6 +33,11 @@ from tb_gradients.judging.learning_rates import (
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.ranges import Healthy
+from tb_gradients.judging.recurrences import (
+    bounded_recurrence,
+    unbounded,
+    unbounded_recurrence_cause,
+)
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import layer, names
 
@@ -53,7 +58,7 @@ class ExplodingGradient(Rule):
     Try:
     * Lower the learning rate.
     * Clip the gradients (`global_clipnorm=1.0`), above all in recurrent models (Pascanu, Mikolov,
-      Bengio 2013).
+      Bengio 2013). Inside of a recurrence use `tanh`, not `relu` or no activation.
     * Scale inputs and targets.
 
     Silent when: the loss does not rise with the gradient, e.g. when the run leaves a plateau;
@@ -218,6 +223,7 @@ class ExplodingGradient(Rule):
             unscaled_targets_cause(window),
             outliers_cause(window, 0.85),
             coarse_moments_cause(window),
+            unbounded_recurrence_cause(window),
         )
         found += [reason for reason in data if reason is not None]
         ratios = window.largest("update_ratio")[kernels]
@@ -246,7 +252,7 @@ class ExplodingGradient(Rule):
             for row in rows
             if table.variables[int(row)].role == "recurrent_kernel"
         ]
-        if recurrent:
+        if recurrent and not any(map(unbounded, recurrent)):
             text = f"{layer(recurrent[0])} multiplies by the same matrix at every time step"
             found.append(cause("long_recurrence", 0.5, f"{text}."))
         return tuple(found)
@@ -259,10 +265,12 @@ class ExplodingGradient(Rule):
 
     @staticmethod
     def _fixes(window: Window, causes: tuple[Cause, ...]) -> tuple[str, ...]:
-        fixes = []
+        fixes, table = [], window.table
         for reason in likeliest_first(causes):
             if reason.id == "unscaled_inputs":
                 fixes.append(SCALE_INPUTS)
+            elif reason.id == "unbounded_recurrence":
+                fixes.append(bounded_recurrence(table))
             elif reason.id == "low_precision":
                 fixes.append(MIXED)
             elif reason.id == "unscaled_targets":
@@ -280,7 +288,7 @@ class ExplodingGradient(Rule):
         lower = any(c.id == "learning_rate_too_large" for c in causes)
         rate = {"learning_rate": lower_rate(window)} if lower and known_rate(window) else {}
         also = " as well" if fixes else ""
-        return (*fixes, f"Clip the gradients{also}: `{clipped(window.table, 1.0, **rate)}`.")
+        return (*fixes, f"Clip the gradients{also}: `{clipped(table, 1.0, **rate)}`.")
 
 
 DOWNHILL = (

@@ -41,6 +41,7 @@ from tb_gradients.judging.optimizer_faults import (
 )
 from tb_gradients.judging.outputs import output_mismatch
 from tb_gradients.judging.pictures import Picture
+from tb_gradients.judging.recurrences import bounded_recurrence, unbounded_recurrence_cause
 from tb_gradients.judging.window import IntArray, Window
 
 OVERFIT = (
@@ -325,6 +326,9 @@ class NotLearning(Rule):
             if np.isnan(ratio):  # a model without kernels, such as one of embeddings
                 observed = "the loss does not fall"
             found.append(large_rate_cause(window, observed, 0.55))
+        if ratio > 0.05 or learning.worse:
+            recurrent = unbounded_recurrence_cause(window)
+            found += [recurrent] if recurrent is not None else []
         if self._same_for_all(window):
             found.append(
                 cause(
@@ -386,6 +390,8 @@ class NotLearning(Rule):
             return SHORTCUTS
         if reason.id == "unscaled_inputs" and scales_itself(window.table):
             return LOOK_BEHIND_SCALING
+        if reason.id == "unbounded_recurrence":
+            return bounded_recurrence(window.table)
         if reason.id == "untrained_base":
             return train_the_base(window.table)
         return SCALE_INPUTS

@@ -22,6 +22,7 @@ from tb_gradients.judging.learning_rates import clipped, large_rate_cause, slowe
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.ranges import Healthy
+from tb_gradients.judging.recurrences import bounded_recurrence, unbounded_recurrence_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names
 
@@ -231,7 +232,9 @@ class UpdateTooLarge(Rule):
         coarse = coarse_moments_cause(window)
         rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)
         targets = unscaled_targets_cause(window)
-        return tuple(reason for reason in (coarse, rate, data, targets) if reason is not None)
+        recurrent = unbounded_recurrence_cause(window)
+        found = (recurrent, coarse, rate, data, targets)
+        return tuple(reason for reason in found if reason is not None)
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
@@ -242,4 +245,6 @@ class UpdateTooLarge(Rule):
             return f"{LARGER_EPSILON} Or clip the gradients: `{clip}`."
         if reason.id == "unscaled_targets":
             return SCALE_TARGETS
+        if reason.id == "unbounded_recurrence":
+            return bounded_recurrence(window.table)
         return SCALE_INPUTS if reason.id == "unscaled_inputs" else slower(window)

@@ -37,6 +37,7 @@ from tb_gradients.judging.networks import (
     without_axis_of_one,
     zero_by_nature,
 )
+from tb_gradients.judging.outputs import clipped_output_cause, inside_the_domain
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import WIDER, underflow_cause
 from tb_gradients.judging.ranges import Healthy
@@ -55,8 +56,9 @@ class ZeroGradient(Rule):
     Small numbers alone do not give exact zeros: something multiplies by zero.
 
     Try:
-    * If it is every variable: the loss is constant. Look for a factor of zero, or a loss that is
-      computed from something else than the model's output.
+    * If it is every variable: the loss is constant. Look for a factor of zero, a loss that is
+      computed from something else than the model's output, or a last layer whose outputs lie where
+      the loss clips them (binary cross-entropy of probabilities, KL divergence, MSLE).
     * If it is everything up to some layer: that layer is dead or starts at zero.
 
     Silent when: the gradient is zero by construction (a bias before normalisation); the variable
@@ -77,6 +79,8 @@ class ZeroGradient(Rule):
         "gradient_subnormal_share",
         "loss_scale",
         "loss_mean",
+        "predictions_min",
+        "predictions_max",
         *BATCH_NEEDS,
         *INPUT_NEEDS,
         "update_ratio",
@@ -219,8 +223,10 @@ class ZeroGradient(Rule):
             if constant:
                 text += f", and the loss is {losses[-1]:.3g} at every step"
             ignored = cause("loss_ignores_parameters", 0.98 if constant else 0.9, f"{text}.")
-            zeros = self._products_of_zeros(window, rows)
-            return (zeros, ignored) if zeros is not None else (ignored,)
+            other = self._products_of_zeros(window, rows) or clipped_output_cause(window)
+            if other is not None and other.confidence > ignored.confidence - 0.05:
+                ignored = dataclasses.replace(ignored, confidence=0.5)
+            return (other, ignored) if other is not None else (ignored,)
         low = underflow_cause(window)
         found: list[Cause] = [low] if low is not None else []
         # The cause is at the border: in the last layer without a gradient, or in the next one.
@@ -358,6 +364,8 @@ class ZeroGradient(Rule):
             return without_axis_of_one(window.table, rows)
         if reason.id == "batch_of_one":
             return LARGER_BATCHES
+        if reason.id == "loss_output_mismatch":
+            return inside_the_domain(window.table)
         if reason.id == "loss_ignores_parameters":
             return (
                 "Look at what is differentiated: a factor or mask of zero, a constant, "

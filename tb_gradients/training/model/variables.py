@@ -19,6 +19,8 @@ import tensorflow as tf
 from tb_gradients.frames import RunContext, Variable, VariableTable
 from tb_gradients.host.parts import Parts
 from tb_gradients.judging.learning_rates import OWN_OPTIMIZER, OWN_RATE
+from tb_gradients.judging.networks import GATES
+from tb_gradients.judging.recurrences import RADIUS
 from tb_gradients.training.model.layers import (
     NORMALIZATIONS,
     activation_of,
@@ -129,6 +131,8 @@ def _describe(
     rms, spread = _initial(tensor)
     if rms > 0:
         facts["initial_spread"] = f"{spread:.6g}"
+        if role == "recurrent_kernel" and len(shape) == 2:
+            facts[RADIUS] = f"{_spectral_radius(tensor, layer):.3g}"
     return Variable(
         path=path,
         shape=shape,
@@ -318,6 +322,30 @@ def _initial(tensor: Any) -> tuple[float, float]:
         return 0.0, 0.0
     rms = float(np.sqrt(np.mean(np.square(values))))
     return rms, float(np.std(values)) / rms if rms else 0.0
+
+
+POWERS = 64
+"""Products of which the second half shows how fast a matrix enlarges a vector."""
+
+
+def _spectral_radius(kernel: Any, layer: Layer) -> float:
+    """Of the square matrix from which a recurrent layer computes its new state.
+
+    The matrices of gates lie side by side; the third one is the candidate, in LSTM and GRU.
+    """
+    matrix = np.asarray(tf.cast(replicas.local(kernel), tf.float64))
+    units = matrix.shape[0]
+    if type(layer).__name__ in GATES:
+        matrix = matrix[:, 2 * units : 3 * units]
+    vector = np.random.default_rng(0).standard_normal((1, units))
+    sizes: list[float] = []
+    for _ in range(POWERS):
+        vector = vector @ matrix
+        sizes.append(float(np.linalg.norm(vector)))
+        if not sizes[-1] > 0:
+            return 0.0
+        vector /= sizes[-1]
+    return float(np.exp(np.mean(np.log(sizes[POWERS // 2 :]))))
 
 
 def trainable_variables(models: Iterable[Any]) -> list[Any]:
