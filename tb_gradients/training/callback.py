@@ -156,12 +156,15 @@ class GradientHealth(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batch = 0
         self._monitor.recount()  # a callback behind this one may be a BackupAndRestore
+        self._monitor.follow_rates()
         params = self.params or {}
         if params.get("steps") and epoch + 1 == params.get("epochs"):
             self._monitor.ends_after(int(params["steps"]))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         count = self._steps_until(batch)
+        if not self._batch:  # a callback behind this one may have changed it for this epoch
+            self._monitor.follow_rates()
         self._batch += count
         # A custom train_step may not call compute_loss, or apply gradients in a branch of its own,
         # which the loss does not reach: then the metric of the loss stands in.

@@ -14,6 +14,7 @@ import contextlib
 import copy
 import functools
 import logging
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,7 +50,12 @@ from tb_gradients.training.files import open_records
 from tb_gradients.training.guard import Guard
 from tb_gradients.training.open_monitors import OPEN
 from tb_gradients.training.optimizers import replicas
-from tb_gradients.training.optimizers.hook import Hook, parts_of, require_keras
+from tb_gradients.training.optimizers.hook import (
+    Hook,
+    learning_rate_of,
+    parts_of,
+    require_keras,
+)
 from tb_gradients.training.optimizers.legacy import LegacyHook
 from tb_gradients.training.optimizers.settings import is_legacy
 from tb_gradients.training.origin.explainer import EXPLAIN_BYTES, Explain, Explainer
@@ -593,6 +599,10 @@ class GradientMonitor:
         """``steps`` more steps will follow: the last one becomes a frame (``Pacing.end_at``)."""
         self._guard.run(self._pacing.end_at, self._steps.next + steps - 1, self._watched.probes)
 
+    def follow_rates(self) -> None:
+        """Look whether a callback has changed a learning rate (``Pacing.follow_rates``)."""
+        self._guard.part("changes of the learning rate", self._follow_rates)
+
     def describe_run(self, **facts: Any) -> None:
         """Add facts about the run that the variables do not show (fields of ``RunContext``)."""
         self._watched.describe_run(**facts)
@@ -613,6 +623,11 @@ class GradientMonitor:
         with self._folder.claim(step, taken=taken):
             self._journal.folder = self._folder.path
             yield
+
+    def _follow_rates(self) -> None:
+        rates = [learning_rate_of(optimizer) for optimizer in self._watched.optimizers]
+        known = [math.nan if rate is None else float(rate) for rate in rates]
+        self._pacing.follow_rates(known, self._watched.probes)
 
     def _finish(self) -> None:
         self._collector.finish()

@@ -7,10 +7,22 @@ Does not know what is in a frame, or what happens to it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from tb_gradients.host.schedule import AutoSchedule, Clock, Schedule
 from tb_gradients.training.probe.probes import Probes
 from tb_gradients.training.probe.ring import RING_STEPS
 from tb_gradients.training.step_count import StepCount
+
+BURST = 8
+"""Frames in a row once a learning rate has changed: its effect is often over after a few steps."""
+
+MOST_BURSTS = AutoSchedule.FREE_FRAMES // BURST
+
+OTHER_RATE = 2.0
+"""The factor from which on a rate counts as another one: rules tell rates apart by orders of
+magnitude, and a smooth schedule then takes a burst per halving."""
 
 
 class Pacing:
@@ -33,6 +45,8 @@ class Pacing:
         self._begun = 0
         self._last: int | None = None
         self._sampling = True
+        self._rates: dict[int, float] = {}
+        self._bursts = self._burst = 0
 
     @property
     def is_due(self) -> bool:
@@ -66,6 +80,10 @@ class Pacing:
         if self.interval:  # the device knows it
             self._due = self._schedule.next_due(following, 0.0, 0.0)
             return
+        if self._burst:
+            self._burst -= 1
+            self.arm(probes, self._steps.next)
+            return
         clock = self.clock
         spent = clock.spent(background)
         following = self._schedule.next_due(following, clock.elapsed, spent, clock.counted)
@@ -80,6 +98,27 @@ class Pacing:
         if sampling != self._sampling:
             self._sampling = sampling
             probes.select(sampling)
+
+    def follow_rates(self, rates: Sequence[float], probes: Probes | None) -> None:
+        """If a learning rate is another one than before, the next steps become frames.
+
+        Whatever they cost: which frames there are must not depend on how busy the machine is just
+        where the training changes. Their number per run is bounded, and later ones wait for them.
+
+        Args:
+            rates: of the optimizers, in their order.
+        """
+        changed = False
+        for optimizer, rate in enumerate(rates):
+            before = self._rates.setdefault(optimizer, rate)
+            if max(rate, before) > OTHER_RATE * min(rate, before) and math.isfinite(rate):
+                self._rates[optimizer] = rate
+                changed = True
+        if changed and probes is not None and not self.interval and self._bursts < MOST_BURSTS:
+            self._bursts += 1
+            self._burst = BURST - 1
+            self.arm(probes, self._steps.next)
+            self.select(probes)
 
     def begin(self) -> None:
         """A further ``fit`` begins."""

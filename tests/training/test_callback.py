@@ -675,3 +675,23 @@ def test_summaries_that_cannot_be_are_refused_before_a_folder_is_made(
     with pytest.raises(ValueError, match="no statistic 'norm'"):
         tbg.GradientHealth(tmp_path / "run", summaries=["norm"])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
+@pytest.mark.parametrize("monitor_first", [True, False])
+def test_another_learning_rate_is_seen_at_once_wherever_the_callback_stands(
+    monitor_first: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Frames that cost more than they may: all others are those of the coarsest schedule.
+    monkeypatch.setattr(AutoSchedule, "ALLOWANCE", (0.0, 0.0))
+    health = tbg.GradientHealth(tmp_path, verbose=0)
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 1e-3 if epoch < 4 else 0.1)
+    callbacks = [health, scheduler] if monitor_first else [scheduler, health]
+    make_model().fit(X, Y, batch_size=8, epochs=6, callbacks=callbacks, verbose=0)
+
+    frames = recording(tmp_path).steps.tolist()
+
+    changed = 40 + monitor_first  # read after the first batch
+    # 32 and 48 are frames of every schedule.
+    assert [step for step in frames if 32 < step < 48] == list(range(changed, 48))
+    assert {*range(changed, changed + 8)} <= set(frames)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tb_gradients.host.parts import Parts
 from tb_gradients.host.schedule import Every, make_schedule
-from tb_gradients.training.pacing import Pacing
+from tb_gradients.training.pacing import BURST, MOST_BURSTS, Pacing
 from tb_gradients.training.probe.ring import RING_STEPS
 from tb_gradients.training.step_count import StepCount
 
@@ -95,3 +96,40 @@ def test_a_gradient_that_is_not_finite_makes_the_next_step_due() -> None:
     pacing.take_next()
     steps.add(1, None)
     assert pacing.is_due
+
+
+def frames_after(rates: list[float], every: Every = "auto") -> list[int]:
+    """Steps in a row that become frames when the rate becomes each of these in turn."""
+    probes, steps, pacing = paced(every, made=1000)
+    pacing.follow_rates([1e-3], probes)
+    due: list[int] = []
+    for rate in rates:
+        probes.schedules.clear()
+        steps.add(1 + -steps.next % 16, None)  # behind a step that the schedule takes by itself
+        pacing.follow_rates([rate], probes)
+        while probes.schedules and probes.schedules[-1][1] == steps.next:
+            due.append(steps.next)
+            steps.add(1, None)
+            pacing.after_frame(probes, 0.0)
+    return due
+
+
+def test_another_learning_rate_makes_the_next_steps_frames_whatever_they_cost() -> None:
+    assert frames_after([3.0]) == list(range(1009, 1009 + BURST))
+    assert frames_after([1e-5]) == list(range(1009, 1009 + BURST))
+
+
+def test_a_rate_that_changes_little_or_is_unknown_does_not() -> None:
+    assert frames_after([1.5e-3, 0.9e-3, math.nan]) == []
+
+
+def test_small_changes_add_up() -> None:
+    assert frames_after([1.5e-3, 1.9e-3, 2.1e-3]) == list(range(1041, 1041 + BURST))
+
+
+def test_a_rate_that_goes_up_and_down_for_ever_takes_a_bounded_number() -> None:
+    assert len(frames_after([1e-2, 1e-3] * 100)) == BURST * MOST_BURSTS
+
+
+def test_where_the_interval_is_fixed_it_stays_so() -> None:
+    assert frames_after([3.0], every=10) == []

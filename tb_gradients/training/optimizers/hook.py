@@ -141,13 +141,13 @@ def view_of(optimizer: Any) -> OptimizerView:
         clipping = {"per_replica": 0.0}
     return OptimizerView(
         updates=(lambda: _updates(inner)) if conditional else None,
-        learning_rate=_learning_rate(optimizer),
+        learning_rate=learning_rate_of(optimizer),
         loss_scale=scale,
         clipping=clipping,
     )
 
 
-def _learning_rate(optimizer: Any) -> Any:
+def learning_rate_of(optimizer: Any) -> Any:
     """As it is before the step; None: the optimizer has none, or parts with their own."""
     try:
         rate = optimizer.learning_rate
