@@ -10,6 +10,7 @@ against the line and the operation that were planted in it.
 A program that gives no flag which could have an origin is not counted: another fault led.
 
 The programs have two halves, by the hash of their names, as those of ``benchmarks/detection.py``.
+Those of ``origin_programs/unseen.py`` are all held back: they are counted apart.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from origin_programs.snippets import Snippet, all_snippets
 
-HALVES = ("tuning", "held back")
+HALVES = ("tuning", "held back", "unseen")
 TOGETHER = 24
 """Programs of one process: TensorFlow keeps what it has traced."""
 
@@ -52,6 +53,7 @@ class Outcome:
 
     name: str
     setting: str = ""
+    unseen: bool = False
     flagged: tuple[str, ...] = ()
     origin: str = ""
     line: bool = False
@@ -64,6 +66,8 @@ class Outcome:
 
     @property
     def half(self) -> str:
+        if self.unseen:
+            return HALVES[2]
         return HALVES[hashlib.sha256(self.name.encode()).digest()[0] % 2]
 
 
@@ -77,7 +81,7 @@ def run(name: str, peers: bool) -> Outcome:
     [snippet] = [s for s in all_snippets() if s.name == name]
     setting = training.setting_of(snippet)
     file, line, operations = snippet.planted()
-    outcome = Outcome(name, setting)
+    outcome = Outcome(name, setting, snippet.unseen)
     start = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,17 @@ from typing import Any
 
 MARK = "# planted:"
 
-MODULES = ("none", "forward", "backward", "compiled", "zero", "fading", "growing", "calls")
+MODULES = (
+    "none",
+    "forward",
+    "backward",
+    "compiled",
+    "zero",
+    "fading",
+    "growing",
+    "calls",
+    "unseen",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,16 +33,18 @@ class Snippet:
     """A function with a planted line.
 
     Attributes:
-        kind: name of its module: how the gradient is lost.
+        kind: how the gradient is lost; by default the name of its module.
         function: of hidden units [batch, 8] -> [batch, n], or of targets and predictions.
         loss: whether it is a loss.
         large: sample 100 of the inputs is huge, instead of zero.
+        unseen: whether it was written by somebody who had not seen the search.
     """
 
     kind: str
     function: Callable[..., Any]
     loss: bool = False
     large: bool = False
+    unseen: bool = False
 
     @property
     def name(self) -> str:
@@ -67,8 +79,9 @@ def snippet(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
     """Declare a function of one of the modules."""
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-        kind = function.__module__.rpartition(".")[2]
-        ALL.append(Snippet(kind, function, **options))
+        module = function.__module__.rpartition(".")[2]
+        known = {"kind": module, "unseen": module == "unseen", **options}
+        ALL.append(Snippet(function=function, **known))
         return function
 
     return declare

@@ -34,7 +34,9 @@ ELSEWHERE = ("eager", "mirrored", "two_optimizers", "fit", "loop")
 
 SETTINGS = ("fit", "train_step", "loop", "fit_xla", "subclass", "nested", "loop_xla", "lambda")
 
-GRAPH_ONLY = frozenset({"numpy_function", "bucketized", "euclidean", "orthogonalised"})
+GRAPH_ONLY = frozenset(
+    {"numpy_function", "bucketized", "euclidean", "orthogonalised", "mean_of_nobody"}
+)
 """Snippets that XLA on a CPU does not compile."""
 
 
@@ -48,6 +50,10 @@ def setting_of(snippet: Snippet) -> str:
         settings = ["fit", "train_step", "loop", "subclass", "fit_xla"]
     if snippet.kind == "calls":
         settings = list(ELSEWHERE)
+    elif snippet.kind == "replicas":
+        settings = ["mirrored"]
+    elif snippet.unseen and snippet.kind in ("none", "forward", "backward", "zero"):
+        settings += [s for s in ELSEWHERE if s not in settings]
     if snippet.loss:
         settings = [s for s in settings if s in ("fit", "fit_xla", "loop")]
     return settings[hashlib.sha256(snippet.name.encode()).digest()[1] % len(settings)]
