@@ -6,6 +6,10 @@ against the line and the operation that were planted in it.
     python benchmarks/origin.py                     # all; what is wrong, of the tuning half only
     python benchmarks/origin.py --programs "none/*" --list
     python benchmarks/origin.py --peers             # tf.debugging.enable_check_numerics beside it
+    python benchmarks/origin.py --cost              # what each of the two costs a step
+
+With ``--results FILE`` what was found is kept in that file, and programs that are in it are not
+trained again.
 
 A program that gives no flag which could have an origin is not counted: another fault led.
 
@@ -20,8 +24,10 @@ import collections
 import dataclasses
 import fnmatch
 import hashlib
+import json
 import multiprocessing
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -37,6 +43,8 @@ HALVES = ("tuning", "held back", "unseen")
 TOGETHER = 24
 """Programs of one process: TensorFlow keeps what it has traced."""
 
+COST_STEPS, COST_ROUNDS = 300, 5
+
 
 @dataclasses.dataclass
 class Outcome:
@@ -48,7 +56,7 @@ class Outcome:
         line, operation: whether they are the planted ones.
         file: whether an origin was in another file than the planted one.
         peer: whether ``enable_check_numerics`` named the planted line; None: not asked.
-        seconds: that the program took, and with the peer.
+        seconds: that the program took, and that it took with the peer, without the monitor.
     """
 
     name: str
@@ -130,8 +138,7 @@ def _peer(snippet: Snippet, setting: str, file: Path, line: int) -> tuple[bool, 
     start = time.perf_counter()
     said = ""
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            training.train(snippet, setting, folder)
+        training.train(snippet, setting, None)
     except Exception as error:
         said = str(error)
     finally:
@@ -151,10 +158,15 @@ def main() -> int:
     parser.add_argument(
         "--list", action="store_true", help="report every program of the tuning half"
     )
+    parser.add_argument("--cost", action="store_true", help="measure the cost of a step alone")
+    parser.add_argument("--results", type=Path, help="file of outcomes, to go on from")
     parser.add_argument("--reveal", action="store_true", help="report both halves")
     options = parser.parse_args()
-    names = [s.name for s in all_snippets() if fnmatch.fnmatch(s.name, options.programs)]
-    outcomes: list[Outcome] = []
+    if options.cost:
+        return _costs()
+    wanted = [s.name for s in all_snippets() if fnmatch.fnmatch(s.name, options.programs)]
+    outcomes = [o for o in _stored(options.results) if o.name in wanted]
+    names = [name for name in wanted if name not in {o.name for o in outcomes}]
     # Several replicas need several devices, which a process has from its beginning or not at all.
     apart = [name for name in names if _setting(name) == "mirrored"]
     groups = [apart, [name for name in names if name not in apart]]
@@ -167,8 +179,11 @@ def main() -> int:
     for several, chunk in chunks:
         with spawn.Pool(1, _several_devices if several else None) as pool:
             tasks = [(name, options.peers) for name in chunk]
-            for outcome in pool.starmap(run, tasks, chunksize=1):
+            for outcome in pool.imap(_run, tasks):
                 outcomes.append(outcome)
+                if options.results:
+                    with options.results.open("a") as file:
+                        file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
                 shown = options.reveal or outcome.half == HALVES[0]
                 if shown and (options.list or not (outcome.line and outcome.operation)):
                     print(_reported(outcome), flush=True)
@@ -176,8 +191,78 @@ def main() -> int:
     return 0
 
 
+def _run(task: tuple[str, bool]) -> Outcome:
+    return run(*task)
+
+
+def _stored(file: Path | None) -> list[Outcome]:
+    lines = file.read_text().splitlines() if file and file.exists() else []
+    return [Outcome(**json.loads(line)) for line in lines]
+
+
+def _costs() -> int:
+    """Print what a step takes bare, watched, and with the peer, and how long the first call is."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import tb_gradients as tbg
+
+    x = np.random.default_rng(0).normal(size=(32, 64)).astype(np.float32)
+
+    def timed(how: str, folder: str) -> tuple[float, float]:
+        keras.utils.set_random_seed(0)
+        dense = [keras.layers.Dense(64, activation="tanh") for _ in range(8)]
+        model = keras.Sequential([keras.Input((64,)), *dense])
+        optimizer = keras.optimizers.Adam(1e-3)
+
+        @tf.function
+        def step(batch: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(model(batch, training=True) - batch))
+            variables = model.trainable_variables
+            gradients = tape.gradient(loss, variables)
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        watched = how == "tb_gradients"
+        monitor = tbg.watch(optimizer, folder, model=model, verbose=0) if watched else None
+        batch = tf.constant(x)
+        times = []
+        for _ in range(1 + COST_STEPS):
+            start = time.perf_counter()
+            float(step(batch))
+            if monitor is not None:
+                monitor.step()
+            times.append(time.perf_counter() - start)
+        if monitor is not None:
+            monitor.close()
+        return times[0], statistics.median(times[1:])
+
+    kinds = ("bare", "tb_gradients", "check_numerics")
+    taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    for _ in range(COST_ROUNDS):  # interleaved: what else the machine does hits all of them
+        for kind in kinds:
+            if kind == "check_numerics":
+                tf.debugging.enable_check_numerics()
+            with tempfile.TemporaryDirectory() as folder:
+                taken[kind].append(timed(kind, folder))
+            if kind == "check_numerics":
+                tf.debugging.disable_check_numerics()
+    for kind in kinds:
+        ratios = [
+            [one[i] / bare[i] for one, bare in zip(taken[kind], taken["bare"], strict=True)]
+            for i in range(2)
+        ]
+        first, step = (statistics.median(r) for r in ratios)
+        print(f"{kind:15} median step {step:.2f} x bare, first call {first:.2f} x bare")
+    return 0
+
+
 def _reported(outcome: Outcome) -> str:
     right = f"line {'ok' if outcome.line else 'NO'}, op {'ok' if outcome.operation else 'NO'}"
+    if outcome.peer is not None:
+        right += f", peer's line {'ok' if outcome.peer else 'NO'}"
     what = outcome.error or outcome.origin or f"no origin; flags: {outcome.flagged}"
     return f"{outcome.name} [{outcome.setting}] {right}: {what}"
 

@@ -50,7 +50,7 @@ def mapped_logarithms(h):
 @snippet()
 def branch_of_a_root(h):
     even = tf.reduce_sum(h) != 1e9
-    return tf.cond(even, lambda: tf.sqrt(tf.abs(h)), lambda: h)  # planted: If | StatelessIf
+    return tf.cond(even, lambda: tf.sqrt(tf.abs(h)), lambda: h)  # planted: Sqrt
 
 
 @tf.custom_gradient

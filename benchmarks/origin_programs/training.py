@@ -1,7 +1,7 @@
 """Train a small network around a snippet, in one of the ways in which people train.
 
 In:  a snippet, and the name of a setting.
-Out: the flags that the monitor has at the end.
+Out: the flags that the monitor has at the end; none, where nothing watches.
 Does not know where the planted line is.
 """
 
@@ -144,8 +144,8 @@ def model_of(snippet: Snippet, setting: str) -> keras.Model:
     return (OwnStep if setting == "train_step" else keras.Model)(inputs, outputs)
 
 
-def train(snippet: Snippet, setting: str, folder: str) -> Any:
-    """Train, watched; gives the flags."""
+def train(snippet: Snippet, setting: str, folder: str | None) -> Any:
+    """Train, watched if there is a folder; gives the flags."""
     keras.utils.set_random_seed(1)
     x, y = data(snippet)
     # A squared error would grow as much as what it is of.
@@ -163,14 +163,20 @@ def train(snippet: Snippet, setting: str, folder: str) -> Any:
     return _fit(model, x, y, folder)
 
 
-def _fit(model: Any, x: Any, y: Any, folder: str) -> Any:
-    health = tbg.GradientHealth(folder, verbose=0)
-    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[health])
-    return health.report
+def _fit(model: Any, x: Any, y: Any, folder: str | None) -> Any:
+    health = [] if folder is None else [tbg.GradientHealth(folder, verbose=0)]
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=health)
+    return health[0].report if health else ()
 
 
 def _loop(
-    model: keras.Model, x: Any, y: Any, loss: Any, setting: str, folder: str, snippet: Snippet
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    setting: str,
+    folder: str | None,
+    snippet: Snippet,
 ) -> Any:
     count = 2 if setting == "two_optimizers" else 1
     optimizers = [keras.optimizers.SGD(_rate(snippet)) for _ in range(count)]
@@ -192,15 +198,21 @@ def _loop(
 
     if setting != "eager":
         step = tf.function(step, jit_compile=setting == "loop_xla")
+
+    def batch(start: int) -> tuple[Any, Any]:
+        return tf.constant(x[start : start + BATCH]), tf.constant(y[start : start + BATCH])
+
+    if folder is None:
+        for start in range(0, len(x), BATCH):
+            step(*batch(start))
+        return ()
     with tbg.watch(optimizers, folder, variables=variables, model=model, verbose=0) as monitor:
         found = None
         if setting == "eager":  # nothing is traced: it is asked, with the batch of sample 100
             there = slice(100 - 100 % BATCH, 100 - 100 % BATCH + BATCH)
             found = monitor.explain(step, x[there], y[there])
         for start in range(0, len(x), BATCH):
-            value, _ = step(
-                tf.constant(x[start : start + BATCH]), tf.constant(y[start : start + BATCH])
-            )
+            value, _ = step(*batch(start))
             monitor.step(loss=value)
     if found is None:
         return monitor.flags

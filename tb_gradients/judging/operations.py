@@ -277,6 +277,9 @@ _ZEROS = {
         "Correct the function that computes the gradient, or let it pass: `lambda dy: dy`.",
         _NO_GRADIENT,
     ),
+    "EagerPyFunc": dataclasses.replace(
+        _PYTHON, wrong="runs Python, and what that computes without TensorFlow has no gradient"
+    ),
     "Sign": Remedy(
         "has the slope zero everywhere",
         "Use `tf.tanh(steepness * x)`, or let the gradient pass: "
@@ -364,10 +367,13 @@ _GROWS = {
             "`tf.sqrt(x + 1e-3)`.",
         ),
     ),
-    "SelfAdjointEigV2": _resized(
-        "divides by the differences of eigenvalues, of which two are close",
-        "Use the eigenvalues and not the vectors in the loss, or move the values apart: "
-        "`x + tf.linalg.diag(1e-3 * tf.range(3.0))`.",
+    **dict.fromkeys(
+        ("SelfAdjointEigV2", "Svd"),
+        _resized(
+            "divides by the differences of eigenvalues or singular values, of which two are close",
+            "Use the values and not the vectors in the loss, or move the values apart: "
+            "`x + tf.linalg.diag(1e-3 * tf.range(3.0))`.",
+        ),
     ),
     **dict.fromkeys(
         ("Exp", "Expm1", "Sinh", "Cosh", "Square", "Cumprod", "Prod"),

@@ -320,7 +320,8 @@ class GradientMonitor:
 
         Returns:
             Variable -> ``Origin``, with a readable ``str``: where its gradient becomes None, not
-            finite, or exactly zero. Variables of which nothing is lost are not in it.
+            finite, or exactly zero; and where open flags say that it fades or grows, the path of
+            its size from the loss. Variables of which nothing is lost are not in it.
 
         Raises:
             TypeError: this is no function, or it does not take these arguments.
@@ -339,7 +340,7 @@ class GradientMonitor:
         known = {key: paths[row] for key, row in watched.rows.items() if row < len(paths)}
         request = Request(known, layers_of(watched.model))
         request.trace(step_function, arguments, named)
-        found = explanation_of(request, self._settings["explain_bytes"])
+        found = explanation_of(request, self._settings["explain_bytes"], self.flags)
         for flag in self.flags:
             origin = found.of(flag) if flag.origin is None else None
             if origin is not None:

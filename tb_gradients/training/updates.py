@@ -144,8 +144,14 @@ class Updates:
                 data_targets=run("the data of the step", tensors_of, targets) or (),
             )
 
-    def combine(self) -> list[Any]:
-        """Sum the loss over the replicas. All of them get here, even after a failure."""
+    def combine(self, gradients: Sequence[Any], variables: Sequence[Any] | None) -> list[Any]:
+        """Sum the loss over the replicas. All of them get here, even after a failure.
+
+        Args:
+            gradients, variables: of this replica alone.
+        """
+        if variables is not None and not replicas.watches():
+            self._guard.run(self._explainer.traced_beside, gradients, variables)
         batch = getattr(self._observed, "batch", None)
         if batch is None or batch.loss is None:
             return []

@@ -1,6 +1,7 @@
 """Train under a distribution strategy, in a process of its own; what test_replicas.py runs.
 
     python replicated.py mirrored FOLDER
+    python replicated.py broken FOLDER
     python replicated.py worker INDEX PORT PORT FOLDER [die]
 
 Two replicas on the devices of one process, or this one of two workers. Trains a small model
@@ -76,6 +77,51 @@ def mirrored(folder: pathlib.Path) -> None:
         save(folder / f"{name}.npz", weights, fit(watched, folder / name))
 
 
+def broken(folder: pathlib.Path) -> None:
+    """Train by ``fit``, and explain a loop's step, where a row of the second replica is 0 / 0."""
+    import keras
+    import tensorflow as tf
+
+    import tb_gradients as tbg
+
+    class UnitRows(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs / tf.norm(inputs, axis=-1, keepdims=True)
+
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    x, y = data()
+    x[-1] = 0.0
+    with strategy.scope():
+        dense = keras.layers.Dense
+        parts = [dense(3, use_bias=False, name="first"), UnitRows(), dense(1, name="head")]
+        model = keras.Sequential([keras.Input((4,)), *parts])
+        optimizer = keras.optimizers.SGD(0.05)
+        model.compile(optimizer, "mse", jit_compile=False)
+    health = tbg.GradientHealth(folder / "fit", verbose=0)
+    weights = model.get_weights()
+    model.fit(x, y, batch_size=BATCH, shuffle=False, callbacks=[health], verbose=0)
+    model.set_weights(weights)
+
+    def replica_step(x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(model(x, training=True) - y)) / BATCH
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    def step(x: Any, y: Any) -> None:
+        strategy.run(replica_step, args=(x, y))
+
+    batches = tf.data.Dataset.from_tensor_slices((x[-BATCH:], y[-BATCH:])).batch(BATCH)
+    with tbg.watch(optimizer, folder / "loop", model=model, verbose=0) as monitor:
+        [batch] = strategy.experimental_distribute_dataset(batches)
+        found = monitor.explain(step, *batch)
+    (folder / "explained.json").write_text(
+        json.dumps({path: origin.to_json() for path, origin in found.items()})
+    )
+
+
 def worker(index: int, ports: list[str], folder: pathlib.Path, dies: bool) -> None:
     addresses = [f"localhost:{port}" for port in ports]
     task = {"type": "worker", "index": index}
@@ -138,6 +184,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["mirrored", folder]:
             mirrored(pathlib.Path(folder))
+        case ["broken", folder]:
+            broken(pathlib.Path(folder))
         case ["worker", index, first, second, folder, *more]:
             worker(int(index), [first, second], pathlib.Path(folder), dies="die" in more)
         case _:

@@ -127,6 +127,30 @@ def test_the_activation_that_switches_units_off_is_named(
     assert origin.share == 0.5 and "4 of 8 units" in origin.summary
 
 
+def test_of_eager_steps_the_same_path_is_given_on_request(tmp_path: pathlib.Path) -> None:
+    model = network([layers.Dense(8, activation="sigmoid", name=f"d{i}") for i in range(8)])
+    optimizer = keras.optimizers.SGD(0.01)
+
+    def step(x: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x, training=True) - x[:, :1]))
+        variables = model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    with tbg.watch(optimizer, tmp_path, model=model, every=1, verbose=0) as monitor:
+        for _ in range(60):
+            step(tf.constant(X))
+            monitor.step()
+        found = monitor.explain(step, X)
+        [flag] = [flag for flag in monitor.flags if flag.rule == "vanishing_gradient"]
+    assert flag.origin is not None and flag.origin == found.of(flag)
+    assert [row.layer for row in flag.origin.path][-8:] == [f"d{7 - i}" for i in range(8)]
+    assert found.lost[flag.variables[0]] == FADES
+    assert "fades on its way from the loss" in str(found)
+    assert f"path   {flag.origin.path_text()}" in str(found)
+
+
 def test_a_stack_of_sigmoids_has_a_path_and_no_operation_in_every_document(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -131,6 +131,10 @@ def test_weights_are_bit_identical_after_200_steps(
         np.testing.assert_array_equal(a, b)
 
 
+CALLS = tf.Variable(0.0, trainable=False)
+"""Of the user's own: no part of the model."""
+
+
 class Aside(keras.layers.Layer):
     """Adds a branch that is never taken, whose gradient is NaN: the rest of the model trains on."""
 
@@ -142,13 +146,16 @@ class Aside(keras.layers.Layer):
         self.dense.build(shape)
 
     def call(self, inputs: Any) -> Any:
+        CALLS.assign_add(1.0)
         nothing = 0.0 * self.dense(inputs)
         return inputs + tf.where(tf.zeros_like(nothing) > 0.0, 1.0 / nothing, 0.0)
 
 
 def state_after_training(xla: bool, callbacks: list[Any]) -> list[Any]:
-    """Weights, state of the optimizer, seeds, statistics, metrics, and the next random numbers."""
+    """Weights, state of the optimizer, seeds, statistics, metrics, a variable of the user's own,
+    and the next random numbers."""
     keras.utils.set_random_seed(7)
+    CALLS.assign(0.0)
     model = keras.Sequential(
         [
             keras.Input((48,)),
@@ -164,7 +171,8 @@ def state_after_training(xla: bool, callbacks: list[Any]) -> list[Any]:
     history = model.fit(x, x[:, :1], 16, epochs=6, callbacks=callbacks, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     assert any("seed" in variable.path for variable in model.variables)
-    state = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables]]
+    state = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables, CALLS]]
+    assert CALLS > 0
     drawn = [tf.random.normal([3]).numpy(), keras.random.normal((3,)), random.random()]
     return [*state, *drawn, *map(np.array, history.history.values())]
 

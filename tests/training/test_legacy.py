@@ -142,6 +142,40 @@ def test_a_loop_of_ones_own(tmp_path: pathlib.Path, tf_keras: Any) -> None:
     assert "apply_gradients" not in optimizer.__dict__
 
 
+def unit_rows(h: Any) -> Any:
+    return h / tf.norm(h, axis=-1, keepdims=True)
+
+
+def rounded(h: Any) -> Any:
+    return tf.round(h)
+
+
+@pytest.mark.parametrize(
+    ("function", "operation"), [(unit_rows, "RealDiv"), (rounded, "Round")], ids=["nan", "none"]
+)
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_the_line_where_a_gradient_is_lost_is_named(
+    tmp_path: pathlib.Path, tf_keras: Any, function: Any, operation: str, xla: bool
+) -> None:
+    layers = tf_keras.layers
+
+    class Body(layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, inputs: Any) -> Any:
+            return function(inputs)
+
+    parts = [layers.Dense(3, use_bias=False, name="first"), Body(name="body"), layers.Dense(1)]
+    model = tf_keras.Sequential([layers.Input((6,)), *parts])
+    model.compile(tf_keras.optimizers.SGD(0.01), "mse", jit_compile=xla)
+    x = X.copy()
+    x[50] = 0.0
+    health = tbg.GradientHealth(tmp_path, verbose=0)
+    model.fit(x, Y, batch_size=8, shuffle=False, callbacks=[health], verbose=0)
+    [origin] = [flag.origin for flag in health.report if flag.origin is not None]
+    assert (origin.operation, origin.layer) == (operation, "body")
+    assert pathlib.Path(origin.file) == pathlib.Path(__file__)
+    assert origin.line == function.__code__.co_firstlineno + 1
+
+
 @pytest.mark.parametrize("generation", ["since 2.11", "before 2.11"])
 def test_the_loss_scale_is_taken_out_and_skipped_steps_are_known(
     tmp_path: pathlib.Path, tf_keras: Any, generation: str

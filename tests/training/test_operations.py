@@ -35,6 +35,11 @@ def _own(gradient: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return tf.custom_gradient(lambda x: (tf.identity(x), gradient))
 
 
+def of_python(x: Any) -> Any:
+    """Which computes with NumPy."""
+    return tf.reshape(tf.py_function(lambda v: np.sin(v.numpy()), [x], tf.float32), [1])
+
+
 CUTS: dict[str, Case] = {
     "StopGradient": (tf.stop_gradient, X),
     "ArgMax": (lambda x: tf.argmax(x), X),
@@ -127,6 +132,7 @@ ZEROS: dict[str, Case] = {
     "ClipByValue": (lambda x: raw.ClipByValue(t=x, clip_value_min=0.0, clip_value_max=1.0), [5.0]),
     "Minimum": (lambda x: tf.minimum(x, 1.0), [5.0, 6.0]),
     "Maximum": (lambda x: tf.maximum(x, 9.0), [5.0, 6.0]),
+    "EagerPyFunc": (of_python, [1.0]),
     "Sign": (tf.sign, [1.0, -1.0]),
     "IdentityN": (_own(tf.zeros_like), [1.0, 2.0]),
     "Mul": (lambda x: x * tf.zeros_like(x), [1.0, 2.0]),
@@ -186,6 +192,10 @@ LARGE: dict[str, Case] = {
     "Acos": (tf.acos, [1.0 - 1e-7]),
     "Asin": (tf.asin, [1.0 - 1e-7]),
     "Atanh": (tf.atanh, [1.0 - 1e-7]),
+    "Svd": (
+        lambda x: tf.linalg.svd(tf.linalg.diag([1.0, 1.0001]) + [[0.0, 1.0], [0.0, 0.0]] * x)[1][0],
+        [0.0],
+    ),
     "SelfAdjointEigV2": (
         lambda x: tf.linalg.eigh(tf.linalg.diag([1.0, 1.0001]) + x)[1][0, 1],
         [0.0],
@@ -234,6 +244,60 @@ def test_result_or_gradient_is_not_finite(operation: str) -> None:
     types, result, gradient = run(BREAKS[operation])
     assert operation in types
     assert not (np.isfinite(result).all() and np.isfinite(gradient).all())
+
+
+def _masked(x: Any) -> Any:
+    return tf.nn.softmax(tf.where([False, False], x, -np.inf))
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any, str, str]] = {
+    "tf.norm": (tf.norm, [0.0, 0.0], NONFINITE, "Sqrt"),
+    "tf.math.reduce_std": (tf.math.reduce_std, [1.0, 1.0], NONFINITE, "Sqrt"),
+    "tf.math.l2_normalize": (tf.math.l2_normalize, [0.0, 0.0], GROWS, "Rsqrt"),
+    "tf.math.l2_normalize without epsilon": (
+        lambda x: tf.math.l2_normalize(x, epsilon=0.0),
+        [0.0, 0.0],
+        NONFINITE,
+        "Rsqrt",
+    ),
+    "tf.where as a trap": (
+        lambda x: tf.where(x > 0.0, tf.math.log(x), 0.0 * x),
+        [0.0, 1.0],
+        NONFINITE,
+        "Log",
+    ),
+    "softmax of fully masked rows": (_masked, [1.0, 2.0], NONFINITE, "Softmax"),
+    "tf.clip_by_value": (lambda x: tf.clip_by_value(x, 0.0, 1.0), [5.0, 6.0], ZERO, "Minimum"),
+    "tf.searchsorted": (lambda x: tf.searchsorted([0.0, 1.0], x), X, NONE, "LowerBound"),
+    "tf.gather with float indices": (
+        lambda x: tf.gather(tf.range(5.0), tf.cast(x, tf.int32)),
+        [0.0, 1.0],
+        NONE,
+        "Cast",
+    ),
+    "tf.py_function with NumPy": (
+        of_python,
+        [1.0],
+        ZERO,
+        "EagerPyFunc",
+    ),
+}
+"""Functions by which users know the operations -> function, x, how the gradient is lost, where."""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_several_operations_lose_it_in_one_of_the_table(name: str) -> None:
+    function, x, lost, operation = FUNCTIONS[name]
+    types, result, gradient = run((function, x))
+    assert operation in types and operation in known(lost)
+    if lost == NONE:
+        assert gradient is None
+    elif lost == NONFINITE:
+        assert not (np.isfinite(result).all() and np.isfinite(gradient).all())
+    elif lost == ZERO:
+        assert np.count_nonzero(gradient) == 0
+    else:
+        assert 50 < np.abs(gradient).max() < np.inf
 
 
 @pytest.mark.parametrize("operation", RAISES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pathlib
 from collections.abc import Callable
@@ -13,9 +14,13 @@ import pytest
 import tensorflow as tf
 
 import tb_gradients as tbg
-from tb_gradients.flags import Flag, Origin
+from tb_gradients.flags import Flag, Origin, Severity
+from tb_gradients.training.origin import explainer
+from tb_gradients.training.origin.explainer import ANSWERS, Explainer
+from tb_gradients.training.origin.keeping import Keeper
 from tb_gradients.training.origin.lines import is_library, place_of
 from tb_gradients.training.origin.ranges import described
+from tb_gradients.training.origin.traced import trace
 
 layers = keras.layers
 pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist")
@@ -186,6 +191,88 @@ def test_the_operation_that_gives_nan_is_named(tmp_path: pathlib.Path, xla: bool
     assert flag.causes[0].id == "numeric_overflow" and "divide_no_nan" in flag.fixes[0]
 
 
+def test_the_batch_may_be_drawn_in_the_step(tmp_path: pathlib.Path) -> None:
+    """Where the function of a step is called with an iterator."""
+    model = around(normalised)
+    optimizer = keras.optimizers.SGD(0.01)
+
+    @tf.function
+    def step(batches: Any) -> None:
+        x, y = next(batches)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    batches = iter(tf.data.Dataset.from_tensor_slices(data()).batch(BATCH))
+    with tbg.watch(optimizer, tmp_path, model=model, verbose=0) as monitor:
+        for _ in range(STEPS):
+            step(batches)
+            monitor.step()
+    origin = origin_of(list(monitor.flags), "nonfinite_gradient")
+    assert origin.operation == "RealDiv"
+    assert_line(origin, normalised, "tf.norm")
+
+
+class Inner(Body):
+    """Within another layer."""
+
+
+class Outer(layers.Layer):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(name="outer")
+        self.inner = inner
+
+    def call(self, inputs: Any) -> Any:
+        return 2.0 * self.inner(tf.tanh(inputs))
+
+
+def test_of_layers_within_layers_the_innermost_is_named(tmp_path: pathlib.Path) -> None:
+    model = around(Outer(Inner(normalised)))
+    origin = origin_of(looped(tmp_path, model), "nonfinite_gradient")
+    assert (origin.operation, origin.layer) == ("RealDiv", "body")
+    assert_line(origin, normalised, "tf.norm")
+
+
+def test_of_several_optimizers_each_has_its_step(tmp_path: pathlib.Path) -> None:
+    model = around(chosen)
+    parts = model.trainable_variables[::2], model.trainable_variables[1::2]
+    optimizers = [keras.optimizers.SGD(0.01) for _ in parts]
+
+    @tf.function
+    def step(x: Any, y: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
+        gradients = tape.gradient(loss, parts)
+        for optimizer, part, some in zip(optimizers, parts, gradients, strict=True):
+            optimizer.apply_gradients(zip(some, part, strict=True))
+
+    x, y = (array[:BATCH] for array in data())
+    with tbg.watch(optimizers, tmp_path, model=model, verbose=0) as monitor:
+        for _ in range(3):
+            step(x, y)
+            monitor.step()
+        found = monitor.explain(step, x, y)
+    assert len(found.seen) == 3
+    origin = origin_of(list(monitor.flags), "disconnected_gradient")
+    assert origin.operation == "ArgMax"
+    assert [found[path] for path in found] == [origin]
+
+
+def test_a_line_of_a_package_that_somebody_else_wrote_is_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "site-packages"
+    (packages / "somebody").mkdir(parents=True)
+    file = packages / "somebody" / "norms.py"
+    code = "return x / tf.norm(x, axis=-1, keepdims=True)"
+    file.write_text(f"import tensorflow as tf\n\n\ndef unit(x):\n    {code}\n")
+    monkeypatch.syspath_prepend(packages)
+    unit = importlib.import_module("somebody.norms").unit
+    origin = origin_of(looped(tmp_path / "log", around(unit)), "nonfinite_gradient")
+    assert (origin.file, origin.line, origin.code) == (str(file), 5, code)
+
+
 def rooted(h: Any) -> Any:
     size = tf.reduce_sum(h * h, axis=-1, keepdims=True)
     return tf.sqrt(size)
@@ -267,6 +354,59 @@ def test_a_wrong_option_is_an_error_that_names_the_right_ones(tmp_path: pathlib.
         tbg.GradientHealth(tmp_path, explain="no")
     with pytest.raises(TypeError, match="number of bytes"):
         tbg.GradientHealth(tmp_path, explain_bytes="2 GB")
+
+
+def test_a_repetition_that_fails_says_so_in_one_line(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no way")
+
+    monkeypatch.setattr(explainer, "of_nonfinite", fail)
+    flags = fitted(tmp_path, normalised)
+    assert flags and all(flag.origin is None for flag in flags)
+    [line] = [r.getMessage() for r in caplog.records if "no way" in r.getMessage()]
+    assert "the origins of flags" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("limit", [0, 100, 2**31])
+def test_nothing_is_kept_above_the_bound(limit: int) -> None:
+    """A batch of 192 bytes, weights of 64; the batch goes once the step was repeated."""
+    keeper, weights = Keeper(limit), tf.Variable(tf.ones([4, 4]))
+    kept: list[Any] = []
+
+    @tf.function
+    def step(x: Any) -> Any:
+        gradient = weights * x[:4, :4] / 0.0
+        traced = trace([gradient], [weights], ["w"], None, frozenset())
+        assert traced is not None
+        kept.append((traced, keeper.nonfinite_branch(traced)))
+        kept[-1][1](tf.constant(True))
+        return gradient
+
+    step.get_concrete_function(tf.TensorSpec([6, 8]))
+    keeper.snapshot([kept[-1][0]], 1)
+    step(tf.ones([6, 8]))
+    assert (keeper.batch() is not None) == (limit >= 192)
+    assert bool(keeper.weights(1)[0]) == (limit >= 64)
+    keeper.repeated(broke=True)
+    step(tf.ones([6, 8]))
+    assert keeper.batch() is None
+
+
+def test_a_run_is_asked_for_a_few_origins_and_for_each_flag_once() -> None:
+    searched: list[Flag] = []
+    asked = Explainer(True, 0, lambda *_: None, lambda *_: None)
+    asked._steps[frozenset()] = object()  # type: ignore[assignment]
+    asked._origin = lambda flag: searched.append(flag)  # type: ignore[assignment, method-assign]
+    flags = [
+        Flag("nonfinite_gradient", Severity.CRITICAL, ("w",), step, step, True, "NaN")
+        for step in range(20)
+    ]
+    asked.ask(flags)
+    asked.ask(flags)
+    asked.finish(flags)
+    assert [flag.first_step for flag in searched] == list(range(ANSWERS))
 
 
 def test_side_effects_are_not_repeated(tmp_path: pathlib.Path) -> None:

@@ -77,6 +77,50 @@ def nested(h: Any) -> Any:
     return outer(h)
 
 
+def low(h: Any) -> Any:
+    """True, which no graph knows."""
+    return tf.reduce_sum(h) < 1e9
+
+
+def branch(h: Any) -> Any:
+    return tf.cond(low(h), lambda: tf.math.log(tf.abs(h)), lambda: tf.round(h))
+
+
+def branch_within(h: Any) -> Any:
+    def inner() -> Any:
+        return tf.cond(low(-h), lambda: tf.sqrt(tf.abs(h)), lambda: h)
+
+    return tf.cond(low(h), inner, lambda: h)
+
+
+def case(h: Any) -> Any:
+    return tf.switch_case(tf.cast(low(h), tf.int32), [lambda: h, lambda: tf.abs(h) ** 0.25])
+
+
+@tf.function
+def chosen(h: Any) -> Any:
+    if low(h):
+        y = tf.abs(h)
+        y = tf.math.log(y)
+    else:
+        y = h
+    return y
+
+
+def rounded_branch(h: Any) -> Any:
+    return tf.cond(low(h), lambda: tf.round(h), lambda: tf.round(h) + 1.0)
+
+
+def switched_off(h: Any) -> Any:
+    return tf.cond(low(h), lambda: tf.nn.relu(-1.0 - tf.abs(h)), lambda: h)
+
+
+def guarded(h: Any) -> Any:
+    """Of the other side nothing is run."""
+    python = lambda: tf.numpy_function(lambda v: v, [h], tf.float32)  # noqa: E731
+    return tf.cond(low(h), lambda: tf.sqrt(tf.abs(h)), python)
+
+
 @pytest.mark.parametrize(
     ("function", "lost", "operations", "named"),
     [
@@ -85,6 +129,13 @@ def nested(h: Any) -> Any:
         (own, "nonfinite", {"IdentityN"}, own),
         (own_zero, "zero", {"IdentityN"}, own_zero),
         (nested, "none", {"Round"}, rounded),
+        (branch, "nonfinite", {"Log"}, branch),
+        (branch_within, "nonfinite", {"Sqrt"}, branch_within),
+        (case, "nonfinite", {"Pow"}, case),
+        (chosen, "nonfinite", {"Log"}, chosen),
+        (rounded_branch, "none", {"Round"}, rounded_branch),
+        (switched_off, "zero", {"Relu"}, switched_off),
+        (guarded, "nonfinite", {"Sqrt"}, guarded),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -97,6 +148,15 @@ def test_the_call_or_what_it_calls_is_named(
     code = getattr(named, "python_function", named).__code__
     assert pathlib.Path(origin.file).name == pathlib.Path(__file__).name
     assert code.co_firstlineno < origin.line <= max(line or 0 for *_, line in code.co_lines())
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_nothing_is_lost_in_a_side_that_is_not_taken(tmp_path: pathlib.Path, xla: bool) -> None:
+    @tf.function(jit_compile=xla)
+    def function(h: Any) -> Any:
+        return tf.cond(low(h), lambda: 2.0 * h, lambda: tf.round(tf.math.log(tf.abs(h))))
+
+    assert explained(function, tmp_path) == ("", None)
 
 
 def test_gradients_that_a_library_defines_itself_are_made_again(tmp_path: pathlib.Path) -> None:

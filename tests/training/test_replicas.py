@@ -6,6 +6,7 @@ and its place in a cluster, for good.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import socket
@@ -83,6 +84,13 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("broken")
+    finish(start("broken", folder))
+    return folder
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_mirrored_replicas_end_with_the_same_bits(mirrored: pathlib.Path, optimizer: str) -> None:
     assert_bit_identical(mirrored / f"{optimizer}.npz")
@@ -96,6 +104,22 @@ def test_frames_of_mirrored_replicas_are_those_of_the_global_batch(
     got = recording(mirrored / optimizer)
     assert (got.table.run.strategy, got.table.run.replicas) == ("MirroredStrategy", 2)
     assert_same_frames(got, recording(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["a flag of fit", "asked of a loop"])
+def test_the_line_that_breaks_on_a_replica_that_does_not_observe_is_named(
+    broken: pathlib.Path, how: str
+) -> None:
+    if how == "a flag of fit":
+        flags = tbg.load(broken / "fit").runs[0].flags
+        [origin] = [f.origin.to_json() for f in flags if f.origin is not None]
+    else:
+        explained = json.loads((broken / "explained.json").read_text())
+        assert len(explained) == 3
+        origin = explained["sequential/first/kernel"]
+    assert origin["operation"] == "RealDiv"
+    assert pathlib.Path(origin["file"]) == SCRIPT
+    assert "tf.norm" in origin["code"]
 
 
 def test_the_norm_is_that_before_each_replica_clips_its_share(

@@ -30,8 +30,8 @@ class Hook:
         optimizer: a Keras 3 optimizer.
         before, after: called around each update, while it is traced or run; on several
             replicas, only by the observing one. They must not raise.
-        combine: called by every one of several replicas to sum further tensors; returns the
-            sums.
+        combine: called by every one of several replicas, with its own gradients and variables, to
+            sum further tensors; returns the sums.
     """
 
     method = "apply"
@@ -41,7 +41,7 @@ class Hook:
         optimizer: Any,
         before: Before,
         after: Callable[[Any], Any],
-        combine: Callable[[], Sequence[Any]],
+        combine: Callable[[Sequence[Any], Sequence[Any] | None], Sequence[Any]],
     ) -> None:
         earlier = optimizer.__dict__.get(self.method)
         if isinstance(earlier, Hook):  # an earlier monitor: replaced, not stacked
@@ -85,7 +85,7 @@ class Hook:
         gradients, pending, sums = grads, None, []
         if replicas.several():
             gradients = self._sum.sum(grads)
-            sums = [*gradients, *self._combine()]
+            sums = [*gradients, *self._combine(grads, variables)]
         if variables is not None and replicas.watches():
             pending = self._before(self, gradients, variables)
         result = self._original(grads, trainable_variables)

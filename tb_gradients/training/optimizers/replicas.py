@@ -95,6 +95,16 @@ def local(variable: Any) -> Any:
     return copies[0] if isinstance(copies, tuple) and copies else variable
 
 
+def copy_of_replica(variable: Any) -> Any:
+    """The copy of a distributed variable that the present replica has; any other as it is."""
+    copies = getattr(variable, "values", None)
+    context = tf.distribute.get_replica_context()
+    if not isinstance(copies, tuple) or not copies or context is None:
+        return variable
+    replica = tf.get_static_value(context.replica_id_in_sync_group)
+    return variable if replica is None else copies[int(replica) % len(copies)]
+
+
 def make_variable(value: Any, name: str, shape: Any = None) -> Any:
     """A variable that exists once, even under a strategy that would mirror it."""
     from tensorflow.python.ops.resource_variable_ops import ResourceVariable

@@ -4,19 +4,21 @@ In:  a ``TracedStep``, and what stands in for its inputs.
 Out: ``Copy``: for every operation its copy, and the gradient of the loss at every tensor.
 Does not know what the copy is for, and runs nothing.
 
-Functions that the step calls are copied in place of their calls, so that what they do is seen.
-Loops and branches are copied as one operation each.
+Functions that the step calls are copied in place of their calls, so that what they do is seen. Of a
+branch (``tf.cond``) the side that was taken is copied; all sides, where nothing is to be run. Loops
+are copied as one operation each.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tb_gradients.training.origin.traced import body_of
+from tb_gradients.training.origin.traced import body_of, sides_of
 from tb_gradients.training.tracing.graph_reading import ancestors, outermost
 
 Tensor = Any
@@ -40,6 +42,8 @@ SIDE_EFFECTS = frozenset(
 
 _CHECKS = ("CheckNumerics", "CheckNumericsV2", "DebugIdentityV2", "DebugIdentityV3")
 """Operations that pass a value on, and may end the program for it."""
+
+_OPTIONALS = ("OptionalFromValue", "OptionalNone")
 
 _OUTPUT_ONLY = ("_class", "_XlaMustCompile", "_xla_compile_id", "_tb_gradients_twin")
 
@@ -75,6 +79,9 @@ class Copied:
     tensors: Mapping[Any, Tensor] = dataclasses.field(default_factory=dict)
 
 
+Branch = tuple[Operation, tuple[Operation, ...]]
+"""A branch of the step, and the calls that it was made in."""
+
 Bind = Callable[[Tensor], Tensor]
 """An input of the step's graph, or what it gets from outside -> what stands in for it."""
 
@@ -84,16 +91,27 @@ class Copy:
 
     Attributes:
         operations: in the order of their making, each behind what feeds it.
+        undecided: branches of which the side that was taken is not known, and the copy of what
+            chooses. Each is copied as one operation.
 
     Args:
         targets: of one graph.
         bind: for the inputs of that graph, and for what cannot be repeated.
-        to_run: leave out operations with side effects; their outputs are bound, too.
+        taken: branch -> number of the side that was taken, where the copy is to be run; then
+            operations with side effects are left out, and their outputs are bound, too. None: it
+            is only read, and has all sides of each branch.
     """
 
-    def __init__(self, targets: Iterable[Tensor], bind: Bind, *, to_run: bool = False) -> None:
+    def __init__(
+        self,
+        targets: Iterable[Tensor],
+        bind: Bind,
+        *,
+        taken: Mapping[Branch, int] | None = None,
+    ) -> None:
         self.operations: list[Copied] = []
-        self._bind, self._to_run = bind, to_run
+        self.undecided: list[tuple[Branch, Tensor]] = []
+        self._bind, self._taken = bind, taken
         self._graph = tf.compat.v1.get_default_graph()
         self._copies: dict[Any, Tensor] = {}
         targets = list(targets)
@@ -124,31 +142,78 @@ class Copy:
             if not self._graph._is_function(name):
                 self._graph._add_function_recursive(function)
         copies.update(given)
-        for operation in _in_order(tensor.op for tensor in targets):
+        ends = SIDE_EFFECTS if self._taken is not None else frozenset()
+        for operation in _in_order((tensor.op for tensor in targets), ends):
             if all(tensor.ref() in copies for tensor in operation.outputs) and operation.outputs:
                 continue
             if operation.type == "Placeholder":
                 copies[operation.outputs[0].ref()] = self._bind(operation.outputs[0])
                 continue
-            if self._to_run and operation.type in SIDE_EFFECTS:
+            if self._taken is not None and operation.type in SIDE_EFFECTS:
                 for tensor in operation.outputs:
                     copies[tensor.ref()] = self._bind(tensor)
                 continue
             inputs = [copies[tensor.ref()] for tensor in operation.inputs]
             body = body_of(operation)
             if body is not None and len(body.inputs) == len(inputs):
-                inner: dict[Any, Tensor] = {}
-                outputs = list(body.outputs)
-                known = {t.ref(): c for t, c in zip(body.inputs, inputs, strict=True)}
-                self._copy(outputs, inner, (*within, operation), known)
-                # (A tape may have given the function further outputs, behind its own.)
-                for tensor, output in zip(operation.outputs, outputs, strict=False):
-                    copies[tensor.ref()] = inner[output.ref()]
+                results = self._opened(operation, body, inputs, within)
+                copies.update(zip((t.ref() for t in operation.outputs), results, strict=False))
+                continue
+            sides = self._sides(operation, inputs, within)
+            if sides:
+                every = [self._opened(operation, side, inputs[1:], within) for side in sides]
+                for tensor, *results in zip(operation.outputs, *every, strict=False):
+                    copies[tensor.ref()] = self._merged(operation, results, within, copies)
                 continue
             for tensor, copied in zip(
                 operation.outputs, self._again(operation, inputs, within, copies), strict=True
             ):
                 copies[tensor.ref()] = copied
+
+    def _opened(
+        self,
+        operation: Operation,
+        body: Any,
+        inputs: Sequence[Tensor],
+        within: tuple[Operation, ...],
+    ) -> list[Tensor]:
+        """Copy a function in place of its call; gives what it returns.
+
+        A tape may have given it further outputs, behind its own: what a branch keeps for its
+        gradient, which is read there only, is left out.
+        """
+        inner: dict[Any, Tensor] = {}
+        known = {t.ref(): c for t, c in zip(body.inputs, inputs, strict=True)}
+        outputs = [t for t in body.outputs if t.op.type not in _OPTIONALS]
+        self._copy(outputs, inner, (*within, operation), known)
+        own = itertools.takewhile(lambda tensor: tensor.ref() in inner, outputs)
+        return [inner[output.ref()] for output in own]
+
+    def _sides(
+        self, operation: Operation, inputs: Sequence[Tensor], within: tuple[Operation, ...]
+    ) -> list[Any]:
+        """The graphs to copy in place of a branch; []: it is none, or it is not decided."""
+        sides = sides_of(operation)
+        if not sides or self._taken is None:
+            return sides
+        if (operation, within) not in self._taken:
+            self.undecided.append(((operation, within), inputs[0]))
+            return []
+        return [sides[self._taken[operation, within]]]
+
+    def _merged(
+        self,
+        operation: Operation,
+        results: Sequence[Tensor],
+        within: tuple[Operation, ...],
+        copies: Mapping[Any, Tensor],
+    ) -> Tensor:
+        """One of the results of several sides; its gradient goes to all of them."""
+        if len(results) == 1:
+            return results[0]
+        made = tf.raw_ops.Merge(inputs=results).output.op
+        self.operations.append(Copied(operation, made, within, tensors=copies))
+        return made.outputs[0]
 
     def _again(
         self,
@@ -257,19 +322,22 @@ class Copy:
         return found
 
 
-def _in_order(operations: Iterable[Operation]) -> list[Operation]:
+def _in_order(operations: Iterable[Operation], ends: frozenset[str]) -> list[Operation]:
     """The operations and all that they depend on, each behind what feeds it.
 
     (The order of their making is not enough: the gradient of a loop gives the loop new inputs.)
+
+    Args:
+        ends: types of operations of which the inputs are not needed.
     """
-    needed = ancestors(operations)
+    needed = ancestors(operations, ends)
     found: list[Operation] = []
     done: set[Operation] = set()
     for first in next(iter(needed)).graph.get_operations():
         waiting = [first] if first in needed else []
         while waiting:
             operation = waiting[-1]
-            missing = [t.op for t in operation.inputs if t.op not in done]
+            missing = [t.op for t in operation.inputs if t.op in needed and t.op not in done]
             if operation in done or not missing:
                 waiting.pop()
                 if operation not in done:

@@ -17,15 +17,15 @@ from typing import Any
 import tensorflow as tf
 
 from tb_gradients.training.origin.copying import Copied, Copy
-from tb_gradients.training.origin.traced import CALLS, TracedStep
-from tb_gradients.training.tracing.graph_reading import function_named, outermost
+from tb_gradients.training.origin.traced import BRANCHES, CALLS, TracedStep
+from tb_gradients.training.tracing.graph_reading import outermost, with_bodies
 
 Tensor = Any
 Operation = Any
 
 NEVER_READ, DROPPED, CUT = "never_read", "dropped", "cut"
 
-_LOOPS = ("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase")
+_LOOPS = ("While", "StatelessWhile")
 
 _OF_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 """Operations whose outputs do not depend on the values of their inputs."""
@@ -110,12 +110,12 @@ class Cuts:
         if found is None:
             return None
         # Rather the reading itself than a call of a function that reads.
-        reads.sort(key=lambda operation: operation.type in (*CALLS, *_LOOPS))
+        reads.sort(key=lambda operation: operation.type in (*CALLS, *BRANCHES, *_LOOPS))
         return self._chosen(found) if found else Cut(DROPPED, reads[0])
 
     def _everything(self) -> Iterable[Operation]:
         """The operations of the forward pass, and of the functions that are called in it."""
-        return _with_bodies(self._step.forward, set())
+        return with_bodies(self._step.forward)
 
     def _of(self, tensor: Tensor) -> str:
         return self._step.variable_of(tensor)
@@ -229,15 +229,3 @@ def _placeholder(tensor: Tensor) -> Tensor:
 def _path_of(tensor: Tensor, step: TracedStep) -> str:
     source = getattr(tensor, "_tb_gradients_of", None)
     return "" if source is None else step.handles.get(outermost(source), "")
-
-
-def _with_bodies(operations: Iterable[Operation], seen: set[int]) -> Iterable[Operation]:
-    for operation in operations:
-        yield operation
-        for value in operation.node_def.attr.values():
-            names = [value.func.name] if value.func.name else [f.name for f in value.list.func]
-            for name in names:
-                body = function_named(operation.graph, name)
-                if body is not None and id(body) not in seen:
-                    seen.add(id(body))
-                    yield from _with_bodies(body.get_operations(), seen)

@@ -15,27 +15,21 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tb_gradients.flags import Flag, Origin, Severity
 from tb_gradients.frames import VariableTable
-from tb_gradients.judging.operations import FADES, GROWS, NONE, NONFINITE, UNITS, ZERO
+from tb_gradients.judging.operations import FADES, NONE, NONFINITE, ZERO
 from tb_gradients.judging.origins import ASKS, BY_SIZE
 from tb_gradients.training.origin.cuts import Cuts
-from tb_gradients.training.origin.describing import (
-    origin_of_break,
-    origin_of_cut,
-    origin_of_way,
-    origin_of_zero,
-    place_in,
-)
-from tb_gradients.training.origin.fading import switched_units, way_to
+from tb_gradients.training.origin.describing import origin_of_cut
 from tb_gradients.training.origin.keeping import Keeper
-from tb_gradients.training.origin.repeating import Kept, repeat, where_it_ends
-from tb_gradients.training.origin.traced import TracedStep, layers_of, trace
+from tb_gradients.training.origin.repeating import Broken, Kept
+from tb_gradients.training.origin.search import of_nonfinite, of_size, of_zero
+from tb_gradients.training.origin.traced import Replica, TracedStep, layers_of, of_replica, trace
 from tb_gradients.training.probe.batch import Batch
 
 logger = logging.getLogger("tb_gradients")
@@ -48,9 +42,6 @@ PATIENCE = 60.0
 
 EXPLAIN_BYTES = 2**31
 """Memory that a repetition may take by default."""
-
-VARIABLES = 4
-"""Variables of a flag from which a way to the loss is looked at."""
 
 BATCH_SECONDS = 30.0
 """How long a batch is waited for."""
@@ -80,12 +71,14 @@ class Explainer:
         self._report = report
         self._keeper = Keeper(limit)
         self._steps: dict[frozenset[str], TracedStep] = {}
+        self._beside: dict[tuple[Any, ...], Replica] = {}
         self._asked: set[tuple[str, int]] = set()
         self._waiting: deque[Flag] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._leave_out = leave_out
         self._ending = False
+        self._broken: tuple[Origin | None, Broken] | None = None
 
     # --- from the training --------------------------------------------------------------------
 
@@ -128,6 +121,25 @@ class Explainer:
         except Exception as error:  # the rest of the monitor goes on
             self._leave_out(error)
         return None
+
+    def traced_beside(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        """The same step is being traced for a replica that does not observe.
+
+        Args:
+            gradients: of this replica alone.
+            variables: in the order of the gradients.
+        """
+        if not self._explain:
+            return
+        try:
+            found = of_replica(gradients, variables)
+            if found is not None:
+                handles = (
+                    id(getattr(variable, "handle", variable)) for variable in found.variables
+                )
+                self._beside[tuple(handles)] = found
+        except Exception as error:
+            self._leave_out(error)
 
     def snapshot(self, number: int) -> None:
         """A frame was taken, and its gradients were finite.
@@ -215,9 +227,11 @@ class Explainer:
         wanted = [path for path in kept.step.paths if path in flag.variables]
         present = dataclasses.replace(kept, weights={})
         if lost == ZERO:
-            return self._of_zero(kept, loss, wanted) or self._of_size(kept, loss, wanted, FADES)
+            found = of_zero(kept, loss, wanted, self._limit)
+            return found or of_size(kept, loss, wanted, FADES, self._limit)
         # With the weights of now; if they are not finite any more, with those of the last frame.
-        return self._of_size(present, loss, wanted, lost) or self._of_size(kept, loss, wanted, lost)
+        found = of_size(present, loss, wanted, lost, self._limit)
+        return found or of_size(kept, loss, wanted, lost, self._limit)
 
     def _any_step(self, flag: Flag) -> Kept | None:
         """Some step, with the weights of the last frame; None: no batch can be kept."""
@@ -230,48 +244,34 @@ class Explainer:
         weights, _ = self._keeper.weights(flag.first_step)
         return Kept(*found, weights, False)
 
-    def _of_zero(self, kept: Kept, loss: Any, wanted: Sequence[str]) -> Origin | None:
-        """Of gradients that are exactly zero."""
-        # From the loss on: a layer behind the operation may be one that is fed with zeros.
-        for path in [*reversed(wanted[-VARIABLES:]), *wanted[:1]]:
-            found = where_it_ends(kept, loss, path, self._limit)
-            origin = None if found is None else origin_of_zero(kept.step, found)
-            if origin is not None:
-                way = way_to(kept, loss, path, self._limit)
-                rows = () if way is None else way.rows(place_in(kept.step))
-                return dataclasses.replace(origin, path=rows)
-        return None
-
-    def _of_size(self, kept: Kept, loss: Any, wanted: Sequence[str], lost: str) -> Origin | None:
-        """Of gradients that fade or grow on their way from the loss, or of units without one."""
-        for path in wanted[:VARIABLES]:
-            way = way_to(kept, loss, path, self._limit)
-            if way is None:
-                continue
-            if lost == UNITS:
-                switched = switched_units(kept, loss, way, self._limit)
-                if switched is not None:
-                    return origin_of_way(kept.step, way, lost, switched.passage, switched)
-                continue
-            place = place_in(kept.step)
-            at = way.dominant(place, grows=lost == GROWS)
-            if at is not None or way.changes(grows=lost == GROWS):
-                return origin_of_way(kept.step, way, lost, at)
-            return None
-        return None
-
     def _of_nonfinite(self, flag: Flag) -> Origin | None:
-        """Of NaN and infinite numbers: the step is repeated."""
+        """Of NaN and infinite numbers: the first step that broke is repeated, once for all."""
+        if self._broken is not None:
+            return self._broken[0]
         kept = self._keeper.batch()
         if kept is None:
             return None
         step, batch = kept
-        loss = Cuts(step).loss
-        if loss is None:
-            return None
         weights, exact = self._keeper.weights(flag.first_step)
-        found = repeat(Kept(step, batch, weights, exact), loss, self._limit)
-        return None if found is None else origin_of_break(step, found, exact)
+        replicas = (
+            (Kept(one, batch, weights, exact), loss)
+            for one in self._replicas_of(step)
+            if (loss := Cuts(one).loss) is not None
+        )
+        found = of_nonfinite(replicas, self._limit)
+        self._keeper.repeated(found is not None)
+        if found is None:
+            return None
+        self._broken = found
+        return found[0]
+
+    def _replicas_of(self, observed: TracedStep) -> Iterator[TracedStep]:
+        """A step as each replica makes it, the observing one first."""
+        yield observed
+        for replica in list(self._beside.values()):
+            step = replica.step(observed)
+            if step is not None:
+                yield step
 
     def _of_none(self, flag: Flag) -> Origin | None:
         """Of gradients that are None: the first variable, in network order, that is cut off."""

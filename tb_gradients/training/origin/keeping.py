@@ -13,7 +13,7 @@ that it takes less than a thousandth of the time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Keeper:
         self._batch: tuple[TracedStep, list[Any]] | None = None
         self._any: tuple[TracedStep, list[Any]] | None = None
         self._wanted: Any = None
-        self._asked = False
+        self._asked = self._answered = False
         self._slots: dict[tuple[Any, ...], list[Any]] = {}
         self._kept_outside: list[tuple[TracedStep, list[Any]]] = []
         self._broken: Any = None
@@ -78,7 +78,7 @@ class Keeper:
             size = sum(np.asarray(array).nbytes for array in arrays)
             if size > self._limit or (size > COPIED_BYTES and not broken and not self._asked):
                 return
-            if broken and self._batch is None:
+            if broken and self._batch is None and not self._answered:
                 self._batch = step, [np.array(array) for array in arrays]
             elif not broken and self._any is None:
                 self._any = step, [np.array(array) for array in arrays]
@@ -102,6 +102,8 @@ class Keeper:
         around: Any = getattr(step.graph, "outer_graph", None)
         sources = _drawn_like(around, step.sources) if hasattr(around, "outer_graph") else []
         if not sources and not _small(step.sources):
+            return
+        if _bytes_of(step.sources) > self._limit:
             return
         slots = self._slots_for(sources or step.sources, flexible=bool(sources))
         self._kept_outside.append((step, slots))
@@ -171,7 +173,7 @@ class Keeper:
         ready = {key for key, value in values.items() if has_shape_of(handles[key], value)}
         if len(ready) < len(values):
             return
-        if sum(v.shape.num_elements() * v.dtype.size for v in values.values()) > WEIGHT_BYTES:
+        if _bytes_of(values.values()) > min(WEIGHT_BYTES, self._limit):
             self._cost = float("inf")
             return
         self._weights = {key: np.array(value) for key, value in values.items()}
@@ -208,18 +210,26 @@ class Keeper:
         """The weights before a step, or before one not long before; whether they are its own."""
         return self._weights, self._weights_step == number
 
-    def clear(self) -> None:
-        """Forget the batch and the weights."""
-        self._batch = self._any = None
-        self._weights = {}
+    def repeated(self, broke: bool) -> None:
+        """The step of ``batch`` was repeated: its batch is not needed any more.
+
+        Args:
+            broke: it broke again. Otherwise the next one that breaks is kept.
+        """
+        self._batch, self._answered = None, broke
 
 
 def _small(tensors: Sequence[Tensor]) -> bool:
     """Whether a copy of them at each step is no cost."""
     if not tensors or not all(t.shape.is_fully_defined() for t in tensors):
         return False
-    size = sum(int(t.shape.num_elements()) * t.dtype.size for t in tensors)
-    return bool(size <= COPIED_BYTES)
+    return _bytes_of(tensors) <= COPIED_BYTES
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Of those of which the shape is known."""
+    sizes = [(t.shape.num_elements(), t.dtype.size) for t in tensors]
+    return sum(int(count) * size for count, size in sizes if count is not None)
 
 
 def _drawn_like(graph: Any, tensors: Sequence[Tensor]) -> list[Tensor]:

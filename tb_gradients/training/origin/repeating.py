@@ -11,15 +11,15 @@ gradient is looked at only where a variable lies before it, as the training's ow
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tb_gradients.training.origin.copying import CannotCopyError, Copied, Copy
-from tb_gradients.training.origin.traced import TracedStep, kind_of
-from tb_gradients.training.tracing.graph_reading import captured, outermost
+from tb_gradients.training.origin.copying import Branch, CannotCopyError, Copied, Copy
+from tb_gradients.training.origin.traced import BRANCHES, TracedStep, body_of, kind_of, side_taken
+from tb_gradients.training.tracing.graph_reading import ancestors, captured, outermost
 
 Tensor = Any
 Operation = Any
@@ -135,6 +135,9 @@ class Repetition:
         self._paths: dict[int, str] = {}
         self._left = limit - sum(_bytes_of(array) for array in kept.batch)
         self._sources = {t.ref(): i for i, t in enumerate(kept.step.sources)}
+        self._taken: dict[Branch, int] = {}
+        if _has_branches(ancestors([loss.op])):
+            self._decide()
 
     def broken(self, xla: bool) -> Broken | None:
         made: list[_Made] = []
@@ -207,6 +210,31 @@ class Repetition:
         Args:
             batch: what ``run`` calls the function with.
         """
+        copy, roots = self._forward(batch)
+        copy.differentiate(self._loss, from_=roots)
+        return copy
+
+    def _decide(self) -> None:
+        """Find which side of each branch the step takes: that one is looked into.
+
+        What chooses within a side is only there once the branch around it is decided.
+        """
+        branches: list[Branch] = []
+
+        def chosen(*batch: Tensor) -> list[Tensor]:
+            undecided = self._forward(batch)[0].undecided
+            branches[:] = [branch for branch, _ in undecided]
+            return [chooses for _, chooses in undecided]
+
+        while True:
+            values = self.run(chosen, xla=False)
+            if not branches:
+                return
+            for branch, value in zip(branches, values, strict=True):
+                self._taken[branch] = side_taken(branch[0], value)
+
+    def _forward(self, batch: Sequence[Tensor]) -> tuple[Copy, list[Tensor]]:
+        """The forward pass, and what stands in for the variables whose gradient is wanted."""
         roots: set[Any] = set()
         step = self._kept.step
 
@@ -228,12 +256,8 @@ class Repetition:
                     return tf.convert_to_tensor(stand_in.handle)
             return tf.identity(outside) if tensor.dtype != tf.resource else outside
 
-        copy = Copy([self._loss], bind, to_run=True)
-        handles = {id(self._stand_ins[key]): self._stand_ins[key].handle for key in self._stand_ins}
-        copy.differentiate(
-            self._loss, from_=[handle for key, handle in handles.items() if key in roots]
-        )
-        return copy
+        copy = Copy([self._loss], bind, taken=self._taken)
+        return copy, [one.handle for one in self._stand_ins.values() if id(one) in roots]
 
     def _stand_in(self, handle: Any) -> Any:
         """A variable with the value before the step; None: it is no variable."""
@@ -401,6 +425,15 @@ class _Health:
                 return copied.copy.type not in GIVEN
             tensor = before[0]
         return False
+
+
+def _has_branches(operations: Iterable[Operation]) -> bool:
+    """Whether some of the operations, or what they call, is a branch."""
+    for operation in operations:
+        body = body_of(operation)
+        if operation.type in BRANCHES or (body and _has_branches(body.get_operations())):
+            return True
+    return False
 
 
 def gradient_values(gradient: Any) -> Any:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tb_gradients.training.model.variables import key_of
-from tb_gradients.training.origin.traced import TracedStep, trace
+from tb_gradients.training.optimizers import replicas
+from tb_gradients.training.origin.traced import Replica, TracedStep, of_replica, trace
 from tb_gradients.training.probe.graphs import symbolic, unobserved
-from tb_gradients.training.tracing.graph_reading import function_named, graph_of
+from tb_gradients.training.tracing.graph_reading import graph_of, with_bodies
 
 Tensor = Any
 
@@ -53,7 +54,7 @@ class Request:
     """What one traced step would update.
 
     Attributes:
-        steps: one per update, in the order of the function.
+        steps: one per update, in the order of the function; of several replicas the first one's.
         xla: the function is compiled.
 
     Args:
@@ -63,13 +64,19 @@ class Request:
 
     def __init__(self, paths: Mapping[Any, str], layers: frozenset[str]) -> None:
         self.steps: list[TracedStep] = []
+        self._beside: list[Replica] = []
         self._paths, self._layers = paths, layers
         self._graph: Any = None
         self._values: dict[int, Any] = {}
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def add(self, gradients: Sequence[Any], variables: Sequence[Any] | None) -> None:
-        """An update that the function would make. (Of several replicas the first one counts.)"""
+        """An update that the function would make."""
         if variables is None:
+            return
+        if not replicas.watches():
+            replica = of_replica(gradients, variables)
+            self._beside += [] if replica is None else [replica]
             return
         gradients = [symbolic(gradient) for gradient in gradients]
         graph = graph_of(gradients) or tf.compat.v1.get_default_graph()
@@ -130,6 +137,11 @@ class Request:
                 "apply_gradients of the watched optimizer, or monitor.observe, itself"
             )
 
+    def beside(self, step: TracedStep) -> list[TracedStep]:
+        """One of ``steps`` as the other replicas make it."""
+        others = (replica.step(step) for replica in self._beside)
+        return [other for other in others if other is not None]
+
     def batch(self, step: TracedStep) -> list[Any] | None:
         """Values of ``step.sources``; None: the function draws its batch itself."""
         values = [self._values.get(id(tensor)) for tensor in step.sources]
@@ -137,27 +149,11 @@ class Request:
 
     def skipped(self) -> tuple[str, ...]:
         """What the function does besides, and what was not done here."""
-        found = {_SIDE_EFFECTS[op.type] for op in self._everything() if op.type in _SIDE_EFFECTS}
-        assigned = sum(op.type in _ASSIGNMENTS for op in self._everything())
+        done = [operation.type for operation in with_bodies(self._graph.get_operations())]
+        found = {_SIDE_EFFECTS[kind] for kind in done if kind in _SIDE_EFFECTS}
+        assigned = sum(kind in _ASSIGNMENTS for kind in done)
         many = "an assignment" if assigned == 1 else f"{assigned} assignments"
         return (*([f"{many} to variables"] if assigned else []), *sorted(found))
-
-    def _everything(self) -> Iterable[Any]:
-        seen: set[int] = set()
-        waiting = [self._graph]
-        while waiting:
-            graph = waiting.pop()
-            if id(graph) in seen:
-                continue
-            seen.add(id(graph))
-            for operation in graph.get_operations():
-                yield operation
-                for value in operation.node_def.attr.values():
-                    names = [value.func.name] if value.func.name else []
-                    for name in (*names, *(f.name for f in value.list.func)):
-                        body = function_named(graph, name)
-                        if body is not None:
-                            waiting.append(body)
 
 
 def request_of_graph() -> Request | None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tb_gradients.training.model.variables import key_of, native
+from tb_gradients.training.optimizers import replicas
 from tb_gradients.training.probe.graphs import in_xla
 from tb_gradients.training.tracing.graph_reading import (
     ancestors,
@@ -30,6 +32,9 @@ Tensor = Any
 
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 """Operations that call a function whose body can be looked into."""
+
+BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
+"""Operations that call one of several functions: ``tf.cond``, ``tf.switch_case``."""
 
 DRAWN = ("IteratorGetNext", "OptionalGetValue")
 """Operations that draw a batch from a data set."""
@@ -48,8 +53,10 @@ class TracedStep:
         gradients: one per variable; None where there is none.
         variables: of the update.
         paths: of the variables in the table.
+        keys: ``key_of`` the variables.
         loss: what ``compute_loss`` gave, if it is known.
         layers: names of the model's layers.
+        sources: what the step gets from outside but variables: its batch.
         captures: handles of the variables that it reads before the update, and of tables.
         xla: whether the step is compiled.
     """
@@ -59,8 +66,10 @@ class TracedStep:
     gradients: tuple[Any, ...]
     variables: tuple[Any, ...]
     paths: tuple[str, ...]
+    keys: tuple[Any, ...] = ()
     loss: Tensor | None = None
     layers: frozenset[str] = frozenset()
+    sources: tuple[Tensor, ...] = ()
     captures: tuple[Any, ...] = ()
     xla: bool = False
 
@@ -113,19 +122,6 @@ class TracedStep:
         return [*ends[:CANDIDATES], *others[:CANDIDATES]]
 
     @functools.cached_property
-    def sources(self) -> list[Tensor]:
-        """What the step gets from outside but variables: its batch."""
-        inside = {id(inner): outer for outer, inner in self.graph.captures}
-        given = [
-            tensor
-            for tensor in self.graph.inputs
-            if tensor.dtype not in (tf.resource, tf.variant)
-            and getattr(inside.get(id(tensor), tensor), "graph", None) is not None
-        ]
-        drawn = [op for op in self.operations if op.type in DRAWN]
-        return [*given, *(tensor for op in drawn for tensor in op.outputs)]
-
-    @functools.cached_property
     def handles(self) -> Mapping[int, str]:
         """id of what is captured of a variable -> its path."""
         return by_handle(self.variables, self.paths)
@@ -168,6 +164,39 @@ class TracedStep:
         return ""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Replica:
+    """References to the gradients of a replica that does not observe.
+
+    Attributes:
+        graph, end: as those of ``TracedStep``.
+        gradients: of this replica alone; None where there is none.
+        variables: the copies that the replica has.
+        keys: ``key_of`` the variables that these are copies of.
+    """
+
+    graph: Any
+    end: int
+    gradients: tuple[Any, ...]
+    variables: tuple[Any, ...]
+    keys: tuple[Any, ...]
+
+    def step(self, observed: TracedStep) -> TracedStep | None:
+        """The same step as this replica makes it; None: the observed one is another."""
+        if self.graph is not observed.graph or set(self.keys) != set(observed.keys):
+            return None
+        paths = dict(zip(observed.keys, observed.paths, strict=True))
+        return dataclasses.replace(
+            observed,
+            end=self.end,
+            gradients=self.gradients,
+            variables=self.variables,
+            paths=tuple(paths[key] for key in self.keys),
+            keys=self.keys,
+            loss=None,
+        )
+
+
 def _without_number(scope: str) -> str:
     base, _, number = scope.rpartition("_")
     return base if number.isdigit() else ""
@@ -186,18 +215,47 @@ def trace(
     graph = tf.compat.v1.get_default_graph()
     if loss is not None and getattr(loss, "graph", None) is not graph:
         loss = None
-    end = len(graph.get_operations())
+    operations = graph.get_operations()
     found = [captured(outer) for outer, _ in graph.captures if outer.dtype == tf.resource]
     return TracedStep(
         graph,
-        end,
+        len(operations),
         tuple(gradients),
         tuple(variables),
         tuple(paths),
+        tuple(key_of(variable) for variable in variables),
         loss,
         layers,
+        _sources(graph, operations),
         tuple(handle for handle in found if getattr(handle, "graph", None) is None),
         in_xla(),
+    )
+
+
+def _sources(graph: Any, operations: Iterable[Any]) -> tuple[Tensor, ...]:
+    """What a step is given, and what it draws from a data set."""
+    inside = {id(inner): outer for outer, inner in graph.captures}
+    given = [
+        tensor
+        for tensor in graph.inputs
+        if tensor.dtype not in (tf.resource, tf.variant)
+        and getattr(inside.get(id(tensor), tensor), "graph", None) is not None
+    ]
+    drawn = [operation for operation in operations if operation.type in DRAWN]
+    return (*given, *(tensor for operation in drawn for tensor in operation.outputs))
+
+
+def of_replica(gradients: Sequence[Any], variables: Sequence[Any]) -> Replica | None:
+    """Keep what there is of the gradients of the present replica; None: they are not traced."""
+    if tf.executing_eagerly():
+        return None
+    graph = tf.compat.v1.get_default_graph()
+    return Replica(
+        graph,
+        len(graph.get_operations()),
+        tuple(gradients),
+        tuple(replicas.copy_of_replica(native(variable)) for variable in variables),
+        tuple(key_of(variable) for variable in variables),
     )
 
 
@@ -227,3 +285,29 @@ def body_of(operation: Any) -> Any:
     if operation.type not in CALLS:
         return None
     return function_named(operation.graph, operation.get_attr("f").name)
+
+
+def side_taken(operation: Any, value: Any) -> int:
+    """Number of the side that a branch takes.
+
+    Args:
+        value: of the operation's first input.
+    """
+    if operation.type in ("If", "StatelessIf"):
+        return 0 if value else 1
+    last = len(operation.get_attr("branches")) - 1
+    return int(value) if 0 <= int(value) <= last else last  # as TensorFlow does
+
+
+def sides_of(operation: Any) -> list[Any]:
+    """The graphs that a branch chooses from, as ``side_taken`` counts; []: it is no branch."""
+    if operation.type not in BRANCHES:
+        return []
+    if operation.type in ("If", "StatelessIf"):
+        names = [operation.get_attr(side).name for side in ("then_branch", "else_branch")]
+    else:
+        names = [side.name for side in operation.get_attr("branches")]
+    sides = [function_named(operation.graph, name) for name in names]
+    inputs = len(operation.inputs) - 1  # the first one chooses
+    known = all(side is not None and len(side.inputs) == inputs for side in sides)
+    return sides if known else []

@@ -31,15 +31,20 @@ def graph_of(gradients: Sequence[Any]) -> Any:
     return tensors[0].graph if tensors and tf.is_symbolic_tensor(tensors[0]) else None
 
 
-def ancestors(operations: Iterable[Any]) -> set[Any]:
-    """The operations, and all that they depend on."""
+def ancestors(operations: Iterable[Any], ends: frozenset[str] = frozenset()) -> set[Any]:
+    """The operations, and all that they depend on.
+
+    Args:
+        ends: types of operations of which nothing that they depend on is given.
+    """
     found: set[Any] = set()
     waiting = list(operations)
     while waiting:
         operation = waiting.pop()
         if operation not in found:
             found.add(operation)
-            waiting.extend(tensor.op for tensor in operation.inputs)
+            if operation.type not in ends:
+                waiting.extend(tensor.op for tensor in operation.inputs)
     return found
 
 
@@ -78,3 +83,21 @@ def function_named(graph: Any, name: str) -> Any:
             return getattr(found, "graph", None)
         graph = getattr(graph, "outer_graph", None)
     return None
+
+
+def with_bodies(operations: Iterable[Any], seen: set[int] | None = None) -> Iterable[Any]:
+    """Operations, and those of the functions that they call, each function once.
+
+    Args:
+        seen: ids of the graphs that have been given already.
+    """
+    seen = set() if seen is None else seen
+    for operation in operations:
+        yield operation
+        for value in operation.node_def.attr.values():
+            names = [value.func.name] if value.func.name else [f.name for f in value.list.func]
+            for name in names:
+                body = function_named(operation.graph, name)
+                if body is not None and id(body) not in seen:
+                    seen.add(id(body))
+                    yield from with_bodies(body.get_operations(), seen)
