@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from tb_gradients.host.parts import Parts
 from tb_gradients.host.writer import EventWriter, OpenRecords
 from tb_gradients.judging.engine import Engine
 from tb_gradients.judging.origins import with_origins
-from tb_gradients.judging.registry import RuleSettings
+from tb_gradients.judging.registry import RuleSettings, own_pages
 from tb_gradients.lane import Lane, joined
 from tb_gradients.summaries import Summaries, Summarizer, findings_of
 
@@ -97,6 +98,8 @@ class Journal:
         self._findings: tuple[Flag, ...] | None = None
         self._table = VariableTable(())
         self._engine = Engine(self._table, rules)
+        pages = self._parts.run("the pages of your rules", own_pages, self._engine.rules)
+        self._own_rules = json.dumps(pages) if pages else ""
         self._writer: EventWriter | None = None
         self._verdict: Any = ()
         self._early = True
@@ -252,6 +255,7 @@ class Journal:
             engine.states,
             undecided,
             self._parts.run("the fingerprint of the verdict", lambda: engine.fingerprint) or "",
+            self._own_rules,
         )
         if self._summarizer is not None and flags != self._findings:
             self._findings = flags

@@ -145,6 +145,7 @@ class EventWriter:
         rules: Iterable[RuleState] = (),
         undecided: str = "",
         fingerprint: str = "",
+        own_rules: str = "",
     ) -> None:
         message = pb.FlagList(
             format_version=schema.FORMAT_VERSION,
@@ -155,6 +156,7 @@ class EventWriter:
             rules=[state.to_proto() for state in rules],
             undecided=undecided,
             fingerprint=fingerprint,
+            own_rules=own_rules,
         )
         data = message.SerializeToString()
         self._put(lambda: self._record(step, {schema.TAG_FLAGS: _text(data)}))

@@ -215,6 +215,11 @@ class Engine:
         return Window(self._history, rule.needs, self._progress)
 
     @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Those that are applied."""
+        return tuple(track.rule for track in self._tracks)
+
+    @property
     def flags(self) -> tuple[Flag, ...]:
         """All flags so far, open and closed, worst first, in the words of the last frame."""
         return tuple(self._reported(self._faults(self._worded())))

@@ -17,7 +17,7 @@ from typing import Any
 
 import tb_gradients.rules
 from tb_gradients import schema
-from tb_gradients.flags import Flag
+from tb_gradients.flags import Flag, Severity
 from tb_gradients.judging.base import Rule, known_names
 from tb_gradients.judging.causes import CAUSES
 from tb_gradients.judging.ranges import ranges
@@ -157,6 +157,26 @@ def of_rules_elsewhere(flags: Iterable[Flag], judged: Iterable[Rule]) -> list[Fl
 def titles() -> dict[str, str]:
     """What each rule is called, by id."""
     return {rule.id: rule.title for rule in all_rules()}
+
+
+def own_pages(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    """The pages of those rules that are not built in, as ``rule_book`` has them.
+
+    A rule without all parts of a page has its title and severity.
+    """
+    own = [type(rule) for rule in rules if not _is_built_in(type(rule))]
+    return [_page(rule) for rule in own]
+
+
+def _is_built_in(rule: type[Rule]) -> bool:
+    return rule.__module__.startswith(f"{tb_gradients.rules.__name__}.")
+
+
+def _page(rule: type[Rule]) -> dict[str, Any]:
+    try:
+        return rule.page().to_json()
+    except ValueError:  # its docstring lacks a heading
+        return {"id": rule.id, "title": rule.title, "severity": Severity(rule.severity).label}
 
 
 def rule_book(rules: Iterable[type[Rule]] | None = None) -> dict[str, Any]:

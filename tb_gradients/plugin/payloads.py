@@ -146,6 +146,7 @@ def verdict(loaded: LoadedRun, judgement: Judgement) -> dict[str, Any]:
 def _verdict(loaded: LoadedRun, judgement: Judgement | None) -> dict[str, Any]:
     problems = [*map(Problem, loaded.view.data.errors), *(judgement.problems if judgement else ())]
     judged = judgement is not None and loaded.view.data.frames > 0
+    stored = loaded.view.data.verdict
     return {
         "verdict": verdict_of(judgement.flags, judgement.undecided)
         if judgement and judged
@@ -153,6 +154,7 @@ def _verdict(loaded: LoadedRun, judgement: Judgement | None) -> dict[str, Any]:
         "undecided": judgement.undecided if judgement else "",
         "flags": flags(judgement.flags if judgement else ()),
         "rules": [state.to_json() for state in judgement.rules] if judgement else [],
+        "own_rules": strict(stored.own_rules) if stored is not None else [],
         "errors": [problem.to_json() for problem in problems],
         "judged": None if judgement is None else "live" if judgement.live else "offline",
     }

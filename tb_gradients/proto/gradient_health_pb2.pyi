@@ -262,7 +262,7 @@ class RuleState(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FlagList(_message.Message):
-    __slots__ = ("format_version", "flags", "errors", "last_step", "frames", "rules", "undecided", "fingerprint")
+    __slots__ = ("format_version", "flags", "errors", "last_step", "frames", "rules", "undecided", "fingerprint", "own_rules")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
@@ -271,6 +271,7 @@ class FlagList(_message.Message):
     RULES_FIELD_NUMBER: _ClassVar[int]
     UNDECIDED_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    OWN_RULES_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     flags: _containers.RepeatedCompositeFieldContainer[Flag]
     errors: _containers.RepeatedCompositeFieldContainer[RuleError]
@@ -279,7 +280,8 @@ class FlagList(_message.Message):
     rules: _containers.RepeatedCompositeFieldContainer[RuleState]
     undecided: str
     fingerprint: str
-    def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    own_rules: str
+    def __init__(self, format_version: _Optional[int] = ..., flags: _Optional[_Iterable[_Union[Flag, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[RuleError, _Mapping]]] = ..., last_step: _Optional[int] = ..., frames: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[RuleState, _Mapping]]] = ..., undecided: _Optional[str] = ..., fingerprint: _Optional[str] = ..., own_rules: _Optional[str] = ...) -> None: ...
 
 class LanePack(_message.Message):
     __slots__ = ("table_id", "first_step", "blocks", "spans", "behind", "norms", "marks", "counts", "losses", "loss_names", "named_counts", "named_losses")

@@ -8,8 +8,9 @@ Does not know about files, TensorBoard, rules or HTTP.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,7 @@ class StoredVerdict:
         rules: how far each rule had judged the run; none: an older version has written it.
         undecided: why it was too early for a verdict; "" if it was not.
         fingerprint: of the rules and of what they were shown; "" if that is not known.
+        own_rules: the pages of rules that are not built in, as the route ``rules`` answers them.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -71,6 +73,7 @@ class StoredVerdict:
     rules: tuple[RuleState, ...] = ()
     undecided: str = ""
     fingerprint: str = ""
+    own_rules: tuple[Mapping[str, Any], ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def verdict(self) -> str:
@@ -96,6 +99,7 @@ class StoredVerdict:
                 rules=tuple(RuleState.from_proto(state) for state in message.rules),
                 undecided=message.undecided,
                 fingerprint=message.fingerprint,
+                own_rules=_pages(message.own_rules),
             )
         except FormatError:
             raise
@@ -113,7 +117,19 @@ class StoredVerdict:
             rules=[state.to_proto() for state in self.rules],
             undecided=self.undecided,
             fingerprint=self.fingerprint,
+            own_rules=json.dumps(self.own_rules) if self.own_rules else "",
         ).SerializeToString(deterministic=True)
+
+
+def _pages(text: str) -> tuple[Mapping[str, Any], ...]:
+    """The pages of rules in a JSON list; what is no page is left out."""
+    try:
+        listed = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        return ()
+    if not isinstance(listed, list):
+        return ()
+    return tuple(one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,17 @@ import recordings as made
 
 from tb_gradients import cli
 from tb_gradients.documents import html_document
+from tb_gradients.host.journal import Journal
+from tb_gradients.host.records import LocalRecords
 from tb_gradients.judging import Rule, Severity, all_rules, judge, make_rules
 from tb_gradients.own_rules import rules_in
+from tb_gradients.plugin import payloads
 from tb_gradients.plugin.judging import RunJudge
+from tb_gradients.plugin.store import LoadedRun
+from tb_gradients.proto import gradient_health_pb2 as pb
 from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.reading.report import load
+from tb_gradients.reading.source import StoredVerdict
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "examples" / "mostly_zero.py"
 TABLE = made.make_table(2)
@@ -100,6 +106,58 @@ def test_the_tab_shows_it_also_where_it_judges_the_run_again(
     judgement = RunJudge().judgement(EventFileSource(folder).read("."))
     assert judgement is not None
     assert [flag.rule for flag in judgement.flags] == ["mostly_zero"]
+
+
+def trained(folder: pathlib.Path, rules: Any) -> pathlib.Path:
+    """The same run, judged and written as a training does it."""
+    journal = Journal(str(folder), LocalRecords, rules)
+    journal.set_table(TABLE)
+    for frame in made.make_frames(TABLE, range(60)):
+        journal.add(made.with_value(frame, TABLE, "gradient_zero_share", 0.995, 0))
+    journal.close()
+    return folder
+
+
+def run_payload(folder: pathlib.Path) -> Any:
+    """What the route ``run`` answers."""
+    loaded = LoadedRun((), EventFileSource(str(folder)).read("."))
+    return payloads.run(loaded, loaded.judgement(), [])
+
+
+def test_the_log_has_its_page_for_the_tab(tmp_path: pathlib.Path, rule: type[Rule]) -> None:
+    answer = run_payload(trained(tmp_path, [rule]))
+    assert [flag["rule"] for flag in answer["flags"]] == ["mostly_zero"]
+    assert answer["own_rules"] == [rule.page().to_json()]
+
+
+def test_of_built_in_rules_the_log_has_no_page(tmp_path: pathlib.Path) -> None:
+    assert run_payload(trained(tmp_path, None))["own_rules"] == []
+
+
+def test_a_rule_with_a_short_docstring_has_its_title(tmp_path: pathlib.Path) -> None:
+    class Short(Unfinished):
+        """Says little."""
+
+        title = "Says <b>little</b>"
+        needs = ("gradient_norm",)
+
+        def detect(self, window: Any) -> None:
+            return None
+
+        def explain(self, window: Any, rows: Any, since: int) -> Any:
+            raise AssertionError
+
+    page = {"id": "unfinished", "title": "Says <b>little</b>", "severity": "info"}
+    assert run_payload(trained(tmp_path, [Short]))["own_rules"] == [page]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "7", '{"id": "a"}', '[7, null, {"title": "no id"}, []]', "[" * 10_000]
+)
+def test_pages_that_are_none_are_left_out(text: str) -> None:
+    data = pb.FlagList(format_version=1, last_step=5, own_rules=text).SerializeToString()
+    assert StoredVerdict.from_bytes(data).own_rules == ()
+    assert StoredVerdict.from_bytes(data).last_step == 5
 
 
 class EntryPoint:

@@ -260,6 +260,7 @@ export function decodeVerdict(json: unknown): RunVerdict {
     flags: list(f.flags, flag),
     undecided: text(f.undecided),
     rules: ruleStates(f.rules),
+    ownRules: list(f.own_rules, ruleCard),
     errors: list(f.errors, ruleError),
     judged: f.judged === null ? null : f.judged === 'live' ? 'live' : 'offline',
   };

@@ -193,6 +193,8 @@ export interface Run {
   readonly undecided: string;
   /** Of every rule; empty where the verdict was stored by an older version. */
   readonly rules: readonly RuleState[];
+  /** The pages of rules that the training added; the rule book may not have them. */
+  readonly ownRules: readonly RuleCard[];
   readonly errors: readonly RuleError[];
   readonly sampled: boolean;
   /** A first look at a large run: only some of its frames, the rest is being read. */
@@ -204,7 +206,10 @@ export interface Run {
 }
 
 /** What a run that is still being judged lacks. */
-export type RunVerdict = Pick<Run, 'flags' | 'undecided' | 'rules' | 'errors' | 'judged'>;
+export type RunVerdict = Pick<
+  Run,
+  'flags' | 'undecided' | 'rules' | 'ownRules' | 'errors' | 'judged'
+>;
 
 /** What shows a finding of a rule best, as the rule itself names it. */
 export interface RulePicture {

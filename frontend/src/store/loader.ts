@@ -9,7 +9,7 @@
 
 import { StaleRunError, type Client, type Cut } from '../api/client';
 import { columnEdges } from '../api/picture';
-import type { Run, RunVerdict } from '../api/types';
+import type { RuleBook, Run, RunVerdict } from '../api/types';
 import { latePicture, soughtStep } from './findingpicture';
 import { heardRun, heardRuns } from './muted';
 import {
@@ -103,7 +103,9 @@ export function createLoader(
       (patch) => {
         if (!current()) return;
         const state = store.get();
-        store.set({ ...patch(state), ...settled(state, slot) });
+        const change = { ...patch(state), ...settled(state, slot) };
+        const next = { ...state, ...change };
+        store.set(next.rules ? { ...change, rules: withOwnRules(next.rules, next) } : change);
       },
       (error: unknown) => {
         if (!current()) return;
@@ -170,7 +172,10 @@ export function createLoader(
     if (state.run === null || busy('matrix')) return;
     load('rules', [], async () => {
       const rules = await client.rules();
-      return (now) => ({ rules, ...latePicture(now, rules) });
+      return (now) => {
+        const book = withOwnRules(rules, now);
+        return { rules: book, ...latePicture(now, book) };
+      };
     });
   }
 
@@ -328,12 +333,23 @@ function followedFlag(selected: string | null, before: Run, now: Run): string | 
 }
 
 /** What the rules say of a run. */
-const findings = ({ flags, undecided, rules, errors }: RunVerdict): Omit<RunVerdict, 'judged'> => ({
+const findings = ({
   flags,
   undecided,
   rules,
+  ownRules,
   errors,
-});
+}: RunVerdict): Omit<RunVerdict, 'judged'> => ({ flags, undecided, rules, ownRules, errors });
+
+/** The rule book with the pages that the shown runs have of rules of their own. */
+function withOwnRules(book: RuleBook, { run, others }: State): RuleBook {
+  const runs = [run, ...[...others.values()].map((other) => other.run)];
+  const own = runs
+    .flatMap((one) => one?.ownRules ?? [])
+    .filter(({ id }) => !book.rules.has(id))
+    .map((card) => [card.id, card] as const);
+  return own.length > 0 ? { ...book, rules: new Map([...book.rules, ...own]) } : book;
+}
 
 /** As they were left, or as they are at first. */
 const closedModules = (
