@@ -26,6 +26,7 @@ import {
   quietModules,
   rowMatcher,
   ruleStatesOf,
+  ruleTitle,
   shownFrames,
   shownSides,
   worstRun,
@@ -80,6 +81,31 @@ describe('a link to a run that is not there', () => {
     expect(store.get().missingRun).toBeNull();
     actions.followLink({ run: 'renamed' });
     expect(store.get()).toMatchObject({ selectedRun: 'healthy', missingRun: 'renamed' });
+  });
+});
+
+describe('a rule that the training added', () => {
+  const page = { id: 'large_weights', title: 'Weights are <b>large</b>', why: 'It matters.' };
+  const known = { id: 'vanishing_gradient', title: 'Of another version' };
+  const fetcher = ((address: string) => {
+    const { pathname } = new URL(address, 'http://fixtures/');
+    if (!pathname.endsWith('/run')) return fixtureFetch(address);
+    const body = { ...(json(address) as object), own_rules: [page, known, 'no page'] };
+    return Promise.resolve(new Response(JSON.stringify(body), { status: 200 }));
+  }) as typeof fetch;
+
+  it('has its page in the rule book, whichever of both is read first', async () => {
+    const { store, actions } = start({ run: 'healthy' }, fetcher);
+    await vi.waitFor(() => {
+      expect(store.get().rules?.rules.get('large_weights')?.why).toBe('It matters.');
+    });
+    expect(ruleTitle(store.get().rules, 'large_weights')).toBe('Weights are <b>large</b>');
+    expect(ruleTitle(store.get().rules, 'vanishing_gradient')).toContain('first layers');
+    actions.selectRun('exploded');
+    await vi.waitFor(() => {
+      expect(store.get().run?.run).toBe('exploded');
+    });
+    expect(ruleTitle(store.get().rules, 'large_weights')).toBe('Weights are <b>large</b>');
   });
 });
 
