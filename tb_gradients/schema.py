@@ -435,6 +435,28 @@ CONTEXT: tuple[Column, ...] = (
         "linear",
         "What layers have added to the loss with `add_loss` (not under XLA).",
     ),
+    Column(
+        "samples",
+        "samples",
+        "step",
+        "count",
+        "Samples in this batch; with several replicas, in the share of the first one.",
+    ),
+    Column(
+        "inputs_scaled_max_abs",
+        "input",
+        "step",
+        "log",
+        "Largest magnitude of the inputs behind the first layer of the model, if that is a "
+        "Normalization or Rescaling.",
+    ),
+    Column(
+        "inputs_scaled_nonfinite",
+        "elements",
+        "step",
+        "count",
+        "NaN and Inf there.",
+    ),
 )
 """Columns of the context vector. NaN: not measured (for example a loop that passes no loss)."""
 

@@ -20,10 +20,10 @@ from tb_gradients.judging.data_scales import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
     KEEP_FINITE,
-    SCALE_INPUTS,
     SCALE_TARGETS,
     large_inputs_cause,
     outliers_cause,
+    scale_inputs,
     unscaled_targets_cause,
 )
 from tb_gradients.judging.learning_rates import (
@@ -260,7 +260,7 @@ def nonfinite_fixes(window: Window, causes: Sequence[Cause]) -> tuple[str, ...]:
         "learning_rate_too_large": lower,
         "input_outliers": CLIP_INPUTS,
         "unbounded_recurrence": bounded_recurrence(window.table),
-        "unscaled_inputs": SCALE_INPUTS,
+        "unscaled_inputs": scale_inputs(window.table),
         "unscaled_targets": SCALE_TARGETS,
         "low_precision": WIDER,
         "numeric_underflow": LARGER_CONSTANT,

@@ -94,7 +94,6 @@ CAUSES: dict[str, CauseKind] = {
             "A recurrence has an activation without a bound",
             "The state is multiplied by the same matrix at every time step. relu, elu and linear "
             "let it grow exponentially, where tanh does not.",
-            built_in=True,
         ),
         CauseKind(
             "zero_initialization",
@@ -170,8 +169,9 @@ CAUSES: dict[str, CauseKind] = {
         CauseKind(
             "axis_of_length_one",
             "An axis has length 1",
-            "A softmax over one value is 1 whatever that is, and a recurrence over one time step "
-            "multiplies an initial state of zeros: what comes before has no gradient.",
+            "A softmax over one value is 1, a normalisation of one value is 0, and a recurrence "
+            "over one time step multiplies an initial state of zeros: what comes before has no "
+            "gradient.",
             local=True,
             built_in=True,
         ),
@@ -180,6 +180,24 @@ CAUSES: dict[str, CauseKind] = {
             "Batch normalisation over a single sample",
             "A sample less the mean of itself is zero, whatever the input.",
             local=True,
+        ),
+        CauseKind(
+            "few_samples",
+            "Batch normalisation over two to four values",
+            "A mean and a spread of so few values are noise. Two of them become -1 and 1, whatever "
+            "they were.",
+        ),
+        CauseKind(
+            "constant_features",
+            "The output does not depend on the inputs",
+            "An operation of the model gives the same for every input: a mean over the axis of a "
+            "softmax, a mask of zeros, a normalisation of a single number.",
+        ),
+        CauseKind(
+            "gradient_noise",
+            "The optimizer adds noise that outweighs the gradient",
+            "What reaches the update is of one size in all variables, whatever the loss gives "
+            "them, as in differentially private training.",
         ),
         CauseKind(
             "class_imbalance",

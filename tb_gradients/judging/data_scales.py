@@ -22,6 +22,12 @@ from tb_gradients.judging.window import Window
 UNSCALED_INPUT = 30.0
 """Images in 0..255 and raw columns exceed it; standardised data (six sigmas) do not."""
 
+SCALING = "input_scaling"
+"""Fact of a run whose first layer scales the inputs: the class of that."""
+
+NEGATIVE = "scaling_variance"
+"""Fact of a run whose Normalization holds a variance below zero: the smallest one."""
+
 DATA_OUT_OF_RANGE = (
     "bad_data:unscaled_inputs",
     "bad_data:input_outliers",
@@ -40,7 +46,15 @@ OF_ALL_SAMPLES = (
 )
 """What may be wrong with the data but single extreme samples."""
 
-INPUT_NEEDS = ("inputs_max_abs", "inputs_mean", "inputs_std", "inputs_scale_ratio")
+INPUT_NEEDS = (
+    "inputs_max_abs",
+    "inputs_mean",
+    "inputs_std",
+    "inputs_scale_ratio",
+    "inputs_scaled_max_abs",
+    "inputs_scaled_nonfinite",
+    "inputs_nonfinite",
+)
 
 FAR_OUT = 100.0
 """Interquartile ranges: twice the extreme of 100,000 log-normal values (sigma 1)."""
@@ -60,7 +74,7 @@ def before_any_update(follows: Iterable[str]) -> tuple[str, ...]:
 def scales_itself(table: VariableTable) -> bool:
     """Whether a layer scales the inputs, or they are tokens."""
     facts = table.run.facts
-    return "input_scaling" in facts or facts.get("first_layer") == "Embedding"
+    return SCALING in facts or facts.get("first_layer") == "Embedding"
 
 
 def _around(window: Window) -> str:
@@ -71,7 +85,9 @@ def _around(window: Window) -> str:
 def large_inputs_cause(window: Window, confidence: float) -> Cause | None:
     """unscaled_inputs, if they are so large that sums, gradients and steps become large."""
     extreme = window.latest("inputs_max_abs")
-    if not extreme > UNSCALED_INPUT or scales_itself(window.table):
+    if scales_itself(window.table):
+        return scaled_badly_cause(window, confidence)
+    if not extreme > UNSCALED_INPUT:
         return None
     text = f"the inputs reach magnitudes of {extreme:.3g}{_around(window)}"
     return cause("unscaled_inputs", confidence, f"{text}, and no layer scales them.")
@@ -83,10 +99,37 @@ LOOK_BEHIND_SCALING = (
 )
 
 
+SCALED_INPUT = 1000.0
+"""Standard deviations from the mean of a million numbers that one of them can have at most: a
+Normalization that has seen the data gives less."""
+
+
+def scaled_badly_cause(window: Window, confidence: float) -> Cause | None:
+    """unscaled_inputs, if what leaves the layer that scales the inputs is far from 1, or NaN."""
+    facts = window.table.run.facts
+    layer = facts.get(SCALING, "")
+    if NEGATIVE in facts:
+        text = f"the variance that {layer} holds is {facts[NEGATIVE]} in a column: negative"
+        return cause("unscaled_inputs", 0.97, f"{text}.")
+    count = float(np.nanmax(np.append(window.context("inputs_scaled_nonfinite"), 0.0)))
+    before = float(np.nanmax(np.append(window.context("inputs_nonfinite"), 0.0)))
+    if count > before:
+        text = f"the first layer ({layer}) makes {count:.0f} elements of finite inputs NaN or Inf"
+        return cause("unscaled_inputs", 0.95, f"{text}.")
+    extreme = window.latest("inputs_scaled_max_abs")
+    limit = UNSCALED_INPUT if layer == "Rescaling" else SCALED_INPUT
+    if not extreme > limit:
+        return None
+    text = f"what leaves the first layer ({layer}) reaches magnitudes of {extreme:.3g}"
+    if layer == "Normalization":
+        text += ": its statistics are not those of this data, or a column was constant there"
+    return cause("unscaled_inputs", max(confidence, 0.9), f"{text}.")
+
+
 def bad_scaling_cause(window: Window) -> Cause | None:
     """unscaled_inputs, if a layer scales the inputs and the loss is absurd all the same."""
-    layer = window.table.run.facts.get("input_scaling")
-    if layer is None:
+    layer = window.table.run.facts.get(SCALING)
+    if layer is None or window.was_seen("inputs_scaled_max_abs"):
         return None
     text = (
         f"the first layer ({layer}) scales the inputs, and what leaves it may be far from 1: a "
@@ -125,7 +168,7 @@ def tiny_inputs_cause(window: Window, confidence: float) -> Cause | None:
     With plain SGD the gradient and the step of the first kernel are as small. Adam and similar
     optimizers move it anyway, only later.
     """
-    if "input_scaling" in window.table.run.facts:
+    if SCALING in window.table.run.facts:
         return None
     if window.table.run.optimizer in ADAPTIVE and window.learning.steps < ADAPTED:
         return None
@@ -213,7 +256,7 @@ def outlying(window: Window) -> FloatArray:
     the inputs feature by feature.
     """
     distance = window.context("inputs_outlier")
-    if window.table.run.facts.get("input_scaling", "").endswith("Normalization"):
+    if window.table.run.facts.get(SCALING, "").endswith("Normalization"):
         return distance
     extreme = window.context("inputs_max_abs")
     size = np.hypot(window.context("inputs_mean"), window.context("inputs_std"))
@@ -239,6 +282,12 @@ CLIP_INPUTS = (
     "Clip the inputs per feature: `low, high = np.percentile(x, (1, 99), axis=0); "
     "x = np.clip(x, low, high)`, or use sklearn.preprocessing.RobustScaler."
 )
+
+
+def scale_inputs(table: VariableTable) -> str:
+    """What to change where the inputs are not scaled, or a layer scales them badly."""
+    return LOOK_BEHIND_SCALING if scales_itself(table) else SCALE_INPUTS
+
 
 SCALE_INPUTS = (
     "Scale the inputs: `scaler = keras.layers.Normalization(); scaler.adapt(x)` as the first "

@@ -43,29 +43,71 @@ def gates(variable: Variable) -> int:
     return count if last and variable.units % count == 0 and variable.units > count else 1
 
 
-BATCH_NEEDS = ("inputs_std", "inputs_constant_share", "targets_mean", "targets_std")
+BATCH_NEEDS = ("inputs_std", "inputs_constant_share", "targets_mean", "targets_std", "samples")
+
+NORMALIZED = "normalized_values"
+"""Fact of a variable in a normalisation, or before one: of how many values of a sample that takes
+the mean."""
 
 
-def batch_of_one_cause(window: Window, variables: Iterable[Variable]) -> Cause | None:
-    """batch_of_one, if every batch is one sample and a batch normalisation follows."""
-    normalised = [
-        v
-        for v in variables
-        if v.layer_class == "Dense" and v.facts.get("followed_by") == "BatchNormalization"
-    ]
-    if not normalised:
-        return None
+def _normalizes(variable: Variable) -> str:
+    """The class of the normalisation that a variable belongs to or stands before; "" for none."""
+    kinds = (variable.layer_class, variable.facts.get("followed_by", ""))
+    return next((kind for kind in kinds if kind.endswith("Normalization")), "")
+
+
+def single_value_cause(window: Window, variables: Iterable[Variable]) -> Cause | None:
+    """batch_of_one or axis_of_length_one, if a normalisation gets a single number: less its own
+    mean, or over its own size, that is the same whatever it was."""
+    for variable in reversed(list(variables)):
+        kind, count = _normalizes(variable), variable.facts.get(NORMALIZED)
+        where = f"{kind} in or behind {layer(variable)}"
+        if kind == "BatchNormalization":
+            alone = count == "1" or (count is None and variable.layer_class == "Dense")
+            if alone and _single_samples(window):
+                text = f"each batch is one sample, and {where} normalises it"
+                return cause("batch_of_one", 0.9, f"{text}: less its own mean that is zero.")
+        elif kind and count == "1":
+            text = f"{where} normalises over a single value"
+            return cause("axis_of_length_one", 0.95, f"{text}, which gives a constant.")
+    return None
+
+
+def _single_samples(window: Window) -> bool:
+    """Whether every batch is one sample."""
+    samples = window.context("samples")
+    if np.isfinite(samples).any():
+        return bool(np.nanmax(samples) == 1)
     # One row has no spread to be measured; and a single target none at all, whatever it is.
     one_row = np.isfinite(window.context("inputs_std"))
     one_row &= np.isnan(window.context("inputs_constant_share"))
     spread, level = window.context("targets_std"), window.context("targets_mean")
     known = np.isfinite(spread)
     one_target = known.any() and not spread[known].any() and np.ptp(level[known]) > 0
-    if not one_row.all() and not one_target:
+    return bool(one_row.all() or one_target)
+
+
+FEW_VALUES = 4
+"""Of so few values a mean and a spread are noise: two of them give -1 and 1, whatever they are."""
+
+
+def few_samples_cause(window: Window) -> Cause | None:
+    """few_samples, if a batch normalisation takes mean and spread of two to four values."""
+    samples = window.context("samples")
+    if not np.isfinite(samples).any():
         return None
-    text = f"each batch is one sample, and {layer(normalised[-1])} is followed by "
-    text += "BatchNormalization"
-    return cause("batch_of_one", 0.9, f"{text}: less its own mean that is zero.")
+    usual = int(np.nanmedian(samples))
+    for variable in window.table.variables:
+        count = variable.facts.get(NORMALIZED)
+        if _normalizes(variable) != "BatchNormalization" or count is None:
+            continue
+        if 2 <= int(count) * usual <= FEW_VALUES:
+            text = (
+                f"a batch has {usual} samples, and BatchNormalization in or behind "
+                f"{layer(variable)} takes the mean and the spread of {int(count) * usual} values"
+            )
+            return cause("few_samples", 0.8, f"{text}.")
+    return None
 
 
 def zero_by_nature(table: VariableTable, rows: Iterable[int]) -> BoolArray:
@@ -120,6 +162,8 @@ def without_axis_of_one(table: VariableTable, rows: Iterable[int]) -> str:
             "Nothing is lost. To use the attention, give it several positions; for a single one, "
             "use a Dense layer."
         )
+    if any(_normalizes(v) and v.facts.get(NORMALIZED) == "1" for v in chosen):
+        return MORE_VALUES
     return (
         "Take the softmax over the axis of the alternatives (the positions, or the classes), not "
         "over the one of length 1: change `axis` between `-1` and `1`."
@@ -130,6 +174,36 @@ LARGER_BATCHES = (
     "Use batches of more than one sample (`batch_size=32`), or "
     "`keras.layers.LayerNormalization()` instead of BatchNormalization."
 )
+
+MORE_VALUES = (
+    "Normalise over an axis of several values (the features, fewer groups), or remove the "
+    "normalisation."
+)
+
+STOPPED = "stopped"
+"""Fact of a variable of which the predictions depend through `stop_gradient` alone, where nothing
+that sees the inputs reaches them otherwise."""
+
+
+def stopped_cause(table: VariableTable) -> Cause | None:
+    """non_differentiable_operation, if stop_gradient keeps the error of the predictions from all
+    that sees the inputs. (A penalty may give it a gradient all the same.)"""
+    found = [v.path for v in table.variables if STOPPED in v.facts and v.trainable]
+    if not found:
+        return None
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    text = (
+        f"what {found[-1]}{more} give passes through `stop_gradient` on its way to the "
+        "predictions: nothing that sees the inputs learns from their error"
+    )
+    return cause("non_differentiable_operation", 0.95, f"{text}.")
+
+
+def without_stop(table: VariableTable) -> str:
+    """What to change there."""
+    found = [layer(v) for v in table.variables if STOPPED in v.facts]
+    return f"Remove `tf.stop_gradient` between {found[-1] if found else 'the inputs'} and the loss."
+
 
 MANY_UNITS = 16
 """Random units of which all are off at birth: one layer in 65,000."""

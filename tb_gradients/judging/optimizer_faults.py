@@ -14,6 +14,8 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from tb_gradients.flags import Cause
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.causes import cause
@@ -269,4 +271,51 @@ def not_scaled_cause(window: Window, ratio: float) -> Cause | None:
 SCALE_THE_LOSS = (
     "Differentiate the scaled loss: `loss = optimizer.scale_loss(loss)` inside of the "
     "`tf.GradientTape`; `fit` does it by itself."
+)
+
+
+# --- noise ----------------------------------------------------------------------------------
+
+ALIKE = 1.5
+"""Largest over smallest RMS of white noise in variables of 50 elements or more."""
+
+UNLIKE = 2.0
+"""Gradients of the layers of a model differ by more."""
+
+MANY_ELEMENTS = 50
+
+NOISE_NEEDS = ("applied_norm", "gradient_norm")
+
+
+def gradient_noise_cause(window: Window) -> Cause | None:
+    """gradient_noise, if the elements of what reaches the update are of one size in all variables,
+    and those of what the loss gives are not.
+
+    A limit on the norm changes all variables by one factor. A limit on the elements, and signs in
+    place of them, make all elements equal.
+    """
+    rows = window.rows.judged & (window.rows.elements >= MANY_ELEMENTS)
+    applied, given = (window.statistic(name)[:, rows] for name in NOISE_NEEDS)
+    known = np.isfinite(applied).all(axis=1) & np.isfinite(given).all(axis=1)
+    known &= (applied > 0).all(axis=1) & (given > 0).all(axis=1)
+    if rows.sum() < 2 or known.sum() < 3:
+        return None
+    if {"clipvalue", "clipnorm"} & set(settings_of(window.table)):  # of each variable
+        return None
+    root = np.sqrt(window.rows.elements[rows])
+    size, own = (np.median(part[known] / root, axis=0) for part in (applied, given))
+    even = size.max() / size.min()
+    if not 1 + 1e-4 < even <= ALIKE or not own.max() / own.min() >= UNLIKE:
+        return None
+    text = (
+        f"the elements of what {optimizer_name(window.table)} applies are around "
+        f"{float(np.median(size)):.2g} in every variable, those of the gradients "
+        f"{float(own.min()):.2g} to {float(own.max()):.2g}: it adds noise"
+    )
+    return cause("gradient_noise", 0.85, f"{text}.")
+
+
+LESS_NOISE = (
+    "Make the noise smaller against the gradient: larger batches, a lower noise multiplier, fewer "
+    "parameters, or a limit of the norm closer to that of single samples."
 )

@@ -82,7 +82,8 @@ def _is_of(flag: Flag, other: Flag) -> bool:
 
 
 _EXACT = frozenset(
-    {"losses_not_added", "axis_of_length_one", "zero_initialization", "loss_output_mismatch"}
+    {"losses_not_added", "axis_of_length_one", "batch_of_one", "zero_initialization"}
+    | {"loss_output_mismatch"}
 )
 """Causes that say more than the operation does: why a value that is read does not count, why what
 comes to the operation is zero, or which output a loss clips."""

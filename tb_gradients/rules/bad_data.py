@@ -16,11 +16,12 @@ from tb_gradients.judging.data_scales import (
     FAR_OUT,
     INPUT_NEEDS,
     KEEP_FINITE,
-    SCALE_INPUTS,
     TINY_INPUT,
     UNSCALED_INPUT,
     input_scale_cause,
     outlying,
+    scale_inputs,
+    scales_itself,
 )
 from tb_gradients.judging.outputs import BINARY_TARGETS, beyond_binary, constant_output, head_rows
 from tb_gradients.judging.window import IntArray, Window
@@ -436,14 +437,17 @@ class BadData(Rule):
         reason = input_scale_cause(window, 0.7)
         if reason is None:
             return None
-        extreme = window.latest("inputs_max_abs")
+        name = "inputs_max_abs"
+        if scales_itself(window.table):
+            name = "inputs_scaled_max_abs"
+        extreme = window.latest(name)
         limit = TINY_INPUT if extreme < TINY_INPUT else UNSCALED_INPUT
         return _Fault(
             Severity.WARNING if learning.guessing or learning.worse else Severity.INFO,
             window.first_step,
             f"{reason.summary[0].upper()}{reason.summary[1:-1]}",
-            Evidence("inputs_max_abs", extreme, limit),
-            SCALE_INPUTS,
+            Evidence(name, extreme, limit),
+            scale_inputs(window.table),
             (reason,),
             (*SYMPTOMS, "model_mismatch") if constant_output(window) else SYMPTOMS,
             with_loss=True,

@@ -13,9 +13,9 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed
 from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
-    SCALE_INPUTS,
     before_any_update,
     large_inputs_cause,
+    scale_inputs,
     tiny_inputs_cause,
 )
 from tb_gradients.judging.initial_values import initialization_cause, starts_constant
@@ -23,13 +23,14 @@ from tb_gradients.judging.learning_rates import slower, unusual_rate_cause
 from tb_gradients.judging.networks import (
     BATCH_NEEDS,
     LARGER_BATCHES,
+    MORE_VALUES,
     RELU,
     SATURATING,
     SHORTCUTS,
     TURN,
-    batch_of_one_cause,
     deep_narrow_cause,
     nothing_comes_back,
+    single_value_cause,
     taking_turns,
 )
 from tb_gradients.judging.pictures import Picture
@@ -288,7 +289,9 @@ class DeadUnits(Rule):
         if low is not None:
             found.append(low)
         name = activation(variable)
-        one = batch_of_one_cause(window, [variable])
+        silent = np.flatnonzero(window.statistic("zero_step_share")[-1] >= 1)
+        without = [window.table.variables[int(at)] for at in silent]
+        one = single_value_cause(window, [variable, *without])
         found += [one] if one else []
         if name in RELU:
             text = (
@@ -333,6 +336,8 @@ class DeadUnits(Rule):
         variable = window.table.variables[worst]
         if any(c.id == "batch_of_one" for c in causes):
             return (LARGER_BATCHES,)
+        if any(c.id == "axis_of_length_one" for c in causes):
+            return (MORE_VALUES,)
         flat = activation(variable) in SATURATING
         named = [reason.id for reason in causes]
         fixes = [SHORTCUTS] if "deep_narrow_network" in named else []
@@ -341,7 +346,10 @@ class DeadUnits(Rule):
         elif "learning_rate_too_large" in named or not (from_start or flat):
             fixes.append(slower(window))  # no rate changes what was so before the first step
         if "unscaled_inputs" in named:
-            fixes.insert(0 if likeliest(causes) == "unscaled_inputs" else len(fixes), SCALE_INPUTS)
+            fixes.insert(
+                0 if likeliest(causes) == "unscaled_inputs" else len(fixes),
+                scale_inputs(window.table),
+            )
         if flat:
             change = 'activation="relu", kernel_initializer="he_normal"'
             other = ", or put `keras.layers.BatchNormalization()` before the activation"

@@ -14,10 +14,10 @@ from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
-    SCALE_INPUTS,
     SCALE_TARGETS,
     large_inputs_cause,
     outliers_cause,
+    scale_inputs,
     unscaled_targets_cause,
 )
 from tb_gradients.judging.initial_values import scale_gain
@@ -268,7 +268,7 @@ class ExplodingGradient(Rule):
         fixes, table = [], window.table
         for reason in likeliest_first(causes):
             if reason.id == "unscaled_inputs":
-                fixes.append(SCALE_INPUTS)
+                fixes.append(scale_inputs(window.table))
             elif reason.id == "unbounded_recurrence":
                 fixes.append(bounded_recurrence(table))
             elif reason.id == "low_precision":

@@ -12,13 +12,11 @@ from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
-    LOOK_BEHIND_SCALING,
-    SCALE_INPUTS,
     SCALE_TARGETS,
     bad_scaling_cause,
     far_targets_cause,
     input_scale_cause,
-    scales_itself,
+    scale_inputs,
 )
 from tb_gradients.judging.freezing import train_the_base, untrained_base_cause
 from tb_gradients.judging.learning import WORSE
@@ -32,14 +30,24 @@ from tb_gradients.judging.learning_rates import (
     usual_learning_rate,
     warms_up,
 )
-from tb_gradients.judging.networks import SHORTCUTS, deep_narrow_cause
+from tb_gradients.judging.networks import (
+    LARGER_BATCHES,
+    SHORTCUTS,
+    deep_narrow_cause,
+    few_samples_cause,
+    stopped_cause,
+    without_stop,
+)
 from tb_gradients.judging.optimizer_faults import (
+    LESS_NOISE,
+    NOISE_NEEDS,
     SCALE_THE_LOSS,
     averaged_cause,
     averaged_fix,
+    gradient_noise_cause,
     not_scaled_cause,
 )
-from tb_gradients.judging.outputs import output_mismatch
+from tb_gradients.judging.outputs import ALIKE, output_mismatch
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.recurrences import bounded_recurrence, unbounded_recurrence_cause
 from tb_gradients.judging.window import IntArray, Window
@@ -82,7 +90,8 @@ class NotLearning(Rule):
     severity = Severity.WARNING
     needs = (
         "update_ratio",
-        "gradient_norm",
+        *NOISE_NEEDS,
+        "samples",
         "learning_rate",
         "loss_scale",
         "predictions_spread",
@@ -185,8 +194,11 @@ class NotLearning(Rule):
 
     @staticmethod
     def _step(window: Window) -> float:
-        """The relative step of the median kernel at the last frame; NaN if unknown."""
-        ratio = window.statistic("update_ratio")[-1][window.rows.judged & window.rows.kernel]
+        """The relative step of the median kernel (or table) at the last frame; NaN if unknown."""
+        rows = window.rows.judged & window.rows.kernel
+        if not rows.any():  # a model of embeddings alone
+            rows = window.rows.judged & window.rows.embedding
+        ratio = window.statistic("update_ratio")[-1][rows]
         return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
 
     def _had_its_chance(self, window: Window) -> bool:
@@ -295,10 +307,17 @@ class NotLearning(Rule):
         wrong = output_mismatch(window.table)
         if wrong is not None:
             found.append(cause("loss_output_mismatch", 0.8 if wrong[2] else 0.6, f"{wrong[0]}."))
-        averaged = averaged_cause(window.table)
-        found += [averaged] if averaged is not None else []
+        known = (
+            averaged_cause(window.table),
+            gradient_noise_cause(window),
+            few_samples_cause(window),
+            stopped_cause(window.table),
+            self._constant_features(window),
+        )
+        found += [reason for reason in known if reason is not None]
         rate, usual = window.latest("learning_rate"), usual_learning_rate(window.table)
         ratio = self._step(window)
+        of = "kernel" if (window.rows.judged & window.rows.kernel).any() else "table"
         unscaled = not_scaled_cause(window, ratio)
         found += [unscaled] if unscaled is not None else []
         if 0 <= rate <= usual / 100 and not ratio > 1e-3:
@@ -307,8 +326,12 @@ class NotLearning(Rule):
                     "learning_rate_too_small",
                     0.6,
                     f"the learning rate is {rate:.3g}; {usual:g} is usual for "
-                    f"{optimizer_name(window.table)}. One step changes a kernel by {ratio:.1e} of "
-                    "its size.",
+                    f"{optimizer_name(window.table)}."
+                    + (
+                        ""
+                        if np.isnan(ratio)
+                        else f" One step changes a {of} by {ratio:.1e} of its size."
+                    ),
                 )
             )
         elif self._had_its_time(window) and ratio * learning.steps < self.moved:
@@ -323,7 +346,7 @@ class NotLearning(Rule):
             )
         elif ratio > 0.05 or rate >= 30 * usual:
             observed = f"one step changes a typical kernel by {ratio:.2g} of its size"
-            if np.isnan(ratio):  # a model without kernels, such as one of embeddings
+            if np.isnan(ratio):  # a model without kernels
                 observed = "the loss does not fall"
             found.append(large_rate_cause(window, observed, 0.55))
         if ratio > 0.05 or learning.worse:
@@ -346,6 +369,19 @@ class NotLearning(Rule):
             deep_narrow_cause(window, 0.7),
         )
         return (*found, *(reason for reason in more if reason is not None))
+
+    def _constant_features(self, window: Window) -> Cause | None:
+        """constant_features, if inputs vary and the predictions of their batches do not."""
+        spread, inputs = window.context("predictions_spread"), window.context("inputs_std")
+        least, most = window.context("predictions_min"), window.context("predictions_max")
+        known = np.isfinite(spread) & (inputs > 0) & (window.context("samples") > 1)
+        if known.sum() < self.frames:
+            return None
+        size = np.fmax(np.abs(least), np.abs(most))[known]
+        if not (spread[known] <= ALIKE * size).all():
+            return None
+        text = "the inputs vary, and the predictions were the same for every sample of a batch"
+        return cause("constant_features", 0.85, f"{text}.")
 
     def _same_for_all(self, window: Window) -> bool:
         """Whether no prediction ever depended on its input, and the inputs were not seen."""
@@ -388,10 +424,19 @@ class NotLearning(Rule):
             return slower(window)
         if reason.id == "deep_narrow_network":
             return SHORTCUTS
-        if reason.id == "unscaled_inputs" and scales_itself(window.table):
-            return LOOK_BEHIND_SCALING
+        if reason.id == "constant_features":
+            return (
+                "Look for the operation that gives the same for every input: compare what each "
+                "layer gives for two samples. Take a mean over another axis than a softmax."
+            )
+        if reason.id == "gradient_noise":
+            return LESS_NOISE
+        if reason.id == "few_samples":
+            return LARGER_BATCHES
+        if reason.id == "non_differentiable_operation":
+            return without_stop(window.table)
         if reason.id == "unbounded_recurrence":
             return bounded_recurrence(window.table)
         if reason.id == "untrained_base":
             return train_the_base(window.table)
-        return SCALE_INPUTS
+        return scale_inputs(window.table)

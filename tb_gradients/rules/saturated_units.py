@@ -11,10 +11,10 @@ from tb_gradients.judging.causes import cause, likeliest, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
-    SCALE_INPUTS,
     SCALE_TARGETS,
     far_targets_cause,
     large_inputs_cause,
+    scale_inputs,
 )
 from tb_gradients.judging.initial_values import scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS
@@ -224,7 +224,7 @@ class SaturatedUnits(Rule):
     def _fix(window: Window, rows: IntArray, reason: Cause) -> str:
         first = layer(window.table.variables[int(rows[0])])
         if reason.id == "unscaled_inputs":
-            return SCALE_INPUTS
+            return scale_inputs(window.table)
         if reason.id == "unscaled_targets":
             return SCALE_TARGETS
         if reason.id == "initialization_scale":

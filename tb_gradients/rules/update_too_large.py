@@ -12,13 +12,14 @@ from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
-    SCALE_INPUTS,
     SCALE_TARGETS,
     large_inputs_cause,
+    scale_inputs,
     unscaled_targets_cause,
 )
 from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import clipped, large_rate_cause, slower
+from tb_gradients.judging.optimizer_faults import LESS_NOISE, NOISE_NEEDS, gradient_noise_cause
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.ranges import Healthy
@@ -59,7 +60,7 @@ class UpdateTooLarge(Rule):
     needs = (
         "update_ratio",
         "update_norm",
-        "gradient_norm",
+        *NOISE_NEEDS,
         "weight_norm",
         "learning_rate",
         "loss",
@@ -233,7 +234,8 @@ class UpdateTooLarge(Rule):
         rate = large_rate_cause(window, observed, 0.5 if coarse else 0.75)
         targets = unscaled_targets_cause(window)
         recurrent = unbounded_recurrence_cause(window)
-        found = (recurrent, coarse, rate, data, targets)
+        noise = gradient_noise_cause(window)
+        found = (noise, recurrent, coarse, rate, data, targets)
         return tuple(reason for reason in found if reason is not None)
 
     @staticmethod
@@ -245,6 +247,8 @@ class UpdateTooLarge(Rule):
             return f"{LARGER_EPSILON} Or clip the gradients: `{clip}`."
         if reason.id == "unscaled_targets":
             return SCALE_TARGETS
+        if reason.id == "gradient_noise":
+            return LESS_NOISE
         if reason.id == "unbounded_recurrence":
             return bounded_recurrence(window.table)
-        return SCALE_INPUTS if reason.id == "unscaled_inputs" else slower(window)
+        return scale_inputs(window.table) if reason.id == "unscaled_inputs" else slower(window)

@@ -11,7 +11,7 @@ from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
-from tb_gradients.judging.data_scales import SCALE_INPUTS, UNSCALED_INPUT
+from tb_gradients.judging.data_scales import UNSCALED_INPUT, scale_inputs
 from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
 from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
@@ -355,7 +355,7 @@ class VanishingGradient(Rule):
             "deep_narrow_network": f"Add a shortcut round every two layers of {span} "
             "(`x = keras.layers.add([x, block(x)])`), or use fewer and wider layers.",
             "initialization_scale": f'In {span} use `kernel_initializer="{start}"`.',
-            "unscaled_inputs": SCALE_INPUTS,
+            "unscaled_inputs": scale_inputs(window.table),
         }[reason.id]
 
 

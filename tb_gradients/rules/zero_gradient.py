@@ -13,9 +13,9 @@ from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
 from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
-    SCALE_INPUTS,
     before_any_update,
     large_inputs_cause,
+    scale_inputs,
 )
 from tb_gradients.judging.initial_values import (
     initialization_cause,
@@ -31,8 +31,8 @@ from tb_gradients.judging.networks import (
     SATURATING,
     TURN,
     axis_of_one_cause,
-    batch_of_one_cause,
     nothing_comes_back,
+    single_value_cause,
     taking_turns,
     without_axis_of_one,
     zero_by_nature,
@@ -232,16 +232,17 @@ class ZeroGradient(Rule):
         # The cause is at the border: in the last layer without a gradient, or in the next one.
         near = alive & window.paths.around(rows)
         border = [int(rows[-1]), *np.flatnonzero(near & (np.arange(len(alive)) > rows[-1]))[:2]]
-        # A single variable of no layer is in no product with zeros of its own: its start at zero
-        # takes a gradient from others, not from itself.
-        alone = len(rows) == 1 and not table.variables[int(rows[0])].layer_class
+        # A single variable is in no product with zeros of its own: its start at zero takes a
+        # gradient from others, not from itself. (A ReLU behind it may be off at zero.)
+        only = table.variables[int(rows[0])]
+        alone = len(rows) == 1 and activation(only) not in RELU
         start = initialization_cause(table, border[1:] if alone else [*rows, *border])
         if start is not None:
             found.append(start)
         tiny = self._tiny_start(window)
         found += [tiny] if tiny is not None and not found else []
         # Zeros at the start explain everything; other causes count only without them.
-        one = batch_of_one_cause(window, [table.variables[int(row)] for row in rows])
+        one = single_value_cause(window, [table.variables[int(row)] for row in rows])
         if one is not None:
             return (*found, one)
         silent = np.zeros_like(alive)
@@ -266,6 +267,13 @@ class ZeroGradient(Rule):
             )
             ignored = cause("loss_ignores_parameters", 0.8, f"{text}.")
             found = [ignored, *(c for c in found if c.id != "saturating_activation")]
+        if not found and alone:
+            text = (
+                f"the loss reads {table.paths[int(rows[0])]}, but its gradient is exactly zero: an "
+                "operation behind it stops the gradient, as stop_gradient or round does, or its "
+                "share of the loss is multiplied by zero"
+            )
+            found.append(cause("non_differentiable_operation", 0.6, f"{text}."))
         after = np.flatnonzero(alive)
         if not found and after.size and int(rows[-1]) < int(after[0]):
             found.append(
@@ -276,13 +284,6 @@ class ZeroGradient(Rule):
                     "everything from there on does.",
                 )
             )
-        if not found and alone:
-            text = (
-                f"the loss reads {table.paths[int(rows[0])]}, but its gradient is exactly zero: an "
-                "operation behind it stops the gradient, as stop_gradient or round does, or its "
-                "share of the loss is multiplied by zero"
-            )
-            found.append(cause("non_differentiable_operation", 0.6, f"{text}."))
         return tuple(found)
 
     @staticmethod
@@ -383,7 +384,7 @@ class ZeroGradient(Rule):
                 'kernel_initializer="he_normal"`, and lower the learning rate.'
             )
         if reason.id == "unscaled_inputs":
-            return SCALE_INPUTS
+            return scale_inputs(window.table)
         if reason.id == "saturating_activation":
             return (
                 f'In {layer(last_with(SATURATING))} use `activation="relu", '
@@ -391,8 +392,8 @@ class ZeroGradient(Rule):
                 "before the activation; scale the inputs."
             )
         return (
-            f"Between {layer(last)} and the loss, replace the operation whose derivative is zero "
-            "(sign, floor, comparison) by a smooth one."
+            f"Between {layer(last)} and the loss, remove `tf.stop_gradient`, or replace the "
+            "operation whose derivative is zero (sign, floor, comparison) by a smooth one."
         )
 
 

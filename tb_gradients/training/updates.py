@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tb_gradients.host.parts import Parts
 from tb_gradients.training.guard import Guard
+from tb_gradients.training.model.model_ends import scaling_of
 from tb_gradients.training.model.variables import key_of
 from tb_gradients.training.optimizers import replicas
 from tb_gradients.training.optimizers.hook import Hook
@@ -131,7 +132,8 @@ class Updates:
             )
             data = before.data_inputs, before.data_targets
             added = run("the losses of layers", losses_of, [watched.model]) or ()
-            self._observed.batch = Batch(loss, *sides, *data, added)
+            scaling = run("the layer that scales the inputs", scaling_of, watched.model) or ()
+            self._observed.batch = Batch(loss, *sides, *data, added, scaling)
             if len(sides[-1]) == 1:
                 watched.facts.read_head(sides[-1][0], watched.variables)
 

@@ -8,6 +8,7 @@ Does not know about variables, optimizers or the run.
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,16 +64,49 @@ def successors_of(model: Any) -> dict[int, list[Layer]]:
     return following
 
 
-def following_layer(layer: Layer, successors: Mapping[int, Sequence[Layer]]) -> str:
-    """Class of the one layer behind, seen through dropout; "" if there are none or several."""
+def layer_behind(layer: Layer, successors: Mapping[int, Sequence[Layer]]) -> Layer:
+    """The one layer behind, seen through dropout; None if there are none or several."""
     for _ in range(8):
         after = successors.get(id(layer), [])
         if layer is None or len(after) != 1:
-            return ""
+            return None
         layer = after[0]
         if type(layer).__name__ not in SHAPE_ONLY:
-            return type(layer).__name__
-    return ""
+            return layer
+    return None
+
+
+def values_normalized(layer: Layer) -> int:
+    """Of how many values of a sample a normalisation takes the mean, or the size.
+
+    0 for any other layer, and where shapes are not fixed. (BatchNormalization takes it over the
+    samples of the batch, too.)
+    """
+    kind = type(layer).__name__
+    shape = _input_shape(layer)
+    if len(shape) < 2 or not kind.endswith("Normalization") or kind == "SpectralNormalization":
+        return 0
+    axis = getattr(layer, "axis", -1)
+    own = {int(a) % len(shape) for a in (axis if isinstance(axis, (tuple, list)) else [axis])}
+    over = own
+    if kind in ("BatchNormalization", "GroupNormalization"):
+        over = set(range(1, len(shape))) - own
+    sizes = [shape[a] for a in sorted(over)]
+    if kind == "GroupNormalization":
+        channels, groups = shape[max(own)], getattr(layer, "groups", 1)
+        sizes.append(channels // groups if channels and groups > 0 else 1)
+    return math.prod(size or 0 for size in sizes)
+
+
+def _input_shape(layer: Layer) -> tuple[int | None, ...]:
+    """With the axis of the samples; () if it is not known."""
+    for shape in (getattr(layer, "_build_shapes_dict", None) or {}).values():
+        if isinstance(shape, (tuple, list)):
+            return tuple(shape)
+    for node in getattr(layer, "_inbound_nodes", [])[:1]:
+        for tensor in getattr(node, "input_tensors", [])[:1]:
+            return tuple(tensor.shape)
+    return ()
 
 
 def activation_of(layer: Layer, following: str, successors: Mapping[int, Sequence[Layer]]) -> str:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tb_gradients.frames import Variable
+from tb_gradients.judging.data_scales import NEGATIVE, SCALING
 from tb_gradients.training.model.layers import ACTIVATIONS, SHAPE_ONLY, function_name
 
 Layer = Any
@@ -47,7 +50,10 @@ def ends_of(model: Any) -> dict[str, str]:
         facts["first_layer"] = kind
         # `x / 255`, or a custom function: inputs that are scaled by hand.
         if kind in (*_SCALING, "Lambda") or operation:
-            facts["input_scaling"] = kind
+            facts[SCALING] = kind
+            least = np.asarray(getattr(layer, "variance", None) if kind == "Normalization" else 1.0)
+            if least.dtype.kind == "f" and least.size and least.min() < 0:
+                facts[NEGATIVE] = f"{float(least.min()):.3g}"
         break
     tail = _tail(model)
     heads = [layer for layer in tail if hasattr(layer, "units") or hasattr(layer, "filters")]
@@ -57,6 +63,31 @@ def ends_of(model: Any) -> dict[str, str]:
     activations = [name for layer in reversed(tail) if (name := _own_activation(layer))]
     units = getattr(heads[0], "units", None) or getattr(heads[0], "filters", None)
     return {**facts, **_head(heads[0].name, activations, units)}
+
+
+def scaling_of(model: Any) -> tuple[np.ndarray, ...]:
+    """What the first layer of a model subtracts from its input, and what it divides by then.
+
+    Of Keras' Normalization and Rescaling; empty for any other first layer.
+    """
+    layer: Any = next(
+        (one for one in _front(model) if type(one).__name__ not in ("InputLayer",)), None
+    )
+    kind = type(layer).__name__
+    if not type(layer).__module__.startswith("keras.") or getattr(layer, "invert", False):
+        return ()
+    if kind == "Normalization" and getattr(layer, "variance", None) is not None:
+        with np.errstate(invalid="ignore"):  # of a negative variance: NaN, as the layer gives
+            deviation = np.sqrt(np.asarray(layer.variance, np.float32))
+        return np.asarray(layer.mean, np.float32), np.maximum(deviation, SMALLEST_DEVIATION)
+    if kind == "Rescaling":
+        scale, offset = (np.asarray(v, np.float32) for v in (layer.scale, layer.offset))
+        return (-offset / scale, 1 / scale) if scale.all() else ()
+    return ()
+
+
+SMALLEST_DEVIATION = 1e-7
+"""What Normalization divides by at least: the epsilon of Keras."""
 
 
 def head_facts(variable: Variable, activations: Sequence[str]) -> dict[str, str]:

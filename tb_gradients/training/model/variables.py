@@ -19,19 +19,20 @@ import tensorflow as tf
 from tb_gradients.frames import RunContext, Variable, VariableTable
 from tb_gradients.host.parts import Parts
 from tb_gradients.judging.learning_rates import OWN_OPTIMIZER, OWN_RATE
-from tb_gradients.judging.networks import GATES
+from tb_gradients.judging.networks import GATES, NORMALIZED
 from tb_gradients.judging.recurrences import RADIUS
 from tb_gradients.training.model.layers import (
     NORMALIZATIONS,
     activation_of,
     class_name,
     flat_layers,
-    following_layer,
+    layer_behind,
     layer_facts,
     layer_setting,
     penalty_facts,
     successors_of,
     time_steps_of,
+    values_normalized,
 )
 from tb_gradients.training.model.modules import module_paths
 from tb_gradients.training.model.run_context import run_context
@@ -120,11 +121,15 @@ def _describe(
     tensor = native(variable)
     shape = tuple(int(d) for d in tensor.shape)
     role = _role(path, shape, layer, attribute)
-    following = following_layer(layer, successors)
+    behind = layer_behind(layer, successors)
+    following = class_name(behind)
     unit_axis = _unit_axis(shape, role, layer)
     facts = {}
     if following:
         facts["followed_by"] = following
+    normalized = values_normalized(layer) or values_normalized(behind)
+    if normalized:
+        facts[NORMALIZED] = str(normalized)
     if layer is not None:
         facts.update(layer_facts(layer))
         facts.update(penalty_facts(layer_setting(layer, attribute, "regularizer")))

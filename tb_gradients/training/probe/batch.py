@@ -51,6 +51,16 @@ class Batch:
     data_targets: Sequence[Tensor] = ()
     added: Sequence[Tensor] = ()
     """Scalars that layers have added to the loss."""
+    scaling: Sequence[Any] = ()
+    """What the first layer subtracts from the only input, and what it divides by then."""
+
+    @property
+    def scaled(self) -> Sequence[Tensor]:
+        """What leaves that layer; computed where it is asked for, in the branch of a frame."""
+        if len(self.scaling) != 2 or len(self.inputs) != 1:
+            return ()
+        shift, divisor = (tf.cast(part, tf.float32) for part in self.scaling)
+        return [(tf.cast(self.inputs[0], tf.float32) - shift) / divisor]
 
     @property
     def pairs(self) -> Sequence[Tensor]:
@@ -110,6 +120,13 @@ def _range(side: str, names: Sequence[str]) -> Measure:
         return {f"{side}_{name}": known[name] for name in names}
 
     return measure
+
+
+def _samples(tensors: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
+    first = tensors[0]
+    if not first.shape.rank:
+        return {}
+    return {"samples": tf.cast(tf.shape(first)[0], tf.float32)}
 
 
 def _target_moments(targets: Sequence[Tensor], xla: bool) -> dict[str, Tensor]:
@@ -172,10 +189,13 @@ _MEASURES: dict[str, dict[str, Measure]] = {
     "data_inputs": {"NaN": _range("inputs", ("nonfinite",))},
     "data_targets": {"NaN": _range("targets", ("nonfinite",))},
     "inputs": {
+        "the samples": _samples,
         "the range": _range("inputs", ("nonfinite", "max_abs")),
         "the features": _input_features,
     },
+    "scaled": {"the range": _range("inputs_scaled", ("nonfinite", "max_abs"))},
     "targets": {
+        "the samples": _samples,
         "the range": _range("targets", ("nonfinite", "max_abs", "min", "max")),
         "the mean": _target_moments,
         "the spread": _target_spread,

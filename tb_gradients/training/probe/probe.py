@@ -297,6 +297,7 @@ class Probe:
             data_inputs=[t for t in batch.data_inputs if here(t)],
             data_targets=[t for t in batch.data_targets if here(t)],
             added=[t for t in batch.added if here(t)],
+            scaling=batch.scaling,
         )
 
     def _note(self, pending: Pending, layout: Layout, batch: Batch) -> None:
