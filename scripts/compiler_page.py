@@ -182,6 +182,7 @@ GROUPS = (
             Case("x * tf.math.log(x)", (0.0, 1.0), "`tf.math.xlogy(x, x)`"),
             Case("x / x", (0.0, 1.0), "`tf.math.divide_no_nan(x, x)`"),
             Case("tf.norm(x)", (1e30, 1e30), "scale first; the gradient is 0, not NaN"),
+            Case("tf.nn.gelu(x, approximate=True)", (256.0, 1.0), "the exact one: `tf.nn.gelu(x)`"),
             Case(
                 "keras.losses.binary_crossentropy(tf.ones_like(x), x)",
                 (0.0, 1.0),

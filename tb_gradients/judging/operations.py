@@ -164,9 +164,11 @@ _EXPONENTIAL = Remedy(
     singular=False,
 )
 _POWER = Remedy(
-    "has no value for a negative base, and no finite slope at 0",
+    "has no value for a negative base, no finite slope at 0, and of a large base the slope leaves "
+    "the range of the dtype",
     "Keep the base positive: `tf.pow(tf.maximum(x, 1e-12), p)`; of an even power write the "
-    "product: `x * x`; of a square root `tf.sqrt(x + 1e-12)`. " + SAFE_BRANCH,
+    "product: `x * x`; of a square root `tf.sqrt(x + 1e-12)`. In float16 use the exact GELU; the "
+    "approximate one cubes its input. " + SAFE_BRANCH,
     _OVERFLOW,
 )
 _SOFTMAX = Remedy(

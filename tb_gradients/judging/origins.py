@@ -32,6 +32,7 @@ ASKS = {
     "nonfinite_gradient": NONFINITE,
     "nonfinite_loss": NONFINITE,
     "nonfinite_weight": NONFINITE,
+    "loss_scale_collapse": NONFINITE,
     "zero_gradient": ZERO,
     "vanishing_gradient": FADES,
     "exploding_gradient": GROWS,

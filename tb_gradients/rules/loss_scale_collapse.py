@@ -54,6 +54,9 @@ class LossScaleCollapse(Rule):
         "gradient_nan_count",
         *HALF_NEEDS,
         "loss_nonfinite_age",
+        "loss",
+        "applied_steps",
+        "update_norm",
     )
 
     lowest = Threshold(1.0, "below 1, scaling makes the underflow worse that it should prevent")
@@ -95,6 +98,12 @@ class LossScaleCollapse(Rule):
         scale = np.append(window.context("loss_scale"), window.context_at_start("loss_scale"))
         return float(np.nanmax(scale)) if np.isfinite(scale).any() else 0.0
 
+    def _finite_losses_at_most_one(self, window: Window) -> bool:
+        """Whether a step was skipped at a scale of 1 or below although its loss was finite."""
+        failed = ~window.own_step_applied() & (window.context("skipped_steps") > 0)
+        low = window.context("loss_scale") <= self.lowest
+        return bool((failed & low & np.isfinite(window.context("loss"))).any())
+
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         scale, highest = window.latest("loss_scale"), self._highest(window)
         skipped = float(np.nansum(window.context("skipped_steps")))
@@ -104,7 +113,13 @@ class LossScaleCollapse(Rule):
         if infinite.any():
             where = f"; the first Inf is in {window.table.paths[int(np.flatnonzero(infinite)[-1])]}"
         text = f"gradients overflow float16 (65504) at any scale down to {scale:g}{where}"
-        if (window.context("loss_nonfinite_age")[-2:] >= 0).all():
+        if self._finite_losses_at_most_one(window):
+            text = (
+                "the loss is finite, and its gradients are not, even at a scale of 1 and below: "
+                "the derivative of an operation leaves the range of float16 (65504), as that of "
+                "the approximate GELU does from 256 on"
+            )
+        elif (window.context("loss_nonfinite_age")[-2:] >= 0).all():
             text = (
                 "the loss itself is NaN or Inf, so no scale helps: the forward pass leaves the "
                 "range of float16 (65504), e.g. by a mask of -1e9 or exp"

@@ -91,6 +91,7 @@ class ZeroGradient(Rule):
     follows = (
         "nonfinite_weight",  # a fused ReLU makes 0 of NaN, and passes 0 back
         "nonfinite_gradient",
+        "loss_scale_collapse",  # a scale near 0 rounds every gradient to 0
         "disconnected_gradient",
         "dead_units",
         "symmetric_units",

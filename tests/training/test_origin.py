@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -53,13 +53,16 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def fitted(folder: pathlib.Path, function: Any, *, xla: bool = False, **options: Any) -> list[Flag]:
+def fitted(
+    folder: pathlib.Path, function: Any, *, xla: bool = False, epochs: int = 1, **options: Any
+) -> list[Flag]:
     """The flags of a short ``fit``, as a reader has them."""
     model = around(function)
     model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=xla)
     health = tbg.GradientHealth(folder, verbose=0, **options)
     x, y = data()
-    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[health])
+    fixed: dict[str, Any] = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+    model.fit(x, y, epochs=epochs, callbacks=[health], **fixed)
     return list(tbg.load(folder).runs[0].flags)
 
 
@@ -442,3 +445,39 @@ def test_an_array_is_described_without_its_values() -> None:
     array = np.array([[0.0, 1.5, np.nan], [np.inf, -2.0, 0.0]], np.float32)
     assert described(array) == "float32 [2, 3]: -2 to 1.5, 2 zeros, 1 NaN, 1 Inf"
     assert described(np.zeros(3, np.int64)) == "int64 [3]"
+
+
+def gelu_of_large_numbers(approximate: bool) -> Any:
+    def function(x: Any) -> Any:
+        return keras.activations.gelu(1000 * x, approximate=approximate) / 1000
+
+    return function
+
+
+@pytest.fixture
+def float16() -> Iterator[None]:
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def test_a_loss_scale_that_falls_for_ever_has_the_operation_whose_slope_no_scale_saves(
+    float16: None, tmp_path: pathlib.Path
+) -> None:
+    """The loss is finite in every step; the slope of the cube leaves the range of float16."""
+    [flag, *others] = fitted(tmp_path, gelu_of_large_numbers(True), epochs=4)
+
+    assert flag.rule == "loss_scale_collapse"
+    assert all(other.follows for other in others)
+    assert flag.origin is not None
+    assert flag.origin.code == inspect.getsource(gelu_of_large_numbers).splitlines()[2].strip()
+    assert (flag.origin.operation, flag.origin.phase) == ("Pow", "backward")
+    assert flag.causes[0].id == "numeric_overflow"
+    assert "exact GELU" in flag.fixes[0]
+
+
+@pytest.mark.long
+def test_the_exact_one_trains(float16: None, tmp_path: pathlib.Path) -> None:
+    flags = fitted(tmp_path, gelu_of_large_numbers(False), epochs=4)
+
+    assert not any(flag.rule == "loss_scale_collapse" for flag in flags)

@@ -253,6 +253,10 @@ class Explainer:
             return None
         step, batch = kept
         weights, exact = self._keeper.weights(flag.first_step)
+        if flag.rule == "loss_scale_collapse":
+            # The first steps look for a scale; what breaks at the present one does at any. Steps
+            # that were skipped have changed no weight.
+            weights, exact = {}, False
         replicas = (
             (Kept(one, batch, weights, exact), loss)
             for one in self._replicas_of(step)
