@@ -228,12 +228,13 @@ class DataProviderSource:
             steps = tuple(point.step for point in points)
             tags = last.get(run, {})
             table = _last_table(tags.get(schema.TAG_TABLE, ()))
+            values = [point.value for point in points]
             outlines[run] = Outline(
                 steps,
                 len(table.variables),
                 _covering_verdict(tags.get(schema.TAG_FLAGS, ()), steps),
-                last_loss(table.context, [point.value for point in points]),
-                settings_of(table),
+                last_loss(table.context, values),
+                settings_of(table, values),
             )
         return outlines
 
