@@ -1,11 +1,12 @@
 """The runs that ``benchmarks/tab.mjs`` looks at: made up, with the size of real ones.
 
-    python benchmarks/tab_runs.py DIR              # all of them, about 600 MB
+    python benchmarks/tab_runs.py DIR              # all of them, about 1.3 GB
     python benchmarks/tab_runs.py DIR deep naive   # some
 
 In:  a folder.
 Out: below it, a log folder each: ``deep`` (1,000 variables x 1,000 frames), ``wide``
-     (5,000 x 200), ``many`` (20 runs of 200 x 500), and ``naive``: the gradients of ``deep`` as
+     (5,000 x 200), ``many`` (20 runs of 200 x 500), ``hundreds`` (200 runs of 100 x 300), and
+     ``naive``: the gradients of ``deep`` as
      they are logged by hand, one TensorBoard histogram per variable and step, at every tenth
      step only, or the file alone would be a gigabyte.
 """
@@ -104,6 +105,11 @@ def write_many(folder: pathlib.Path) -> None:
         write(folder / f"run_{i:02}", 200, 500, salt=i)
 
 
+def write_hundreds(folder: pathlib.Path) -> None:
+    for i in range(200):
+        write(folder / f"sweep/run_{i:03}", 100, 300, salt=i)
+
+
 def write_naive(folder: pathlib.Path) -> None:
     """``tf.summary.histogram`` per variable, with TensorBoard's own bucketing."""
     table = network(1000)
@@ -130,6 +136,7 @@ RUNS: dict[str, Callable[[pathlib.Path], None]] = {
     "deep": lambda folder: write(folder / "run", 1000, 1000),
     "wide": lambda folder: write(folder / "run", 5000, 200),
     "many": write_many,
+    "hundreds": write_hundreds,
     "naive": write_naive,
 }
 

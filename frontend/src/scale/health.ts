@@ -16,26 +16,45 @@ const DECADES_BEFORE = 1;
 
 export const HEALTH: Domain = { kind: 'health', low: -FURTHEST, high: FURTHEST };
 
-/** How far values are from a range; NaN: not measured. Made once, asked for every cell. */
-export function meter(
-  { above, below, usual }: HealthyRange,
-  share: boolean,
-): (value: number) => number {
-  if (below === 0) return (value) => (value > 0 ? FURTHEST : Number.isNaN(value) ? value : 0);
-  if (share && below !== null) return (value) => within(value / (below / 2) - 1, 0);
+/** A range as lines: between `low` and `high` all is healthy, beyond them the distance grows evenly. */
+interface Meter {
+  /** Whether it grows by decades, or by shares. */
+  readonly decades: boolean;
+  readonly low: number;
+  readonly high: number;
+  /** From there to the limit of a rule. */
+  readonly toAbove: number;
+  readonly toBelow: number;
+}
+
+function meterOf({ above, below, usual }: HealthyRange, share: boolean): Meter {
+  if (below === 0 || (share && below !== null)) {
+    // Of what nothing is allowed, anything is as far away as can be.
+    const toBelow = Math.max(below / 2, Number.MIN_VALUE);
+    return { decades: false, low: -Infinity, high: below / 2, toAbove: 1, toBelow };
+  }
   const low = above === null ? -Infinity : Math.log10(usual?.[0] ?? above * 10 ** DECADES_BEFORE);
   const high = below === null ? Infinity : Math.log10(usual?.[1] ?? below / 10 ** DECADES_BEFORE);
-  const toAbove = above === null ? 1 : low - Math.log10(above);
-  const toBelow = below === null ? 1 : Math.log10(below) - high;
-  return (value) => {
-    const size = Math.log10(value);
-    if (size < low) return within((size - low) / toAbove, -FURTHEST);
-    return size > high ? within((size - high) / toBelow, 0) : size - size;
+  return {
+    decades: true,
+    low,
+    high,
+    toAbove: above === null ? 1 : low - Math.log10(above),
+    toBelow: below === null ? 1 : Math.log10(below) - high,
   };
 }
 
-/** Up to the furthest that is drawn. */
-const within = (away: number, least: number): number => Math.max(least, Math.min(FURTHEST, away));
+/** Up to the furthest that is drawn; NaN: not measured. */
+function distance({ decades, low, high, toAbove, toBelow }: Meter, value: number): number {
+  const size = decades ? Math.log10(value) : value;
+  if (size < low) return Math.max(-FURTHEST, (size - low) / toAbove);
+  if (size > high) return Math.min(FURTHEST, (size - high) / toBelow);
+  return Number.isNaN(size) ? size : 0;
+}
+
+/** How far a value is from a range. */
+export const distanceOf = (range: HealthyRange, share: boolean, value: number): number =>
+  distance(meterOf(range, share), value);
 
 /** What the rules say of one statistic. */
 export interface Ranges {
@@ -55,51 +74,98 @@ export interface Ranges {
 export interface Healthy extends Ranges {
   /** What each variable had at first. */
   readonly starts: Float32Array;
+  /** What the last layers have, in the middle, at each column. */
+  readonly ends: Float32Array;
 }
 
-/** The distance of every value; of several ranges the one that is left furthest. */
-export function healthGrid(grid: Grid, healthy: Healthy): Grid {
-  const high = distances(grid, grid.high, healthy);
-  if (grid.high === grid.low) return { ...grid, high, low: high };
-  const low = distances(grid, grid.low, healthy);
-  return { ...grid, high, low };
+/**
+ * How far the variables of a row are from what is healthy, as a grid of one row: the ends of their
+ * distances at each column.
+ *
+ * Rows are asked for as they come into view: most of a large picture is never seen.
+ */
+export function healthOfRow(grid: Grid, members: readonly number[], healthy: Healthy): Grid {
+  const columns = grid.edges.length - 1;
+  const low = new Float32Array(columns);
+  const high = new Float32Array(columns);
+  const marks = grid.marks && new Uint8Array(columns);
+  const ends = distances(grid, members, healthy);
+  for (let column = 0; column < columns; column++) {
+    [low[column], high[column]] = ends(column);
+    if (marks) {
+      marks[column] = members.reduce(
+        (mark, row) => mark | (grid.marks?.[column * grid.rows + row] ?? 0),
+        0,
+      );
+    }
+  }
+  return { rows: 1, edges: grid.edges, low, high, marks };
 }
 
-function distances(grid: Grid, values: Float32Array, healthy: Healthy): Float32Array {
-  const { rows } = grid;
-  const { share, own, since, starts, towards, last, kernels } = healthy;
+/** The ends of the distances of a column; of several ranges the one that is left furthest counts. */
+export function distances(
+  { rows, low, high }: Grid,
+  members: readonly number[],
+  { share, own, since, towards, starts, ends, kernels }: Healthy,
+): (column: number) => readonly [low: number, high: number] {
   // Of a size nothing at all is too little, whatever it is held against.
   const none = since !== null || towards !== null ? -FURTHEST : 0;
-  const found = values.map((value) => (value === 0 ? none : value - value));
-  const hold = (
-    range: HealthyRange | null,
-    shares: boolean,
-    against: (row: number, column: number) => number,
-  ): void => {
-    if (!range) return;
-    const away = meter(range, shares);
-    // In the order of the memory: from row to row it would be twice as slow.
-    for (let from = 0, column = 0; from < values.length; from += rows, column++) {
-      for (let row = 0; row < rows; row++) {
-        if (range.kernelsOnly && kernels[row] !== true) continue;
-        const at = from + row;
-        const distance = away((values[at] ?? Number.NaN) / against(row, column));
-        if (Math.abs(distance) > Math.abs(found[at] ?? 0)) found[at] = distance;
-      }
+  const weights = members.filter((row) => kernels[row]);
+  const held = [
+    { range: own, shares: share, references: null, reference: () => 1 },
+    { range: since, shares: false, references: starts, reference: () => 1 },
+    {
+      range: towards,
+      shares: false,
+      references: null,
+      reference: (column: number) => ends[column] ?? Number.NaN,
+    },
+  ].flatMap(({ range, shares, ...against }) =>
+    range
+      ? [{ ...against, meter: meterOf(range, shares), of: range.kernelsOnly ? weights : members }]
+      : [],
+  );
+  return (column) => {
+    const from = column * rows;
+    const [least, most] = extremes(low, high, from, members, null);
+    if (Number.isNaN(most)) return [Number.NaN, Number.NaN];
+    let [below, above] = [least === 0 ? none : 0, most === 0 ? none : 0];
+    for (const { meter, of, references, reference } of held) {
+      // Distances rise with values: the ends of these are the ends of those.
+      const [small, large] = extremes(low, high, from, of, references);
+      below = further(below, distance(meter, small / reference(column)));
+      above = further(above, distance(meter, large / reference(column)));
     }
+    return [Math.min(below, above), Math.max(below, above)];
   };
-  hold(own, share, () => 1);
-  // What began with nothing has no factor: dividing by NaN says nothing of it.
-  hold(since, false, (row) => positive(starts[row]));
-  const columns = towards ? Math.floor(values.length / Math.max(1, rows)) : 0;
-  const ends = Array.from({ length: columns }, (_, column) => endOf(values, rows, last, column));
-  hold(towards, false, (_, column) => positive(ends[column]));
-  return found;
 }
+
+/** Smallest and largest value of a column, each against its variable's reference; NaN: none. */
+function extremes(
+  low: Float32Array,
+  high: Float32Array,
+  from: number,
+  members: readonly number[],
+  references: Float32Array | null,
+): readonly [number, number] {
+  let [least, most] = [Number.NaN, Number.NaN];
+  for (const row of members) {
+    const reference = references ? (references[row] ?? Number.NaN) : 1;
+    // What began with nothing has no factor.
+    if (!(reference > 0)) continue;
+    const small = (low[from + row] ?? Number.NaN) / reference;
+    const large = (high[from + row] ?? Number.NaN) / reference;
+    if (!(least <= small) && !Number.isNaN(small)) least = small;
+    if (!(most >= large) && !Number.isNaN(large)) most = large;
+  }
+  return [least, most];
+}
+
+const further = (a: number, b: number): number => (Math.abs(b) > Math.abs(a) ? b : a);
 
 /** The values at which a picture of one column has a limit of the rules: the same for all of its rows. */
 export function limitsAt(grid: Grid, { own, towards, last }: Ranges, column: number): number[] {
-  const end = positive(endOf(grid.high, grid.rows, last, column));
+  const end = endOf(grid, last, column);
   return [
     own?.above ?? Number.NaN,
     own?.below ?? Number.NaN,
@@ -108,17 +174,9 @@ export function limitsAt(grid: Grid, { own, towards, last }: Ranges, column: num
   ].filter((limit) => limit > 0);
 }
 
-/** What the last layers have, in the middle. */
-const endOf = (
-  values: Float32Array,
-  rows: number,
-  last: readonly number[],
-  column: number,
-): number => middleOf(last.map((row) => values[column * rows + row] ?? Number.NaN));
-
-const positive = (value = Number.NaN): number => (value > 0 ? value : Number.NaN);
-
-function middleOf(values: readonly number[]): number {
+/** What the last layers have at a column, in the middle; NaN: nothing above zero. */
+export function endOf({ high, rows }: Grid, last: readonly number[], column: number): number {
+  const values = last.map((row) => high[column * rows + row] ?? Number.NaN);
   const known = values.filter((value) => value > 0).sort((a, b) => a - b);
   return known[known.length >> 1] ?? Number.NaN;
 }

@@ -8,7 +8,7 @@
 import type { Column } from '../api/types';
 import type { StepAxis } from './axis';
 import { fitDomain, fitLinear, fixedDomain, type Domain } from './domain';
-import { HEALTH, healthGrid, type Healthy } from './health';
+import { distances, HEALTH, healthOfRow, type Healthy } from './health';
 import { joinStrips, reduceRow, type Grid, type Strip } from './reduce';
 import {
   fitRelation,
@@ -45,7 +45,7 @@ export interface MapScale {
   /** What values are related to; null while they stand for themselves. */
   readonly relation: Relation | null;
   readonly domain: Domain;
-  /** As drawn: values or changes. In the order of the runs; null: not read yet. */
+  /** As drawn: values or changes; of health the values, which are judged row by row. In the order of the runs; null: not read yet. */
   readonly sources: readonly (Source | null)[];
 }
 
@@ -72,16 +72,7 @@ export function scaleMap(
     return { column, encoding, relation, domain, sources: related };
   }
   if (encoding === 'health' && known(sources).every(({ healthy }) => healthy !== null)) {
-    const held = sources.map(
-      (source) => source?.healthy && { ...source, grid: healthGrid(source.grid, source.healthy) },
-    );
-    return {
-      column,
-      encoding,
-      relation: null,
-      domain: HEALTH,
-      sources: held.map((source) => source ?? null),
-    };
+    return { column, encoding, relation: null, domain: HEALTH, sources };
   }
   const [reference, ...others] = sources;
   if (encoding === 'difference' && reference && others.some((other) => other !== null)) {
@@ -143,16 +134,33 @@ function ownStrip(
 ): Strip {
   const source = sources[pane];
   if (!source || !axis) return joinStrips(axis?.width ?? 0, []);
-  const members = variables.map((i) => source.columns[i] ?? -1).filter((i) => i >= 0);
+  const members = membersOf(source, { variables });
+  if (encoding === 'health' && source.healthy) {
+    return reduceRow(healthOfRow(source.grid, members, source.healthy), [0], axis, 'both');
+  }
   // A change is bad in both directions, whatever its statistic.
-  const changes = (relation !== null && encoding === 'relative') || encoding === 'health';
-  const worst = group && !changes ? worstOf(column) : 'both';
+  const worst = group && relation === null ? worstOf(column) : 'both';
   return reduceRow(source.grid, members, axis, worst);
 }
+
+/** Where a row's variables are in a run. */
+const membersOf = ({ columns }: Source, { variables }: Pick<Row, 'variables'>): readonly number[] =>
+  variables.map((i) => columns[i] ?? -1).filter((i) => i >= 0);
 
 /** Has this run any of the row's variables? */
 export const hasRow = ({ columns }: Source, row: Row): boolean =>
   row.variables.some((i) => (columns[i] ?? -1) >= 0);
+
+/** How far a row is from what is healthy, at a frame. */
+export function readHealth(source: Source, row: Row, frame: number): Reading {
+  const { grid, healthy } = source;
+  const column = grid.edges.findLastIndex((edge) => edge <= frame);
+  const known = healthy && column >= 0 && column + 1 < grid.edges.length;
+  const [low, high] = known
+    ? distances(grid, membersOf(source, row), healthy)(column)
+    : [Number.NaN, Number.NaN];
+  return { low, high, marked: 0 };
+}
 
 export interface Reading {
   readonly low: number;

@@ -2,7 +2,7 @@
 
 import type { HealthyRange, RuleBook, Run, Variable } from '../api/types';
 import { formatNumber, formatRelation, formatShare } from '../scale/format';
-import type { Healthy, Ranges } from '../scale/health';
+import { endOf, type Healthy, type Ranges } from '../scale/health';
 import { starts } from '../scale/relate';
 import { seriesColumn } from './selectors';
 import { gridOf, type MatrixData } from './state';
@@ -169,5 +169,10 @@ export function rangesOf({ run, statistic }: MatrixData, rules: RuleBook | null)
 /** What the values of a matrix are held against; null: the rules say nothing of its statistic. */
 export function healthyOf(matrix: MatrixData, rules: RuleBook | null): Healthy | null {
   const ranges = rangesOf(matrix, rules);
-  return ranges && { ...ranges, starts: starts(gridOf(matrix), healthyStart(matrix.run)) };
+  if (!ranges) return null;
+  const grid = gridOf(matrix);
+  const ends = Float32Array.from({ length: grid.edges.length - 1 }, (_, column) =>
+    endOf(grid, ranges.last, column),
+  );
+  return { ...ranges, starts: starts(grid, healthyStart(matrix.run)), ends };
 }

@@ -10,7 +10,7 @@ import {
   plural,
   title,
 } from '../../scale/format';
-import { hasRow, readRow, type Reading } from '../../scale/map';
+import { hasRow, readHealth, readRow, type Reading } from '../../scale/map';
 import { markWords } from '../../scale/nonfinite';
 import { against } from '../../scale/relate';
 import type { Row } from '../../scale/rows';
@@ -116,7 +116,7 @@ function describeChange(
   const [relation, drawn] = [scale?.relation, scale?.sources[which]];
   const steps = sides[which]?.run?.steps;
   if (scale?.encoding === 'health' && drawn && steps) {
-    return healthText(readRow(drawn, row, frameAtStep(steps, step)));
+    return healthText(readHealth(drawn, row, frameAtStep(steps, step)));
   }
   if (!relation || !drawn || !steps) return '';
   const text = (value: number): string => formatRelation(value, relation);
