@@ -11,6 +11,7 @@ another one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import os
@@ -22,7 +23,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -113,26 +114,44 @@ def main() -> int:
     parser.add_argument("--to", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     arguments = parser.parse_args()
 
+    with tensorboard(arguments.logdir) as address:
+        wait_for_runs(address, FAULTY, FIXED, HEALTHY)
+        pictures = [p for p in PICTURES if arguments.only in (None, p.name)]
+        take(address, pictures, arguments.to)
+    return 0
+
+
+@contextlib.contextmanager
+def tensorboard(logdir: str) -> Iterator[str]:
+    """The address of a TensorBoard on a folder, until the block ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         [
-            sys.executable, "-m", "tensorboard.main", "--logdir", arguments.logdir,
+            sys.executable, "-m", "tensorboard.main", "--logdir", logdir,
             "--host", "127.0.0.1", "--port", str(port),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        address = f"http://127.0.0.1:{port}/"
-        wait_for_runs(address, FAULTY, FIXED, HEALTHY)
-        pictures = [p for p in PICTURES if arguments.only in (None, p.name)]
-        take(address, pictures, arguments.to)
+        yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
         server.wait(timeout=30)
-    return 0
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser, until the block ends."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+        )
+        yield browser
+        browser.close()
 
 
 def wait_for_runs(address: str, *names: str) -> None:
@@ -152,11 +171,7 @@ def wait_for_runs(address: str, *names: str) -> None:
 
 def take(address: str, pictures: list[Picture], folder: pathlib.Path) -> None:
     """Open each view in each theme, and save what is seen."""
-    browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=browser_path, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    with chromium() as browser:
         for picture in pictures:
             for theme in picture.themes:
                 width, height = picture.size
@@ -178,7 +193,6 @@ def take(address: str, pictures: list[Picture], folder: pathlib.Path) -> None:
                 save(page.screenshot(), path)
                 print(f"{path} is written.", flush=True)
                 page.close()
-        browser.close()
 
 
 def save(screenshot: bytes, path: pathlib.Path) -> None:

@@ -3,6 +3,7 @@ import { answer } from '../dev/fixtures';
 import { decodeRules, decodeRun } from '../src/api/decode';
 import type { Flag, Run } from '../src/api/types';
 import { healthyStart, judge, judgedNumbers, rangeOf, startFrames } from '../src/store/judgement';
+import type { MatrixData } from '../src/store/state';
 import { unitWords } from '../src/scale/units';
 
 const book = decodeRules({
@@ -74,6 +75,25 @@ describe('a number', () => {
       'update_ratio',
     ]);
     expect(found[1]).toMatchObject({ change: 200, judgement: { standing: 'beyond' } });
+    // A gradient that has vanished has not changed: it is small beside that of the last layers.
+    const fading = decodeRules({
+      ranges: [
+        { statistic: 'gradient_rms', against: 'start', below: 1000 },
+        { statistic: 'gradient_rms', against: 'last_layers', above: 1e-3, kernels_only: true },
+      ],
+    });
+    const values = new Float32Array(run.variables.length * run.steps.length).fill(1e6);
+    const edges = Int32Array.from({ length: run.steps.length + 1 }, (_, i) => i);
+    const matrix: MatrixData = {
+      ...{ run, statistic: 'gradient_rms', edges, values, low: values, exact: true },
+      marks: new Uint8Array(values.length),
+    };
+    const [rms] = judgedNumbers(run, kernel, series, last, fading, null, matrix);
+    expect(rms).toMatchObject({ change: 200, judgement: { word: 'far too low' } });
+    expect(rms?.towards).toBeCloseTo(2e-4, 8);
+    expect(judgedNumbers(run, kernel, series, last, fading, null)[0]?.judgement?.word).toBe(
+      'normal',
+    );
     expect(judgedNumbers(run, bias, series, last, book, 'update_ratio')[0]?.judgement).toBeNull();
   });
 

@@ -101,8 +101,10 @@ export function startOfSeries(values: Float32Array, steps: readonly number[]): n
 export interface JudgedNumber {
   readonly statistic: string;
   readonly value: number;
-  /** Its factor since the start of the run; NaN: the value is judged itself. */
+  /** Its factor since the start of the run; NaN: the rules do not ask for it. */
   readonly change: number;
+  /** Its factor to that of the last layers at the same step; NaN: this is not what is judged. */
+  readonly towards: number;
   readonly judgement: Judgement | null;
 }
 
@@ -119,7 +121,10 @@ export const LEADING = [
 const FIRST = [...LEADING, 'none_step_share', 'zero_step_share', 'weight_rms'] as const;
 const MOST = 5;
 
-/** The numbers of a variable that decide, at one frame; `first`: that of the open finding. */
+/**
+ * The numbers of a variable that decide, at one frame; `first`: that of the open finding. `matrix`:
+ * the values of all variables of one statistic, to hold the variable's own against them.
+ */
 export function judgedNumbers(
   run: Run,
   variable: Variable,
@@ -127,26 +132,50 @@ export function judgedNumbers(
   frame: number,
   rules: RuleBook | null,
   first: string | null,
+  matrix: MatrixData | null = null,
 ): readonly JudgedNumber[] {
   const names = [...new Set([...(first === null ? [] : [first]), ...FIRST])];
   const numbers = names.flatMap((statistic): JudgedNumber[] => {
     const values = seriesColumn(series, run.statistics, statistic);
     const value = values?.[frame] ?? Number.NaN;
     if (!values || Number.isNaN(value)) return [];
-    const own = rangeOf(rules, statistic);
     const since = rangeOf(rules, statistic, 'start');
     const change = since ? value / startOfSeries(values, run.steps) : Number.NaN;
-    const range = own ?? (Number.isNaN(change) ? null : since);
+    const factor = value / lastLayers(run, matrix, statistic, frame);
     const share = run.statistics.find(({ name }) => name === statistic)?.unit === 'share';
-    const judged = range !== null && appliesTo(range, variable);
-    const judgement = judged ? judge(range, own ? value : change, share) : null;
-    return [{ statistic, value, change, judgement }];
+    const judgements = [
+      { range: rangeOf(rules, statistic), against: value },
+      { range: since, against: change },
+      { range: rangeOf(rules, statistic, 'last_layers'), against: factor },
+    ].flatMap(({ range, against }) =>
+      range && appliesTo(range, variable) && !Number.isNaN(against)
+        ? [{ range, judgement: judge(range, against, share) }]
+        : [],
+    );
+    // Of several the worst one; the first of these.
+    const rank = (standing: Standing): number => ['beyond', 'unusual', 'healthy'].indexOf(standing);
+    const [worst] = judgements.sort(
+      (a, b) => rank(a.judgement.standing) - rank(b.judgement.standing),
+    );
+    const towards = worst?.range.against === 'last_layers' ? factor : Number.NaN;
+    return [{ statistic, value, change, towards, judgement: worst?.judgement ?? null }];
   });
   return numbers.slice(0, MOST);
 }
 
+/** What the last layers have of a statistic at a frame; NaN: not known. */
+function lastLayers(run: Run, matrix: MatrixData | null, statistic: string, frame: number): number {
+  if (matrix?.run.run !== run.run || matrix.statistic !== statistic) return Number.NaN;
+  const column = matrix.edges.findLastIndex((edge) => edge <= frame);
+  return endOf(gridOf(matrix), lastKernels(run.variables), column);
+}
+
 /** So many of the last kernels are the end of the network. */
 const LAST_KERNELS = 3;
+
+/** Their places among the variables. */
+const lastKernels = (variables: readonly Variable[]): readonly number[] =>
+  variables.flatMap(({ shape }, i) => (shape.length >= 2 ? [i] : [])).slice(-LAST_KERNELS);
 
 /** What the rules say of the statistic of a matrix; null: nothing. */
 export function rangesOf({ run, statistic }: MatrixData, rules: RuleBook | null): Ranges | null {
@@ -154,15 +183,13 @@ export function rangesOf({ run, statistic }: MatrixData, rules: RuleBook | null)
   const since = rangeOf(rules, statistic, 'start');
   const towards = rangeOf(rules, statistic, 'last_layers');
   if (!own && !since && !towards) return null;
-  const kernels = run.variables.map(({ shape }) => shape.length >= 2);
-  const last = kernels.flatMap((kernel, i) => (kernel ? [i] : [])).slice(-LAST_KERNELS);
   return {
     share: run.statistics.find(({ name }) => name === statistic)?.unit === 'share',
     own,
     since,
     towards,
-    last,
-    kernels,
+    last: lastKernels(run.variables),
+    kernels: run.variables.map(({ shape }) => shape.length >= 2),
   };
 }
 

@@ -14,7 +14,7 @@ import {
   shownRun,
   shownStatistic,
 } from '../store/selectors';
-import type { ContextData, VariableData } from '../store/state';
+import type { ContextData, MatrixData, VariableData } from '../store/state';
 import { createBars } from './bars';
 import { foldsOf, restoreFolds } from './focus';
 import { icon } from './icons';
@@ -73,10 +73,11 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
   });
   const drawValues = onChange(
     (...[data, variable, context, step, statistic, ...rest]: ValueInputs) => {
-      const [decisive, rules] = rest;
+      const [decisive, rules, matrix] = rest;
       const focused = document.activeElement?.getAttribute('data-column');
       const folds = foldsOf(values);
-      const of = data && variable && { data, variable, context, step, statistic, decisive, rules };
+      const of = data &&
+        variable && { data, variable, context, step, statistic, decisive, rules, matrix };
       fill(values, of && numbers(of, actions));
       restoreFolds(values, folds);
       if (focused) values.querySelector<HTMLElement>(`[data-column="${focused}"]`)?.focus();
@@ -100,6 +101,7 @@ export function createInspector(parent: HTMLElement, actions: Actions): View {
         state.run && shownStatistic(state.run, state.statistic),
         flag && state.run && pictureOf(flag, state.run, state.rules).statistic,
         state.rules,
+        state.matrix,
       );
       bars.update(state);
     },
@@ -118,6 +120,7 @@ type ValueInputs = [
   statistic: string | null,
   decisive: string | null,
   RuleBook | null,
+  MatrixData | null,
 ];
 type FlagInputs = [Run | null, string | null, string | null, RuleBook | null];
 

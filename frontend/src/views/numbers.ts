@@ -7,7 +7,7 @@ import { unitWords } from '../scale/units';
 import type { Actions } from '../store/actions';
 import { judgedNumbers, type JudgedNumber } from '../store/judgement';
 import { shownFrame } from '../store/selectors';
-import type { ContextData, VariableData } from '../store/state';
+import type { ContextData, MatrixData, VariableData } from '../store/state';
 import { icon } from './icons';
 
 export interface NumbersOf {
@@ -20,13 +20,14 @@ export interface NumbersOf {
   /** The one that the open finding is about. */
   readonly decisive: string | null;
   readonly rules: RuleBook | null;
+  readonly matrix: MatrixData | null;
 }
 
 export function numbers(of: NumbersOf, actions: Actions): Child[] {
-  const { data, variable, step, decisive, rules } = of;
+  const { data, variable, step, decisive, rules, matrix } = of;
   const { run, series } = data;
   const frame = shownFrame(run, step);
-  const judged = judgedNumbers(run, variable, series, frame, rules, decisive);
+  const judged = judgedNumbers(run, variable, series, frame, rules, decisive, matrix);
   return [
     h(
       'ul',
@@ -43,12 +44,12 @@ const MARK = { healthy: 'check', unusual: 'info', beyond: 'warning' } as const;
 
 /** `Update ratio 4e-5 · low (healthy: 1e-4 to 1e-2)`. */
 function judgedRow(
-  { statistic, value, change, judgement }: JudgedNumber,
+  { statistic, value, change, towards, judgement }: JudgedNumber,
   { data, statistic: shown }: NumbersOf,
   actions: Actions,
 ): HTMLElement {
   const column = data.run.statistics.find(({ name }) => name === statistic);
-  const since = Number.isNaN(change) ? '' : sinceStart(change);
+  const since = relationText(change, towards);
   return h(
     'li',
     { 'data-standing': judgement?.standing, 'data-statistic': statistic },
@@ -65,7 +66,10 @@ function judgedRow(
   );
 }
 
-function sinceStart(change: number): string {
+/** What the value is held against, if not against limits of its own. */
+function relationText(change: number, towards: number): string {
+  if (!Number.isNaN(towards)) return `${formatRelation(towards, 'ratio')} against the last layers`;
+  if (Number.isNaN(change)) return '';
   const text = formatRelation(change, 'ratio');
   return text === 'the same' ? 'as at the start' : `${text} since the start`;
 }
