@@ -266,6 +266,8 @@ class Rule(abc.ABC):
                 self.settings[name] = known[name].check(value)
             except ValueError as error:
                 raise ValueError(f"rule {self.id!r}: {error}") from None
+        # As plain attributes: rules ask for them at every frame.
+        vars(self).update({name: getattr(self, name) for name in known})
 
     @abc.abstractmethod
     def detect(self, window: Window) -> Detection | None:
@@ -279,6 +281,24 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def explain(self, window: Window, rows: IntArray, since: int) -> Finding:
         """What to say about the variables ``rows``, affected since step ``since``."""
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray | None:
+        """At which of many frames ``detect`` may find something; it need not be asked at others.
+
+        Where frames are there already, this costs about as much for all of them as ``detect`` does
+        for one. It may be true too often, but not too seldom: ``detect`` would find nothing at a
+        frame at which it is false, whether the run learns or not.
+
+        Args:
+            window: longer than that of ``detect``. It ends with the last frame that is at hand.
+                What is known of the run only by then must not be asked of it: whether it learns,
+                and ``largest`` (``largest_by_then`` gives that of each frame).
+            frames: those of them that it is asked about.
+
+        Returns:
+            bool [frames]; ``None``: it is asked at every frame.
+        """
+        return window.shows(self.signs)[frames] if self.signs else None
 
     def nothing_to_judge(self, window: Window) -> str:
         """Why the run cannot have the fault ("the optimizer does not clip"); "" if it can."""

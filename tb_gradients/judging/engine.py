@@ -43,7 +43,7 @@ from tb_gradients.judging.fingerprint import Shown
 from tb_gradients.judging.progress import Progress
 from tb_gradients.judging.registry import RuleSettings, make_rules
 from tb_gradients.judging.states import Standing, has_basis, standing, why_undecided, why_unreported
-from tb_gradients.judging.window import History, IntArray, Window
+from tb_gradients.judging.window import BLOCK, History, IntArray, Window
 
 CLEAN_FRAMES = 5
 """Frames without a finding before a flag closes; one clean frame may be chance."""
@@ -53,6 +53,13 @@ NEAR_STEPS = 20
 
 NOBODY = -1
 """The owner of a variable that no flag of the rule holds."""
+
+BLOCK_NUMBERS = 1 << 20
+"""Numbers of frames that are taken in together, of large models: 4 MB, so that they stay in the
+processor's cache while they are copied and looked at."""
+
+FEW = 4
+"""With fewer frames at hand, looking at all of them costs as much as asking a rule does."""
 
 EXPLAIN_EVERY = 16
 """Frames between two refreshes of an unchanged flag's numbers, once it is that old."""
@@ -163,15 +170,48 @@ class _Track:
         """Whether it has found nothing at a frame at which its silence means something."""
         self.idle: bool | None = None
         """Whether the variable table rules its fault out; ``None``: not known yet."""
+        self._era = -1
+        self._first = 0
+        self._may_find: list[bool] | None = None
+        self.sleeps = False
+        """Whether it rests at all rows at hand."""
 
-    def rests(self) -> bool:
-        """Whether it is known to find nothing at the newest row, so that it need not be asked."""
+    def rests(self, era: int, *, many: bool) -> bool:
+        """Whether it is known to find nothing at the newest row, so that it need not be asked.
+
+        Args:
+            era: another number, where rows came.
+            many: whether they are many enough to look at all of them at once.
+        """
         if self.cases:
             return False
         if self.idle is None:
             applies = not (self.rule.table_decides and self.rule.nothing_to_judge(self.window))
             self.idle = not applies
-        return self.idle or (self.judged and self.window.shows_none(self.rule.signs))
+        if self.idle:
+            self.sleeps = True
+            return True
+        if self._era != era:
+            self._era = era
+            self._look(many=many)
+        may, at = self._may_find, self.window.pushed - self._first
+        if may is None or may[at]:
+            return False
+        if self.judged:
+            self.sleeps = not any(may[at:])
+            return True
+        # Its silence means something from the row on at which it has seen enough.
+        return not has_basis(self.rule, self.window)
+
+    def _look(self, *, many: bool) -> None:
+        """Ask at which of the rows from the newest one on it may find something."""
+        window = self.window
+        self._first = window.pushed
+        frames = slice(window.newest, None)
+        look = type(self.rule).may_find if many else Rule.may_find
+        with window.at_hand():
+            may = look(self.rule, window, frames)
+        self._may_find = None if may is None else may.tolist()
 
     def withdraw(self, found: Collection[int]) -> None:
         """Drop the provisional cases that were not found again, by index."""
@@ -206,6 +246,10 @@ class Engine:
         self._rows = History(table, _needed(chosen, dense=True), self._progress, self._history)
         self._tracks = [_Track(rule, self._window(rule), len(table.variables)) for rule in chosen]
         self._rhythms = {rule.every for rule in chosen}
+        self._suspicions = [track for track in self._tracks if track.rule.provisional]
+        self._awake = self._tracks
+        """Those that do not rest at all rows at hand."""
+        self._era, self._many = 0, False
         self._errors: dict[str, RuleError] = {}
         self._opened = 0
 
@@ -440,9 +484,22 @@ class Engine:
         Raises:
             ValueError: the frame does not fit the variable table.
         """
-        news = self._advance(frame)
-        if not news:
-            return []
+        (flags,) = self.update_each([frame])
+        return flags
+
+    def update_each(self, frames: Iterable[Frame]) -> Iterator[list[Flag]]:
+        """Judge the next frames; many together take a fraction of the time.
+
+        Yields:
+            What ``update`` returns for each. Meanwhile the engine is in the state of that frame.
+
+        Raises:
+            ValueError: a frame does not fit the variable table.
+        """
+        for news in self._judge(frames):
+            yield self._reported_news(news) if news else []
+
+    def _reported_news(self, news: Collection[_Case]) -> list[Flag]:
         new = {case.opened for case in news}
         return self._reported(
             fault
@@ -451,38 +508,111 @@ class Engine:
             if not fault.leading.provisional
         )
 
-    def advance(self, frame: Frame) -> None:
+    def advance(self, frames: Iterable[Frame]) -> None:
         """The same for who reads the flags later: their text takes time."""
-        self._advance(frame)
+        for _ in self._judge(frames):
+            pass
 
-    def _advance(self, frame: Frame) -> list[_Case]:
-        """Judge the next frame; the cases that opened or became worse."""
+    def _judge(self, frames: Iterable[Frame]) -> Iterator[list[_Case]]:
+        """Judge the next frames; for each of them the cases that opened or became worse."""
+        for block in self._blocks(frames):
+            rows = []
+            last = self._rows.last_step
+            for frame in block:
+                rows.append(list(between.rows(frame, self._table, last)))
+                last = frame.step
+            self._history.extend(block)
+            self._rows.extend([row for of_frame in rows for row in of_frame])
+            self._wake(many=len(block) >= FEW and self._has_started)
+            for frame, of_frame in zip(block, rows, strict=True):
+                # Faulty values reach the limits of float32, and 0 / 0 is "not known".
+                with np.errstate(all="ignore"):
+                    news = self._advance(frame.step, [row.step for row in of_frame])
+                self._shown.add(self._table, frame)
+                if not self._many and len(block) >= FEW and self._has_started:
+                    self._wake(many=True)
+                yield news
+
+    @property
+    def _has_started(self) -> bool:
+        """Whether what is known of the start of the run is final."""
+        return self._history.has_started and self._rows.has_started
+
+    def _wake(self, *, many: bool) -> None:
+        """Ask all rules again whether they rest.
+
+        Args:
+            many: many rows are at hand, and what is known of the start of the run is final.
+        """
+        self._era += 1
+        self._many = many
+        self._awake = self._tracks
+        for track in self._tracks:
+            track.sleeps = False
+
+    def _blocks(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+        """Frames that may be taken in together: their steps rise."""
+        numbers = len(self._table.variables) * len(self._table.statistics)
+        most = max(1, min(BLOCK, BLOCK_NUMBERS // max(numbers, 1)))
+        block: list[Frame] = []
+        for frame in frames:
+            if block and (len(block) == most or frame.step <= block[-1].step):
+                yield block
+                block = []
+            block.append(frame)
+        if block:
+            yield block
+
+    def _advance(self, step: int, rows: Sequence[int]) -> list[_Case]:
+        """Judge the next frame; the cases that opened or became worse.
+
+        Args:
+            step: its step,
+            rows: and those of its rows.
+        """
         news: list[_Case] = []
         waits = len(self._history) > 0  # between frames, rules see the ones before
         if not waits:
-            self._history.push(frame)
-        # For all rules: faulty values reach the limits of float32, and 0 / 0 is "not known".
-        with np.errstate(all="ignore"):
-            for row in between.rows(frame, self._table, self._rows.last_step):
-                if waits and row.step == frame.step:
-                    self._history.push(frame)
-                before = self._progress.learning.kind
-                self._rows.push(row)
-                everyone = row.step == frame.step or self._progress.learning.kind != before
-                due = {every for every in self._rhythms if self._rows.due(every)}
-                for track in self._tracks:
-                    if track.rule.every in due and (everyone or track.rule.dense):
-                        news += self._ask(track)
+            self._history.advance()
+        for row in rows:
+            everyone = row == step
+            if waits and everyone:
+                self._history.advance()
+            # Between frames, rules that see frames only are asked if the loss tells something new.
+            before = None if everyone or not self._some_wait() else self._progress.learning.kind
+            self._rows.advance()
+            if before is not None:
+                everyone = self._progress.learning.kind != before
+            due = [every for every in self._rhythms if self._rows.due(every)]
+            for track in self._awake:
+                if track.rule.every in due and (everyone or track.rule.dense):
+                    news += self._ask(track)
+        if len(self._awake) > 1:
+            self._awake = [track for track in self._awake if not track.sleeps]
         self._relent()
-        self._shown.add(self._table, frame)
         return news
+
+    def _some_wait(self) -> bool:
+        """Whether a rule that sees frames only may find something at the newest one."""
+        return any(not track.rule.dense and not self._rests(track) for track in self._awake)
+
+    def _rests(self, track: _Track) -> bool:
+        if track.rule.id in self._errors:
+            return True
+        try:
+            return track.rests(self._era, many=self._many)
+        except Exception as error:
+            self._fails(track.rule, error)
+            return True
 
     def _ask(self, track: _Track) -> list[_Case]:
         """One rule on the newest row; the cases that it opened or made worse."""
+        if not track.cases and self._rests(track):
+            return []
         if track.rule.id in self._errors:
             return []
         try:
-            return [] if track.rests() else self._apply(track)
+            return self._apply(track)
         except Exception as error:
             self._fails(track.rule, error)
             return []
@@ -491,8 +621,8 @@ class Engine:
         """If the run clearly learns, suspicions were wrong, open or closed."""
         suspected = [
             case
-            for track in self._tracks
-            if track.rule.provisional and track.cases and self._rows.due(track.rule.every)
+            for track in self._suspicions
+            if track.cases and self._rows.due(track.rule.every)
             for case in track.cases
             if case.severity > Severity.INFO and case.last_step < self._history.last_step
         ]
@@ -681,8 +811,10 @@ def replay(
     Raises:
         ValueError: unknown rules or thresholds; the message names the known ones.
     """
-    for engine, frame in _each_frame(recordings, rules):
-        yield engine, frame.step, engine.update(frame)
+    for engine, recording in _each_recording(recordings, rules):
+        flags = engine.update_each(recording.each_frame())
+        for step, of_frame in zip(recording.steps.tolist(), flags, strict=True):
+            yield engine, step, of_frame
 
 
 def judge(
@@ -694,24 +826,23 @@ def judge(
         ValueError: unknown rules or thresholds; the message names the known ones.
     """
     engine: Engine | None = None
-    for judging, frame in _each_frame(recordings, rules):
-        engine = judging
-        engine.advance(frame)
+    for judging, recording in _each_recording(recordings, rules):
+        judging.advance(recording.each_frame())
+        engine = judging if len(recording) else engine
     if engine is None:
         make_rules(rules)  # wrong settings are an error, data or not
         return Verdict()
     return Verdict(engine.flags, engine.errors, engine.states, engine.undecided)
 
 
-def _each_frame(
+def _each_recording(
     recordings: Sequence[Recording], rules: RuleSettings | Iterable[Rule] | None
-) -> Iterator[tuple[Engine, Frame]]:
-    """The frames in order, each with the engine that is to judge it."""
+) -> Iterator[tuple[Engine, Recording]]:
+    """The recordings that have frames, in order, each with the engine that is to judge it."""
     engine: Engine | None = None
     for recording in recordings:
         if engine is None:
             engine = Engine(recording.table, rules)
         else:
             engine.set_table(recording.table)
-        for frame in recording.each_frame():
-            yield engine, frame
+        yield engine, recording

@@ -13,14 +13,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging import cells
+from tb_gradients.judging.medians import median
 from tb_gradients.lane import FINITE_LOSSES, LOSSES, Lane
 
 BoolArray = npt.NDArray[np.bool_]
@@ -104,7 +105,7 @@ class Learning:
         now: median loss of the last steps.
         guess: loss of the best constant prediction; NaN if unknown.
         majority: share of the most frequent class; NaN if unknown, or no classes.
-        hopeful: the last part seems to fall, though it may be chance.
+        hope: gives ``hopeful``, which few ask for.
         band: above this share of the loss of guessing it is guessing.
         floor: loss of the best prediction there is, where targets between two classes leave one.
         pace: of a loss below zero: how far the last third of the run has lowered it, over how far
@@ -117,7 +118,7 @@ class Learning:
     now: float = math.nan
     guess: float = math.nan
     majority: float = math.nan
-    hopeful: bool = False
+    hope: Callable[[], bool] = dataclasses.field(default=lambda: False, compare=False, repr=False)
     band: float = GUESS_BAND
     floor: float = 0.0
     pace: float = math.nan
@@ -130,6 +131,11 @@ class Learning:
     def kind(self) -> tuple[object, ...]:
         """What rules ask of it, apart from numbers."""
         return self.state, self.hopeful, self.succeeds, self.guessing, self.worse, self.converged
+
+    @functools.cached_property
+    def hopeful(self) -> bool:
+        """The last part seems to fall, though it may be chance."""
+        return self.hope()
 
     @property
     def stuck(self) -> bool:
@@ -187,8 +193,7 @@ class Learning:
         return f"the loss does not fall ({self.start:.3g} at the start, {self.now:.3g} now{level})"
 
 
-@dataclasses.dataclass(frozen=True)
-class Targets:
+class Targets(NamedTuple):
     """What is known of a batch's targets; NaN for what is not."""
 
     mean: float = math.nan
@@ -196,8 +201,10 @@ class Targets:
     majority: float = math.nan
 
 
-@dataclasses.dataclass(frozen=True)
-class _Point:
+UNKNOWN_TARGETS = Targets()
+
+
+class _Point(NamedTuple):
     """The loss of some consecutive steps; ``pair``: loss, and the targets' mean and standard
     deviation, of the same batches."""
 
@@ -234,12 +241,14 @@ class LossTrace:
         self._points: list[_Point] = []
         self._pending: list[_Point] = []
         self._merge = 1
-        self._columns = np.zeros((2, TRACE_POINTS + 1))
-        """Loss and steps of the points, as arrays; one place for those that are pending."""
+        self._columns = np.zeros((3, TRACE_POINTS + 1))
+        """Loss and steps of the points, and steps so far; one place for those that are pending."""
         self._head: list[_Point] = []
         self._head_steps = 0
+        self._start = _Sample(np.zeros(0))
         self._targets = [[0, 0.0], [0, 0.0], [0, 0.0]]
         """How many, and their sum: of the targets' mean, deviation and majority share."""
+        self._means = 0, (math.nan, math.nan, math.nan)
         self._mean_squares = 0.0
         self._cell = _Cell()
         self._table: VariableTable | None = None
@@ -250,7 +259,11 @@ class LossTrace:
         self.count = 0
 
     def add(
-        self, loss: float, steps: int, targets: Targets = Targets(), own_loss: float = math.nan
+        self,
+        loss: float,
+        steps: int,
+        targets: Targets = UNKNOWN_TARGETS,
+        own_loss: float = math.nan,
     ) -> None:
         """Add a frame. Where the loss is NaN (not measured, or not finite) it is skipped.
 
@@ -309,9 +322,7 @@ class LossTrace:
     def _see(self, targets: Targets, own_loss: float) -> Pair | None:
         """Take the targets of a frame in; its own loss and they, where both are known."""
         self.count += 1
-        for sums, value in zip(
-            self._targets, (targets.mean, targets.std, targets.majority), strict=True
-        ):
+        for sums, value in zip(self._targets, targets, strict=True):
             if math.isfinite(value):
                 sums[0] += 1
                 sums[1] += value
@@ -328,32 +339,37 @@ class LossTrace:
         if len(self._pending) < self._merge:
             return
         point = point if self._merge == 1 else _mean(self._pending)
-        self._columns[:, len(self._points)] = point.loss, point.steps
+        self._put(len(self._points), point)
         self._points.append(point)
         self._pending = []
         if len(self._points) == TRACE_POINTS:
             self._points = [_mean(self._points[i : i + 2]) for i in range(0, len(self._points), 2)]
-            self._columns[:, : len(self._points)] = np.array(
-                [(point.loss, point.steps) for point in self._points]
-            ).T
+            for at, mean in enumerate(self._points):
+                self._put(at, mean)
             self._merge *= 2
+
+    def _put(self, at: int, point: _Point) -> None:
+        before = self._columns[2, at - 1] if at else 0.0
+        self._columns[:, at] = point.loss, point.steps, before + point.steps
 
     def judge(self, table: VariableTable) -> Learning:
         """Whether the run learns, by its loss."""
         count, pending = len(self._points), self._pending
         if pending:
             last = _mean(pending)
-            self._columns[:, count] = last.loss, last.steps
+            self._put(count, last)
             count += 1
         if not count:
             return Learning("unseen")
-        loss = self._columns[0, :count]
-        seen = np.cumsum(self._columns[1, :count])
+        loss, steps, seen = self._columns[:, :count]
         total = int(seen[-1])
         share = seen / total
-        head = _Sample(np.array([point.loss for point in self._head]))
-        late = share > 1 - TAIL_SHARE
-        tail = _Sample(loss[late])
+        if len(self._start) != len(self._head):
+            self._start = _Sample(np.array([point.loss for point in self._head]))
+        head = self._start
+        # The first points of the middle, of the recent part, and of the last one.
+        first, second, third = share.searchsorted((*MIDDLE, 1 - TAIL_SHARE), side="right").tolist()
+        tail = _Sample(loss[third:])
         start, now = head.median, tail.median
         times = _weight_of(table)
         guess, majority = times * self._guess(table), self._majority(table)
@@ -364,10 +380,11 @@ class LossTrace:
         rare, band = None, GUESS_BAND
         kind, better = _loss_kind(table), False
         if kind in ("binary", "squared") and now > LOW_SHARE * guess:
+            late = share > 1 - TAIL_SHARE
             pairs = [point.pair or NO_PAIR for point in self._points]
             known_pairs = np.array([*pairs, last.pair or NO_PAIR] if pending else pairs).T
             rare = self._rare(known_pairs, times) if kind == "binary" else None
-            better = self._better(kind, loss, self._columns[1, :count], late, known_pairs, times)
+            better = self._better(kind, loss, steps, late, known_pairs, times)
         if rare is not None:  # more or fewer of the rare class are no progress
             here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
             met = known_pairs[1] > 0 if self._mean_targets()[0] < 0.5 else known_pairs[1] < 1
@@ -376,43 +393,52 @@ class LossTrace:
                 loss = np.where(np.isfinite(here), rare[0] - here + np.nanmean(here), loss)
                 tail = _Sample(loss[late])
             else:  # sparse frames: their windows hold more of the rare class than their own steps
-                now = float(np.average(tail.losses, weights=self._columns[1, :count][late]))
+                now = float(np.average(tail.losses, weights=steps[late]))
                 band = 1.0  # neither number is sure: in doubt it does better than guessing
         if total < MINIMUM_STEPS or len(loss) < 4:
             return Learning("early", total, start, now, guess, majority)
-        recent = share > MIDDLE[1]
-        middle = _Sample(loss[(share > MIDDLE[0]) & ~recent])
-        still_falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
-        trend, dropped = _trend(_comparable(loss[recent], self._columns[1, :count][recent]))
-        still_falls = still_falls or (trend < -TREND_DEVIATIONS and dropped)
-        # Of few points each is the mean of many steps, and a drop is not judged by their noise.
-        before = loss[recent & ~late]
-        drops = not len(before) or _dropped(_median(before), tail.median)
-        if rare is not None:  # of few positives even half a run is noise: is it falling *still*?
-            still_falls = still_falls and drops
+        # Copies: whether it is hopeful may be asked when there are more points.
+        recent = loss[second:].copy()
+        trend = _Trend(recent, steps[second:].copy())
+        middle = _Sample(loss[first:second])
+
+        def drops() -> bool:
+            # Of few points each is the mean of many steps: not judged by their noise.
+            before = recent[: third - second]
+            return not len(before) or _dropped(median(before), tail.median)
+
+        def still_falls() -> bool:
+            falls = len(middle) > 0 and _fell(middle, tail, SMALL_DROP)
+            falls = falls or trend.is_clear
+            # Of few positives even half a run is noise: is it falling *still*?
+            return falls and (rare is None or drops())
+
         floor = self._soft_share() * guess if kind == "binary" and rare is None else 0.0
         guesses = now >= floor + band * (guess - floor)  # never so when that level is not known
         if guesses and not better:
             # Close above it, a loss that falls is on its way to guessing; and one that comes
             # down to where it was has not learnt.
-            learns = still_falls and now > (2 - GUESS_BAND) * guess and now < WORSE * start
+            learns = now > (2 - GUESS_BAND) * guess and now < WORSE * start and still_falls()
         elif better or now < LOW_SHARE * guess or _fell(head, tail, CLEAR_DROP):
             learns = True
         else:
-            learns = _fell(head, tail, SMALL_DROP) and (still_falls or not math.isnan(guess))
+            learns = _fell(head, tail, SMALL_DROP) and (not math.isnan(guess) or still_falls())
         state: State = "learning" if learns else "stuck"
         pace = _pace(loss, share) if now < 0 else math.nan
-        hopeful = not trend >= -HOPE_DEVIATIONS
-        if math.isnan(trend):  # too few points for one
-            hopeful = drops
+
+        def hopeful() -> bool:
+            if math.isnan(trend.deviations):  # too few points for one
+                return drops()
+            return not trend.deviations >= -HOPE_DEVIATIONS
+
         return Learning(state, total, start, now, guess, majority, hopeful, band, floor, pace)
 
     def _mean_targets(self) -> tuple[float, float, float]:
         """Mean, standard deviation and majority share of the targets so far."""
-        mean, std, majority = (
-            total / count if count else math.nan for count, total in self._targets
-        )
-        return mean, std, majority
+        if self._means[0] != self.count:
+            means = [total / count if count else math.nan for count, total in self._targets]
+            self._means = self.count, (means[0], means[1], means[2])
+        return self._means[1]
 
     def _soft_share(self) -> float:
         """How much of the loss of guessing no prediction can avoid, as the targets of a binary
@@ -601,16 +627,32 @@ def _comparable(loss: FloatArray, steps: FloatArray) -> FloatArray:
     return np.array(means)
 
 
-def _trend(loss: npt.NDArray[np.float64]) -> tuple[float, bool]:
-    """Spearman's rank correlation with the step in standard deviations; whether it matters."""
-    if len(loss) < 10:
-        return math.nan, False
-    if not np.ptp(loss):
-        return 0.0, False
-    count = len(loss)
-    third = count // 3
-    old, new = _median(loss[:third]), _median(loss[-third:])
-    return rank_correlation(loss) * math.sqrt(count - 1), old - new > SMALL_DROP / 2 * abs(old)
+class _Trend:
+    """Spearman's rank correlation of losses with the step."""
+
+    def __init__(self, loss: FloatArray, steps: FloatArray) -> None:
+        self._loss, self._steps = loss, steps
+
+    @functools.cached_property
+    def _comparable(self) -> FloatArray:
+        return _comparable(self._loss, self._steps)
+
+    @functools.cached_property
+    def deviations(self) -> float:
+        """In standard deviations; NaN for too few points."""
+        loss = self._comparable
+        if len(loss) < 10:
+            return math.nan
+        return rank_correlation(loss) * math.sqrt(len(loss) - 1) if np.ptp(loss) else 0.0
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the loss falls beyond doubt, and by as much as matters."""
+        if not self.deviations < -TREND_DEVIATIONS:
+            return False
+        third = len(self._comparable) // 3
+        old, new = median(self._comparable[:third]), median(self._comparable[-third:])
+        return old - new > SMALL_DROP / 2 * abs(old)
 
 
 class _Sample:
@@ -624,11 +666,11 @@ class _Sample:
 
     @functools.cached_property
     def median(self) -> float:
-        return _median(self.losses)
+        return median(self.losses)
 
     @functools.cached_property
     def deviation(self) -> float:
-        return 1.4826 * _median(np.abs(self.losses - self.median))  # of a normal distribution
+        return 1.4826 * median(np.abs(self.losses - self.median))  # of a normal distribution
 
 
 def _fell(before: _Sample, after: _Sample, share: float) -> bool:
@@ -645,22 +687,12 @@ def _pace(loss: FloatArray, share: FloatArray) -> float:
     ends = [loss[np.abs(share - at) <= 0.05] for at in (0.28, 0.61, 0.95)]
     if any(not len(part) for part in ends):
         return math.nan
-    first, second, last = map(_median, ends)
+    first, second, last = map(median, ends)
     return (second - last) / (first - second) if first > second else math.nan
 
 
 def _dropped(old: float, new: float) -> bool:
     return old - new > SMALL_DROP * abs(old)
-
-
-def _median(values: npt.NDArray[np.float64]) -> float:
-    """The median of finite numbers. (NumPy's own takes ten times as long for a few dozen.)"""
-    ordered = values.copy()
-    ordered.sort()
-    middle = len(ordered) // 2
-    if len(ordered) % 2:
-        return float(ordered[middle])
-    return (float(ordered[middle - 1]) + float(ordered[middle])) / 2
 
 
 def rank_correlation(values: npt.NDArray[Any]) -> float:

@@ -121,6 +121,13 @@ RANGES = {
 numbers of classes.)"""
 
 
+def range_is_known(table: VariableTable) -> bool:
+    """Whether a loop computes an unknown loss from a single output whose range is known."""
+    facts = table.run.facts
+    single = facts.get("head_units") == "1"
+    return not table.run.loss and single and facts.get("head_activation", "") in RANGES
+
+
 def beyond_range(window: Window) -> tuple[str, str] | None:
     """The same where a loop computes a loss that nobody knows, from the range of the last layer and
     that of the targets: most batches hold targets that are further out than half of that range.
@@ -130,11 +137,10 @@ def beyond_range(window: Window) -> tuple[str, str] | None:
     Returns:
         The observation, and what to change.
     """
-    run = window.table.run
-    facts = run.facts
-    last = facts.get("head_activation", "")
-    if run.loss or last not in RANGES or facts.get("head_units") != "1":
+    if not range_is_known(window.table):
         return None
+    facts = window.table.run.facts
+    last = facts["head_activation"]
     low, high = RANGES[last]
     least, most = (_typical(window.context(name)) for name in ("targets_min", "targets_max"))
     far = (high - low) / 2

@@ -118,8 +118,14 @@ def vanished_constant_cause(window: Window) -> Cause | None:
 
 def uses_loss_scale(window: Window) -> bool:
     """Whether the loss is scaled, or steps are skipped because of their gradients."""
-    scale, skips = window.context("loss_scale"), window.context("skipped_steps")
-    return bool((np.isfinite(scale) & (scale != 1)).any() or (skips > 0).any())
+    return bool(window.of_each_frame(_scaled).any())
+
+
+def _scaled(window: Window, frames: slice) -> BoolArray:
+    """bool [frames]: where its loss is scaled, or steps up to it were skipped."""
+    scale, skips = window.context("loss_scale")[frames], window.context("skipped_steps")[frames]
+    scaled: BoolArray = (np.isfinite(scale) & (scale != 1)) | (skips > 0)
+    return scaled
 
 
 def scale_ends(scale: float) -> str:

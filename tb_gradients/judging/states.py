@@ -55,10 +55,10 @@ def has_basis(rule: Rule, window: Window) -> bool:
     """Whether the rule would have flagged by now what was there from the first step on."""
     if rule.nothing_to_judge(window):
         return False  # nor could it have
+    if rule.not_seen(window):
+        return False
     needed = rule.needed(window)
     if window.seen.frames < needed.frames or lack_of(needed, window) is not None:
-        return False
-    if rule.not_seen(window):
         return False
     if needed.updates:
         counted = window.updates()

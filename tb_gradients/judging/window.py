@@ -7,10 +7,11 @@ Does not know about any rule, about files or about flags.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from tb_gradients import schema
 from tb_gradients.frames import FloatArray, Frame, VariableTable, derived_statistic
 from tb_gradients.judging import between
-from tb_gradients.judging.learning import Learning, Targets
+from tb_gradients.judging.learning import Learning
 from tb_gradients.judging.paths import Paths
 from tb_gradients.judging.progress import Progress
 
@@ -31,8 +32,15 @@ IntArray = npt.NDArray[np.int64]
 CAPACITY = 64
 """Frames a window holds: the longest horizon of a rule is 50 steps, each logged at worst."""
 
+BLOCK = 64
+"""Frames that are judged together where so many are there already: arrays over more of them need
+more memory, and are hardly cheaper for each frame."""
+
 LEARNING_EVERY = 4
 """Once the window is full: a few frames more or less are nothing to the median of a third."""
+
+LAST = slice(-1, None)
+"""The newest frame."""
 
 START_STEPS = 10
 """The first steps, with which later values of a run are compared."""
@@ -59,6 +67,7 @@ _OF_LOSS = [
     _CONTEXT[name]
     for name in ("loss_mean", "loss", "targets_mean", "targets_std", "targets_majority_share")
 ]
+_WINDOW_STEPS, _APPLIED_STEPS = _CONTEXT["window_steps"], _CONTEXT["applied_steps"]
 
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -165,8 +174,9 @@ class Seen:
 class History:
     """The last ``CAPACITY`` frames of one table, and running facts of the whole run.
 
-    Columns are stored as one block each, [frames, variables] in step order, in a buffer of
-    twice the capacity: the view of the last frames is always contiguous and free.
+    Columns are stored as one block each, [frames, variables] in step order: a view of frames in a
+    row costs nothing. ``extend`` takes frames in, several at once where they are there already;
+    ``advance`` makes the next of them the newest one, which is all that rules see.
 
     Args:
         table: the variables of the run.
@@ -189,20 +199,26 @@ class History:
         self._starts: FloatArray = self._peaks
         self._peak_steps: IntArray = np.zeros((0, 0), np.int64)
         self._previous_index: dict[str, int] = {}
+        self._blocks: FloatArray = np.zeros((0, 0, 0), np.float32)
+        self._context: FloatArray = np.zeros((len(_CONTEXT), 0), np.float32)
+        self._spans: IntArray = np.zeros(0, np.int64)
+        self.steps: IntArray = self._spans
+        self._so_far: IntArray = np.zeros(1, np.int64)
         self._context_starts = np.full(len(_CONTEXT), np.nan, np.float32)
         self._context_seen = np.zeros(len(_CONTEXT), bool)
         self._begun = 0
+        self._stop = self._end = self._block = self._context_up_to = 0
         self.restarts = 0
         """How often the window began anew."""
         self.first_step: int | None = None
         self.table = table
-        self._pushed = 0
+        self.pushed = 0
+        """How many frames there were, however long ago."""
         self.set_table(table, like)
-        self._context = np.full((len(_CONTEXT), 2 * CAPACITY), np.nan, np.float32)
-        self.context: dict[str, FloatArray] = dict(zip(_CONTEXT, self._context, strict=True))
 
     def set_table(self, table: VariableTable, like: History | None = None) -> None:
         """Start a new window; running facts of variables that stay are kept."""
+        self._bring_up_to_date()
         before, paths = (self._peaks, self._peak_steps, self._starts), self.table.paths
         self.table = table
         self.rows: Rows = Rows(table) if like is None else like.rows
@@ -224,7 +240,6 @@ class History:
         self._context_source = np.array([i for i, _ in known], np.intp)
         self._context_target = np.array([row for _, row in known], np.intp)
         count = len(table.variables)
-        self._blocks = np.full((len(names), 2 * CAPACITY, count), np.nan, np.float32)
         self._peaks = np.full((len(names), count), np.nan, np.float32)
         self._peak_steps = np.zeros((len(names), count), np.int64)
         self._starts = self._peaks.copy()
@@ -238,15 +253,36 @@ class History:
                 self._peak_steps[i, target] = before[1][j, source]
                 self._starts[i, target] = before[2][j, source]
         self._previous_index = self._index
-        self.steps: IntArray = np.zeros(2 * CAPACITY, np.int64)
-        self._spans = np.ones(2 * CAPACITY, np.int64)
-        self._stop = 0
-        self.seen = Seen()
         self._none = np.array([-0.5 if name.endswith("_age") else 0 for name in names], np.float32)
-        self._showing: BoolArray | None = None
-        self._known: set[str] = set()
+        self._first_seen: dict[str, tuple[float, int]] = {}
+        self._stop = self._end = self._begin = self._block = 0
+        self._allot(CAPACITY + BLOCK)
         self.restarts += 1
+        self._seen = [(0, 0, 0)]
+        self._losses: list[tuple[Any, ...]] = []
         self._look()
+
+    def _allot(self, room: int) -> None:
+        """Room for so many frames; those that are kept stay."""
+        kept = self._stop
+        before = self._blocks, self._context, self.steps, self._spans, self._so_far
+        names, count = self._peaks.shape
+        self._room = room
+        self._blocks = np.full((names, room, count), np.nan, np.float32)
+        self._context = np.full((len(_CONTEXT), room), np.nan, np.float32)
+        self.steps = np.zeros(room, np.int64)
+        self._spans = np.ones(room, np.int64)
+        self._so_far = np.zeros(room + 1, np.int64)
+        if kept:
+            self._blocks[:, :kept], self._context[:, :kept] = (
+                before[0][:, :kept],
+                before[1][:, :kept],
+            )
+            self.steps[:kept], self._spans[:kept] = before[2][:kept], before[3][:kept]
+            self._so_far[: kept + 1] = before[4][: kept + 1]
+        self.context: dict[str, FloatArray] = dict(zip(_CONTEXT, self._context, strict=True))
+        self._facts_up_to = [kept] * names
+        self._context_up_to = kept
 
     def push(self, frame: Frame) -> None:
         """Add the next frame.
@@ -254,6 +290,61 @@ class History:
         Raises:
             ValueError: the frame's shape does not fit the table.
         """
+        self.extend([frame])
+        self.advance()
+
+    def extend(self, frames: Sequence[Frame]) -> None:
+        """Take in the next frames; all that came before are advanced to.
+
+        Args:
+            frames: in rising order of steps. Only the first one may lie before those that were
+                there: a run that was resumed from an earlier step begins a new window.
+
+        Raises:
+            ValueError: a frame's shape does not fit the table.
+        """
+        for frame in frames:
+            self._check(frame)
+        count = len(frames)
+        if self._stop + count > self._room:
+            self._make_room(count)
+        first, end = self._stop, self._stop + count
+        block = slice(first, end)
+        self._context[:, block] = np.nan
+        contexts = np.array([frame.context for frame in frames]).T
+        self._context[self._context_target, block] = contexts[self._context_source]
+        self.steps[block] = [frame.step for frame in frames]
+        self._restarts = bool(first > self._begin and self.steps[first] <= self.steps[first - 1])
+        begin = first if self._restarts else self._begin
+        written = self._context[_WINDOW_STEPS, block].tolist()
+        applied = self._context[_APPLIED_STEPS, block].tolist()
+        steps = self.steps[max(first - 1, 0) : end].tolist()
+        seen = (0, 0, 0) if self._restarts else self._seen[-1]
+        self._seen, spans = [seen], []
+        for i, (window_steps, updates) in enumerate(zip(written, applied, strict=True)):
+            if math.isfinite(window_steps):
+                span = max(int(window_steps), 1)
+            else:  # those since the previous frame
+                at = i + (first > 0)
+                span = steps[at] - steps[at - 1] if first + i > begin else 1
+            spans.append(span)
+            updates = int(updates) if math.isfinite(updates) else span
+            seen = seen[0] + span, seen[1] + updates, seen[2] + 1
+            self._seen.append(seen)
+        self._spans[block] = spans
+        np.cumsum(spans, out=self._so_far[first + 1 : end + 1])
+        self._so_far[first + 1 : end + 1] += self._so_far[first]
+        self._fill(frames, first, end)
+        if self._progress is not None:
+            losses = self._context[_OF_LOSS, block].T.tolist()
+            self._losses = [
+                (loss, span, own, targets, frame.lane)
+                for (loss, own, *targets), span, frame in zip(losses, spans, frames, strict=True)
+            ]
+        self._block, self._end = first, end
+        self._showing: BoolArray | None = None
+
+    def _check(self, frame: Frame) -> None:
         shape = (len(self.table.variables), len(self.table.statistics))
         if frame.values.shape != shape or frame.context.shape != (len(self.table.context),):
             raise ValueError(
@@ -261,105 +352,152 @@ class History:
                 f"{frame.context.shape}; the variable table says {shape} and "
                 f"({len(self.table.context)},); call set_table first"
             )
-        if self._stop and frame.step <= self.steps[self._stop - 1]:
-            self._stop = 0  # a run that was resumed from an earlier step begins a new window
-            self.seen = Seen()
-            self.restarts += 1
-        if self._stop == 2 * CAPACITY:
-            self._wrap()
+
+    def advance(self) -> None:
+        """Make the next frame that was taken in the newest one."""
         at = self._stop
-        context = self._context[:, at]
-        context[:] = np.nan
-        context[self._context_target] = frame.context[self._context_source]
-        self.steps[at] = frame.step
-        span = self._span(at)
+        if self._restarts:
+            self._restarts, self._begin = False, at
+            self.restarts += 1
+        span = int(self._spans[at])
         if self.first_step is None:
-            self.first_step = max(frame.step - span + 1, 0)
-        self._spans[at] = span
-        now = self._blocks[:, at]
-        now[:] = self._columns(frame)
-        self._showing = None
-        peaks = np.fmax(self._peaks, now)
-        np.copyto(self._peak_steps, frame.step, where=peaks != self._peaks)  # and where it is NaN
-        self._peaks = peaks
+            self.first_step = max(int(self.steps[at]) - span + 1, 0)
         if self._begun < START_STEPS:
-            np.fmin(self._starts, now, out=self._starts)
-            np.fmin(self._context_starts, context, out=self._context_starts)
+            np.fmin(self._starts, self._blocks[:, at], out=self._starts)
+            np.fmin(self._context_starts, self._context[:, at], out=self._context_starts)
         self._begun += span
-        self._context_seen |= ~np.isnan(context)
-        applied = float(self.context["applied_steps"][at])
-        self.seen.steps += span
-        self.seen.updates += int(applied) if math.isfinite(applied) else span
-        self.seen.frames += 1
         self._stop += 1
-        self._pushed += 1
+        self.pushed += 1
         self._look()
         if self._progress is not None:
-            loss_mean, loss, *targets = context[_OF_LOSS].tolist()
-            self._progress.add(loss_mean, span, Targets(*targets), loss, frame.lane)
+            self._progress.add(*self._losses[at - self._block])
             if self.due(LEARNING_EVERY):
                 self._progress.judge(self.table)
 
     def _look(self) -> None:
-        """Cut the last frames out of the buffers, once for all rules."""
-        self.bounds = slice(max(0, self._stop - CAPACITY), self._stop)
-        self.last_steps: IntArray = self.steps[self.bounds]
-        self.spans: IntArray = self._spans[self.bounds]
-        self._reach: tuple[IntArray, IntArray] | None = None
+        """The last frames are those up to the newest one."""
+        self._cut(max(self._begin, self._stop - CAPACITY), self._stop)
+
+    def _cut(self, first: int, stop: int) -> None:
+        self.bounds = slice(first, stop)
 
     @property
-    def pushed(self) -> int:
-        """How many frames there were, however long ago."""
-        return self._pushed
+    def last_steps(self) -> IntArray:
+        """int64 [frames]: the steps of the last frames."""
+        return self.steps[self.bounds]
 
-    def shows(self, name: str) -> bool:
-        """Whether a count or a share of the newest frame is above zero for some variable, or an age
-        is not -1."""
+    @property
+    def spans(self) -> IntArray:
+        """int64 [frames]: how many steps each of them stands for."""
+        return self._spans[self.bounds]
+
+    @contextlib.contextmanager
+    def at_hand(self) -> Iterator[None]:
+        """Meanwhile the last frames are all that were taken in, and those before that their windows
+        reach back to."""
+        before = self.bounds
+        self._cut(self._first_at_hand, self._end)
+        try:
+            yield
+        finally:
+            self._cut(before.start, before.stop)
+
+    @property
+    def _first_at_hand(self) -> int:
+        return max(self._begin, self._block - CAPACITY)
+
+    @property
+    def place(self) -> slice:
+        """Where the last frames are among those at hand."""
+        first = self._first_at_hand
+        return slice(self.bounds.start - first, self.bounds.stop - first)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether what is known of the start of the run is final."""
+        return self._begun >= START_STEPS
+
+    def seen_at_hand(self) -> IntArray:
+        """int64 [frames at hand, 2]: updates, and frames, seen up to each one from the newest one
+        on; 0 for those before it."""
+        first, begin = self.bounds.start, max(self._block - 1, self.bounds.start)
+        seen = np.zeros((self.bounds.stop - first, 2), np.int64)
+        before = self._block - 1
+        seen[begin - first :] = [
+            (updates, frames)
+            for _, updates, frames in self._seen[begin - before : self.bounds.stop - before]
+        ]
+        return seen
+
+    @property
+    def taken(self) -> int:
+        """How many frames were taken in, however long ago."""
+        return self.pushed + self._end - self._stop
+
+    def shown(self) -> BoolArray:
+        """bool [columns, frames at hand]: where a count or a share is above zero for some variable,
+        or an age is not -1; of frames that nobody looks at any more false."""
         if self._showing is None:
-            now = self._blocks[:, self._stop - 1]
-            self._showing = np.asarray((now > self._none[:, np.newaxis]).any(axis=1))
-        return bool(self._showing[self._index[name]])
+            first = self._first_at_hand
+            showing = np.zeros((len(self._blocks), self._end - first), bool)
+            looked_at = slice(max(self._block - 1, first), self._end)
+            none = self._none[:, np.newaxis, np.newaxis]
+            showing[:, looked_at.start - first :] = (self._blocks[:, looked_at] > none).any(axis=2)
+            self._showing = showing
+        return self._showing
 
-    @property
-    def reach(self) -> tuple[IntArray, IntArray]:
-        """How many steps, and how many frames, the last 1, 2, ... frames stand for."""
-        if self._reach is None:
-            backwards = self.spans[::-1]
-            self._reach = np.cumsum(backwards), np.cumsum(backwards > 0)
-        return self._reach
+    def position(self, name: str) -> int:
+        """Row of a column in ``shown``."""
+        return self._index[name]
 
-    def _columns(self, frame: Frame) -> FloatArray:
-        """float32 [columns, variables] of a frame; what NaN and Inf made meaningless is NaN."""
-        columns = frame.values.T
-        chosen = np.empty((len(self._index), columns.shape[1]), np.float32)
-        chosen[: len(self._stored)] = columns[self._stored]
-        if self._derived:
-            for row, name in enumerate(self._derived, len(self._stored)):
-                chosen[row] = derived_statistic(name, self.table, frame.values)
-        counts = columns[self._nonfinite_columns]
-        if (counts > 0).any():
-            nonfinite = (counts > 0).any(axis=0)
-            if self._weight_counts and (counts[-1] > 0).any():
-                nonfinite[:] = True  # the whole model computes with it, finite or not
-            chosen[np.ix_(self._hidden, nonfinite)] = np.nan
-        return chosen
+    def last_frames(self, steps: int, frames: int) -> slice | None:
+        """The fewest last frames that stand for enough steps, and are enough."""
+        first, stop = self.bounds.start, self.bounds.stop
+        enough = self._so_far[stop] - steps
+        if stop - first < max(frames, 1) or self._so_far[first] > enough:
+            return None
+        before = int(self._so_far[first:stop].searchsorted(enough, side="right"))
+        return slice(min(before - 1, stop - first - frames), stop - first)
 
-    def _wrap(self) -> None:
-        self._blocks[:, :CAPACITY] = self._blocks[:, CAPACITY:]
-        self._context[:, :CAPACITY] = self._context[:, CAPACITY:]
-        self.steps[:CAPACITY] = self.steps[CAPACITY:]
-        self._spans[:CAPACITY] = self._spans[CAPACITY:]
-        self._stop = CAPACITY
+    def _fill(self, frames: Sequence[Frame], first: int, end: int) -> None:
+        """The columns of frames; what NaN and Inf made meaningless is NaN."""
+        block = self._blocks[:, first:end]
+        stored = len(self._stored)
+        values = np.array([frame.values for frame in frames])
+        columns = values.transpose(2, 0, 1)
+        block[:stored] = columns[self._stored]
+        for row, name in enumerate(self._derived, stored):
+            block[row] = derived_statistic(name, self.table, values)
+        counts = columns[self._nonfinite_columns] > 0
+        if counts.any():
+            nonfinite = counts.any(axis=0)
+            if self._weight_counts:  # then the whole model computes with it, finite or not
+                nonfinite[counts[-1].any(axis=1)] = True
+            block[self._hidden] = np.where(nonfinite, np.float32(np.nan), block[self._hidden])
 
-    def _span(self, at: int) -> int:
-        """Steps the frame stands for; without the column, those since the previous frame."""
-        written = float(self.context["window_steps"][at])
-        if math.isfinite(written):
-            return max(int(written), 1)
-        return int(self.steps[at] - self.steps[at - 1]) if at else 1
+    def _make_room(self, count: int) -> None:
+        """Forget all but the last frames."""
+        self._bring_up_to_date()
+        kept = slice(max(self._begin, self._stop - CAPACITY), self._stop)
+        many = kept.stop - kept.start
+        self._blocks[:, :many] = self._blocks[:, kept]
+        self._context[:, :many] = self._context[:, kept]
+        self.steps[:many] = self.steps[kept]
+        self._spans[:many] = self._spans[kept]
+        self._so_far[: many + 1] = self._so_far[kept.start : kept.stop + 1]
+        self._stop, self._begin = many, 0
+        self._facts_up_to = [many] * len(self._facts_up_to)
+        self._context_up_to = many
+        if many + count > self._room:
+            self._allot(many + count)
 
     def __len__(self) -> int:
-        return len(self.last_steps)
+        return self.bounds.stop - self.bounds.start
+
+    @property
+    def seen(self) -> Seen:
+        """What was seen up to the newest frame."""
+        return Seen(*self._seen[self._stop - self._block])
 
     @property
     def unreported(self) -> int:
@@ -375,13 +513,50 @@ class History:
     def block(self, name: str) -> FloatArray:
         return self._blocks[self._index[name], self.bounds]
 
+    def _bring_up_to_date(self) -> None:
+        """Take all frames into the running facts, before frames are forgotten."""
+        for row in range(len(self._peaks)):
+            self._peak(row)
+        new = self._context[:, self._context_up_to : self._stop]
+        self._context_seen |= ~np.isnan(new).all(axis=1)
+        self._context_up_to = self._stop
+
+    def _peak(self, row: int) -> FloatArray:
+        """float32 [variables]: the largest value of a column so far."""
+        first, stop = self._facts_up_to[row], self._stop
+        before: FloatArray = self._peaks[row]
+        if first == stop:
+            return before
+        new = self._blocks[row, first:stop]
+        peak = np.fmax(before, np.fmax.reduce(new, axis=0))
+        changed = peak != before  # also where it is NaN: its step is the last one
+        if changed.any():
+            at = np.argmax(new[:, changed] == peak[changed], axis=0)
+            at[np.isnan(peak[changed])] = len(new) - 1
+            self._peak_steps[row, changed] = self.steps[first + at]
+            self._peaks[row] = peak
+        self._facts_up_to[row] = stop
+        largest: FloatArray = self._peaks[row]
+        return largest
+
     def peak(self, name: str) -> FloatArray:
-        peak: FloatArray = self._peaks[self._index[name]]
-        return peak
+        return self._peak(self._index[name])
 
     def peak_step(self, name: str) -> IntArray:
+        self.peak(name)
         step: IntArray = self._peak_steps[self._index[name]]
         return step
+
+    def peaks_at_hand(self, name: str) -> FloatArray:
+        """float32 [frames at hand, variables]: the largest value up to each frame from the newest
+        one on; that of the newest one for those before it."""
+        block = self.block(name)
+        newest = self._stop - 1 - self.bounds.start
+        peaks = np.empty_like(block)
+        peaks[: newest + 1] = self.peak(name)
+        peaks[newest + 1 :] = block[newest + 1 :]
+        np.fmax.accumulate(peaks[newest:], axis=0, out=peaks[newest:])
+        return peaks
 
     def start(self, name: str) -> FloatArray:
         start: FloatArray = self._starts[self._index[name]]
@@ -392,14 +567,28 @@ class History:
 
     def was_seen(self, name: str) -> bool:
         """Whether a column was ever measured: a context column, or a statistic of a judged row."""
-        if name in self._known:
-            return True
+        first, looked_at = self._first_seen.get(name, (math.inf, -1))
+        if math.isinf(first) and looked_at != self.taken:
+            first = self._look_for(name)
+            self._first_seen[name] = first, self.taken
+        return first < self.pushed
+
+    def _look_for(self, name: str) -> float:
+        """The number of the first frame taken in that has a column; less if that was long ago."""
         if name in self._index:
-            if np.isnan(self.peak(name)[self.rows.judged]).all():
-                return False
-            self._known.add(name)  # a largest value stays
-            return True
-        return name in _CONTEXT and bool(self._context_seen[_CONTEXT[name]])
+            row, judged = self._index[name], self.rows.judged
+            begin = self._facts_up_to[row]
+            before = bool((~np.isnan(self._peaks[row][judged])).any())
+            has = (~np.isnan(self._blocks[row, begin : self._end][:, judged])).any(axis=1)
+        elif name in _CONTEXT:
+            row, begin = _CONTEXT[name], self._context_up_to
+            before = bool(self._context_seen[row])
+            has = ~np.isnan(self._context[row, begin : self._end])
+        else:
+            return math.inf
+        if before:
+            return -1
+        return self.pushed - self._stop + begin + int(has.argmax()) if has.any() else math.inf
 
     def due(self, every: int) -> bool:
         """Whether something that is not asked at every frame is asked at this one.
@@ -407,8 +596,9 @@ class History:
         In the first ``CAPACITY`` frames all is; later one in ``every``, unless frames are so
         sparse that each of them stands for more steps than that.
         """
-        sparse = bool(self.spans.size and self.spans[-1] > every)
-        return self._pushed <= CAPACITY or self._pushed % every == 0 or sparse
+        if self.pushed <= CAPACITY or self.pushed % every == 0:
+            return True
+        return bool(self._spans[self._stop - 1] > every)
 
 
 class Window:
@@ -463,12 +653,12 @@ class Window:
         return self._history.spans
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self._history)
 
     @property
     def step(self) -> int:
         """Step of the newest frame."""
-        return int(self.steps[-1])
+        return self._history.last_step
 
     @property
     def first_step(self) -> int:
@@ -493,12 +683,16 @@ class Window:
     def at_rows(self, name: str) -> FloatArray:
         """float32 [frames, variables]: where there are rows between frames, a statistic of the
         frames as it was at the last frame at or before each row."""
-        values, steps = self.statistic(name), self._of(name).last_steps
-        if not len(values) or np.array_equal(steps, self.steps):
+        values, history = self.statistic(name), self._of(name)
+        if not len(values) or np.array_equal(history.last_steps, self.steps):
             return values
-        at = np.searchsorted(steps, self.steps, side="right") - 1
-        aligned: FloatArray = values[np.maximum(at, 0)]
+        aligned: FloatArray = values[self._last_frame_at_rows(history)]
         return aligned
+
+    def _last_frame_at_rows(self, frames: History) -> IntArray:
+        """int64 [frames]: the position of the last frame at or before each row."""
+        at = np.searchsorted(frames.last_steps, self.steps, side="right") - 1
+        return np.maximum(at, 0)
 
     def of_each_frame(self, describe: Callable[[Window, slice], Array]) -> Array:
         """[frames, ...]: what a function says of each frame by itself, asked once for each.
@@ -507,18 +701,58 @@ class Window:
             describe: a function of the window and of some of its frames, whose numbers follow from
                 their own columns and from the table alone.
         """
-        restarts, pushed, count = self._history.restarts, self._history.pushed, len(self)
+        history = self._history
+        restarts, taken = history.restarts, history.taken
         before, then, known = self._of_frames.get(describe, (-1, 0, None))
-        fresh = min(pushed - then, count) if before == restarts else count
-        if fresh or known is None:
-            new = describe(self, slice(count - fresh, count))
-            known = new if fresh == count else np.concatenate([known[fresh - count :], new])
-            self._of_frames[describe] = restarts, pushed, known
-        return cast(Array, known)
+        if before != restarts or then != taken:
+            with self.at_hand():
+                count = len(self)
+                fresh = min(taken - then, count) if before == restarts else count
+                new = describe(self, slice(count - fresh, count))
+                known = new if fresh == count else np.concatenate([known[fresh - count :], new])
+                self._of_frames[describe] = restarts, taken, known
+        return cast(Array, known[history.place])
 
-    def shows_none(self, signs: tuple[str, ...]) -> bool:
-        """Whether there are signs, and the newest frame shows none of them (``Rule.signs``)."""
-        return bool(signs) and not any(self._of(name).shows(name) for name in signs)
+    @contextlib.contextmanager
+    def at_hand(self) -> Iterator[None]:
+        """Meanwhile it shows all frames that were taken in, also those behind the newest one."""
+        with self._history.at_hand(), self._frames.at_hand():
+            yield
+
+    @property
+    def newest(self) -> int:
+        """Position of the newest frame among those at hand."""
+        return int(self._history.place.stop) - 1
+
+    @property
+    def pushed(self) -> int:
+        """How many frames there were, however long ago."""
+        return self._history.pushed
+
+    def shows(self, signs: tuple[str, ...]) -> BoolArray:
+        """bool [frames at hand]: whether some variable has one of the signs (``Rule.signs``)."""
+        shown = np.zeros(len(self), bool)
+        for name in signs:
+            history = self._of(name)
+            of_frames = history.shown()[history.position(name)]
+            if history is not self._history:  # a row has what the last frame before it has
+                of_frames = of_frames[self._last_frame_at_rows(history)]
+            shown |= of_frames
+        return shown
+
+    def lately(self, hits: BoolArray) -> BoolArray:
+        """bool [frames]: whether one of the frames that a window that ends there holds is a hit.
+
+        Args:
+            hits: bool [frames].
+        """
+        count = np.concatenate([np.zeros(CAPACITY, np.int64), np.cumsum(hits)])
+        result: BoolArray = count[CAPACITY:] > count[:-CAPACITY]
+        return result
+
+    def largest_by_then(self, name: str) -> FloatArray:
+        """float32 [frames at hand, variables]: ``largest`` as it is at each of the frames."""
+        return self._of(name).peaks_at_hand(name)
 
     @property
     def measured(self) -> bool:
@@ -545,6 +779,11 @@ class Window:
     def context_at_start(self, name: str) -> float:
         """The smallest value of a context column in the run's first steps; NaN if unmeasured."""
         return self._of(name).context_start(name)
+
+    def seen_by_then(self, frames: slice) -> tuple[IntArray, IntArray]:
+        """How many updates, and how many frames, were seen up to each frame, int64 [frames]."""
+        updates, seen = self._history.seen_at_hand()[frames].T
+        return updates, seen
 
     @property
     def seen(self) -> Seen:
@@ -573,10 +812,9 @@ class Window:
                 a frame of none counts for nothing.
         """
         if counted is None:
-            seen, many = self._history.reach
-        else:
-            backwards = np.nan_to_num(np.asarray(counted))[::-1]
-            seen, many = np.cumsum(backwards), np.cumsum(backwards > 0)
+            return self._history.last_frames(steps, frames)
+        backwards = np.nan_to_num(np.asarray(counted))[::-1]
+        seen, many = np.cumsum(backwards), np.cumsum(backwards > 0)
         if not len(seen) or seen[-1] < steps or many[-1] < frames:
             return None
         back = int(seen.searchsorted(steps))

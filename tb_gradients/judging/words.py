@@ -7,6 +7,7 @@ Does not know any rule.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 from tb_gradients.frames import Variable, VariableTable
@@ -62,6 +63,11 @@ def how_to_give(columns: Iterable[str], fit: bool = False) -> str:
     Args:
         fit: whether ``fit`` trains, so that there is no ``monitor.step``.
     """
+    return _how_to_give(tuple(columns), fit)
+
+
+@functools.lru_cache(maxsize=256)
+def _how_to_give(columns: tuple[str, ...], fit: bool) -> str:
     kinds = dict.fromkeys(_kind(column) for column in columns)
     passed = [kind for kind in kinds if kind in PASSED_IN]
     text = []

@@ -16,13 +16,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tb_gradients.flags import Flag, RuleState, ranked
-from tb_gradients.frames import VariableTable
+from tb_gradients.frames import Frame, VariableTable
 from tb_gradients.reading.report import Problem
 from tb_gradients.reading.source import ReadError, RunData, StoredVerdict
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
+
+TOGETHER = 32
+"""Frames that are judged between two looks at the clock."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,8 @@ class RunJudge:
             # Training went back, other frames were sampled, or frames were judged before their
             # part of the lane was written: judged from the start.
             self._engine, self._table, self._seen = None, None, self._seen[:0]
-        for table, frame in itertools.islice(data.each_frame(), len(self._seen), None):
+        new = itertools.islice(data.each_frame(), len(self._seen), None)
+        for table, frames in _together(new):
             if self.clock() >= deadline:
                 return False
             if self._engine is None:
@@ -110,9 +114,18 @@ class RunJudge:
                 # By id: a table that was merely read again is no change of variables.
                 self._engine.set_table(table)
             self._table = table
-            self._engine.advance(frame)
-            self._seen = dates[: len(self._seen) + 1]
+            self._engine.advance(frames)
+            self._seen = dates[: len(self._seen) + len(frames)]
         return True
+
+
+def _together(
+    frames: Iterable[tuple[VariableTable, Frame]],
+) -> Iterator[tuple[VariableTable, list[Frame]]]:
+    """Some frames of one table at a time: judging them together is cheap."""
+    for _, run in itertools.groupby(frames, lambda one: one[0].table_id):
+        while some := list(itertools.islice(run, TOGETHER)):
+            yield some[0][0], [frame for _, frame in some]
 
 
 def _outdated(stored: StoredVerdict, data: RunData) -> bool:

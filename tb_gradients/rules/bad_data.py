@@ -17,6 +17,7 @@ from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
     KEEP_FINITE,
     TINY_INPUT,
+    UNEVEN_INPUTS,
     UNSCALED_INPUT,
     input_scale_cause,
     outlying,
@@ -24,7 +25,7 @@ from tb_gradients.judging.data_scales import (
     scales_itself,
 )
 from tb_gradients.judging.outputs import BINARY_TARGETS, beyond_binary, constant_output, head_rows
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import plural
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -147,6 +148,33 @@ class BadData(Rule):
         loss_steps=patience_far,
     )
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray | None:
+        if self._sums_to_one(window) is not None:
+            return None
+        of = window.context
+        extreme = of("inputs_max_abs")
+        hits = (of("inputs_nonfinite") > 0) | (of("targets_nonfinite") > 0)
+        hits |= of("inputs_outlier") > self.outlier
+        hits |= (extreme > UNSCALED_INPUT) | (extreme < TINY_INPUT)
+        hits |= of("inputs_scale_ratio") > UNEVEN_INPUTS
+        smallest, largest = of("targets_min"), of("targets_max")
+        loss = window.table.run.loss.lower().replace("_", "")
+        if loss.startswith("sparsecategorical"):
+            hits |= (smallest != np.floor(smallest)) | (largest != np.floor(largest))
+        activation = window.table.run.facts.get("head_activation", "")
+        for low, high in ((0.0, 1.0), RANGES.get(activation, (0.0, 1.0))):
+            if activation in RANGES or loss.startswith("binarycrossentropy"):
+                hits |= (smallest < low) | (largest > high)
+        found = window.lately(hits)
+        for level, spread in (
+            (of("targets_mean"), self._spread_of_targets(window)),
+            (of("inputs_mean"), self._spread_of_inputs(window)),
+        ):
+            varies = spread > 1e-6 * np.fmax.reduce(np.abs(level))
+            known = np.isfinite(level) & np.isfinite(spread)
+            found |= window.lately(known) & ~window.lately(varies)
+        return found[frames]
+
     def detect(self, window: Window) -> Detection | None:
         fault = self._fault(window)
         if fault is None:
@@ -219,10 +247,19 @@ class BadData(Rule):
         scale = max(float(np.abs(level).max()), 1e-12)
         return bool((spread <= 1e-6 * scale).all() and np.ptp(level) <= 1e-6 * scale)
 
-    def _constant_targets(self, window: Window) -> _Fault | None:
+    @staticmethod
+    def _spread_of_targets(window: Window) -> FloatArray:
         spread = window.context("targets_spread")  # of each output; old runs did not measure it
-        spread = np.where(np.isnan(spread), window.context("targets_std"), spread)
-        if not self._constant(window, "targets_mean", spread):
+        return np.where(np.isnan(spread), window.context("targets_std"), spread)
+
+    @staticmethod
+    def _spread_of_inputs(window: Window) -> FloatArray:
+        share = window.context("inputs_constant_share")
+        constant = np.where(share >= 1, 0.0, np.inf)
+        return np.where(np.isfinite(share), constant, window.context("inputs_std"))
+
+    def _constant_targets(self, window: Window) -> _Fault | None:
+        if not self._constant(window, "targets_mean", self._spread_of_targets(window)):
             return None
         learning = window.learning
         if learning.state == "early":
@@ -254,10 +291,7 @@ class BadData(Rule):
         )
 
     def _constant_inputs(self, window: Window) -> _Fault | None:
-        spread = window.context("inputs_std")
-        share = window.context("inputs_constant_share")
-        constant = np.where(np.isfinite(share), np.where(share >= 1, 0.0, np.inf), spread)
-        if not self._constant(window, "inputs_mean", constant):
+        if not self._constant(window, "inputs_mean", self._spread_of_inputs(window)):
             return None
         text = "The inputs were the same in every sample of every batch"
         return _Fault(
@@ -363,15 +397,22 @@ class BadData(Rule):
             (cause("loss_output_mismatch", 0.9, f"{text}."),),
         )
 
-    def _no_shares(self, window: Window) -> _Fault | None:
-        """Targets that no softmax can produce, because those of a sample do not sum to 1."""
+    @staticmethod
+    def _sums_to_one(window: Window) -> int | None:
+        """How many outputs sum to 1, if a loss of differences compares targets with them."""
         facts = window.table.run.facts
         loss = window.table.run.loss.lower().replace("_", "")
         if facts.get("head_activation") != "softmax" or "," in loss:
             return None
         if not loss.startswith(("mean", "mse", "mae", "huber", "logcosh")):
             return None
-        units = int(facts.get("head_units") or 1)
+        return int(facts.get("head_units") or 1)
+
+    def _no_shares(self, window: Window) -> _Fault | None:
+        """Targets that no softmax can produce, because those of a sample do not sum to 1."""
+        units = self._sums_to_one(window)
+        if units is None:
+            return None
         mean = window.context("targets_mean")
         mean = mean[np.isfinite(mean)]
         if units < 2 or len(mean) < self.frames:
@@ -383,7 +424,7 @@ class BadData(Rule):
             f"The {units} targets of a sample sum to {total:.3g} on average; the outputs (softmax) "
             "sum to 1"
         )
-        head = facts.get("head", "")
+        head = window.table.run.facts.get("head", "")
         return _Fault(
             Severity.WARNING,
             window.first_step,

@@ -137,6 +137,10 @@ class DeadUnits(Rule):
         judged: BoolArray = window.rows.judged & window.rows.kernel & (window.rows.units > 1)
         return judged
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        dead = window.statistic("dead_unit_share")[frames] > self.share
+        return np.asarray((self._judged(window) & dead).any(axis=1))
+
     def detect(self, window: Window) -> Detection | None:
         dead = window.statistic("dead_unit_share")[-1]
         rows = window.rows

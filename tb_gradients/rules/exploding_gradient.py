@@ -38,7 +38,7 @@ from tb_gradients.judging.recurrences import (
     unbounded,
     unbounded_recurrence_cause,
 )
-from tb_gradients.judging.window import BoolArray, IntArray, Window
+from tb_gradients.judging.window import LAST, BoolArray, IntArray, Window
 from tb_gradients.judging.words import layer, names
 
 
@@ -112,14 +112,17 @@ class ExplodingGradient(Rule):
         # One more step: the others are compared with it.
         return dataclasses.replace(super().needed(window), steps=self.slow_steps + 1)
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        least = min(self.growth, self.slow_growth, self.blind_growth)
+        start = window.context_at_start("global_norm")
+        return (window.context("global_norm")[frames] >= least * start) | _broken(window, frames)
+
     def detect(self, window: Window) -> Detection | None:
         start = window.context_at_start("global_norm")
         if not start > 0 or len(window) < 2:
             return None
-        least = min(self.growth, self.slow_growth, self.blind_growth)
-        grown = window.context("global_norm")[-1] >= least * start
-        if not grown and not _broken(window, slice(-1, None)).any():
-            return HEALTHY  # cheap, and the usual case
+        if not self.may_find(window, LAST).any():
+            return HEALTHY
         fast, slow, nonfinite = self._hits(window, start)
         run, slow_run = _last_run(fast), _last_run(slow)
         steps, slow_steps = (

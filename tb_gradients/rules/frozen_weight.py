@@ -93,6 +93,13 @@ class FrozenWeight(Rule):
     basis = Basis(sees=("update_norm",), steps=steps_without_update, updates=updates, frames=frames)
     unjudged = NO_UPDATE_LOOKED_AT
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        left_out = np.isnan(window.statistic("none_step_share")[frames])
+        still = window.statistic("update_norm")[frames] == 0
+        still &= window.statistic("gradient_norm")[frames] > 0
+        found: BoolArray = (window.rows.judged & (left_out | still)).any(axis=1)
+        return found
+
     def detect(self, window: Window) -> Detection | None:
         left_out = self._left_out(window)
         if left_out is not None and left_out.any():

@@ -13,7 +13,7 @@ from tb_gradients.judging.causes import cause
 from tb_gradients.judging.data_scales import INPUT_NEEDS, outlying
 from tb_gradients.judging.learning_rates import clipped
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names, plural
 
 
@@ -68,6 +68,12 @@ class GradientSpike(Rule):
     def needed(self, window: Window) -> Needed:
         needed = super().needed(window)  # one frame more: the spike
         return dataclasses.replace(needed, steps=self.quiet_steps + 1, frames=needed.frames + 1)
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        norm = window.statistic("gradient_norm_max")
+        jumps = np.zeros(len(window), bool)
+        jumps[1:] = (norm[1:] > self.factor * norm[:-1]).any(axis=1)
+        return jumps[frames]
 
     def detect(self, window: Window) -> Detection | None:
         norm = window.statistic("gradient_norm_max")

@@ -14,7 +14,7 @@ from tb_gradients.judging.precision import (
     uses_loss_scale,
     vanished_constant_cause,
 )
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 OTHER_RANGE = (
     'Use `keras.mixed_precision.set_global_policy("mixed_bfloat16")`, or lower the magnitude of '
@@ -68,6 +68,9 @@ class LossScaleCollapse(Rule):
 
     def nothing_to_judge(self, window: Window) -> str:
         return "" if uses_loss_scale(window) else "no loss scale is used"
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        return window.lately(window.context("skipped_steps") > 0)[frames]
 
     def detect(self, window: Window) -> Detection | None:
         skips = window.context("skipped_steps")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tb_gradients.flags import Evidence, Severity
+from tb_gradients.frames import VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.networks import RELU
@@ -15,9 +18,15 @@ from tb_gradients.judging.outputs import (
     constrained,
     head_rows,
     output_mismatch,
+    range_is_known,
 )
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
+
+
+def mismatch(table: VariableTable, _: Rows) -> tuple[str, str, bool] | None:
+    """What in the model does not fit its loss."""
+    return output_mismatch(table)
 
 
 class ModelMismatch(Rule):
@@ -70,23 +79,28 @@ class ModelMismatch(Rule):
 
     basis = Basis(sees=(), steps=steps)
 
+    table_decides = True
+
     def nothing_to_judge(self, window: Window) -> str:
         run = window.table.run
-        if output_mismatch(window.table) is None and run.loss and not constrained(run.loss):
+        if window.rows.once(mismatch) is None and run.loss and not constrained(run.loss):
             return "the loss accepts any output, or is not a loss of Keras"
         return ""
 
     def not_seen(self, window: Window) -> str:
         run = window.table.run
         known = run.loss or window.was_seen("targets_max")
-        if output_mismatch(window.table) is not None or (
-            known and run.facts.get("head_activation")
-        ):
+        if window.rows.once(mismatch) is not None or (known and run.facts.get("head_activation")):
             return ""
         return (
             "needs the model's last layer and its loss: compile the model with a loss of Keras, "
             "and attach with `GradientHealth` or `watch(..., model=model)`"
         )
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray | None:
+        if window.rows.once(mismatch) is not None or range_is_known(window.table):
+            return None
+        return np.zeros(len(window), bool)[frames]
 
     def detect(self, window: Window) -> Detection | None:
         wrong = self._wrong(window)
@@ -108,7 +122,7 @@ class ModelMismatch(Rule):
     @staticmethod
     def _wrong(window: Window) -> tuple[str, str, bool] | None:
         beyond = beyond_range(window)
-        return output_mismatch(window.table) or (beyond and (*beyond, False))
+        return window.rows.once(mismatch) or (beyond and (*beyond, False))
 
     @staticmethod
     def _negative(window: Window) -> bool:

@@ -16,7 +16,7 @@ from tb_gradients.judging.before_nan import (
 )
 from tb_gradients.judging.causes import cause, likeliest
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.window import IntArray, Window
+from tb_gradients.judging.window import BoolArray, IntArray, Window
 
 
 class NonfiniteLoss(Rule):
@@ -47,6 +47,10 @@ class NonfiniteLoss(Rule):
     about_onset = True
 
     basis = Basis(sees=("loss_nonfinite_age",))
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        found: BoolArray = window.context("loss_nonfinite_age")[frames] >= 0
+        return found
 
     def detect(self, window: Window) -> Detection:
         age = float(window.context("loss_nonfinite_age")[-1])

@@ -42,6 +42,11 @@ def plain_kernels(table: VariableTable, rows: Rows) -> BoolArray:
     return result
 
 
+def before_relu(table: VariableTable, _: Rows) -> BoolArray:
+    """Variables of layers with a ReLU."""
+    return np.array([activation(v) in RELU for v in table.variables], bool)
+
+
 class PoorInitialization(Rule):
     """The weights start at a scale that amplifies or shrinks every signal and gradient.
 
@@ -97,6 +102,16 @@ class PoorInitialization(Rule):
     def nothing_to_judge(self, window: Window) -> str:
         return "" if self._judged(window).any() else "the gain of no kernel is known"
 
+    table_decides = True
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray | None:
+        # Inputs make the signal of a kernel larger, and never smaller.
+        gains = window.rows.scale_gain[self._judged(window)]
+        off = ((gains > self.large) | (gains < self.small)).any()
+        if off or self._many_halve(window):
+            return None
+        return np.zeros(len(window), bool)[frames]
+
     def detect(self, window: Window) -> Detection | None:
         learning = window.learning
         if learning.stuck and self._signal_fades(window):
@@ -125,17 +140,20 @@ class PoorInitialization(Rule):
 
     def _halving(self, window: Window) -> BoolArray:
         """Kernels before a ReLU that start below what keeps the size of a signal."""
-        cut = np.array([activation(v) in RELU for v in window.table.variables], bool)
-        return cut & self._judged(window) & (window.rows.scale_gain < self.kept * HE)
+        small: BoolArray = window.rows.scale_gain < self.kept * HE
+        return small & self._judged(window) & window.rows.once(before_relu)
+
+    def _many_halve(self, window: Window) -> bool:
+        """Whether all of them together leave almost nothing of a signal."""
+        gains = window.rows.scale_gain[self._halving(window)] / HE
+        return bool(gains.size and np.prod(gains) <= self.fades)
 
     def _signal_fades(self, window: Window) -> bool:
         """Whether there are so many of them that almost no signal reaches the last layer.
 
         The gradient of a kernel is the error times the signal; that of its bias is the error.
         """
-        halving = self._halving(window)
-        gains = window.rows.scale_gain[halving] / HE
-        if not gains.size or np.prod(gains) > self.fades:
+        if not self._many_halve(window):
             return False
         last = int(np.flatnonzero(window.rows.judged & window.rows.kernel)[-1])
         bias = int(window.rows.bias_of[last])

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_gradients.flags import Cause, Evidence, Severity
-from tb_gradients.frames import VariableTable
+from tb_gradients.frames import FloatArray, VariableTable
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning import GUESS_BAND
@@ -102,6 +102,11 @@ class RegularizerDominates(Rule):
             return ""
         return "there is no penalty on the weights, and no weight decay"
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        shrunk = self._shrunk(window, window.statistic("weight_norm")[frames])
+        added: BoolArray = window.lately(window.context("added_loss") > 0)[frames]
+        return added | shrunk.any(axis=1)
+
     def detect(self, window: Window) -> Detection | None:
         if self._added(window) is not None:
             return Detection.of_run(window.first_step, Severity.CRITICAL)
@@ -109,8 +114,7 @@ class RegularizerDominates(Rule):
             return None
         rows = window.rows
         norm = window.statistic("weight_norm")[-1]
-        shrunk = rows.judged & rows.kernel & (norm < self.shrunk * rows.initial_norm)
-        shrunk &= rows.initial_rms > 0
+        shrunk = self._shrunk(window, norm)
         learning = window.learning
         if not shrunk.any():
             return HEALTHY
@@ -128,6 +132,12 @@ class RegularizerDominates(Rule):
         if learning.failing:
             severity = Severity.CRITICAL if learning.guessing else Severity.WARNING
         return Detection.of(faulty, window.first_step, severity, together=True)
+
+    def _shrunk(self, window: Window, norm: FloatArray) -> BoolArray:
+        """Kernels whose norm, [..., variables], is far below that of the start."""
+        rows = window.rows
+        shrunk: BoolArray = norm < self.shrunk * rows.initial_norm
+        return shrunk & rows.judged & rows.kernel & (rows.initial_rms > 0)
 
     def _weight(self, window: Window) -> npt.NDArray[np.float64]:
         """Per variable: the gradient of the penalty over the whole one, at the start and now.

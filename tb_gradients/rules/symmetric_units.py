@@ -67,15 +67,24 @@ class SymmetricUnits(Rule):
     table_decides = True
 
     def nothing_to_judge(self, window: Window) -> str:
-        may = window.rows.judged & ~window.rows.minor & (window.rows.units > 1)
-        may &= ~window.rows.once(start_different)
-        return "" if may.any() else "all weights of several units start at different values"
+        may = self._judged(window).any()
+        return "" if may else "all weights of several units start at different values"
+
+    @staticmethod
+    def _judged(window: Window) -> BoolArray:
+        rows = window.rows
+        judged: BoolArray = rows.judged & ~rows.minor & (rows.units > 1)
+        return judged & ~rows.once(start_different)
+
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        equal = window.statistic("unit_spread")[frames] < self.spread
+        return np.asarray((self._judged(window) & equal).any(axis=1))
 
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
-        judged = window.rows.judged & ~window.rows.minor & (window.rows.units > 1)
+        judged = self._judged(window)
         spread = window.statistic("unit_spread")
         candidates = judged & (spread[-1] < self.spread)
         if not candidates.any():
@@ -84,7 +93,6 @@ class SymmetricUnits(Rule):
         equal = known & (spread < self.spread)
         enough = known[reach].sum(axis=0) >= self.frames
         faulty = candidates & enough & ~(known & ~equal)[reach].any(axis=0)
-        faulty &= ~window.rows.once(start_different)
 
         def since() -> IntArray:
             return window.onset(equal, known, per_step=True)

@@ -97,6 +97,17 @@ class UpdateTooLarge(Rule):
 
     basis = Basis(sees=("update_ratio",), steps=steps, frames=frames, loss_steps=MINIMUM_STEPS)
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        rows = window.rows
+        ratio = window.largest_by_then("update_ratio")[frames][:, rows.judged & rows.kernel]
+        large = (ratio > self.ratio).sum(axis=1)
+        most: BoolArray = (large > 0) & (2 * large >= (~np.isnan(ratio)).sum(axis=1))
+        minor = rows.judged & rows.minor
+        update = window.largest_by_then("update_norm")[frames][:, minor]
+        thrown: BoolArray = update / np.sqrt(rows.elements[minor]) > self.offset
+        found: BoolArray = most | thrown.any(axis=1)
+        return found
+
     def detect(self, window: Window) -> Detection | None:
         found = self._of_kernels(window)
         if (found is not None and found.faulty.any()) or not window.learning.stuck:

@@ -125,6 +125,18 @@ class UpdateTooSmall(Rule):
     basis = Basis(sees=("update_ratio",), updates=updates, frames=frames)
     unjudged = NO_UPDATE_LOOKED_AT
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        rows = window.rows
+        judged = rows.judged & rows.kernel
+        small = judged & (window.statistic("update_ratio")[frames] < self.ratio)
+        small &= window.statistic("gradient_norm")[frames] > 0
+        rounded = window.largest_by_then("update_ratio")[frames] < rows.rounding
+        found: BoolArray = np.asarray((small & rounded).any(axis=1))
+        for own in (rows.judged, *rows.once(optimizers)):
+            slow = (small & own).sum(axis=1)
+            found |= (slow > 0) & (slow >= self.kernels * (judged & own).sum())
+        return found
+
     def detect(self, window: Window) -> Detection | None:
         rows = window.rows
         ratio, gradient = window.statistic("update_ratio"), window.statistic("gradient_norm")

@@ -14,6 +14,7 @@ from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import UNSCALED_INPUT, scale_inputs
 from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
+from tb_gradients.judging.medians import median
 from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.ranges import Healthy
@@ -128,14 +129,22 @@ class VanishingGradient(Rule):
             else super().not_seen(window)
         )
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray | None:
+        if window.rows.once(simple_recurrences):
+            return None
+        profiles = self._each_profile(window)
+        low: BoolArray = profiles[:, : -_late_count(profiles.shape[1])] < self.ratio
+        return window.lately(np.asarray(low.any(axis=1)))[frames]
+
     def detect(self, window: Window) -> Detection | None:
         reach = window.last_frames(self.steps, self.frames)
         if reach is None:
             return None
         rows = window.rows.once(on_the_way)
-        recurrent = self._through_time(window)
-        if recurrent.any():
-            return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
+        if window.rows.once(simple_recurrences):
+            recurrent = self._through_time(window)
+            if recurrent.any():
+                return Detection.of(recurrent, window.first_step, Severity.WARNING, together=True)
         if len(rows) < self.layers:
             return HEALTHY
         if window.learning.state == "early":
@@ -156,7 +165,7 @@ class VanishingGradient(Rule):
                 step = window.statistic("update_ratio")[-1]
                 known = step[rows][np.isfinite(step[rows])]
                 # A frame that a non-finite gradient has forced has no known values.
-                usual = float(np.median(known)) if len(known) else 0.0
+                usual = median(known) if len(known) else 0.0
                 faulty &= step < self.update_gap * usual
 
         def since() -> IntArray:
@@ -403,10 +412,13 @@ def _median_of_three(values: FloatArray) -> FloatArray:
 
 def _lower_median(values: FloatArray) -> FloatArray:
     """Of each column; NaN sorts last and is left out. (nanmedian takes twenty times as long.)"""
-    known = len(values) - np.isnan(values).sum(axis=0)
-    ordered = np.sort(values, axis=0)
-    median: FloatArray = ordered[np.maximum(known - 1, 0) // 2, np.arange(values.shape[1])]
-    return median
+    ordered = np.sort(values.T)
+    middle: FloatArray = ordered[:, (len(values) - 1) // 2]
+    unknown = np.isnan(ordered[:, -1])
+    if unknown.any():
+        known = np.maximum(len(values) - np.isnan(ordered).sum(axis=1), 1)
+        middle = ordered[np.arange(len(ordered)), (known - 1) // 2]
+    return middle
 
 
 def _gain(variable: object) -> float:

@@ -62,6 +62,11 @@ class WeightsReplaced(Rule):
     def _judged(window: Window) -> BoolArray:
         return window.rows.once(free_kernels)
 
+    def may_find(self, window: Window, frames: slice) -> BoolArray:
+        updates, seen = window.seen_by_then(frames)
+        first: BoolArray = (seen == 1) | (updates == 1)
+        return first
+
     def detect(self, window: Window) -> Detection:
         first = window.seen.frames == 1 and 0 < window.seen.updates <= self.updates
         if not first and not self._first(window):
