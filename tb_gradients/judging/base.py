@@ -162,7 +162,9 @@ class Detection:
         return cls(
             faulty,
             since if callable(since) else lambda: since,
-            np.broadcast_to(np.asarray(severity, np.int64), faulty.shape),
+            severity.astype(np.int64)
+            if isinstance(severity, np.ndarray)
+            else np.full(faulty.shape, int(severity)),
             together,
         )
 
@@ -301,11 +303,18 @@ class Rule(abc.ABC):
         return window.shows(self.signs)[frames] if self.signs else None
 
     def nothing_to_judge(self, window: Window) -> str:
-        """Why the run cannot have the fault ("the optimizer does not clip"); "" if it can."""
+        """Why the run cannot have the fault ("the optimizer does not clip"); "" if it can.
+
+        It follows from the table, from what ``was_seen``, and from whether something is so at any
+        frame of the window: a longer window gives no more reasons.
+        """
         return ""
 
     def not_seen(self, window: Window) -> str:
-        """What is not measured although the rule needs it, and how to give it; "" if all is."""
+        """What is not measured although the rule needs it, and how to give it; "" if all is.
+
+        It follows from the table and from what ``was_seen``.
+        """
         sees = self.needs if self.basis.sees is None else self.basis.sees
         return how_to_give(
             (name for name in sees if not window.was_seen(name)), in_fit(window.table)

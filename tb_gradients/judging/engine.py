@@ -93,7 +93,7 @@ class _Case:
     def judge(self, severity: Severity) -> None:
         """Take the newest judgement in."""
         self.recent.append(severity)
-        self.severity = max(self.recent)
+        self.severity = Severity(max(map(int, self.recent)))
 
     @property
     def follows(self) -> tuple[str, ...]:
@@ -173,6 +173,8 @@ class _Track:
         self._era = -1
         self._first = 0
         self._may_find: list[bool] | None = None
+        self._baseless = False
+        """Whether its silence means nothing at any row at hand."""
         self.sleeps = False
         """Whether it rests at all rows at hand."""
 
@@ -197,7 +199,7 @@ class _Track:
         may, at = self._may_find, self.window.pushed - self._first
         if may is None or may[at]:
             return False
-        if self.judged:
+        if self.judged or self._baseless:
             self.sleeps = not any(may[at:])
             return True
         # Its silence means something from the row on at which it has seen enough.
@@ -206,11 +208,15 @@ class _Track:
     def _look(self, *, many: bool) -> None:
         """Ask at which of the rows from the newest one on it may find something."""
         window = self.window
-        self._first = window.pushed
+        self._first, self._baseless = window.pushed, False
         frames = slice(window.newest, None)
         look = type(self.rule).may_find if many else Rule.may_find
         with window.at_hand():
             may = look(self.rule, window, frames)
+            if many and not self.judged:
+                self._baseless = bool(
+                    self.rule.nothing_to_judge(window) or self.rule.not_seen(window)
+                )
         self._may_find = None if may is None else may.tolist()
 
     def withdraw(self, found: Collection[int]) -> None:
@@ -246,7 +252,6 @@ class Engine:
         self._rows = History(table, _needed(chosen, dense=True), self._progress, self._history)
         self._tracks = [_Track(rule, self._window(rule), len(table.variables)) for rule in chosen]
         self._rhythms = {rule.every for rule in chosen}
-        self._suspicions = [track for track in self._tracks if track.rule.provisional]
         self._awake = self._tracks
         """Those that do not rest at all rows at hand."""
         self._era, self._many = 0, False
@@ -587,9 +592,8 @@ class Engine:
             for track in self._awake:
                 if track.rule.every in due and (everyone or track.rule.dense):
                     news += self._ask(track)
-        if len(self._awake) > 1:
-            self._awake = [track for track in self._awake if not track.sleeps]
         self._relent()
+        self._awake = [track for track in self._awake if not track.sleeps]
         return news
 
     def _some_wait(self) -> bool:
@@ -621,8 +625,8 @@ class Engine:
         """If the run clearly learns, suspicions were wrong, open or closed."""
         suspected = [
             case
-            for track in self._suspicions
-            if track.cases and self._rows.due(track.rule.every)
+            for track in self._awake
+            if track.cases and track.rule.provisional and self._rows.due(track.rule.every)
             for case in track.cases
             if case.severity > Severity.INFO and case.last_step < self._history.last_step
         ]

@@ -10,6 +10,7 @@ Gradient symptoms alone accuse healthy runs; predecessors that believed them fla
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -43,6 +44,7 @@ TAIL_SHARE = 0.3
 """The last three tenths are the present (AUTOTRAINER waits for as much before it judges)."""
 MIDDLE = (0.1, 0.4)
 """The part of the run that the present is held against, to see whether it still falls."""
+_PARTS = np.array([*MIDDLE, 1 - TAIL_SHARE])
 SMALL_DROP = 0.01
 """A smaller relative drop of the loss is not progress: batches differ by as much."""
 CLEAR_DROP = 0.25
@@ -368,7 +370,7 @@ class LossTrace:
             self._start = _Sample(np.array([point.loss for point in self._head]))
         head = self._start
         # The first points of the middle, of the recent part, and of the last one.
-        first, second, third = share.searchsorted((*MIDDLE, 1 - TAIL_SHARE), side="right").tolist()
+        first, second, third = share.searchsorted(_PARTS, side="right").tolist()
         tail = _Sample(loss[third:])
         start, now = head.median, tail.median
         times = _weight_of(table)
@@ -540,10 +542,9 @@ class LossTrace:
 
     def _guess(self, table: VariableTable) -> float:
         """The loss of the best constant prediction, if loss and targets determine it."""
-        try:
-            return float(table.run.facts["loss_at_guess"])
-        except (KeyError, ValueError):
-            pass
+        if "loss_at_guess" in table.run.facts:
+            with contextlib.suppress(ValueError):
+                return float(table.run.facts["loss_at_guess"])
         kind = _loss_kind(table)
         mean, _, majority = self._mean_targets()
         variance = self._variance()

@@ -571,7 +571,7 @@ class History:
         if math.isinf(first) and looked_at != self.taken:
             first = self._look_for(name)
             self._first_seen[name] = first, self.taken
-        return first < self.pushed
+        return first < self.pushed + self.bounds.stop - self._stop
 
     def _look_for(self, name: str) -> float:
         """The number of the first frame taken in that has a column; less if that was long ago."""

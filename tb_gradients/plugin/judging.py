@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-TOGETHER = 32
+TOGETHER = 16
 """Frames that are judged between two looks at the clock."""
 
 

@@ -13,7 +13,7 @@ import recordings as made
 from tb_gradients import judging
 from tb_gradients.frames import Frame, Recording, VariableTable
 from tb_gradients.lane import Lane
-from tb_gradients.plugin.judging import Judgement, RunJudge
+from tb_gradients.plugin.judging import TOGETHER, Judgement, RunJudge
 from tb_gradients.reading.source import RunData
 
 TABLE, BIGGER = made.make_table(2), made.make_table(3)
@@ -75,8 +75,8 @@ def test_a_run_without_frames_has_no_flags() -> None:
 def test_a_deadline_loses_nothing() -> None:
     now = iter(range(1000))
     judge = RunJudge(clock=lambda: next(now))
-    data = run_of((TABLE, FAULTY[:30]))
-    assert judge.judgement(data, deadline=10) is None
+    data = run_of((TABLE, FAULTY[: 2 * TOGETHER]))
+    assert judge.judgement(data, deadline=1) is None
     assert judge.judgement(data, deadline=math.inf) == judged_at_once(data)
 
 
