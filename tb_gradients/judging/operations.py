@@ -279,9 +279,6 @@ _ZEROS = {
         "Correct the function that computes the gradient, or let it pass: `lambda dy: dy`.",
         _NO_GRADIENT,
     ),
-    "EagerPyFunc": dataclasses.replace(
-        _PYTHON, wrong="runs Python, and what that computes without TensorFlow has no gradient"
-    ),
     "Sign": Remedy(
         "has the slope zero everywhere",
         "Use `tf.tanh(steepness * x)`, or let the gradient pass: "

@@ -35,11 +35,6 @@ def _own(gradient: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return tf.custom_gradient(lambda x: (tf.identity(x), gradient))
 
 
-def of_python(x: Any) -> Any:
-    """Which computes with NumPy."""
-    return tf.reshape(tf.py_function(lambda v: np.sin(v.numpy()), [x], tf.float32), [1])
-
-
 CUTS: dict[str, Case] = {
     "StopGradient": (tf.stop_gradient, X),
     "ArgMax": (lambda x: tf.argmax(x), X),
@@ -132,7 +127,6 @@ ZEROS: dict[str, Case] = {
     "ClipByValue": (lambda x: raw.ClipByValue(t=x, clip_value_min=0.0, clip_value_max=1.0), [5.0]),
     "Minimum": (lambda x: tf.minimum(x, 1.0), [5.0, 6.0]),
     "Maximum": (lambda x: tf.maximum(x, 9.0), [5.0, 6.0]),
-    "EagerPyFunc": (of_python, [1.0]),
     "Sign": (tf.sign, [1.0, -1.0]),
     "IdentityN": (_own(tf.zeros_like), [1.0, 2.0]),
     "Mul": (lambda x: x * tf.zeros_like(x), [1.0, 2.0]),
@@ -275,12 +269,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any, str, str]] = {
         NONE,
         "Cast",
     ),
-    "tf.py_function with NumPy": (
-        of_python,
-        [1.0],
-        ZERO,
-        "EagerPyFunc",
-    ),
+    "tf.numpy_function": (lambda x: tf.numpy_function(np.sin, [x], tf.float32), X, NONE, "PyFunc"),
 }
 """Functions by which users know the operations -> function, x, how the gradient is lost, where."""
 
