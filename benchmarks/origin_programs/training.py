@@ -133,7 +133,7 @@ def model_of(snippet: Snippet, setting: str) -> keras.Model:
     h = layers.Dense(8, use_bias=False, name="first")(inputs)
     for name in AHEAD if deep else ():
         h = layers.Dense(8, activation=deep, name=name)(h)
-    width = None if snippet.loss else function(tf.ones([2, 8])).shape[-1]
+    width = None if snippet.loss else _width(function)
     if setting == "lambda":
         h = layers.Lambda(function, output_shape=(width,), name="body")(h)
     else:
@@ -142,6 +142,12 @@ def model_of(snippet: Snippet, setting: str) -> keras.Model:
         h = layers.Dense(8, activation=deep, name=name)(h)
     outputs = layers.Dense(1, name="last")(h)
     return (OwnStep if setting == "train_step" else keras.Model)(inputs, outputs)
+
+
+def _width(function: Callable[..., Any]) -> int:
+    """Of what a snippet gives, without running it."""
+    traced = tf.function(function).get_concrete_function(tf.TensorSpec([BATCH, 8]))
+    return int(traced.outputs[0].shape[-1])
 
 
 def train(snippet: Snippet, setting: str, folder: str | None) -> Any:
