@@ -41,7 +41,8 @@ from origin_programs.snippets import Snippet, all_snippets
 
 HALVES = ("tuning", "held back", "unseen")
 TOGETHER = 24
-"""Programs of one process: TensorFlow keeps what it has traced."""
+"""Programs of one process: TensorFlow keeps what it has traced. On several replicas there is one:
+the collectives of a second strategy take the keys, and the shapes, of those of the first."""
 
 COST_STEPS, COST_ROUNDS = 300, 5
 
@@ -172,9 +173,9 @@ def main() -> int:
     groups = [apart, [name for name in names if name not in apart]]
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     chunks = [
-        (group is apart, group[start : start + TOGETHER])
-        for group in groups
-        for start in range(0, len(group), TOGETHER)
+        (group is apart, group[start : start + size])
+        for group, size in zip(groups, (1, TOGETHER), strict=True)
+        for start in range(0, len(group), size)
     ]
     for several, chunk in chunks:
         with spawn.Pool(1, _several_devices if several else None) as pool:
