@@ -1,12 +1,13 @@
 """Ask TensorBoard for growing runs from many clients at once, and say how long answers take.
 
-    python benchmarks/load.py                          # 32 clients for 60 seconds
-    python benchmarks/load.py --clients 64 --seconds 300
+    python benchmarks/load.py --clients 32 --seconds 60
+    python benchmarks/load.py                          # 64 clients for five minutes
 
 Four runs of 20 variables get a frame every 50 ms while the clients ask for the list of runs, for
 one run, a matrix and a variable, one after the other, as the tab does. An answer is an error if its
-status is not 200, or 409 (the run has grown between two requests). Prints a table, and the memory
-of TensorBoard at the start and at the end. Exit status 1 if there was an error. Needs Linux.
+status is not 200, or 409 (the run has grown between two requests). One more client asks
+TensorBoard itself for its plugins. Prints a table, and the memory of TensorBoard over the time.
+Exit status 1 if there was an error. Needs Linux.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import pathlib
 import socket
 import statistics
@@ -31,12 +33,15 @@ import recordings
 
 RUNS = 4
 FRAME_SECONDS = 0.05
+PATIENCE = 300.0
+"""Seconds. An answer that is late is in the table; a machine may have other things to do."""
+MEMORY_POINTS = 10
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=300)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return _measured(pathlib.Path(folder), arguments.clients, arguments.seconds)
@@ -54,7 +59,6 @@ def _measured(folder: pathlib.Path, clients: int, seconds: float) -> int:
         try:
             address = f"http://127.0.0.1:{port}/data/plugin/gradient_health/"
             _wait_for_runs(address)
-            before = _memory(process.pid)
             took: dict[str, list[float]] = collections.defaultdict(list)
             errors: list[str] = []
             end = time.monotonic() + seconds
@@ -62,11 +66,15 @@ def _measured(folder: pathlib.Path, clients: int, seconds: float) -> int:
                 threading.Thread(target=_client, args=(address, number, end, took, errors))
                 for number in range(clients)
             ]
+            threads.append(threading.Thread(target=_host_client, args=(port, end, took, errors)))
             for thread in threads:
                 thread.start()
+            memory = [_memory(process.pid)]
+            for _ in range(MEMORY_POINTS):
+                time.sleep(seconds / MEMORY_POINTS)
+                memory.append(_memory(process.pid))
             for thread in threads:
                 thread.join()
-            after = _memory(process.pid)
         finally:
             over.set()
             writer.join()
@@ -76,7 +84,8 @@ def _measured(folder: pathlib.Path, clients: int, seconds: float) -> int:
         median, late = statistics.median(times), statistics.quantiles(times, n=100)[98]
         print(f"| {route} | {len(times):,} | {median * 1e3:.0f} ms | {late * 1e3:.0f} ms |")
     print(f"\n{clients} clients, {seconds:.0f} s, {len(errors)} errors.")
-    print(f"Memory of TensorBoard: {before} MiB at the start, {after} MiB at the end.")
+    print(f"Memory of TensorBoard, from the start to the end: {', '.join(map(str, memory))} MiB.")
+    print(f"Load of the machine: {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.")
     for error in errors[:5]:
         print(error, file=sys.stderr)
     return 1 if errors else 0
@@ -108,6 +117,13 @@ def _client(
         _ask(address, "series", {**same, "variable": "dense/kernel"}, took, errors)
 
 
+def _host_client(port: int, end: float, took: dict[str, list[float]], errors: list[str]) -> None:
+    """Asks TensorBoard itself now and then."""
+    while time.monotonic() < end:
+        _ask(f"http://127.0.0.1:{port}/data/", "plugins_listing", {}, took, errors)
+        time.sleep(0.5)
+
+
 def _ask(
     address: str,
     route: str,
@@ -118,7 +134,7 @@ def _ask(
     start = time.perf_counter()
     try:
         url = f"{address}{route}?{urllib.parse.urlencode(arguments)}"
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             content: bytes = answer.read()
     except urllib.error.HTTPError as error:
         if error.code != 409:

@@ -6,6 +6,8 @@ In:  how trainings end, how often each, and where their run folders go.
 Out: a line of JSON per training: what it had done, and what its event file holds.
 Does not know what is promised.
 
+Two processes that train at the same time are a kind of their own (``PAIRS``).
+
 The trainings are forked from this process, which has imported TensorFlow and not used it: so each
 costs a second. A training is a fast loop in which every step is a frame.
 """
@@ -84,8 +86,34 @@ def ended(ending: str, folder: pathlib.Path, moment: random.Random) -> dict[str,
     }
 
 
+PAIRS = {"same folder": ("run", "run"), "neighbours": ("run_a", "run_b")}
+"""Folders that two processes train into at the same time."""
+PAIR_STEPS = 60
+
+
+def pair(which: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Two trainings at once, to their ends, and the runs that are left."""
+    from tb_gradients.reading.report import load
+
+    ours, theirs = os.pipe()
+    children = [_forked(train, str(folder / name), theirs, PAIR_STEPS) for name in PAIRS[which]]
+    os.close(theirs)
+    os.fdopen(ours).read()
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    runs = load(folder).runs
+    return {
+        "statuses": statuses,
+        "frames": {run.run: run.frames for run in runs},
+        "errors": [str(error) for run in runs for error in run.errors],
+    }
+
+
 def complaints(result: dict[str, Any]) -> list[str]:
-    """What is wrong with a result of ``ended``, as sentences."""
+    """What is wrong with a result of ``ended`` or ``pair``, as sentences."""
+    if result["ending"] in PAIRS:
+        each = list(result["frames"].values())
+        fine = result["statuses"] == [0, 0] and each == [PAIR_STEPS] * 2 and not result["errors"]
+        return [] if fine else [str(result)]
     ending, frames, reported = result["ending"], result["frames"], []
     if result["status"] != STATUS[ending]:
         reported.append(f"the status is {result['status']}, that of {ending} is {STATUS[ending]}")
@@ -160,6 +188,9 @@ def main() -> None:
         for number in range(int(count)):
             place = pathlib.Path(folder) / f"{ending}_{number}"
             place.mkdir()
+            if ending in PAIRS:
+                print(json.dumps({"ending": ending, **pair(ending, place)}), flush=True)
+                continue
             result = ended(ending, place, random.Random(f"{seed} {ending} {number}"))
             if number == 0:
                 result["again"] = again(place)

@@ -13,7 +13,9 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
@@ -40,7 +42,8 @@ class _Worker:
         self.process = context.Process(
             target=_work, args=(theirs, logdir, dict(settings)), daemon=True
         )
-        self.process.start()
+        with _ctrl_c_waits():
+            self.process.start()
         theirs.close()
 
     def judge(self, run: str) -> None:
@@ -56,10 +59,14 @@ class _Worker:
         except (EOFError, OSError):
             return None
 
-    def end(self) -> int | None:
-        """Stop the process; its exit code."""
+    def end(self, *, at_once: bool = False) -> int | None:
+        """Stop the process; its exit code.
+
+        Args:
+            at_once: also in the middle of a run.
+        """
         self.pipe.close()
-        self.process.join(0.2)
+        self.process.join(0.0 if at_once else 0.2)
         if self.process.is_alive():
             self.process.terminate()
             self.process.join()
@@ -106,14 +113,39 @@ def reports(
                 progress(len(found))
     finally:
         for worker in workers.values():
-            worker.process.terminate()
-            worker.end()
+            worker.end(at_once=True)
     return [found[run] for run in runs]
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C within the context comes behind it, and never in a process that is started in it.
+
+    A terminal sends it to all processes. One that is half started would print a traceback, because
+    of Ctrl-C or of a parent that has stopped in the middle of telling it what to do.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which sees it alone
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    blocks = hasattr(signal, "pthread_sigmask")  # not on Windows; a child inherits what is blocked
+    if blocks:
+        resource_tracker.ensure_running()  # else the first process starts it, which unblocks
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _work(pipe: Connection, logdir: str, settings: dict[str, Any]) -> None:
     """What a process does until nobody asks it any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
     from tb_gradients.reading.event_files import EventFileSource
 
     source = EventFileSource(logdir)

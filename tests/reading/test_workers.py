@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -59,3 +63,49 @@ def test_many_large_runs_get_a_process_per_core(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     assert workers.processes_for(10 << 30, 500) == 6
     assert workers.processes_for(10 << 30, 4) == 4
+
+
+def _children(process: int) -> list[int]:
+    """Processes that it has started and that run, or that it has not asked about yet."""
+    try:
+        tasks = pathlib.Path(f"/proc/{process}/task/{process}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in tasks.split()]
+
+
+def _is_worker(process: int) -> bool:
+    try:
+        return b"spawn_main" in pathlib.Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="needs Linux' /proc")
+@pytest.mark.parametrize("seconds", [0.0, 0.8], ids=["as they start", "as they judge"])
+def test_ctrl_c_ends_all_processes_and_prints_nothing(
+    tmp_path: pathlib.Path, seconds: float
+) -> None:
+    table = made.make_table(20)
+    for run in ("a", "b", "c"):
+        made.write_run(tmp_path / run, table, made.make_frames(table, range(1500)))
+    command = [sys.executable, "-m", "tb_gradients.cli", "check", str(tmp_path)]
+    check = subprocess.Popen(
+        [*command, "--jobs", "2", "--rejudge"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,  # a terminal sends Ctrl-C to the whole group
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (workers := list(filter(_is_worker, _children(check.pid)))):
+        assert check.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(seconds)
+    started = _children(check.pid)
+    os.killpg(check.pid, signal.SIGINT)
+    output, errors = check.communicate(timeout=60)
+    assert (check.returncode, output, errors) == (130, "", "")
+    left = started
+    while left and time.monotonic() < deadline:  # multiprocessing's own helper follows its parent
+        left = [child for child in left if pathlib.Path(f"/proc/{child}").exists()]
+        time.sleep(0.001)
+    assert workers and not left

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import faults
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -28,21 +29,40 @@ from tb_gradients.reading.event_files import EventFileSource
 from tb_gradients.training import monitor as monitors
 from tb_gradients.training.files import open_records
 
-COUNTS = {"SIGKILL": 2, "SIGTERM": 1, "SIGINT": 1, "exception": 1, "SIGSTOP": 1}
+ENDINGS = {"SIGKILL": 2, "SIGTERM": 1, "SIGINT": 1, "exception": 1, "SIGSTOP": 1}
 """How often each is tried here; ``benchmarks/faults.py`` tries more."""
+
+
+@pytest.fixture(name="results", scope="module")
+def _results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What came of each training in a process of its own."""
+    wanted = [
+        f"{kind}={count}" for kind, count in {**ENDINGS, **dict.fromkeys(faults.PAIRS, 1)}.items()
+    ]
+    folder = tmp_path_factory.mktemp("faults")
+    program = [sys.executable, faults.__file__, str(folder), "0", *wanted]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    output = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    return [json.loads(line) for line in output.stdout.splitlines()]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_however_a_training_ends_its_frames_are_in_the_file(tmp_path: pathlib.Path) -> None:
-    wanted = [f"{ending}={count}" for ending, count in COUNTS.items()]
-    program = [sys.executable, faults.__file__, str(tmp_path), "0", *wanted]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    output = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
-    results = [json.loads(line) for line in output.stdout.splitlines()]
-    assert len(results) == sum(COUNTS.values())
-    for result in results:
+def test_however_a_training_ends_its_frames_are_in_the_file(results: list[dict[str, Any]]) -> None:
+    ended = [result for result in results if result["ending"] in ENDINGS]
+    assert len(ended) == sum(ENDINGS.values())
+    for result in ended:
         assert faults.complaints(result) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("which", faults.PAIRS)
+def test_two_processes_that_train_at_once_are_two_runs(
+    results: list[dict[str, Any]], which: str
+) -> None:
+    (result,) = (result for result in results if result["ending"] == which)
+    assert faults.complaints(result) == []
 
 
 class Loop:
@@ -239,6 +259,82 @@ def test_a_clock_that_jumps_back_hides_no_frame(
     run = EventFileSource(str(tmp_path)).read(".")
     assert run.steps.tolist() == list(range(15))
     assert not run.errors
+
+
+def test_a_file_that_was_moved_away_ends_the_recording_and_stays_readable(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a program that rotates files does."""
+    loop = Loop(tmp_path / "run")
+    loop.steps(5)
+    loop.monitor.flush()
+    (file,) = (tmp_path / "run").iterdir()
+    (tmp_path / "old").mkdir()
+    file.rename(tmp_path / "old" / file.name)
+    loop.steps(30)
+    loop.monitor.close()
+    assert loop.done == 35
+    (reported,) = warnings(caplog)
+    assert "was removed while it was written to" in reported
+    assert last_step(tmp_path / "old") >= 4
+    assert not EventFileSource(str(tmp_path / "old")).read(".").errors
+
+
+def test_other_threads_may_read_and_flush_a_monitor_while_one_trains(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, failures = Loop(tmp_path), list[Exception]()
+    over = threading.Event()
+
+    def look() -> None:
+        monitor = loop.monitor
+        try:
+            while not over.is_set():
+                assert monitor.frames <= loop.done
+                assert monitor.errors == () and not monitor.should_stop
+                monitor.flush()
+                repr((monitor, monitor.report, monitor.summary()))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    loop.steps(60)
+    over.set()
+    for thread in threads:
+        thread.join()
+    loop.monitor.close()
+    assert failures == []
+    assert warnings(caplog) == []
+    run = EventFileSource(str(tmp_path)).read(".")
+    assert run.steps.tolist() == list(range(60)) and not run.errors
+
+
+def test_threads_that_train_at_once_train_as_they_would_have(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, failures, count = Loop(tmp_path), list[Exception](), 25
+    loop.steps(1)  # as many variables as there will be, before it begins
+
+    def train() -> None:
+        try:
+            loop.steps(count)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    loop.monitor.close()
+    assert failures == []
+    assert warnings(caplog) == []
+    expected = np.full([8, 8], 1 - 0.01 * (4 * count + 1))
+    np.testing.assert_allclose(loop.variable.numpy(), expected, atol=1e-4)
+    run = EventFileSource(str(tmp_path)).read(".")
+    assert len(run.steps) > count and not run.errors
 
 
 def test_gradients_from_outside_of_the_traced_step_are_watched(
