@@ -4,7 +4,7 @@
     python3 scripts/versions.py oldest             # one
     python3 scripts/versions.py oldest -k xla      # options and files go to pytest
 
-The newest versions are those of .venv, see test.py.
+The newest release is that of .venv, too, see test.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 
 import environment
+
+NIGHTLY = "nightly"
+"""What will be the next version; it brings nightly versions of Keras and TensorBoard."""
 
 VERSIONS = {
     # The oldest of everything that pyproject.toml allows.
@@ -30,9 +33,23 @@ VERSIONS = {
     # With the newest Keras that they take.
     "2.16": ("tensorflow==2.16.*", "tensorboard==2.16.*"),
     "2.18": ("tensorflow==2.18.*", "tensorboard==2.18.*"),
+    "2.21": ("tensorflow==2.21.*", "tensorboard==2.21.*"),
+    NIGHTLY: ("tf-nightly",),
 }
 NEWEST_PYTHON = (3, 12)
 """The last one for which all these versions of TensorFlow are built."""
+
+TESTED_WITH = (
+    "hypothesis",
+    "matplotlib",
+    "pandas",
+    "playwright",
+    "pyarrow",
+    "pytest",
+    "pytest-xdist",
+    "scikit-learn",
+)
+"""The extra "test", without what it asks for of the package itself."""
 
 TESTS = ("tests/training", "tests/reading", "tests/plugin", "tests/test_demo.py")
 
@@ -51,6 +68,15 @@ def suitable_python() -> str | None:
 def prepare(version: str, base: str) -> Path:
     """The Python of the environment of a version, installed if it is not there yet."""
     tensorflow, *others = VERSIONS[version]
+    if version == NIGHTLY:
+        # Its distributions have other names. What asks for them by the usual names would bring a
+        # second TensorBoard into the same folder.
+        return environment.install(
+            environment.VENV / f"version-{version}",
+            [tensorflow, *TESTED_WITH],
+            ["--no-deps", "--editable", str(environment.ROOT), "tf_keras-nightly"],
+            base=base,
+        )
     keras_2 = tensorflow.replace("tensorflow", "tf_keras")
     if sys.platform == "linux" and platform.machine() == "x86_64":
         tensorflow = tensorflow.replace("tensorflow", "tensorflow-cpu")  # a smaller download

@@ -28,6 +28,8 @@ STATUS = {"SIGKILL": -9, "SIGTERM": -15, "SIGINT": -2, "exception": 1, "SIGSTOP"
 LATEST = 5.0
 """Seconds: what was measured so long before a SIGKILL is in the file. (A quarter of a second on a
 machine that has nothing else to do.)"""
+PAUSED_SECONDS = float(os.environ.get("PAUSED_SECONDS", "1"))
+"""How long a process is stopped."""
 MOST_SECONDS = 1.5
 """A training is ended after a random part of it."""
 
@@ -72,7 +74,7 @@ def ended(ending: str, folder: pathlib.Path, moment: random.Random) -> dict[str,
         killed = time.time()
         os.kill(child, getattr(signal, ending))
     if ending == "SIGSTOP":
-        time.sleep(1.0)
+        time.sleep(PAUSED_SECONDS)
         os.kill(child, signal.SIGCONT)
     done = [line.split() for line in [first, *lines] if line.endswith("\n")]
     _, status = os.waitpid(child, 0)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import mutations
 import readers
+from choices import Choices
 
 from tb_gradients import schema
 from tb_gradients.frames import FormatError
@@ -61,6 +62,17 @@ def test_a_changed_input_is_read_or_refused(reader: str) -> None:
         try_it()
     finally:
         logging.disable(logging.NOTSET)
+
+
+KEPT = sorted((pathlib.Path(__file__).parent / "corpus").glob("*/*"))
+
+
+def test_every_kept_input_is_read_or_refused() -> None:
+    """Those with which ``benchmarks/guided_fuzzing.py`` has reached new lines."""
+    assert KEPT
+    named = {name.replace(" ", "_"): read for name, read in readers.ALL.items()}
+    for path in KEPT:
+        named[path.parent.name](Choices(path.read_bytes()))
 
 
 def test_every_reader_is_tried() -> None:

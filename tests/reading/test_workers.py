@@ -94,6 +94,8 @@ def test_ctrl_c_ends_all_processes_and_prints_nothing(
         [*command, "--jobs", "2", "--rejudge"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,  # a terminal sends Ctrl-C to the whole group
+        # A shell lets programs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (workers := list(filter(_is_worker, _children(check.pid)))):
