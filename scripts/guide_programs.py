@@ -17,11 +17,14 @@ import io
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "guide"
+ONCE = "set_logical_device_configuration"
+"""A process does this once, so a program with it gets a process of its own."""
 _BLOCK = re.compile(r"^```(python|text|diff)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
@@ -93,20 +96,34 @@ def repaired(program: str, diff: str) -> str:
     return program
 
 
-def printed_by(program: str) -> str:
-    """What the summary at the end of the training says, without where to see more."""
+def output_of(program: str, folder: str) -> str:
+    """What a program prints that runs in a folder."""
+    if ONCE in program:
+        file = pathlib.Path(folder, "program.py")
+        file.write_text(program, encoding="utf-8")
+        command = [sys.executable, file.name]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        ran = subprocess.run(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return ran.stdout
     import keras
 
     keras.utils.clear_session()  # names of layers are counted from the start, as in a new process
     output, before = io.StringIO(), pathlib.Path.cwd()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(output):
+            exec(compile(program, "program.py", "exec"), {"__name__": "__main__"})
+    finally:
+        os.chdir(before)
+    return output.getvalue()
+
+
+def printed_by(program: str) -> str:
+    """What the summary at the end of the training says, without where to see more."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            with contextlib.redirect_stdout(output):
-                exec(compile(program, "program.py", "exec"), {"__name__": "__main__"})
-        finally:
-            os.chdir(before)
-    lines = output.getvalue().splitlines()
+        lines = output_of(program, folder).splitlines()
     start = max(i for i, line in enumerate(lines) if re.match(r"tb_gradients: \S+.*frame", line))
     kept = []
     for line in lines[start:]:
