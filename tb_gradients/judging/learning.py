@@ -73,6 +73,9 @@ LOSS_WEIGHT = "loss_weight"
 SUMMED = "summed_loss"
 """Fact of a run whose loss is a sum over the batch and no mean: its level depends on the batch."""
 
+SMOOTHING = "label_smoothing"
+"""Fact of a run whose loss smooths the labels: by which share."""
+
 RARE_CLASS = 0.1
 """From here on most batches of a binary classifier hold next to none of the rarer class: the
 median batch says nothing, and the mean depends on how many of them it met. So the loss is held
@@ -385,8 +388,9 @@ class LossTrace:
             late = share > 1 - TAIL_SHARE
             pairs = [point.pair or NO_PAIR for point in self._points]
             known_pairs = np.array([*pairs, last.pair or NO_PAIR] if pending else pairs).T
-            rare = self._rare(known_pairs, times) if kind == "binary" else None
-            better = self._better(kind, loss, steps, late, known_pairs, times)
+            smooth = _smoothing_of(table)
+            rare = self._rare(known_pairs, times, smooth) if kind == "binary" else None
+            better = self._better(kind, loss, steps, late, known_pairs, times, smooth)
         if rare is not None:  # more or fewer of the rare class are no progress
             here, known, band = rare[1], late & np.isfinite(rare).all(axis=0), SUCCESS
             met = known_pairs[1] > 0 if self._mean_targets()[0] < 0.5 else known_pairs[1] < 1
@@ -416,6 +420,7 @@ class LossTrace:
             return falls and (rare is None or drops())
 
         floor = self._soft_share() * guess if kind == "binary" and rare is None else 0.0
+        floor = max(floor, times * self._smoothed_floor(kind, table))
         guesses = now >= floor + band * (guess - floor)  # never so when that level is not known
         if guesses and not better:
             # Close above it, a loss that falls is on its way to guessing; and one that comes
@@ -455,6 +460,16 @@ class LossTrace:
             return 0.0
         return float(np.clip(1 - self._variance() / (mean * (1 - mean)), 0.0, 1.0))
 
+    def _smoothed_floor(self, kind: str, table: VariableTable) -> float:
+        """The loss of predicting smoothed labels exactly."""
+        share = _smoothing_of(table)
+        classes = 2 if kind == "binary" else self._classes(table)
+        if not share or kind not in ("binary", "categorical") or classes < 2:
+            return 0.0
+        other = share / classes
+        right = 1 - (classes - 1) * other
+        return -right * math.log(right) - (classes - 1) * other * math.log(other)
+
     def _variance_between(self) -> float:
         """Of the means of the targets of batches."""
         mean = self._mean_targets()[0]
@@ -477,6 +492,7 @@ class LossTrace:
         late: BoolArray,
         pairs: FloatArray,
         times: float,
+        smoothing: float,
     ) -> bool:
         """Whether the loss is beyond doubt below that of a constant prediction: where the signal
         is weak, that may be by one per cent only.
@@ -489,7 +505,7 @@ class LossTrace:
         if kind == "squared":
             level = std**2 + (here - mean) ** 2
         elif 0 < mean < 1:
-            level = -here * math.log(mean) - (1 - here) * math.log(1 - mean)
+            level = _entropy(here, mean, smoothing)
         else:
             return False
         level = times * level
@@ -513,7 +529,7 @@ class LossTrace:
             )
         return better > max(TREND_DEVIATIONS * error, SMALL_DROP / 2 * usual)
 
-    def _rare(self, pairs: FloatArray, times: float) -> FloatArray | None:
+    def _rare(self, pairs: FloatArray, times: float, smoothing: float) -> FloatArray | None:
         """Where one class is rare: the loss of each point, and of guessing on the same batches."""
         mean = self._mean_targets()[0]
         if not (0 < mean <= RARE_CLASS or 1 - RARE_CLASS <= mean < 1):
@@ -521,8 +537,7 @@ class LossTrace:
         loss, here, _ = pairs
         if not np.isfinite(here).any():
             return None
-        level = -here * math.log(mean) - (1 - here) * math.log(1 - mean)
-        return np.array([loss, times * level])
+        return np.array([loss, times * _entropy(here, mean, smoothing)])
 
     def _majority(self, table: VariableTable) -> float:
         mean, std, majority = self._mean_targets()
@@ -554,11 +569,13 @@ class LossTrace:
             if self._of_two():
                 return min(mean, 1 - mean)  # always the more frequent of the two
             return 0.8 * math.sqrt(variance) or math.nan  # sqrt(2 / pi) of a normal distribution
+        share = _smoothing_of(table)
         if kind == "binary" and 0 < mean < 1:
-            return -mean * math.log(mean) - (1 - mean) * math.log(1 - mean)
+            return float(_entropy(np.float64(mean), mean, share))
         if kind == "categorical":
             classes = self._classes(table)
             if classes > 1 and CLEAR_MAJORITY <= majority < 1:
+                majority = (1 - share) * majority + share / classes
                 # The others share the rest evenly at best: an upper bound of the entropy.
                 rest = 1 - majority
                 return -majority * math.log(majority) - rest * math.log(rest / (classes - 1))
@@ -570,6 +587,36 @@ def _loss_kind(table: VariableTable) -> str:
     """Which of the losses whose level of guessing is known; "" for another one."""
     facts = table.run.facts
     return "" if WEIGHTED in facts or SUMMED in facts else named_loss(table)
+
+
+def _smoothing_of(table: VariableTable) -> float:
+    """By which share the loss moves labels towards equal shares of all classes."""
+    try:
+        return min(max(float(table.run.facts.get(SMOOTHING, 0.0)), 0.0), 1.0)
+    except ValueError:
+        return 0.0
+
+
+def _entropy(here: Any, mean: float, smoothing: float) -> Any:
+    """The binary cross-entropy of always predicting a mean, where the targets have another one.
+
+    Args:
+        here: the mean of the targets.
+        mean: what is predicted, before the labels are smoothed.
+        smoothing: the share of it.
+    """
+    here, mean = ((1 - smoothing) * value + smoothing / 2 for value in (here, mean))
+    return -here * math.log(mean) - (1 - here) * math.log(1 - mean)
+
+
+def unknown_level(table: VariableTable) -> str:
+    """Why the loss of a constant prediction does not follow from loss and targets; "" if it may."""
+    facts = table.run.facts
+    if WEIGHTED in facts:
+        return "samples or classes are weighted"
+    if SUMMED in facts:
+        return "the loss is a sum over the batch"
+    return "there are several losses" if ", " in table.run.loss else ""
 
 
 def _weight_of(table: VariableTable) -> float:

@@ -19,7 +19,7 @@ from tb_gradients.judging.data_scales import (
     scale_inputs,
 )
 from tb_gradients.judging.freezing import train_the_base, untrained_base_cause
-from tb_gradients.judging.learning import WORSE
+from tb_gradients.judging.learning import WORSE, unknown_level
 from tb_gradients.judging.learning_rates import (
     SLOWER_DECAY,
     decayed_from,
@@ -273,6 +273,8 @@ class NotLearning(Rule):
                 with_loss=True,
             )
         level = f"; a constant prediction has {learning.guess:.3g}" if learning.guessing else ""
+        unknown = unknown_level(window.table) if math.isnan(learning.guess) else ""
+        level += f"; that of a constant prediction is not known, as {unknown}" if unknown else ""
         return Finding(
             summary=f"After {learning.steps} steps the loss had not fallen ({learning.start:.3g} "
             f"at the start, {learning.now:.3g} by then{level}).",

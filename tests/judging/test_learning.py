@@ -10,7 +10,16 @@ import pytest
 from recordings import make_table
 
 from tb_gradients.frames import RunContext
-from tb_gradients.judging.learning import TRACE_POINTS, WEIGHTED, Learning, LossTrace, Targets
+from tb_gradients.judging.learning import (
+    SMOOTHING,
+    SUMMED,
+    TRACE_POINTS,
+    WEIGHTED,
+    Learning,
+    LossTrace,
+    Targets,
+    unknown_level,
+)
 
 RANDOM = np.random.default_rng(0)
 NOISE = 0.05 * RANDOM.standard_normal(100_000)
@@ -117,6 +126,36 @@ def test_what_targets_between_two_classes_leave_of_the_loss_is_not_to_be_learnt(
     assert classes.learning
     assert not classes.succeeds
     assert ratings(0.69, 0.2).stuck
+
+
+def smoothed(loss: str, floor: float, share: str, std: float = 0.5) -> Learning:
+    """A loss that comes down to a floor, of ten or of two classes."""
+    trace = LossTrace()
+    for step in range(400):
+        trace.add(floor + (0.7 - floor) * math.exp(-step / 60), 1, Targets(0.5, std))
+    return trace.judge(make_table(loss=loss, facts={SMOOTHING: share}))
+
+
+def test_smoothed_labels_leave_a_floor_that_is_not_to_be_learnt() -> None:
+    """Of two classes a share of 0.2 leaves 0.1 of the wrong one: an entropy of 0.325."""
+    learning = smoothed("BinaryCrossentropy", 0.33, "0.2")
+    assert (learning.floor, learning.guess) == (
+        pytest.approx(0.325, abs=1e-3),
+        pytest.approx(math.log(2)),
+    )
+    assert learning.succeeds
+    assert learning.converged
+    assert not smoothed("BinaryCrossentropy", 0.33, "0").floor
+    of_sixteen = smoothed("SparseCategoricalCrossentropy", 0.6, "0.1")
+    assert of_sixteen.floor == pytest.approx(0.564, abs=0.01)
+    assert of_sixteen.guess == pytest.approx(math.log(16))
+
+
+@pytest.mark.parametrize("facts", [{WEIGHTED: "True"}, {SUMMED: "True"}])
+def test_where_the_level_of_guessing_is_unknown_there_is_a_reason(facts: dict[str, str]) -> None:
+    assert unknown_level(make_table(loss="mse", facts=facts))
+    assert unknown_level(make_table(loss="a: mse, b: mae"))
+    assert not unknown_level(make_table(loss="mse"))
 
 
 def test_a_weighted_loss_is_not_held_against_guessing() -> None:

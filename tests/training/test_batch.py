@@ -35,6 +35,9 @@ def reference(
 ) -> dict[str, float]:
     """All columns of a batch of at most 1,024 rows and 256 features, 32 rows for quartiles."""
     row = dict.fromkeys(NAMES, NAN)
+    for side in (inputs, targets):
+        if side and np.ndim(side[0]):
+            row["samples"] = len(side[0])
     if inputs:
         row.update(reference_moments("inputs", inputs))
         row.update(reference_features([rows_of(x) for x in inputs]))
@@ -122,7 +125,7 @@ def reference_classes(target: Any) -> tuple[float, float]:
 NAMES = tuple(
     name
     for name in schema.context_names()
-    if name.startswith(("inputs_", "targets_", "predictions_"))
+    if name.startswith(("inputs_", "targets_", "predictions_", "samples"))
 )
 
 
@@ -199,7 +202,9 @@ def test_every_column_in_every_way_of_running_a_step(mode: str) -> None:
     row = assert_measured_right(
         mode, inputs=[x], targets=[y], predictions=[normal(32, 5)], unknown=True
     )
-    of_others = ["predictions_separation", "inputs_nonfinite_age"]  # of two classes; of the host
+    # Of two classes; of the host; of a first layer that scales the inputs.
+    of_others = ["predictions_separation", "inputs_nonfinite_age"]
+    of_others += ["inputs_scaled_max_abs", "inputs_scaled_nonfinite"]
     assert [name for name, value in row.items() if math.isnan(value)] == of_others
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tb_gradients.frames import RunContext
-from tb_gradients.judging.learning import LOSS_WEIGHT, SUMMED
+from tb_gradients.judging.learning import LOSS_WEIGHT, SMOOTHING, SUMMED
 from tb_gradients.judging.learning_rates import CHANGED
 from tb_gradients.training.model.frozen import frozen_facts
 from tb_gradients.training.model.layers import function_name
@@ -58,8 +58,13 @@ def _loss_facts(model: Any) -> dict[str, str]:
         weights = weights[0] if len(weights) == 1 else None
     if isinstance(weights, numbers.Real) and weights != 1:
         facts[LOSS_WEIGHT] = f"{float(weights):.9g}"
-    if getattr(_only(getattr(model, "loss", None)), "reduction", None) == "sum":
+    loss = _only(getattr(model, "loss", None))
+    if getattr(loss, "reduction", None) == "sum":
         facts[SUMMED] = "True"
+    smoothing = getattr(loss, "_fn_kwargs", None) or getattr(loss, "fn_kwargs", None) or {}
+    share = smoothing.get("label_smoothing", getattr(loss, "label_smoothing", 0))
+    if isinstance(share, numbers.Real) and share:
+        facts[SMOOTHING] = f"{float(share):.9g}"
     return facts
 
 
