@@ -295,24 +295,29 @@ def gradient_noise_cause(window: Window) -> Cause | None:
     place of them, make all elements equal.
     """
     rows = window.rows.judged & (window.rows.elements >= MANY_ELEMENTS)
-    applied, given = (window.statistic(name)[:, rows] for name in NOISE_NEEDS)
-    known = np.isfinite(applied).all(axis=1) & np.isfinite(given).all(axis=1)
-    known &= (applied > 0).all(axis=1) & (given > 0).all(axis=1)
-    if rows.sum() < 2 or known.sum() < 3:
-        return None
-    if {"clipvalue", "clipnorm"} & set(settings_of(window.table)):  # of each variable
-        return None
+    if rows.sum() < 2 or {"clipvalue", "clipnorm"} & set(settings_of(window.table)):
+        return None  # limits of each element, or of each variable
     root = np.sqrt(window.rows.elements[rows])
-    size, own = (np.median(part[known] / root, axis=0) for part in (applied, given))
-    even = size.max() / size.min()
-    if not 1 + 1e-4 < even <= ALIKE or not own.max() / own.min() >= UNLIKE:
+    applied, given = (window.statistic(name)[:, rows] / root for name in NOISE_NEEDS)
+    known = (applied > 0).all(axis=1) & (given > 0).all(axis=1)
+    known &= np.isfinite(applied).all(axis=1) & np.isfinite(given).all(axis=1)
+    if known.sum() < 3:
         return None
-    text = (
-        f"the elements of what {optimizer_name(window.table)} applies are around "
-        f"{float(np.median(size)):.2g} in every variable, those of the gradients "
-        f"{float(own.min()):.2g} to {float(own.max()):.2g}: it adds noise"
-    )
-    return cause("gradient_noise", 0.85, f"{text}.")
+    sizes = [
+        (np.median(applied[known], axis=0), np.median(given[known], axis=0)),
+        tuple(window.at_start(name)[rows] / root for name in NOISE_NEEDS),
+    ]
+    for size, own in sizes:
+        even = size.max() / size.min()
+        larger = own.max() / own.min() >= UNLIKE or (size / own).min() >= UNLIKE
+        if 1 + 1e-4 < even <= ALIKE and larger:
+            text = (
+                f"the elements of what {optimizer_name(window.table)} applies are around "
+                f"{float(np.median(size)):.2g} in every variable, those of the gradients "
+                f"{float(own.min()):.2g} to {float(own.max()):.2g}: it adds noise"
+            )
+            return cause("gradient_noise", 0.97, f"{text}.")
+    return None
 
 
 LESS_NOISE = (

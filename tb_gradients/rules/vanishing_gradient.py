@@ -15,7 +15,12 @@ from tb_gradients.judging.data_scales import UNSCALED_INPUT, scale_inputs
 from tb_gradients.judging.initial_values import initializer_for, scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS, rank_correlation
 from tb_gradients.judging.medians import median
-from tb_gradients.judging.networks import SATURATING, deep_narrow_cause
+from tb_gradients.judging.networks import (
+    SATURATING,
+    deep_narrow_cause,
+    stopped_cause,
+    without_stop,
+)
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
@@ -301,6 +306,9 @@ class VanishingGradient(Rule):
 
     def _causes(self, window: Window, rows: IntArray, kernels: IntArray) -> tuple[Cause, ...]:
         table = window.table
+        stopped = stopped_cause(table)  # what is left is the gradient of a penalty
+        if stopped is not None:
+            return (stopped,)
         path = [table.variables[int(row)] for row in kernels if row >= rows[0]]
         saturating = [v for v in path[:-1] if activation(v) in SATURATING]
         found: list[Cause] = []
@@ -365,6 +373,7 @@ class VanishingGradient(Rule):
             "(`x = keras.layers.add([x, block(x)])`), or use fewer and wider layers.",
             "initialization_scale": f'In {span} use `kernel_initializer="{start}"`.',
             "unscaled_inputs": scale_inputs(window.table),
+            "non_differentiable_operation": without_stop(window.table),
         }[reason.id]
 
 
