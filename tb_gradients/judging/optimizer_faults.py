@@ -13,13 +13,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tb_gradients.flags import Cause
 from tb_gradients.frames import VariableTable
 from tb_gradients.judging.causes import cause
 from tb_gradients.judging.learning_rates import (
+    USUAL_LEARNING_RATE,
     optimizer_code,
     optimizer_name,
     settings_of,
@@ -276,49 +279,57 @@ SCALE_THE_LOSS = (
 
 # --- noise ----------------------------------------------------------------------------------
 
-ALIKE = 1.5
-"""Largest over smallest RMS of white noise in variables of 50 elements or more."""
-
-UNLIKE = 2.0
-"""Gradients of the layers of a model differ by more."""
-
 MANY_ELEMENTS = 50
+"""The RMS of so many random numbers is known to 10 %."""
 
-NOISE_NEEDS = ("applied_norm", "gradient_norm")
+NOISE_DEVIATIONS = 4.0
+"""Two sizes of the same noise differ by more in one frame of 15,000."""
+
+NOISY_FRAMES = 10
+
+NOISE_NEEDS = ("update_norm", "gradient_norm")
 
 
 def gradient_noise_cause(window: Window) -> Cause | None:
-    """gradient_noise, if the elements of what reaches the update are of one size in all variables,
-    and those of what the loss gives are not.
+    """gradient_noise, if the elements of the updates are of one size in all variables, as random
+    numbers are, and those of the gradients are not.
 
-    A limit on the norm changes all variables by one factor. A limit on the elements, and signs in
-    place of them, make all elements equal.
+    Of Keras' own optimizers none adds noise. Where signs take the place of gradients, all
+    elements are equal, without the scatter of random numbers.
     """
-    rows = window.rows.judged & (window.rows.elements >= MANY_ELEMENTS)
-    if rows.sum() < 2 or {"clipvalue", "clipnorm"} & set(settings_of(window.table)):
-        return None  # limits of each element, or of each variable
-    root = np.sqrt(window.rows.elements[rows])
-    applied, given = (window.statistic(name)[:, rows] / root for name in NOISE_NEEDS)
-    known = (applied > 0).all(axis=1) & (given > 0).all(axis=1)
-    known &= np.isfinite(applied).all(axis=1) & np.isfinite(given).all(axis=1)
-    if known.sum() < 3:
+    if window.table.run.optimizer in USUAL_LEARNING_RATE or not window.table.run.optimizer:
         return None
-    sizes = [
-        (np.median(applied[known], axis=0), np.median(given[known], axis=0)),
-        tuple(window.at_start(name)[rows] / root for name in NOISE_NEEDS),
-    ]
-    for size, own in sizes:
-        even = size.max() / size.min()
-        larger = own.max() / own.min() >= UNLIKE or (size / own).min() >= UNLIKE
-        if 1 + 1e-4 < even <= ALIKE and larger:
-            text = (
-                f"the elements of what {optimizer_name(window.table)} applies are around "
-                f"{float(np.median(size)):.2g} in every variable, those of the gradients "
-                f"{float(own.min()):.2g} to {float(own.max()):.2g}: it adds noise"
-            )
-            return cause("gradient_noise", 0.97, f"{text}.")
-    return None
+    rows = window.rows.judged & (window.rows.elements >= MANY_ELEMENTS)
+    if rows.sum() < 2:
+        return None
+    count = window.rows.elements[rows]
+    update, given = (window.statistic(name)[:, rows] / np.sqrt(count) for name in NOISE_NEEDS)
+    known = np.isfinite(update).all(axis=1) & np.isfinite(given).all(axis=1)
+    known &= (update > 0).all(axis=1) & (given > 0).all(axis=1)
+    if known.sum() < NOISY_FRAMES:
+        return None
+    update, given = update[known], given[known]
+    scatter = NOISE_DEVIATIONS * np.sqrt(0.5 / count)
 
+    def even(sizes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """bool [frames]: whether all sizes may be one."""
+        usual = np.exp(np.average(np.log(sizes), axis=1, weights=count))
+        return np.asarray((np.abs(np.log(sizes / usual[:, np.newaxis])) <= scatter).all(axis=1))
+
+    exact = np.ptp(update / update[:, :1], axis=1) < EXACT
+    if (even(update) & ~exact).mean() < 0.9 or even(given).mean() > 0.5:
+        return None
+    text = (
+        f"the elements of an update of {optimizer_name(window.table)} are around "
+        f"{float(np.median(update)):.2g} in every variable, whatever the gradients are "
+        f"({float(np.median(given, axis=0).min()):.2g} to "
+        f"{float(np.median(given, axis=0).max()):.2g}): it adds noise"
+    )
+    return cause("gradient_noise", 0.97, f"{text}.")
+
+
+EXACT = 1e-5
+"""Sizes that differ by rounding alone."""
 
 LESS_NOISE = (
     "Make the noise smaller against the gradient: larger batches, a lower noise multiplier, fewer "

@@ -59,7 +59,6 @@ class UpdateTooLarge(Rule):
     severity = Severity.CRITICAL
     needs = (
         "update_ratio",
-        "update_norm",
         *NOISE_NEEDS,
         "weight_norm",
         "learning_rate",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_symptoms import TABLE, Run, table
+from test_symptoms import Run, table
 
 STEPS = 300
 
@@ -34,15 +34,19 @@ def first_cause(run: Run) -> str:
 # --- noise ----------------------------------------------------------------------------------
 
 
-def private(noise: float, **settings: str) -> Run:
-    """An optimizer that limits the norm, and adds noise of one size to every element."""
-    run = standing(optimizer="Private", optimizer_config={"learning_rate": "0.1", **settings})
-    for row, variable in enumerate(TABLE.variables):
-        given = 0.1 * 2.0**row
-        root = np.sqrt(np.prod(variable.shape))
-        wobble = 1 + 0.01 * np.random.default_rng(row).standard_normal()
-        run.set([row], gradient_norm=given)
-        run.set([row], applied_norm=np.hypot(0.5 * given, noise * root * wobble))
+def private(noise: float, optimizer: str = "Private", scatter: bool = True) -> Run:
+    """Updates of a gradient, and of noise of one size in every element."""
+    run = standing(optimizer=optimizer, optimizer_config={"learning_rate": "0.01"})
+    at = run.table.statistics.index
+    random = np.random.default_rng(0)
+    for frame in run.frames:
+        for row, variable in enumerate(run.table.variables):
+            count = np.prod(variable.shape)
+            given = 0.1 * 2.0**row * random.uniform(0.5, 2)
+            drawn = 1 + scatter * random.standard_normal() / np.sqrt(2 * count)
+            frame.values[row, at("gradient_norm")] = given
+            update = noise * np.sqrt(count) * drawn if noise else given
+            frame.values[row, at("update_norm")] = 1e-3 * update
     return run
 
 
@@ -54,9 +58,11 @@ def test_noise_of_one_size_in_all_variables_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "run", [private(0.0), private(0.001), private(3.0, clipvalue="3.0")], ids=["none", "low", "cut"]
+    "run",
+    [private(0.0), private(3.0, scatter=False), private(3.0, optimizer="Adam")],
+    ids=["follows the gradient", "signs", "an optimizer of Keras"],
 )
-def test_limits_of_norms_and_of_elements_are_no_noise(run: Run) -> None:
+def test_updates_that_follow_the_gradient_and_signs_are_no_noise(run: Run) -> None:
     assert first_cause(run) != "gradient_noise"
 
 
