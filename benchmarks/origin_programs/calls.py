@@ -42,9 +42,10 @@ def scanned_norms(h):
 
 @snippet()
 def mapped_logarithms(h):
-    return tf.map_fn(
-        lambda row: row * tf.math.log(tf.norm(row)), h
-    )  # planted: While | StatelessWhile
+    def weighted(row):
+        return row * tf.math.log(tf.norm(row))
+
+    return tf.map_fn(weighted, h)  # planted: While | StatelessWhile
 
 
 @snippet()
