@@ -66,6 +66,10 @@ def _before_head(function: Callable[[Any], Any]) -> Callable[[Recipe], Recipe]:
     return lambda r: r.but(options={"before_head": (_lambda(function),)})
 
 
+def _one_unit() -> Any:
+    return layers.Dense(1)
+
+
 def _one_hot_of_argmax(x: Any) -> Any:
     return ops.one_hot(ops.argmax(x, -1), x.shape[-1])
 
@@ -167,6 +171,18 @@ FAULTS: tuple[Fault, ...] = (
         _before_head(ops.stop_gradient),
         Expected(("disconnected_gradient",), ("non_differentiable_operation",), HIDDEN),
         ("digits-narrow", "sums-lstm", "stripes-cnn", "topics-bag", "friedman-mlp"),
+    ),
+    Fault(
+        "sign",
+        _before_head(ops.sign),
+        Expected(("zero_gradient",), ("non_differentiable_operation",), HIDDEN),
+        ("digits-narrow", "friedman-mlp"),
+    ),
+    Fault(
+        "one-value",
+        lambda r: r.but(options={"before_head": (_one_unit, layers.LayerNormalization)}),
+        Expected(("zero_gradient", "dead_units"), ("axis_of_length_one",), HIDDEN),
+        ("digits-narrow", "friedman-mlp"),
     ),
     Fault(
         "unused-layer",

@@ -185,6 +185,25 @@ STOPPED = "stopped"
 that sees the inputs reaches them otherwise."""
 
 
+SIGN = "behind_a_sign"
+"""Fact of a variable of which the predictions depend through the sign of something alone."""
+
+
+def sign_cause(variables: Iterable[Variable]) -> Cause | None:
+    """non_differentiable_operation, if what one of these gives counts by its sign alone."""
+    found = [v for v in variables if SIGN in v.facts]
+    if not found:
+        return None
+    text = f"of what {layer(found[-1])} gives only the sign goes on, whose slope is zero everywhere"
+    return cause("non_differentiable_operation", 0.97, f"{text}.")
+
+
+PAST_THE_SIGN = (
+    "Use `tf.tanh(steepness * x)` in place of the sign, or let the gradient pass: "
+    "`x + tf.stop_gradient(tf.sign(x) - x)`."
+)
+
+
 def stopped_cause(table: VariableTable) -> Cause | None:
     """non_differentiable_operation, if stop_gradient keeps the error of the predictions from all
     that sees the inputs. (A penalty may give it a gradient all the same.)"""

@@ -24,12 +24,14 @@ from tb_gradients.judging.networks import (
     BATCH_NEEDS,
     LARGER_BATCHES,
     MORE_VALUES,
+    PAST_THE_SIGN,
     RELU,
     SATURATING,
     SHORTCUTS,
     TURN,
     deep_narrow_cause,
     nothing_comes_back,
+    sign_cause,
     single_value_cause,
     taking_turns,
 )
@@ -295,7 +297,7 @@ class DeadUnits(Rule):
         name = activation(variable)
         silent = np.flatnonzero(window.statistic("zero_step_share")[-1] >= 1)
         without = [window.table.variables[int(at)] for at in silent]
-        one = single_value_cause(window, [variable, *without])
+        one = sign_cause(without) or single_value_cause(window, [variable, *without])
         found += [one] if one else []
         if name in RELU:
             text = (
@@ -340,6 +342,8 @@ class DeadUnits(Rule):
         variable = window.table.variables[worst]
         if any(c.id == "batch_of_one" for c in causes):
             return (LARGER_BATCHES,)
+        if any(c.id == "non_differentiable_operation" for c in causes):
+            return (PAST_THE_SIGN,)
         if any(c.id == "axis_of_length_one" for c in causes):
             return (MORE_VALUES,)
         flat = activation(variable) in SATURATING

@@ -27,11 +27,13 @@ from tb_gradients.judging.learning_rates import large_rate_cause, slower
 from tb_gradients.judging.networks import (
     BATCH_NEEDS,
     LARGER_BATCHES,
+    PAST_THE_SIGN,
     RELU,
     SATURATING,
     TURN,
     axis_of_one_cause,
     nothing_comes_back,
+    sign_cause,
     single_value_cause,
     taking_turns,
     without_axis_of_one,
@@ -209,7 +211,8 @@ class ZeroGradient(Rule):
 
     def _causes(self, window: Window, rows: IntArray, alive: BoolArray) -> tuple[Cause, ...]:
         table = window.table
-        single = axis_of_one_cause(table, rows)
+        flat = sign_cause(table.variables[int(row)] for row in rows)
+        single = axis_of_one_cause(table, rows) or flat
         if single is not None:
             return (single,)
         if (window.largest("gradient_norm")[rows] > 0).all():
@@ -364,6 +367,8 @@ class ZeroGradient(Rule):
             return WIDER
         if reason.id == "axis_of_length_one":
             return without_axis_of_one(window.table, rows)
+        if reason.id == "non_differentiable_operation" and sign_cause(variables) is not None:
+            return PAST_THE_SIGN
         if reason.id == "batch_of_one":
             return LARGER_BATCHES
         if reason.id == "loss_output_mismatch":

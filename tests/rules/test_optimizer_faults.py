@@ -150,6 +150,19 @@ def test_a_beta_of_one_is_why_no_step_changes_a_bfloat16_weight() -> None:
     assert "beta_2" not in reported("0.999", "float16")  # there it is 0.99902
 
 
+def test_averages_in_float16_are_why_adam_throws_weights_about() -> None:
+    def reported(dtype: str, optimizer: str = "Adam") -> Flag:
+        run = of(optimizer, change={"dtype": dtype}).loss(2.3 * 1.5 ** np.arange(1, 81))
+        return next(iter(run.set(KERNELS, update_norm=4.0).flags().values()))
+
+    flag = reported("float16")
+    assert flag.causes[0].id == "low_precision"
+    assert "squares of gradients" in flag.causes[0].summary
+    assert 'keras.mixed_precision.set_global_policy("mixed_float16")' in snippets(flag.fixes[0])
+    assert reported("float32").causes[0].id == "learning_rate_too_large"
+    assert reported("float16", "SGD").causes[0].id == "learning_rate_too_large"
+
+
 def test_a_loss_that_was_never_scaled_is_recognised_by_the_scale() -> None:
     def reported(scale: float, rate: float) -> Flag:
         run = of("SGD", 300).loss(2.3 + 0.01 * np.random.default_rng(0).standard_normal(300))

@@ -141,6 +141,14 @@ def test_a_normalisation_of_one_value_comes_before_a_dead_relu(
     assert next(iter(flags.values())).causes[0].id == cause
 
 
+def test_a_sign_behind_a_layer_comes_before_its_relu() -> None:
+    run = with_rows(single("Dense", 32), [0, 1, 2, 3], facts={"behind_a_sign": "True"})
+    flag = next(iter(run.flags().values()))
+
+    assert flag.causes[0].id == "non_differentiable_operation"
+    assert "tf.tanh(steepness * x)" in flag.fixes[0]
+
+
 # --- what leaves the layer that scales the inputs ------------------------------------------------
 
 

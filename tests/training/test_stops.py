@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tb_gradients as tbg
-from tb_gradients.judging.networks import STOPPED
+from tb_gradients.judging.networks import SIGN, STOPPED
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
@@ -73,3 +73,21 @@ def test_an_embedding_sees_the_data(tmp_path: pathlib.Path) -> None:
     model.fit(tokens, tokens[:, :1] * 1.0, verbose=0, callbacks=[watched])
 
     assert not any(STOPPED in v.facts for v in tbg.load(tmp_path).runs[0].variables)
+
+
+@pytest.mark.parametrize("through", [False, True], ids=["bare", "straight through"])
+def test_a_bare_sign_is_known(through: bool, tmp_path: pathlib.Path) -> None:
+    keras.utils.set_random_seed(0)
+
+    def sign(x: Any) -> Any:
+        return x + tf.stop_gradient(tf.sign(x) - x) if through else tf.sign(x)
+
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Lambda(sign), L.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    watched = tbg.GradientHealth(tmp_path, every=1, verbose=0, histograms=False, explain=False)
+    model.fit(X, X[:, :1], batch_size=32, verbose=0, callbacks=[watched])
+
+    variables = tbg.load(tmp_path).runs[0].variables
+    found = [SIGN in v.facts for v in variables if v.path.endswith("kernel")]
+
+    assert found == [not through, False]

@@ -27,7 +27,7 @@ def stopped_before(predictions: Tensor, variables: Sequence[Any]) -> set[Any]:
     """Keys of the variables that are cut off; none if something else sees the inputs, too."""
     if not tf.is_symbolic_tensor(predictions):
         return set()
-    passing = _with_gradient(predictions.op)
+    passing = _with_gradient(predictions.op, _STOPS)
     captured = {id(inner) for _, inner in getattr(predictions.graph, "captures", ())}
     if any(_sees_data(operation, captured) for operation in passing):
         return set()
@@ -35,13 +35,23 @@ def stopped_before(predictions: Tensor, variables: Sequence[Any]) -> set[Any]:
     return _read(ancestors([predictions.op]), keys) - _read(passing, keys)
 
 
-def _with_gradient(operation: Any) -> set[Any]:
+def behind_a_sign(predictions: Tensor, variables: Sequence[Any]) -> set[Any]:
+    """Keys of the variables that the predictions depend on through the sign of something alone: its
+    slope is zero everywhere, and the gradient is zero and not None."""
+    if not tf.is_symbolic_tensor(predictions):
+        return set()
+    keys = by_handle(variables, map(key_of, variables))
+    passing = _with_gradient(predictions.op, (*_STOPS, "Sign"))
+    return _read(_with_gradient(predictions.op, _STOPS), keys) - _read(passing, keys)
+
+
+def _with_gradient(operation: Any, stops: Sequence[str]) -> set[Any]:
     """The operation, and all that a gradient may go back to from it."""
     found: set[Any] = set()
     waiting = [operation]
     while waiting:
         one = waiting.pop()
-        if one in found or one.type in _STOPS:
+        if one in found or one.type in stops:
             continue
         found.add(one)
         waiting += [

@@ -14,14 +14,14 @@ from typing import Any
 from tb_gradients.frames import VariableTable
 from tb_gradients.host.parts import Parts
 from tb_gradients.judging.learning import WEIGHTED
-from tb_gradients.judging.networks import STOPPED
+from tb_gradients.judging.networks import SIGN, STOPPED
 from tb_gradients.judging.words import ADDED_LOSS
 from tb_gradients.training.model.model_ends import head_facts
 from tb_gradients.training.model.variables import key_of
 from tb_gradients.training.tracing.added_losses import in_added_losses
 from tb_gradients.training.tracing.broadcasts import broadcast_difference
 from tb_gradients.training.tracing.heads import Head, head_of
-from tb_gradients.training.tracing.stops import stopped_before
+from tb_gradients.training.tracing.stops import behind_a_sign, stopped_before
 from tb_gradients.training.tracing.topology import (
     Graph,
     graph_of_step,
@@ -50,6 +50,7 @@ class TracedFacts:
         self._graph_leads = False
         self._added: set[Any] = set()
         self._stopped: set[Any] = set()
+        self._flat: set[Any] = set()
 
     def forget_graph(self) -> None:
         """The variables have changed."""
@@ -101,6 +102,7 @@ class TracedFacts:
         self._stopped |= (
             run("the way to the predictions", stopped_before, predictions, watched) or set()
         )
+        self._flat |= run("the signs on the way", behind_a_sign, predictions, watched) or set()
 
     def complete(self, table: VariableTable, watched: Sequence[Any]) -> VariableTable:
         """The table with these facts: the loss, the graph, and the end of a custom model."""
@@ -116,6 +118,7 @@ class TracedFacts:
             table = with_facts(table, keys, self._graph.facts)
         table = with_facts(table, keys, {key: {ADDED_LOSS: "True"} for key in self._added})
         table = with_facts(table, keys, {key: {STOPPED: "True"} for key in self._stopped})
+        table = with_facts(table, keys, {key: {SIGN: "True"} for key in self._flat})
         if self._graph_leads:
             table = with_graph(table, keys, self._graph)
         if facts != table.run.facts:
