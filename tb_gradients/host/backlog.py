@@ -23,6 +23,9 @@ Job = Callable[[], None]
 class Backlog:
     """Waiting jobs. No two of them run at the same time.
 
+    Args:
+        after: done when no job waits any more; must not raise.
+
     Attributes:
         lock: held while jobs run.
         seconds: of processor time that the thread has spent on jobs.
@@ -41,9 +44,10 @@ class Backlog:
     """Also if one has waited longer than this, in seconds, because the thread cannot keep up: so
     much is lost if the process is killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: Job | None = None) -> None:
         self.lock = threading.RLock()
         self.seconds = 0.0
+        self._after = after
         self._jobs: deque[tuple[float, Job]] = deque()
         self._some, self._enough = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,6 +82,8 @@ class Backlog:
             try:
                 while self._jobs:
                     self._jobs.popleft()[1]()
+                if self._after is not None:
+                    self._after()
             finally:
                 self._running = False
 

@@ -105,6 +105,8 @@ class Journal:
         self._early = True
         self._announced: dict[tuple[str, int], Severity] = {}
         self._last_step = 0
+        self._unjudged: list[Frame] = []
+        self._judged = 0
         self._lane: list[Lane] = []
         self._lane_written = 0.0
         self._explained: list[Flag] = []
@@ -144,6 +146,7 @@ class Journal:
 
     def set_table(self, table: VariableTable) -> None:
         """The variables of the frames from the next one on."""
+        self.judge()
         if table.table_id != self._table.table_id:
             self._write_lane(self._writer)
         self._table = table
@@ -158,8 +161,12 @@ class Journal:
         typical = 100
         return small or self.frames % (typical // HISTOGRAM_BYTES_PER_VARIABLE + 1) == 0
 
-    def add(self, frame: Frame) -> None:
-        """Write and judge the next frame."""
+    def add(self, frame: Frame, *, judge: bool = True) -> None:
+        """Write and judge the next frame.
+
+        Args:
+            judge: otherwise it waits for ``judge``: several together take a fraction of the time.
+        """
         writer = self._writer
         if writer is None:  # a new file starts with the table and the verdict so far
             writer = self._writer = EventWriter(self.folder, self._open_records)
@@ -178,15 +185,26 @@ class Journal:
             self.add_lane(frame.lane)
             if time.monotonic() - self._lane_written > LANE_SECONDS:
                 self._write_lane(writer)
-        for flag in self._parts.run("judging while training", self._engine.update, frame) or ():
-            self._announce(flag)
-        # Also when one has closed or become less severe, or a rule has judged enough: the tab shows
-        # what was written last.
-        self._early = self._early and bool(self._engine.undecided)
-        verdict = (self._early, self._engine.judged, self._engine.outline, self.errors)
-        if verdict != self._verdict and writer is self._writer:  # an on_flag may have closed it
-            self._verdict = verdict
-            self._write_flags(writer, frame.step)
+        self._unjudged.append(frame)
+        if judge:
+            self.judge()
+
+    def judge(self) -> None:
+        """Judge the frames that wait for it."""
+        frames, self._unjudged = self._unjudged, []
+        writer, news = self._writer, self._engine.update_each(frames)
+        for frame in frames:
+            for flag in self._parts.run("judging while training", next, news, ()) or ():
+                self._announce(flag)
+            self._judged += 1
+            # Also when one has closed or become less severe, or a rule has judged enough: the tab
+            # shows what was written last.
+            self._early = self._early and bool(self._engine.undecided)
+            verdict = (self._early, self._engine.judged, self._engine.outline, self.errors)
+            # An on_flag may have closed the file.
+            if verdict != self._verdict and writer is not None and writer is self._writer:
+                self._verdict = verdict
+                self._write_flags(writer, frame.step)
 
     def add_lane(self, lane: Lane) -> None:
         """Write the next steps of the dense lane; a few may wait for more."""
@@ -206,6 +224,7 @@ class Journal:
 
     def explain(self, flag: Flag, origin: Origin) -> None:
         """Add the origin of a flag: print it, and write the verdict with it."""
+        self.judge()
         self._explained.append(dataclasses.replace(flag, origin=origin))
         if self._say is not None and flag.severity >= Severity.WARNING:
             text = f"{flag.rule}: where: {origin}\n  {origin.summary}"
@@ -215,12 +234,14 @@ class Journal:
 
     def flush(self) -> None:
         """Return when all that was handed in is in the file."""
+        self.judge()
         self._write_lane(self._writer)
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
         """Write the last verdict and close the file; a further frame begins another."""
+        self.judge()
         writer, self._writer = self._writer, None
         if writer is not None:
             with contextlib.closing(writer):
@@ -233,6 +254,8 @@ class Journal:
         Args:
             step: the first step that is not observed.
         """
+        with contextlib.suppress(Exception):
+            self.judge()
         self._stopped = RuleError("", step, reason, stopped=True)
         with contextlib.suppress(Exception):
             self._write_lane(self._writer)
@@ -251,7 +274,7 @@ class Journal:
             flags,
             self.errors,
             step,
-            self.frames,
+            self._judged,
             engine.states,
             undecided,
             self._parts.run("the fingerprint of the verdict", lambda: engine.fingerprint) or "",

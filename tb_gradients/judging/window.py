@@ -306,6 +306,7 @@ class History:
         for frame in frames:
             self._check(frame)
         count = len(frames)
+        seen = self._seen[self._stop - self._block]
         if self._stop + count > self._room:
             self._make_room(count)
         first, end = self._stop, self._stop + count
@@ -319,7 +320,7 @@ class History:
         written = self._context[_WINDOW_STEPS, block].tolist()
         applied = self._context[_APPLIED_STEPS, block].tolist()
         steps = self.steps[max(first - 1, 0) : end].tolist()
-        seen = (0, 0, 0) if self._restarts else self._seen[-1]
+        seen = (0, 0, 0) if self._restarts else seen
         self._seen, spans = [seen], []
         for i, (window_steps, updates) in enumerate(zip(written, applied, strict=True)):
             if math.isfinite(window_steps):

@@ -172,7 +172,8 @@ class GradientMonitor:
         self._copies: list[Copy] = []
         self._origin: Copy | None = None
 
-        self._backlog = Backlog()  # all that reads or changes the journal
+        # All that reads or changes the journal.
+        self._backlog = Backlog(after=lambda: self._guard.run(self._journal.judge))
         self._parts = parts = Parts()
         self._guard = guard = Guard(parts, self._backlog, self._write_reason)
         self._line = NotebookLine() if verbose and in_notebook() else None

@@ -18,6 +18,16 @@ def test_a_job_that_nobody_waits_for_is_done_all_the_same() -> None:
     backlog.close()
 
 
+def test_what_comes_after_comes_once_for_all_jobs_that_wait() -> None:
+    found = list[str]()
+    backlog = Backlog(after=lambda: found.append("after"))
+    with backlog.lock:  # the thread has to wait
+        backlog.add(lambda: found.append("first"), wait=False)
+        backlog.add(lambda: found.append("second"), wait=True)
+    assert found == ["first", "second", "after"]
+    backlog.close()
+
+
 def test_it_is_done_on_another_thread() -> None:
     backlog, found, done = Backlog(), [], threading.Event()
     backlog.add(lambda: found.append(threading.get_ident()), wait=False)

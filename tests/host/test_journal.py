@@ -57,6 +57,28 @@ def test_the_verdict_in_the_file_is_the_one_that_was_reported(tmp_path: pathlib.
     assert journal.frames == 12
 
 
+def test_frames_that_wait_to_be_judged_together_are_judged_as_one_by_one(
+    tmp_path: pathlib.Path,
+) -> None:
+    stored, reported = {}, {}
+    for together in (1, 5):
+        folder = tmp_path / str(together)
+        folder.mkdir()
+        seen: list[tuple[str, int]] = []
+        journal = journal_of(
+            folder, on_flag=lambda flag, seen=seen: seen.append((flag.rule, flag.last_step))
+        )
+        for number, frame in enumerate(FAULTY, 1):
+            journal.add(frame, judge=False)
+            if number % together == 0:
+                journal.judge()
+        journal.close()
+        stored[together] = EventFileSource(str(folder)).read(".").verdict
+        reported[together] = seen
+    assert stored[1] == stored[5]
+    assert reported[1] == reported[5] == [("nonfinite_gradient", ONSET)]
+
+
 def test_a_flag_is_printed_once_and_only_if_that_is_asked_for(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
