@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 
@@ -33,7 +34,7 @@ NAIVE_EVERY = 10
 ELEMENTS = 64 * 64
 
 
-def network(variables: int) -> VariableTable:
+def network(variables: int, rate: str = "0.001") -> VariableTable:
     """Blocks of four variables, as a transformer or a residual network has them."""
     roles = (("dense/kernel", (64, 64)), ("dense/bias", (64,)), ("norm/gamma", (64,)),
              ("norm/beta", (64,)))  # fmt: skip
@@ -52,7 +53,7 @@ def network(variables: int) -> VariableTable:
             )
             for i in range(variables)
         ),
-        RunContext(optimizer="Adam", optimizer_config={"learning_rate": "0.001"}),
+        RunContext(optimizer="Adam", optimizer_config={"learning_rate": rate}),
     )
 
 
@@ -90,8 +91,10 @@ def flags_of(table: VariableTable, last: int) -> list[Flag]:
     ]  # fmt: skip
 
 
-def write(folder: pathlib.Path, variables: int, frames: int, salt: int = 0) -> None:
-    table = network(variables)
+def write(
+    folder: pathlib.Path, variables: int, frames: int, salt: int = 0, rate: str = "0.001"
+) -> None:
+    table = network(variables, rate)
     recordings.write_run(
         folder,
         table,
@@ -106,8 +109,12 @@ def write_many(folder: pathlib.Path) -> None:
 
 
 def write_hundreds(folder: pathlib.Path) -> None:
-    for i in range(200):
-        write(folder / f"sweep/run_{i:03}", 100, 300, salt=i)
+    """A sweep over four rates; of each the runs are copies, which are as long to read."""
+    for which, rate in enumerate(("0.1", "0.01", "0.001", "0.0001")):
+        first = folder / f"rate_{rate}" / "run_00"
+        write(first, 100, 300, salt=which, rate=rate)
+        for i in range(1, 50):
+            shutil.copytree(first, first.with_name(f"run_{i:02}"))
 
 
 def write_naive(folder: pathlib.Path) -> None:
