@@ -89,7 +89,7 @@ def write_summaries(model: Any, folder: str) -> None:
 
 
 def show_scalars(page: Any) -> None:
-    page.locator("line-chart").first.wait_for()
+    page.locator("metrics-main-view").first.wait_for()
 
 
 def show_histograms(page: Any) -> None:
@@ -97,10 +97,9 @@ def show_histograms(page: Any) -> None:
 
 
 def show_first_alert(page: Any) -> None:
-    """What one clicks there: the kind of alert, then the first operation that it names."""
-    page.locator(
-        "alerts-component .alert-type-name-and-count, .alerts-breakdown button"
-    ).first.click()
+    """What one clicks there: the kind of alert, then the operation whose result has NaN."""
+    page.locator(".alerts-breakdown-type").first.click()
+    page.locator("button.tensor-name", has_text="truediv:0").first.click()
 
 
 def show_finding(page: Any) -> None:
@@ -110,10 +109,10 @@ def show_finding(page: Any) -> None:
 
 
 PAGES: dict[str, tuple[str, Callable[[Any], None]]] = {
-    "beside-time-series": ("timeseries", show_scalars),
-    "beside-histograms": ("histograms", show_histograms),
-    "beside-debugger": ("debugger-v2", show_first_alert),
-    "beside-tab": (f"gradient_health&p.gradient_health.run={RUN}", show_finding),
+    "beside-time-series": ("?tagFilter=loss%7Cnorm#timeseries", show_scalars),
+    "beside-histograms": ("#histograms", show_histograms),
+    "beside-debugger": ("#debugger-v2", show_first_alert),
+    "beside-tab": (f"#gradient_health&p.gradient_health.run={RUN}", show_finding),
 }
 """Name of a picture -> the address in TensorBoard, and what is waited for or clicked there."""
 
@@ -140,9 +139,9 @@ def take(address: str, names: list[str], folder: pathlib.Path) -> None:
             place, prepare = PAGES[name]
             page = browser.new_page(viewport={"width": WIDE[0], "height": WIDE[1]})
             page.set_default_timeout(PATIENCE)
-            page.goto(f"{address}#{place}")
+            page.goto(f"{address}{place}")
             prepare(page)
-            page.wait_for_timeout(3000)  # animations, and what is drawn when it comes into view
+            page.wait_for_timeout(6000)  # animations, and what is drawn when it comes into view
             path = folder / f"{name}.png"
             take_screenshots.save(page.screenshot(), path)
             print(f"{path} is written.", flush=True)

@@ -94,6 +94,11 @@ describe('a number', () => {
     expect(judgedNumbers(run, kernel, series, last, fading, null)[0]?.judgement?.word).toBe(
       'normal',
     );
+    // Beside a NaN the size of what is finite says nothing.
+    series[
+      last * columns + run.statistics.findIndex(({ name }) => name === 'gradient_nonfinite_count')
+    ] = 1;
+    expect(judgedNumbers(run, kernel, series, last, fading, null, matrix)[0]?.judgement).toBeNull();
     expect(judgedNumbers(run, bias, series, last, book, 'update_ratio')[0]?.judgement).toBeNull();
   });
 

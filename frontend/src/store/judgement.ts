@@ -108,13 +108,15 @@ export interface JudgedNumber {
   readonly judgement: Judgement | null;
 }
 
+const NONFINITE = 'gradient_nonfinite_count';
+
 /** The statistics to start with, in this order. */
 export const LEADING = [
   'gradient_rms',
   'update_ratio',
   'gradient_zero_share',
   'dead_unit_share',
-  'gradient_nonfinite_count',
+  NONFINITE,
 ] as const;
 
 /** In this order; what is not measured makes room for the next. */
@@ -134,6 +136,8 @@ export function judgedNumbers(
   first: string | null,
   matrix: MatrixData | null = null,
 ): readonly JudgedNumber[] {
+  // Sizes are those of the finite elements: beside a NaN they are not the gradient's.
+  const broken = (seriesColumn(series, run.statistics, NONFINITE)?.[frame] ?? 0) > 0;
   const names = [...new Set([...(first === null ? [] : [first]), ...FIRST])];
   const numbers = names.flatMap((statistic): JudgedNumber[] => {
     const values = seriesColumn(series, run.statistics, statistic);
@@ -142,7 +146,11 @@ export function judgedNumbers(
     const since = rangeOf(rules, statistic, 'start');
     const change = since ? value / startOfSeries(values, run.steps) : Number.NaN;
     const factor = value / lastLayers(run, matrix, statistic, frame);
-    const share = run.statistics.find(({ name }) => name === statistic)?.unit === 'share';
+    const unit = run.statistics.find(({ name }) => name === statistic)?.unit;
+    if (broken && unit === 'loss/weight') {
+      return [{ statistic, value, change: Number.NaN, towards: Number.NaN, judgement: null }];
+    }
+    const share = unit === 'share';
     const judgements = [
       { range: rangeOf(rules, statistic), against: value },
       { range: since, against: change },
