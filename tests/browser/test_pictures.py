@@ -56,7 +56,7 @@ def test_options_set_axis_smoothing_and_colours_and_are_kept(tab: Any) -> None:
         tab.frame.get_by_role("button", name=name, exact=True).click()
         tab.wait_until(lambda: pixels(tab, selector) != before)
 
-    press("Time", LINES)
+    press("Time", CELLS)
     press("Fit to run", CELLS)
     cells, lines = pixels(tab, CELLS), pixels(tab, LINES)
     tab.frame.get_by_label("Smoothing of the charts").fill("0.9")
