@@ -194,9 +194,10 @@ class Journal:
         frames, self._unjudged = self._unjudged, []
         writer, news = self._writer, self._engine.update_each(frames)
         for frame in frames:
-            for flag in self._parts.run("judging while training", next, news, ()) or ():
+            found = self._parts.run("judging while training", next, news, ()) or ()
+            self._judged += 1  # an on_flag may close the file, which writes the verdict
+            for flag in found:
                 self._announce(flag)
-            self._judged += 1
             # Also when one has closed or become less severe, or a rule has judged enough: the tab
             # shows what was written last.
             self._early = self._early and bool(self._engine.undecided)

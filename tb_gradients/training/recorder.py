@@ -211,7 +211,7 @@ class Recorder:
             lane=lane,
         )
         if self._journal.open:
-            self._journal.add(frame, judge=False)
+            self._journal.add(frame, judge=self._journal.awaited)
             return
         run("what the first step shows of the run", watched.complete_table)
         if not self._journal.frames and number <= 0:
@@ -219,7 +219,7 @@ class Recorder:
         assert watched.table is not None
         self._journal.set_table(watched.table)
         with self._begin_file(frame.step):
-            self._journal.add(frame, judge=False)
+            self._journal.add(frame, judge=self._journal.awaited)
 
 
 def _until(step: int, waiting: deque[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -79,6 +79,17 @@ def test_frames_that_wait_to_be_judged_together_are_judged_as_one_by_one(
     assert reported[1] == reported[5] == [("nonfinite_gradient", ONSET)]
 
 
+def test_an_on_flag_that_closes_the_file_gets_a_verdict_on_all_frames_in_it(
+    tmp_path: pathlib.Path,
+) -> None:
+    journal = journal_of(tmp_path, on_flag=lambda _: journal.close())
+    for frame in FAULTY[: ONSET + 1]:
+        journal.add(frame)
+    verdict = EventFileSource(str(tmp_path)).read(".").covering_verdict()
+    assert verdict is not None
+    assert [flag.rule for flag in verdict.flags] == ["nonfinite_gradient"]
+
+
 def test_a_flag_is_printed_once_and_only_if_that_is_asked_for(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
