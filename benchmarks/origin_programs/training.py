@@ -99,6 +99,15 @@ class Model(keras.Model):
         self.last = keras.layers.Dense(1, name="last")
         self.function = function
 
+    def build(self, shape):
+        self.first.build(shape)
+        for layer in self.ahead:
+            layer.build((None, 8))
+        widths = [_width(self.function), *(8 for _ in self.behind)]
+        for layer, width in zip([*self.behind, self.last], widths, strict=True):
+            layer.build((None, width))
+        self.built = True
+
     def call(self, inputs):
         h = self.first(inputs)
         for layer in self.ahead:
