@@ -26,6 +26,8 @@ SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
 ALONE = {"distributed.py"}
 """These set up TensorFlow's devices, which a process does once."""
+OFTEN = {"ci_gate.py", "custom_loop.py", "own_rule.py"}
+"""The others use what other tests train, and run once a week."""
 FINDINGS = {"own_rule.py": {"large_weights"}}
 """What is found in an example that is not healthy."""
 
@@ -66,7 +68,10 @@ def run_script(name: str, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
 @slow
 @pytest.mark.filterwarnings("ignore")  # those of Keras are not the example's
 @pytest.mark.usefixtures("policy")
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) for name in SCRIPTS],
+)
 def test_a_script_has_the_verdict_that_it_is_about(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +130,7 @@ def test_the_notebook_of_a_training_shows_a_line_and_both_verdicts(
 
 
 @slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook_about_logs_shows_verdict_pictures_and_table(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
