@@ -11,6 +11,7 @@ import tensorflow as tf
 from models import TwoLayers
 
 from tb_gradients.frames import Variable, VariableTable
+from tb_gradients.training.model.layers import values_normalized
 from tb_gradients.training.model.variables import key_of, make_table, trainable_variables
 
 layers = keras.layers
@@ -46,6 +47,18 @@ def test_a_dense_model_with_its_activations_and_initializers() -> None:
     assert kernel.initial_rms > 0
     assert by_name(table, "a/bias").initial_rms == 0
     assert by_name(table, "b/kernel").activation == "softmax"  # of the layer behind it
+
+
+def test_a_single_input_of_a_keras_2_layer_is_no_list() -> None:
+    """``node.input_tensors`` is the tensor itself, which cannot be iterated over."""
+
+    class Node:
+        input_tensors = keras.KerasTensor((None, 6))
+
+    class LayerNormalization:
+        _inbound_nodes = (Node(),)
+
+    assert values_normalized(LayerNormalization()) == 6
 
 
 def test_a_bias_before_a_normalisation_has_a_gradient_of_zero_by_construction() -> None:

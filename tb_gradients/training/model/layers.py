@@ -83,8 +83,10 @@ def values_normalized(layer: Layer) -> int:
     samples of the batch, too.)
     """
     kind = type(layer).__name__
+    if not kind.endswith("Normalization") or kind == "SpectralNormalization":
+        return 0
     shape = _input_shape(layer)
-    if len(shape) < 2 or not kind.endswith("Normalization") or kind == "SpectralNormalization":
+    if len(shape) < 2:
         return 0
     axis = getattr(layer, "axis", -1)
     own = {int(a) % len(shape) for a in (axis if isinstance(axis, (tuple, list)) else [axis])}
@@ -104,7 +106,9 @@ def _input_shape(layer: Layer) -> tuple[int | None, ...]:
         if isinstance(shape, (tuple, list)):
             return tuple(shape)
     for node in getattr(layer, "_inbound_nodes", [])[:1]:
-        for tensor in getattr(node, "input_tensors", [])[:1]:
+        given = getattr(node, "input_tensors", [])
+        # Of Keras 2 a single input is no list, and a slice of it would be a new operation.
+        for tensor in (given if isinstance(given, (list, tuple)) else [given])[:1]:
             return tuple(tensor.shape)
     return ()
 
