@@ -69,6 +69,6 @@ def build(faulty: bool) -> Training:
 PROGRAM = Program(
     build,
     fault="one trial of two has the learning rate 3",
-    rule="update_too_large",
+    rule="exploding_gradient",
     cause="learning_rate_too_large",
 )
