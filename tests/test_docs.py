@@ -105,8 +105,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The relative links of a page whose file or heading does not exist."""
-    text = page.read_text(encoding="utf-8")
+    """The relative links of a page whose file or heading does not exist; code has none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     broken = []
     for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)", text):
         path, _, anchor = link.partition("#")
