@@ -28,6 +28,11 @@ def named(text: str) -> set[tuple[str, str]]:
     return {*flags, *causes}
 
 
+LONG = pytest.mark.long
+OFTEN = ("zero_gradients.md", "missing_gradients.md", "custom_loops.md")
+"""Of these pages the first program runs each time, all others once a week."""
+
+
 def loud(text: str) -> set[str]:
     return {what for what, _ in named(text)} & {"critical", "warning"}
 
@@ -47,7 +52,7 @@ def test_every_page_shows_a_finding_and_a_repair_that_ends_it(case: Case) -> Non
         pytest.param(
             case,
             id=f"{case.page}-{case.title}",
-            marks=pytest.mark.long if before and before.page == case.page else (),
+            marks=() if case.page in OFTEN and not (before and before.page == case.page) else LONG,
         )
         for before, case in itertools.pairwise([None, *CASES])
     ],

@@ -234,7 +234,7 @@ def test_judging_while_training(
     from tb_gradients.judging.window import History
 
     with monkeypatch.context() as patched:
-        patched.setattr(History, "push", failing(History, "push"))
+        patched.setattr(History, "extend", failing(History, "extend"))
         run, _ = train(tmp_path)
     assert_alike(run, whole["graph"], set())
     assert_named(run, "judging")
