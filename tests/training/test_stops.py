@@ -91,3 +91,15 @@ def test_a_bare_sign_is_known(through: bool, tmp_path: pathlib.Path) -> None:
     found = [SIGN in v.facts for v in variables if v.path.endswith("kernel")]
 
     assert found == [not through, False]
+
+
+@pytest.mark.parametrize("layer", [L.GRU, L.LSTM, L.SimpleRNN])
+def test_a_recurrent_layer_lets_the_gradient_pass(layer: Any, tmp_path: pathlib.Path) -> None:
+    """Its steps are passed on in a list of tensors."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4, 1)), layer(3), L.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    watched = tbg.GradientHealth(tmp_path, every=1, verbose=0, histograms=False, explain=False)
+    model.fit(X[..., None], X[:, :1], batch_size=32, verbose=0, callbacks=[watched])
+
+    assert not any({STOPPED, SIGN} & set(v.facts) for v in tbg.load(tmp_path).runs[0].variables)

@@ -19,6 +19,9 @@ from tb_gradients.training.tracing.graph_reading import ancestors, by_handle, ou
 Tensor = Any
 
 _STOPS = ("StopGradient", "PreventGradient")
+_HOLDERS = (tf.resource, tf.variant)
+"""Variables, and lists of tensors, as loops and recurrent layers pass them on."""
+
 _LOOKUPS = ("ResourceGather", "ResourceGatherNd", "GatherV2", "GatherNd")
 """Here integers of the data choose rows."""
 
@@ -57,7 +60,7 @@ def _with_gradient(operation: Any, stops: Sequence[str]) -> set[Any]:
         waiting += [
             tensor.op
             for tensor in one.inputs
-            if tensor.dtype.is_floating or tensor.dtype == tf.resource
+            if tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype in _HOLDERS
         ]
     return found
 
