@@ -8,16 +8,15 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray
+from tb_gradients.judging.advice import usual_advice
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     CLIP_INPUTS,
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
-    SCALE_TARGETS,
     large_inputs_cause,
     outliers_cause,
-    scale_inputs,
     unscaled_targets_cause,
 )
 from tb_gradients.judging.initial_values import scale_gain
@@ -27,14 +26,12 @@ from tb_gradients.judging.learning_rates import (
     known_rate,
     large_rate_cause,
     lower_rate,
-    slower,
     usual_learning_rate,
 )
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.recurrences import (
-    bounded_recurrence,
     unbounded,
     unbounded_recurrence_cause,
 )
@@ -270,22 +267,16 @@ class ExplodingGradient(Rule):
     def _fixes(window: Window, causes: tuple[Cause, ...]) -> tuple[str, ...]:
         fixes, table = [], window.table
         for reason in likeliest_first(causes):
-            if reason.id == "unscaled_inputs":
-                fixes.append(scale_inputs(window.table))
-            elif reason.id == "unbounded_recurrence":
-                fixes.append(bounded_recurrence(table))
-            elif reason.id == "low_precision":
+            if reason.id == "low_precision":
                 fixes.append(MIXED)
-            elif reason.id == "unscaled_targets":
-                fixes.append(SCALE_TARGETS)
             elif reason.id == "input_outliers":
                 fixes.append(CLIP_INPUTS)
             elif reason.id == "wrong_sign" and window.latest("learning_rate") > 0:
                 fixes.append(DOWNHILL)
-            elif reason.id in ("learning_rate_too_large", "wrong_sign"):
-                fixes.append(slower(window))
             elif reason.id == "initialization_scale":
                 fixes.append('Use `kernel_initializer="glorot_uniform"` (he_normal before ReLU).')
+            elif advice := usual_advice(window, reason):
+                fixes.append(advice)
         # A limit alone does not repair a rate that is too large, above all if the size of a step
         # does not follow that of the gradient.
         lower = any(c.id == "learning_rate_too_large" for c in causes)

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.judging.advice import usual_advice
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
-    SCALE_TARGETS,
     bad_scaling_cause,
     far_targets_cause,
     input_scale_cause,
@@ -26,7 +26,6 @@ from tb_gradients.judging.learning_rates import (
     large_rate_cause,
     optimizer_code,
     optimizer_name,
-    slower,
     usual_learning_rate,
     warms_up,
 )
@@ -39,7 +38,6 @@ from tb_gradients.judging.networks import (
     without_stop,
 )
 from tb_gradients.judging.optimizer_faults import (
-    LESS_NOISE,
     NOISE_NEEDS,
     SCALE_THE_LOSS,
     averaged_cause,
@@ -49,7 +47,7 @@ from tb_gradients.judging.optimizer_faults import (
 )
 from tb_gradients.judging.outputs import ALIKE, output_mismatch
 from tb_gradients.judging.pictures import Picture
-from tb_gradients.judging.recurrences import bounded_recurrence, unbounded_recurrence_cause
+from tb_gradients.judging.recurrences import unbounded_recurrence_cause
 from tb_gradients.judging.window import IntArray, Window
 
 OVERFIT = (
@@ -395,7 +393,6 @@ class NotLearning(Rule):
 
     @staticmethod
     def _fix(window: Window, reason: Cause) -> str:
-        usual = usual_learning_rate(window.table)
         if reason.id == "class_imbalance":
             share = max(1 - window.learning.majority, 1e-4)
             weight = window.learning.majority / share
@@ -406,8 +403,6 @@ class NotLearning(Rule):
         if reason.id == "loss_output_mismatch":
             wrong = output_mismatch(window.table)
             return wrong[1] if wrong else "Fit the output layer to the loss."
-        if reason.id == "unscaled_targets":
-            return SCALE_TARGETS
         if reason.id == "loss_not_scaled":
             return SCALE_THE_LOSS
         if reason.id == "averaged_weights":
@@ -418,12 +413,10 @@ class NotLearning(Rule):
             started = decayed_from(window)
             if started is not None:
                 return SLOWER_DECAY.format(rate=started)
-            rate = window.latest("learning_rate")
+            usual, rate = usual_learning_rate(window.table), window.latest("learning_rate")
             higher = usual if rate < usual / 10 else float(f"{10 * rate:.2g}")
             code = optimizer_code(window.table, learning_rate=higher)
             return f"Raise the learning rate: `{code}`."
-        if reason.id in ("learning_rate_too_large", "wrong_sign"):
-            return slower(window)
         if reason.id == "deep_narrow_network":
             return SHORTCUTS
         if reason.id == "constant_features":
@@ -431,14 +424,10 @@ class NotLearning(Rule):
                 "Look for the operation that gives the same for every input: compare what each "
                 "layer gives for two samples. Take a mean over another axis than a softmax."
             )
-        if reason.id == "gradient_noise":
-            return LESS_NOISE
         if reason.id == "few_samples":
             return LARGER_BATCHES
         if reason.id == "non_differentiable_operation":
             return without_stop(window.table)
-        if reason.id == "unbounded_recurrence":
-            return bounded_recurrence(window.table)
         if reason.id == "untrained_base":
             return train_the_base(window.table)
-        return scale_inputs(window.table)
+        return usual_advice(window, reason) or scale_inputs(window.table)

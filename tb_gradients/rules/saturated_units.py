@@ -6,19 +6,18 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable, VariableTable
+from tb_gradients.judging.advice import usual_advice
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
 from tb_gradients.judging.data_scales import (
     FAR_TARGETS_NEEDS,
     INPUT_NEEDS,
-    SCALE_TARGETS,
     far_targets_cause,
     large_inputs_cause,
-    scale_inputs,
 )
 from tb_gradients.judging.initial_values import scale_gain
 from tb_gradients.judging.learning import MINIMUM_STEPS
-from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.learning_rates import large_rate_cause
 from tb_gradients.judging.ranges import Healthy
 from tb_gradients.judging.window import BoolArray, IntArray, Rows, Window
 from tb_gradients.judging.words import activation, how_to_give, in_fit, layer, names
@@ -223,15 +222,9 @@ class SaturatedUnits(Rule):
     @staticmethod
     def _fix(window: Window, rows: IntArray, reason: Cause) -> str:
         first = layer(window.table.variables[int(rows[0])])
-        if reason.id == "unscaled_inputs":
-            return scale_inputs(window.table)
-        if reason.id == "unscaled_targets":
-            return SCALE_TARGETS
         if reason.id == "initialization_scale":
             return f'In {first} use `kernel_initializer="glorot_uniform"`.'
-        if reason.id in ("learning_rate_too_large", "wrong_sign"):
-            return slower(window)
-        return (
+        return usual_advice(window, reason) or (
             f'In {first} use `activation="relu", kernel_initializer="he_normal"`, or put '
             "`keras.layers.BatchNormalization()` before the activation."
         )

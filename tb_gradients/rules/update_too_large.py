@@ -7,23 +7,22 @@ import math
 import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
+from tb_gradients.judging.advice import usual_advice
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest_first
 from tb_gradients.judging.data_scales import (
     DATA_OUT_OF_RANGE,
     INPUT_NEEDS,
-    SCALE_TARGETS,
     large_inputs_cause,
-    scale_inputs,
     unscaled_targets_cause,
 )
 from tb_gradients.judging.learning import MINIMUM_STEPS
 from tb_gradients.judging.learning_rates import clipped, large_rate_cause, slower
-from tb_gradients.judging.optimizer_faults import LESS_NOISE, NOISE_NEEDS, gradient_noise_cause
+from tb_gradients.judging.optimizer_faults import NOISE_NEEDS, gradient_noise_cause
 from tb_gradients.judging.pictures import Picture
 from tb_gradients.judging.precision import MIXED, coarse_moments_cause
 from tb_gradients.judging.ranges import Healthy
-from tb_gradients.judging.recurrences import bounded_recurrence, unbounded_recurrence_cause
+from tb_gradients.judging.recurrences import unbounded_recurrence_cause
 from tb_gradients.judging.window import BoolArray, IntArray, Window
 from tb_gradients.judging.words import names
 
@@ -255,10 +254,4 @@ class UpdateTooLarge(Rule):
         if reason.id == "numeric_overflow":
             clip = clipped(window.table, 1.0)
             return f"{LARGER_EPSILON} Or clip the gradients: `{clip}`."
-        if reason.id == "unscaled_targets":
-            return SCALE_TARGETS
-        if reason.id == "gradient_noise":
-            return LESS_NOISE
-        if reason.id == "unbounded_recurrence":
-            return bounded_recurrence(window.table)
-        return scale_inputs(window.table) if reason.id == "unscaled_inputs" else slower(window)
+        return usual_advice(window, reason) or slower(window)

@@ -9,13 +9,13 @@ import numpy as np
 
 from tb_gradients.flags import Cause, Evidence, Severity
 from tb_gradients.frames import FloatArray, Variable
+from tb_gradients.judging.advice import usual_advice
 from tb_gradients.judging.base import HEALTHY, Basis, Detection, Finding, Needed, Rule, Threshold
 from tb_gradients.judging.causes import cause, likeliest, likeliest_first
 from tb_gradients.judging.data_scales import (
     INPUT_NEEDS,
     before_any_update,
     large_inputs_cause,
-    scale_inputs,
 )
 from tb_gradients.judging.initial_values import (
     initialization_cause,
@@ -23,7 +23,7 @@ from tb_gradients.judging.initial_values import (
     signal_gains,
     start_at_random,
 )
-from tb_gradients.judging.learning_rates import large_rate_cause, slower
+from tb_gradients.judging.learning_rates import large_rate_cause
 from tb_gradients.judging.networks import (
     BATCH_NEEDS,
     LARGER_BATCHES,
@@ -380,8 +380,6 @@ class ZeroGradient(Rule):
             )
         if reason.id in ("zero_initialization", "constant_initialization"):
             return start_at_random(variables)
-        if reason.id in ("learning_rate_too_large", "wrong_sign"):
-            return slower(window)
         if reason.id == "initialization_scale":
             return f'In {layer(last)} use `kernel_initializer="{initializer_for(last)}"`.'
         if reason.id == "dying_relu":
@@ -389,15 +387,13 @@ class ZeroGradient(Rule):
                 f'In {layer(last_with(RELU))} use `activation="leaky_relu", '
                 'kernel_initializer="he_normal"`, and lower the learning rate.'
             )
-        if reason.id == "unscaled_inputs":
-            return scale_inputs(window.table)
         if reason.id == "saturating_activation":
             return (
                 f'In {layer(last_with(SATURATING))} use `activation="relu", '
                 'kernel_initializer="he_normal"`, or put `keras.layers.BatchNormalization()` '
                 "before the activation; scale the inputs."
             )
-        return (
+        return usual_advice(window, reason) or (
             f"Between {layer(last)} and the loss, remove `tf.stop_gradient`, or replace the "
             "operation whose derivative is zero (sign, floor, comparison) by a smooth one."
         )
